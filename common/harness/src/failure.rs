@@ -1,0 +1,114 @@
+//! What a check has to say.
+//!
+//! Invariant: a failure always carries what happened, the steps that led there and the symptom by name; what the kernel
+//! showed and the likely cause are added where they can be known.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Symptom {
+    /// The server sleeps in its wait while connections stay in the accept queue.
+    AcceptQueueNotDrained,
+    /// The server sleeps in its wait while bytes stay unread in a socket.
+    ReadLost,
+    /// The server read the bytes, sleeps in its wait, and has no way to go on sending them.
+    WriteLost,
+    /// The peer finished, everything was echoed, and the server does not finish.
+    EofLost,
+    /// The loop sleeps in a call that is not its wait (recv, send, accept ...).
+    Blocked,
+    /// The server uses CPU or wakes up with nothing to do.
+    Spinning,
+    /// Bytes came back changed, twice, out of order or on the wrong connection.
+    WrongBytes,
+    /// The connection ended before all that was owed had come.
+    Truncated,
+    /// The connection was reset.
+    Reset,
+    /// The server refused or closed a connection that it had to serve.
+    Refused,
+    /// The server process ended.
+    Exited,
+    /// A descriptor or memory was kept that had to be freed, or more was used than the bound allows.
+    Leak,
+    /// One client had to wait for more of the others' work than the bound allows.
+    Starved,
+    /// Something is not set as the contract says (flags, exit code, output).
+    Contract,
+    /// The server had work, was given time, and did not answer; the kernel's view does not tell why.
+    Slow,
+}
+
+/// Why a check failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// The kind of trouble.
+    pub symptom: Symptom,
+    /// What failed: expected and got, in one or two sentences.
+    pub what: String,
+    /// The client's steps so far, oldest first; the last one failed.
+    pub steps: Vec<String>,
+    /// What the kernel shows of the server, a line each. Empty where /proc is missing.
+    pub kernel: Vec<String>,
+    /// The likely cause and what to change. Empty if unknown.
+    pub cause: String,
+}
+
+/// Why a check stopped early.
+#[derive(Debug)]
+pub enum Stop {
+    /// The check does not apply, or cannot run here, for this reason.
+    Skip(String),
+    /// The server does not do what the contract says.
+    Fail(Box<Failure>),
+    /// The check itself could not be carried out (no descriptors left for the clients, say).
+    Broken(String),
+}
+
+/// The result of a check or of a step of one.
+pub type Step<T = ()> = Result<T, Stop>;
+
+impl Stop {
+    /// A failure without steps and kernel view; `Trial` adds those.
+    pub fn fail(symptom: Symptom, what: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self::Fail(Box::new(Failure {
+            symptom,
+            what: what.into(),
+            steps: Vec::new(),
+            kernel: Vec::new(),
+            cause: cause.into(),
+        }))
+    }
+
+    /// A skip with its reason.
+    pub fn skip(reason: impl Into<String>) -> Self {
+        Self::Skip(reason.into())
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    /// For the harness's own calls; what a connection reports is judged where it happens.
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "      {step}")?;
+        }
+        writeln!(f, "  {}", self.what)?;
+        for line in &self.kernel {
+            writeln!(f, "  kernel: {line}")?;
+        }
+        if !self.cause.is_empty() {
+            writeln!(f, "  cause: {}", self.cause)?;
+        }
+        Ok(())
+    }
+}

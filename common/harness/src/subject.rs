@@ -1,0 +1,107 @@
+//! The server under test, as far as it has to be known before it runs.
+//!
+//! Invariant: the harness learns about a server only from here and from outside (its port, its output, /proc).
+
+use std::net::SocketAddr;
+
+/// How a server comes to be reachable.
+#[derive(Debug, Clone)]
+pub enum Launch {
+    /// A command. `{port}` in an argument is replaced by a free port; without one, the server has to print
+    /// `listening on ADDR:PORT` to stdout.
+    Command(Vec<String>),
+    /// It runs already, and was not started here: checks that need the process are skipped.
+    Served(SocketAddr),
+}
+
+/// How a server waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// Waits for readiness: every socket has to be non-blocking.
+    Readiness,
+    /// Submits operations and waits for completions: sockets stay blocking.
+    Completion,
+    /// Not declared: judged by its behaviour only.
+    Unknown,
+}
+
+/// A server and what is declared of it.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The column's head in the matrix.
+    pub name: String,
+    /// How to start or reach it.
+    pub launch: Launch,
+    /// Held to the clauses that are this repository's own choice (command line, exit codes, memory per connection).
+    pub own: bool,
+    /// How it waits.
+    pub model: Model,
+    /// It serves only descriptors below this number and refuses the others (select's FD_SETSIZE).
+    pub fd_limit: Option<u64>,
+}
+
+/// A chapter of this workspace: what its folder, its package and its checks need to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Chapter {
+    /// The folder at the top of the workspace.
+    pub folder: &'static str,
+    /// The package, which is also the binary's name.
+    pub package: &'static str,
+    /// How it waits.
+    pub model: Model,
+    /// See `Subject::fd_limit`.
+    pub fd_limit: Option<u64>,
+    /// Whether this platform has its API.
+    pub here: bool,
+}
+
+const LINUX: bool = cfg!(target_os = "linux");
+
+/// The chapters, in reading order.
+pub const CHAPTERS: &[Chapter] = &[
+    Chapter { folder: "01-select", package: "select", model: Model::Readiness, fd_limit: Some(1024), here: true },
+    Chapter { folder: "02-poll", package: "poll", model: Model::Readiness, fd_limit: None, here: true },
+    Chapter { folder: "03-epoll-lt", package: "epoll-lt", model: Model::Readiness, fd_limit: None, here: LINUX },
+    Chapter { folder: "04-epoll-et", package: "epoll-et", model: Model::Readiness, fd_limit: None, here: LINUX },
+    Chapter { folder: "06-io-uring", package: "uring", model: Model::Completion, fd_limit: None, here: LINUX },
+];
+
+impl Subject {
+    /// A chapter's server, from its package name and the path of its binary.
+    ///
+    /// # Panics
+    /// If `CHAPTERS` has no such package.
+    pub fn chapter(package: &str, binary: &str) -> Self {
+        let chapter = CHAPTERS.iter().find(|chapter| chapter.package == package);
+        let chapter = chapter.unwrap_or_else(|| panic!("no chapter has the package '{package}'"));
+        Self {
+            name: package.to_owned(),
+            launch: Launch::Command(vec![binary.to_owned()]),
+            own: true,
+            model: chapter.model,
+            fd_limit: chapter.fd_limit,
+        }
+    }
+
+    /// Somebody's own server, in any language, from its command; see `Launch::Command`.
+    pub fn command(name: impl Into<String>, argv: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            launch: Launch::Command(argv),
+            own: false,
+            model: Model::Unknown,
+            fd_limit: None,
+        }
+    }
+
+    /// A server that runs already.
+    pub fn served(addr: SocketAddr) -> Self {
+        Self {
+            name: addr.to_string(),
+            launch: Launch::Served(addr),
+            own: false,
+            model: Model::Unknown,
+            fd_limit: None,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What every server of this workspace shares and no chapter teaches: the command line, the listener, the bytes
+//! still owed to a client, the table of connections, the wake-up for SIGINT and SIGTERM, the names of accept's
+//! errors.
+//!
+//! Invariant: nothing in this crate waits for readiness, registers interest or moves a connection's bytes. Those are
+//! the lesson, and they stand in the chapters.
+
+mod accept;
+mod args;
+mod connections;
+mod listener;
+mod notice;
+mod pending;
+mod shutdown;
+
+pub use accept::{ACCEPT_BATCH, AcceptError, Retry};
+pub use args::{Args, BadArgs, Parsed};
+pub use connections::Connections;
+pub use listener::listen;
+pub use notice::Notice;
+pub use pending::{MAX_PENDING, Pending, READ_BUFFER};
+pub use shutdown::Shutdown;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+/// Runs a server from its command line to its exit code, so that a chapter's `main.rs` is one call.
+///
+/// In this order: arguments, signals, listener, the event loop's own set-up (`new`), then the one line on stdout that
+/// says where it listens, then `run`. The line comes last because it is a promise: who reads it may connect.
+///
+/// Exit codes: 0 after SIGINT, SIGTERM or `--help`; 2 with the usage for bad arguments; 1 with one line on stderr when
+/// the set-up or the loop itself fails.
+pub fn main<S>(
+    name: &str,
+    new: impl FnOnce(TcpListener, Shutdown) -> anyhow::Result<S>,
+    run: impl FnOnce(S) -> anyhow::Result<()>,
+) -> ExitCode {
+    let args = match Args::parse(std::env::args_os().skip(1)) {
+        Ok(Parsed::Run(args)) => args,
+        Ok(Parsed::Help) => {
+            print!("{}", args::usage(name));
+            return ExitCode::SUCCESS;
+        }
+        Err(bad) => {
+            eprint!("{name}: {bad}\n\n{}", args::usage(name));
+            return ExitCode::from(2);
+        }
+    };
+    let served = (|| {
+        let shutdown = Shutdown::install()?;
+        let listener = listen(args.addr, args.backlog)?;
+        let addr = listener.local_addr()?;
+        let server = new(listener, shutdown)?;
+        let mut out = std::io::stdout().lock();
+        // A reader that has gone away is no reason not to serve.
+        let _ = writeln!(out, "listening on {addr}").and_then(|()| out.flush());
+        drop(out);
+        run(server)
+    })();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The whole `main` of a chapter on a system that lacks its API: says so and fails.
+pub fn not_on_this_platform(name: &str, api: &str, where_it_is: &str) -> ExitCode {
+    eprintln!("{name}: {api} is not on this platform (it is on {where_it_is}); try one of the other chapters");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,52 @@
+//! The listening socket.
+//!
+//! Invariant: every listener is close-on-exec, and a listener of a readiness loop never blocks: between "readable" and
+//! `accept` the connection may have gone, and a blocking `accept` would then stop the whole loop.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Opens a non-blocking, close-on-exec listener on `addr`.
+///
+/// SO_REUSEADDR is set, so that a server can be started again while connections of its last life are in TIME_WAIT.
+/// TCP_NODELAY is set here because accepted sockets inherit it on Linux and the BSDs alike: an echo is sent at once
+/// instead of waiting for the peer's delayed acknowledgement, and no accept pays a syscall for it.
+///
+/// Errors are one line: what, which address, why, what to do.
+pub fn listen(addr: SocketAddr, backlog: i32) -> Result<TcpListener> {
+    let attempt = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(backlog)?;
+        Ok(socket)
+    };
+    let socket = attempt().map_err(|error| explain(&error)).with_context(|| format!("listen on {addr}"))?;
+    Ok(socket.into())
+}
+
+fn explain(error: &io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!(
+                "address in use (another process listens there; choose another port, or port 0 for a free one)"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            anyhow::anyhow!("no such address on this machine (127.0.0.1 and [::1] are its own; 0.0.0.0 is all of them)")
+        }
+        io::ErrorKind::PermissionDenied => anyhow::anyhow!("permission denied (ports below 1024 need root)"),
+        _ => match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT) => {
+                anyhow::anyhow!("address family not supported (is IPv6 off? use an IPv4 address)")
+            }
+            Some(libc::EMFILE) => anyhow::anyhow!("too many open files (raise the limit: ulimit -n 4096)"),
+            _ => anyhow::anyhow!("{error}"),
+        },
+    }
+}
