@@ -35,10 +35,8 @@ pub fn fill(connection: u32, offset: u64, out: &mut [u8]) {
     let skip = (offset % WORD) as usize;
     let (head, rest) = out.split_at_mut(out.len().min((8 - skip) % 8));
     head.copy_from_slice(&word(connection, offset / WORD)[skip..][..head.len()]);
-    let mut index = offset.div_ceil(WORD);
-    for chunk in rest.chunks_mut(8) {
+    for (chunk, index) in rest.chunks_mut(8).zip(offset.div_ceil(WORD)..) {
         chunk.copy_from_slice(&word(connection, index)[..chunk.len()]);
-        index += 1;
     }
 }
 

@@ -85,23 +85,11 @@ impl Subject {
 
     /// Somebody's own server, in any language, from its command; see `Launch::Command`.
     pub fn command(name: impl Into<String>, argv: Vec<String>) -> Self {
-        Self {
-            name: name.into(),
-            launch: Launch::Command(argv),
-            own: false,
-            model: Model::Unknown,
-            fd_limit: None,
-        }
+        Self { name: name.into(), launch: Launch::Command(argv), own: false, model: Model::Unknown, fd_limit: None }
     }
 
     /// A server that runs already.
     pub fn served(addr: SocketAddr) -> Self {
-        Self {
-            name: addr.to_string(),
-            launch: Launch::Served(addr),
-            own: false,
-            model: Model::Unknown,
-            fd_limit: None,
-        }
+        Self { name: addr.to_string(), launch: Launch::Served(addr), own: false, model: Model::Unknown, fd_limit: None }
     }
 }

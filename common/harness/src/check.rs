@@ -1,0 +1,118 @@
+//! Checks, and how one runs.
+//!
+//! Invariant: a check's name is a sentence of the contract and its clause is the one it proves; its result is a pass, a
+//! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::subject::Subject;
+use crate::trial::Trial;
+
+/// One check.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// The group it belongs to.
+    pub group: &'static str,
+    /// What the server does, as a sentence with underscores.
+    pub name: &'static str,
+    /// The clause of CONTRACT.md that it proves.
+    pub clause: u8,
+    /// One line on what it does to the server.
+    pub about: &'static str,
+    /// Must have the machine to itself.
+    pub alone: bool,
+    /// The check itself.
+    pub run: fn(&mut Trial<'_>) -> Step,
+}
+
+impl Check {
+    /// `group::name`.
+    pub fn full_name(&self) -> String {
+        format!("{}::{}", self.group, self.name)
+    }
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// The server does what the clause says.
+    Pass,
+    /// It does not.
+    Fail(Failure),
+    /// It was not tried, for this reason.
+    Skip {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The result of one check on one server.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `group::name` of the check.
+    pub check: String,
+    /// The clause it proves.
+    pub clause: u8,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Checks that need the machine to themselves hold this for writing.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Runs one check on a server of its own.
+pub fn run(check: &Check, subject: &Subject) -> Report {
+    crate::trial::raise_fd_limit();
+    // A check that panicked has poisoned nothing: the lock guards no data.
+    let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+    let _shared = (!check.alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let start = Instant::now();
+    let mut trial = Trial::new(subject);
+    let result = (check.run)(&mut trial);
+    let outcome = match trial.finish(result) {
+        Ok(()) => Outcome::Pass,
+        Err(Stop::Skip(reason)) => Outcome::Skip { reason },
+        Err(Stop::Fail(failure)) => Outcome::Fail(*failure),
+        Err(Stop::Broken(what)) => Outcome::Fail(Failure {
+            symptom: Symptom::Contract,
+            what: format!("the check could not be carried out: {what}"),
+            steps: Vec::new(),
+            kernel: Vec::new(),
+            cause: "This says nothing about the server.".into(),
+        }),
+    };
+    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+}
+
+fn seconds(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// A clause of the contract: its text, from CONTRACT.md.
+pub fn clause(number: u8) -> &'static str {
+    include_str!("../CONTRACT.md")
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{number}. ")))
+        .unwrap_or_else(|| panic!("CONTRACT.md has no clause {number}"))
+}
+
+impl Report {
+    /// The whole story of a failure, as printed below the matrix and by `cargo test`.
+    pub fn explain(&self) -> Option<String> {
+        let Outcome::Fail(failure) = &self.outcome else { return None };
+        Some(format!(
+            "{}\n{failure}  contract, clause {}: {}\n",
+            self.check,
+            self.clause,
+            clause(self.clause).replace("**", "")
+        ))
+    }
+}

@@ -1,0 +1,5 @@
+//! Descriptors at and above 1024.
+
+use crate::check::Check;
+
+pub const CHECKS: &[Check] = &[];

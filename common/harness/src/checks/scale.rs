@@ -1,0 +1,5 @@
+//! Ten thousand connections.
+
+use crate::check::Check;
+
+pub const CHECKS: &[Check] = &[];

@@ -1,0 +1,5 @@
+//! The command line, the first line, the signals.
+
+use crate::check::Check;
+
+pub const CHECKS: &[Check] = &[];

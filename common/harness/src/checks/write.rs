@@ -1,0 +1,5 @@
+//! Clients that read slowly, late or never.
+
+use crate::check::Check;
+
+pub const CHECKS: &[Check] = &[];

@@ -1,0 +1,252 @@
+//! From the kernel's view of a stalled connection to a symptom and a sentence that says what to change.
+//!
+//! Invariant: the sentence claims only what the view shows; where it shows too little, the symptom is `Slow`.
+
+use std::net::SocketAddr;
+
+use crate::failure::Symptom;
+use crate::kernel::{Call, Socket, View};
+
+const IN: u32 = 0x1;
+const OUT: u32 = 0x4;
+const ONESHOT: u32 = 0x4000_0000;
+const ET: u32 = 0x8000_0000;
+
+/// What the client knows of a connection that does not go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Stalled {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// Bytes handed to the client's socket.
+    pub sent: u64,
+    /// Bytes that came back.
+    pub received: u64,
+    /// The client has sent FIN.
+    pub half_closed: bool,
+    /// Bytes in the client's own socket that the server's end has not acknowledged.
+    pub unacknowledged: u32,
+}
+
+/// A symptom, the kernel's view in lines, and the likely cause.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// The kind of trouble.
+    pub symptom: Symptom,
+    /// For `Failure::kernel`.
+    pub kernel: Vec<String>,
+    /// For `Failure::cause`.
+    pub cause: String,
+}
+
+/// Why this connection does not go on.
+pub fn stalled(view: &View, facts: &Stalled) -> Diagnosis {
+    let socket = view.connection(facts.client);
+    let kernel = describe(view, socket, facts);
+    let (symptom, cause) = judge(view, socket, facts);
+    Diagnosis { symptom, kernel, cause }
+}
+
+fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, String) {
+    if !view.asleep() {
+        let cause = "The server does not sleep, and does not serve this connection either: it spins, or works on others without end.";
+        return (Symptom::Starved, cause.into());
+    }
+    if let Some(call) = blocked(view) {
+        return (Symptom::Blocked, blocking_cause(call));
+    }
+    let wait = wait_name(view);
+    let Some(socket) = socket else {
+        return (
+            Symptom::Slow,
+            "The server's end of this connection is gone, and the client has not been told.".into(),
+        );
+    };
+    let Some(fd) = socket.fd else {
+        let cause = format!(
+            "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. \
+             It took fewer connections than the readiness event stood for, and waits for an event that only a new \
+             connect would bring: accept until EAGAIN, and come back by yourself after a batch limit or EMFILE.",
+            view.accept_queue()
+        );
+        return (Symptom::AcceptQueueNotDrained, cause);
+    };
+    if socket.rx > 0 {
+        return (Symptom::ReadLost, read_lost(view, socket, fd, facts, &wait));
+    }
+    if facts.received < facts.sent {
+        return (Symptom::WriteLost, write_lost(view, socket, fd, facts, &wait));
+    }
+    if facts.half_closed {
+        let cause = format!(
+            "Everything was echoed and the client has sent FIN, but the server sleeps in {wait} with fd {fd} still open. \
+             The read that returns 0 was not made (a short read is not the end of the data), or the end of input is \
+             remembered and never acted on: read until EAGAIN or 0, and close once nothing is owed."
+        );
+        return (Symptom::EofLost, cause);
+    }
+    (Symptom::Slow, String::new())
+}
+
+fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str) -> String {
+    let owed = socket.rx;
+    let start = format!("The server sleeps in {wait} while {owed} bytes wait unread in its socket.");
+    match view.watch(fd) {
+        Some(watch) if watch.has(ONESHOT) && !watch.has(IN) => {
+            format!(
+                "{start} EPOLLONESHOT disarmed fd {fd} (mask {}), and it was not armed again for reading.",
+                watch.mask()
+            )
+        }
+        Some(watch) if !watch.has(IN) => format!(
+            "{start} fd {fd} is registered for {}, without IN: reading was paused and not resumed when the client read on.",
+            watch.mask()
+        ),
+        Some(watch) if watch.has(ET) && facts.received == 0 && facts.sent > 0 => format!(
+            "{start} fd {fd} is registered {}, and its edge is used up: the bytes came before the first read was due, or \
+             the event was dropped. Register before the first read, and read until EAGAIN.",
+            watch.mask()
+        ),
+        Some(watch) if watch.has(ET) => format!(
+            "{start} fd {fd} is registered {}. The server stopped reading before EAGAIN and waits for an edge that will \
+             not come: drain until EAGAIN, and after a pause (back-pressure, a budget) come back by yourself.",
+            watch.mask()
+        ),
+        Some(watch) => format!("{start} fd {fd} is registered {}, and its events are not acted on.", watch.mask()),
+        None if !view.watches.is_empty() => {
+            format!("{start} fd {fd} is in no epoll set: it was not registered, or was removed too early.")
+        }
+        None if !view.rings.is_empty() => {
+            format!(
+                "{start} No receive is armed for fd {fd}: each completion (and each end of a multishot) has to be followed by a new one."
+            )
+        }
+        None => format!(
+            "{start} fd {fd} is not among what it waits for: the set was not rebuilt, the slot was lost, nfds is too small, \
+             or reading was paused and not resumed."
+        ),
+    }
+}
+
+fn write_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str) -> String {
+    let missing = facts.sent - facts.received;
+    let start = format!(
+        "The server sleeps in {wait}; it has read everything, {missing} bytes have not come back, and its socket has {} bytes under way.",
+        socket.tx
+    );
+    let dropped = "The rest of a short write was dropped, or EAGAIN on write was taken as done: keep what write() did not take, and send it when the socket is writable.";
+    match view.watch(fd) {
+        Some(watch) if watch.has(ET) => {
+            format!(
+                "{start} {dropped} If it is kept: fd {fd} ({}) got its OUT edge already, so write until EAGAIN first.",
+                watch.mask()
+            )
+        }
+        Some(watch) if !watch.has(OUT) => {
+            format!("{start} fd {fd} is registered for {}, without OUT. {dropped}", watch.mask())
+        }
+        _ => format!("{start} {dropped}"),
+    }
+}
+
+fn blocked(view: &View) -> Option<&Call> {
+    // With several threads one may well sleep in a read of its own; only a loop that has nobody else is stuck.
+    match view.threads.as_slice() {
+        [only] => only.call.as_ref().filter(|call| !call.is_wait() && !call.name.starts_with("syscall")),
+        _ => None,
+    }
+}
+
+fn blocking_cause(call: &Call) -> String {
+    let (name, fd) = (&call.name, call.args[0] as i32);
+    format!(
+        "The whole loop sleeps inside {name} on fd {fd}, so nobody is served: that descriptor lacks O_NONBLOCK. Linux does \
+         not inherit it from the listener: set it on every accepted socket (accept4 with SOCK_NONBLOCK, or fcntl)."
+    )
+}
+
+fn wait_name(view: &View) -> String {
+    view.wait().map_or_else(|| "a call".to_owned(), |call| call.name.clone())
+}
+
+/// The view in lines: threads, the connection, the listener, rings.
+pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<String> {
+    let mut lines = threads(view);
+    match socket {
+        Some(socket) => {
+            let fd = socket.fd.map_or("not accepted yet".into(), |fd| match view.watch(fd) {
+                Some(watch) => format!("fd {fd}, registered {}", watch.mask()),
+                None => format!("fd {fd}"),
+            });
+            lines.push(format!(
+                "the connection: {fd}; {} bytes unread, {} bytes sent and not acknowledged",
+                socket.rx, socket.tx
+            ));
+        }
+        None => lines.push("the server has no socket for this connection".into()),
+    }
+    if facts.unacknowledged > 0 {
+        lines.push(format!("{} bytes wait in the client's socket, because the server's is full", facts.unacknowledged));
+    }
+    if view.accept_queue() > 0 {
+        lines.push(format!("{} connections wait in the accept queue", view.accept_queue()));
+    }
+    lines.extend(view.rings.iter().cloned());
+    lines.push(format!("{} descriptors open", view.fds));
+    lines
+}
+
+/// A line for each thread (the first few): where it is.
+pub fn threads(view: &View) -> Vec<String> {
+    let line = |thread: &crate::kernel::Thread| match (&thread.call, thread.state) {
+        (Some(call), 'S') if call.is_endless() && call.is_wait() => {
+            format!("asleep in {} without a timeout", call.name)
+        }
+        (Some(call), 'S') if call.is_wait() => format!("asleep in {}", call.name),
+        (Some(call), 'S') => format!("asleep in {} (fd {})", call.name, call.args[0] as i32),
+        (_, 'R') => "running".to_owned(),
+        (_, 'T' | 't') => "stopped".to_owned(),
+        (_, state) => format!("in state {state}"),
+    };
+    let mut lines: Vec<String> = match view.threads.as_slice() {
+        [] => vec!["the process has ended".into()],
+        [only] => vec![format!("the server is {}", line(only))],
+        many => many.iter().take(6).map(|thread| format!("thread {} is {}", thread.tid, line(thread))).collect(),
+    };
+    if view.threads.len() > 6 {
+        lines.push(format!("and {} more threads", view.threads.len() - 6));
+    }
+    lines
+}
+
+/// Why a server that has nothing to do is not at rest.
+pub fn spinning(view: &View) -> String {
+    let level = view.watches.iter().filter(|watch| !watch.has(ET));
+    for watch in level {
+        let Some(socket) = view.sockets.iter().find(|socket| socket.fd == Some(watch.fd)) else { continue };
+        if socket.listening && socket.rx > 0 {
+            return format!(
+                "{} connections stay in the accept queue and the listener stays readable: out of descriptors, stop watching it \
+                 until one is free.",
+                socket.rx
+            );
+        }
+        if watch.has(OUT) && socket.tx == 0 {
+            return format!(
+                "fd {} is registered for {} although nothing is owed to it: an idle socket is always writable. Watch for OUT \
+                 only while bytes are owed.",
+                watch.fd,
+                watch.mask()
+            );
+        }
+    }
+    if view.accept_queue() > 0 {
+        return format!(
+            "{} connections stay in the accept queue: an accept that fails (EMFILE) is tried again and again.",
+            view.accept_queue()
+        );
+    }
+    "Something that it waits for is ready and is not dealt with: end of input that was not acted on (read returns 0 for ever, \
+     RDHUP stays set), an error or hang-up that was not asked for, a closed descriptor left in the set, or write interest \
+     without anything to write."
+        .into()
+}

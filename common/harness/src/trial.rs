@@ -1,0 +1,312 @@
+//! One check at work on one server.
+//!
+//! Invariant: every check has a server of its own, started when the first step needs it and ended with the trial, so
+//! that no check sees what another has left behind.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::child::{self, Options, Server};
+use crate::client::{Client, ConnectOptions, Log, echo_all, size};
+use crate::diagnose;
+use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::kernel::{Activity, Process};
+use crate::subject::{Launch, Model, Subject};
+
+/// A backstop for states that have to come about at once.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A check's hands: starts the server, opens clients, looks at the kernel.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    /// The server under test.
+    pub subject: &'a Subject,
+    /// The steps so far.
+    pub log: Log,
+    server: Option<Server>,
+    next_client: u32,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(subject: &'a Subject) -> Self {
+        Self { subject, log: Log::default(), server: None, next_client: 0 }
+    }
+
+    /// Remembers a step that is none of a client's.
+    pub fn step(&self, what: impl Into<String>) {
+        self.log.step(what);
+    }
+
+    /// Starts the server with these options; a check that does not care lets `connect` do it.
+    pub fn start(&mut self, options: &Options) -> Step<&mut Server> {
+        self.server = None;
+        self.server = Some(Server::start(self.subject, options)?);
+        self.server()
+    }
+
+    /// The running server, started if need be.
+    pub fn server(&mut self) -> Step<&mut Server> {
+        if self.server.is_none() {
+            self.server = Some(Server::start(self.subject, &Options::default())?);
+        }
+        Ok(self.server.as_mut().expect("just started"))
+    }
+
+    /// The server's process, or a skip where it was not started by the harness.
+    pub fn process(&mut self) -> Step<Process> {
+        self.server()?.process.ok_or_else(|| Stop::skip("needs a server that the harness starts itself"))
+    }
+
+    /// The command of the subject, or a skip where it has none.
+    pub fn argv(&self) -> Step<Vec<String>> {
+        match &self.subject.launch {
+            Launch::Command(argv) => Ok(argv.clone()),
+            Launch::Served(_) => Err(Stop::skip("needs a server that the harness starts itself")),
+        }
+    }
+
+    /// Skips the check on servers that are not this repository's own.
+    pub fn only_own(&self, what: &str) -> Step {
+        if self.subject.own { Ok(()) } else { Err(Stop::skip(format!("{what} is this repository's own choice"))) }
+    }
+
+    /// Skips the check where /proc cannot be read.
+    pub fn needs_proc(&self) -> Step {
+        if cfg!(target_os = "linux") { Ok(()) } else { Err(Stop::skip("needs Linux's /proc")) }
+    }
+
+    /// Skips the check on a server of another model.
+    pub fn only_model(&self, model: Model, why: &str) -> Step {
+        if self.subject.model == model { Ok(()) } else { Err(Stop::skip(why)) }
+    }
+
+    /// Makes sure that the harness may open `clients` connections and the server as many.
+    pub fn needs_fds(&mut self, clients: u64) -> Step {
+        if let Some(limit) = self.subject.fd_limit.filter(|limit| clients >= *limit) {
+            return Err(Stop::skip(format!("it serves only descriptors below {limit}, as declared")));
+        }
+        let limit = raise_fd_limit();
+        if limit < clients + 200 {
+            return Err(Stop::skip(format!(
+                "needs {} descriptors, and the hard limit is {limit} (ulimit -Hn)",
+                clients + 200
+            )));
+        }
+        Ok(())
+    }
+
+    /// Opens a connection.
+    pub fn connect(&mut self) -> Step<Client> {
+        self.connect_with(ConnectOptions::default())
+    }
+
+    /// Opens a connection with options.
+    pub fn connect_with(&mut self, options: ConnectOptions) -> Step<Client> {
+        let log = self.log.clone();
+        log.step(format!("c{} connects", self.next_client));
+        self.connect_quietly(options)
+    }
+
+    /// Opens `count` connections, as one step.
+    pub fn connect_many(&mut self, count: u32) -> Step<Vec<Client>> {
+        self.server()?;
+        self.log.step(format!("c{} .. c{} connect", self.next_client, self.next_client + count - 1));
+        (0..count).map(|_| self.connect_quietly(ConnectOptions::default())).collect()
+    }
+
+    fn connect_quietly(&mut self, options: ConnectOptions) -> Step<Client> {
+        let server = self.server()?;
+        let (addr, process) = (server.addr, server.process);
+        let id = self.next_client;
+        self.next_client += 1;
+        Client::connect(id, addr, options, process, self.log.clone())
+    }
+
+    /// Lets all of them send `bytes` and reads everything back, as one step.
+    pub fn echo_all(&mut self, clients: &mut [Client], bytes: u64) -> Step {
+        self.log.step(format!("{} clients send {} each and read it back", clients.len(), size(bytes)));
+        clients.iter_mut().for_each(|client| client.plan(bytes));
+        echo_all(clients)
+    }
+
+    /// A new connection, one byte there and back, closed again: is anybody being served?
+    pub fn probe(&mut self) -> Step {
+        self.log.step(format!("probe: c{} connects and sends 1 byte", self.next_client));
+        let mut client = self.connect_quietly(ConnectOptions::default())?;
+        client.plan(1);
+        echo_all(std::slice::from_mut(&mut client))
+    }
+
+    /// Stops the server (SIGSTOP), so that all that follows falls into one wait.
+    pub fn freeze(&mut self) -> Step {
+        let process = self.process()?;
+        // Asleep first: a server that is stopped on its way to the wait would meet the events one by one.
+        process.settle(Duration::from_millis(5), SOON);
+        self.log.step("the server is stopped (SIGSTOP)");
+        self.server()?.signal(Signal::STOP)?;
+        let end = Instant::now() + SOON;
+        while let Some(threads) = process.threads() {
+            if !threads.is_empty() && threads.iter().all(|thread| thread.state == 'T') {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Stop::Broken("the server could not be stopped with SIGSTOP".into()));
+            }
+            std::thread::yield_now();
+        }
+        // Nothing to see: the signal is delivered before the server runs again, which is all that is needed.
+        Ok(())
+    }
+
+    /// Lets the server go on (SIGCONT).
+    pub fn thaw(&mut self) -> Step {
+        self.log.step("the server goes on (SIGCONT)");
+        self.server()?.signal(Signal::CONT)
+    }
+
+    /// Waits until the server sleeps and stays asleep.
+    pub fn settle(&mut self) -> Step {
+        let process = self.process()?;
+        self.needs_proc()?;
+        match process.settle(Duration::from_millis(25), SOON) {
+            Some(_) => Ok(()),
+            None => Err(self.spinning("it has nothing to do, and does not come to rest")),
+        }
+    }
+
+    /// Asserts that the server uses no CPU and does not wake up while `situation` lasts.
+    pub fn expect_idle(&mut self, situation: &str) -> Step {
+        let allowed = if self.subject.own { 0 } else { 12 };
+        self.expect_wakeups(situation, allowed)
+    }
+
+    /// Asserts that the server wakes at most `allowed` times in the 0.4 s looked at, and uses next to no CPU.
+    pub fn expect_wakeups(&mut self, situation: &str, allowed: u64) -> Step {
+        const LOOK: Duration = Duration::from_millis(400);
+        self.log.step(format!("the server is watched for {} ms: {situation}", LOOK.as_millis()));
+        self.needs_proc()?;
+        if allowed == 0 {
+            self.settle()?;
+        }
+        let process = self.process()?;
+        let measure =
+            || -> Step<Activity> { process.activity().ok_or_else(|| Stop::Broken("the server has gone".into())) };
+        let before = measure()?;
+        std::thread::sleep(LOOK);
+        let after = measure()?;
+        let (wakeups, ticks) = (after.wakeups - before.wakeups, after.ticks - before.ticks);
+        // 4 ticks are a tenth of the time looked at; a spin takes all of it, or a share of what others leave.
+        if wakeups > allowed || ticks > 4 {
+            let what =
+                format!("{situation}: {wakeups} wake-ups and {} ms of CPU in {} ms", ticks * 10, LOOK.as_millis());
+            return Err(self.spinning(&what));
+        }
+        Ok(())
+    }
+
+    fn spinning(&mut self, what: &str) -> Stop {
+        let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port())).unwrap_or_default();
+        Stop::Fail(Box::new(Failure {
+            symptom: Symptom::Spinning,
+            what: what.to_owned(),
+            steps: Vec::new(),
+            kernel: diagnose::threads(&view),
+            cause: diagnose::spinning(&view),
+        }))
+    }
+
+    /// The server's open descriptors, at rest.
+    pub fn fds(&mut self) -> Step<usize> {
+        self.needs_proc()?;
+        let process = self.process()?;
+        process.fd_count().ok_or_else(|| Stop::skip("needs Linux's /proc"))
+    }
+
+    /// Waits until the server holds `expected` descriptors again; it has failed if it rests with more.
+    pub fn expect_fds(&mut self, expected: usize, after: &str) -> Step {
+        self.log.step(format!("the server has to be back at {expected} descriptors"));
+        let process = self.process()?;
+        let end = Instant::now() + SOON;
+        loop {
+            if self.fds()? <= expected {
+                return Ok(());
+            }
+            let at_rest = process.settle(Duration::from_millis(60), Duration::from_millis(200)).is_some();
+            let now = self.fds()?;
+            if now <= expected {
+                return Ok(());
+            }
+            if at_rest || Instant::now() > end {
+                let what = format!("{after}, the server holds {now} descriptors and not {expected}");
+                let cause = "A connection that ended (read returned 0 with nothing owed, or a read, a write or the event said error) was not closed.";
+                return Err(self.with_view(Symptom::Leak, what, cause));
+            }
+        }
+    }
+
+    /// A failure with the threads' state as the kernel's view.
+    pub fn with_view(&mut self, symptom: Symptom, what: String, cause: &str) -> Stop {
+        let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port()));
+        let kernel = view.as_ref().map(diagnose::threads).unwrap_or_default();
+        Stop::Fail(Box::new(Failure { symptom, what, steps: Vec::new(), kernel, cause: cause.to_owned() }))
+    }
+
+    /// Ends the trial: adds the steps to a failure, and turns it into `Exited` if the server is dead.
+    pub(crate) fn finish(mut self, result: Step) -> Step {
+        let died = self.server.as_mut().and_then(Server::exit_status);
+        let mut failure = match (result, died) {
+            (Err(Stop::Fail(failure)), None) => failure,
+            (Err(Stop::Fail(failure)), Some(_)) if failure.symptom == Symptom::Contract => failure,
+            (Err(Stop::Fail(failure)), Some(status)) => {
+                let what = format!("the server ended with {}; {}", child::describe(status), failure.what);
+                Box::new(Failure {
+                    symptom: Symptom::Exited,
+                    what,
+                    kernel: Vec::new(),
+                    cause: self.death(status),
+                    ..*failure
+                })
+            }
+            (Ok(()) | Err(Stop::Broken(_)), Some(status)) => Box::new(Failure {
+                symptom: Symptom::Exited,
+                what: format!("the server ended with {} during the check", child::describe(status)),
+                steps: Vec::new(),
+                kernel: Vec::new(),
+                cause: self.death(status),
+            }),
+            (other, _) => return other,
+        };
+        failure.steps = self.log.steps();
+        Err(Stop::Fail(failure))
+    }
+
+    fn death(&self, status: std::process::ExitStatus) -> String {
+        use std::os::unix::process::ExitStatusExt;
+        let known = match status.signal() {
+            Some(libc::SIGPIPE) => {
+                "It wrote to a connection that was reset: ignore SIGPIPE, or send with MSG_NOSIGNAL. "
+            }
+            Some(libc::SIGABRT) => "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more. ",
+            Some(libc::SIGSEGV | libc::SIGBUS) => "It touched memory that is not its own. ",
+            _ => "What a client or the machine's state can cause must not end a server. ",
+        };
+        let words = self.server.as_ref().map(Server::last_words).unwrap_or_default();
+        format!("{known}{words}").trim_end().to_owned()
+    }
+
+    /// Tells `finish` that the server has ended as the check wanted.
+    pub fn ended_as_wanted(&mut self) {
+        self.server = None;
+    }
+}
+
+/// Raises the harness's own soft limit of descriptors to the hard one, and returns it.
+pub fn raise_fd_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // macOS has an infinite hard limit and refuses more than OPEN_MAX (10240) as the soft one.
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(if cfg!(target_os = "macos") { 10_240 } else { 1 << 20 });
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
