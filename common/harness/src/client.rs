@@ -55,6 +55,19 @@ pub struct ConnectOptions {
     pub receive_buffer: Option<usize>,
     /// SO_SNDBUF in bytes; the kernel doubles it.
     pub send_buffer: Option<usize>,
+    /// TCP_MAXSEG in bytes. The server's end learns of it, and sizes its own send buffer by it.
+    pub max_segment: Option<u32>,
+}
+
+impl ConnectOptions {
+    /// The way back to this client is full after some 40 KiB, where it takes 3 MiB and more by default: on loopback the
+    /// segments are 64 KiB, and Linux gives a socket room for some of them in either direction.
+    pub const NARROW: Self = Self { receive_buffer: Some(2048), send_buffer: None, max_segment: Some(1400) };
+
+    /// A receive buffer of this size, and all else by default.
+    pub const fn receive_buffer(size: usize) -> Self {
+        Self { receive_buffer: Some(size), send_buffer: None, max_segment: None }
+    }
 }
 
 /// One connection to the server.
@@ -94,6 +107,9 @@ impl Client {
             }
             if let Some(size) = options.send_buffer {
                 socket.set_send_buffer_size(size)?;
+            }
+            if let Some(size) = options.max_segment {
+                socket.set_tcp_mss(size)?;
             }
             socket.set_tcp_nodelay(true)?;
             // The connect itself may block: on loopback the kernel answers for the server, frozen or not.
@@ -146,15 +162,24 @@ impl Client {
     /// Sends `bytes` without reading. They have to fit into the socket buffers (64 KiB always do).
     pub fn send(&mut self, bytes: u64) -> Step {
         self.log.step(format!("c{} sends {}", self.id, size(bytes)));
+        self.send_quietly(bytes)
+    }
+
+    /// As `send`, without a step in the log.
+    pub fn send_quietly(&mut self, bytes: u64) -> Step {
         self.plan(bytes);
         let end = Instant::now() + BACKSTOP;
+        let mut stall = Stall::new();
         while self.sent < self.planned {
-            if self.write_some(CHUNK)? == 0 {
-                if Instant::now() > end {
-                    return Err(Stop::Broken(format!("c{} cannot send {} without reading", self.id, size(bytes))));
-                }
-                std::thread::sleep(Duration::from_millis(1));
+            if self.write_some(CHUNK)? > 0 {
+                stall = Stall::new();
+                continue;
             }
+            if Instant::now() > end {
+                return Err(Stop::Broken(format!("c{} cannot send {} without reading", self.id, size(bytes))));
+            }
+            stall.check(self)?;
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -168,6 +193,11 @@ impl Client {
     /// Reads `bytes` more (writing what is planned at the same time).
     pub fn receive(&mut self, bytes: u64) -> Step {
         self.log.step(format!("c{} reads {}", self.id, size(bytes)));
+        self.receive_quietly(bytes)
+    }
+
+    /// As `receive`, without a step in the log.
+    pub fn receive_quietly(&mut self, bytes: u64) -> Step {
         let target = self.received + bytes;
         drive(std::slice::from_mut(self), target, |client| client.received >= target)
     }
@@ -175,33 +205,9 @@ impl Client {
     /// Sends without reading until the server takes no more: until the socket is full and everything is at rest.
     /// Returns the bytes that were taken; stops at `limit`.
     pub fn send_until_stuck(&mut self, limit: u64) -> Step<u64> {
-        let before = self.sent;
-        self.planned = self.sent + limit;
-        let mut quiet_since = Instant::now();
-        let mut queues = None;
-        while self.sent < self.planned {
-            if self.write_some(CHUNK)? > 0 {
-                quiet_since = Instant::now();
-                continue;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-            let threads = self.process.and_then(|process| process.threads());
-            let now = (kernel::queues(self.local, self.server), threads);
-            if Some(&now) != queues.as_ref() {
-                quiet_since = Instant::now();
-                queues = Some(now);
-            } else if quiet_since.elapsed() > self.rest() {
-                break;
-            }
-        }
-        self.planned = self.sent;
-        let taken = self.sent - before;
+        let taken = send_all_until_stuck(std::slice::from_mut(self), limit)?;
         self.log.step(format!("c{} sends without reading until it is stuck: {} taken", self.id, size(taken)));
         Ok(taken)
-    }
-
-    fn rest(&self) -> Duration {
-        Duration::from_millis(if self.process.is_some() { 60 } else { 400 })
     }
 
     /// Sends FIN; reading goes on.
@@ -372,6 +378,52 @@ impl Client {
 /// Sends what every client plans and reads what comes back, all at once, until all is back.
 pub fn echo_all(clients: &mut [Client]) -> Step {
     drive(clients, u64::MAX, |client| client.sent == client.planned && client.received == client.sent)
+}
+
+/// Hands `bytes` of each client to its socket, and reads nothing.
+pub fn send_all(clients: &mut [Client], bytes: u64) -> Step {
+    clients.iter_mut().try_for_each(|client| client.send_quietly(bytes))
+}
+
+/// Reads on every connection what is outstanding and then the server's FIN, on all at once.
+pub fn expect_eof_all(clients: &mut [Client]) -> Step {
+    drive(clients, u64::MAX, |client| client.eof)
+}
+
+/// Lets every client send without reading until the server takes no more: until their sockets are full and all is at
+/// rest. Returns the bytes that were taken in all; stops at `limit` for each.
+pub fn send_all_until_stuck(clients: &mut [Client], limit: u64) -> Step<u64> {
+    let sent = |clients: &[Client]| clients.iter().map(|client| client.sent).sum::<u64>();
+    let before = sent(clients);
+    clients.iter_mut().for_each(|client| client.planned = client.sent + limit);
+    let (mut quiet_since, mut seen) = (Instant::now(), None);
+    while clients.iter().any(|client| client.sent < client.planned) {
+        let mut wrote = 0;
+        for client in clients.iter_mut() {
+            wrote += client.write_some(CHUNK)?;
+        }
+        if wrote > 0 {
+            quiet_since = Instant::now();
+            continue;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        let threads = clients[0].process.and_then(|process| process.threads());
+        let enough = match &threads {
+            None => Duration::from_millis(400),
+            // One that waits for a processor may yet take more; one that never sleeps is another check's business.
+            Some(threads) if threads.iter().any(|thread| thread.state == 'R') => NAP,
+            Some(_) => Duration::from_millis(60),
+        };
+        let now = (kernel::queues(clients[0].local, clients[0].server), threads);
+        if Some(&now) != seen.as_ref() {
+            quiet_since = Instant::now();
+            seen = Some(now);
+        } else if quiet_since.elapsed() > enough {
+            break;
+        }
+    }
+    clients.iter_mut().for_each(|client| client.planned = client.sent);
+    Ok(sent(clients) - before)
 }
 
 /// Moves bytes on all connections until each is `done`; never reads a connection beyond `most` bytes in all.
