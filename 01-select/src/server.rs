@@ -6,12 +6,14 @@
 //! unread, the next wait reports again; so each turn may stop after one read, and interest that is left on without need
 //! would spin.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context, Result, ensure};
-use common_server::{ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Retry, Shutdown};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
 
 struct Connection {
     stream: TcpStream,
@@ -107,14 +109,9 @@ impl Server {
         let Some(connection) = self.connections.get_mut(fd) else { return };
         // A reset is no event of its own here: it makes the descriptor readable and writable, and the call fails.
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
-        let open = match served {
-            Ok(()) if connection.is_finished() => false,
-            Ok(()) => true,
-            Err(_) => false,
-        };
-        match open {
-            true => self.update_interest(fd),
-            false => self.close(fd),
+        match served {
+            Ok(()) if !connection.is_finished() => self.update_interest(fd),
+            _ => self.close(fd),
         }
     }
 
@@ -181,16 +178,14 @@ impl Connection {
         if !ready || !self.may_read() {
             return Ok(());
         }
-        match self.stream.read(buffer) {
-            Ok(0) => self.peer_finished = true,
-            Ok(n) => {
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => {
                 // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint, not a promise (select(2), "Bugs").
-            Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(error),
+            Received::Nothing => {}
         }
         Ok(())
     }
@@ -204,18 +199,6 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-/// Bytes the socket took; 0 when it is full. (Rust's `write` on a socket is a send(2) with MSG_NOSIGNAL.)
-fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.write(bytes) {
-        Err(error) if is_transient(&error) => Ok(0),
-        result => result,
-    }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// A bitmap of FD_SETSIZE descriptors.

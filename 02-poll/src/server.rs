@@ -5,12 +5,14 @@
 //! read fits into what we may owe), and for POLLOUT exactly while bytes are owed. What one call leaves unread, the next
 //! wait reports again; so each turn may stop after one read, and interest that is left on without need would spin.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context, Result};
-use common_server::{ACCEPT_BATCH, AcceptError, Notice, Pending, READ_BUFFER, Retry, Shutdown};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
 
 const SHUTDOWN: usize = 0;
 const LISTENER: usize = 1;
@@ -92,14 +94,9 @@ impl Server {
             gone if gone & GONE != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             _ => connection.write(events & OUT != 0).and_then(|()| connection.read(events & IN != 0, &mut self.buffer)),
         };
-        let open = match served {
-            Ok(()) if connection.is_finished() => false,
-            Ok(()) => true,
-            Err(_) => false,
-        };
-        match open {
-            true => self.update_interest(index),
-            false => self.close(index),
+        match served {
+            Ok(()) if !connection.is_finished() => self.update_interest(index),
+            _ => self.close(index),
         }
     }
 
@@ -165,16 +162,14 @@ impl Connection {
         if !ready || !self.may_read() {
             return Ok(());
         }
-        match self.stream.read(buffer) {
-            Ok(0) => self.peer_finished = true,
-            Ok(n) => {
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => {
                 // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint, not a promise (select(2), "Bugs").
-            Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(error),
+            Received::Nothing => {}
         }
         Ok(())
     }
@@ -188,18 +183,6 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-/// Bytes the socket took; 0 when it is full. (Rust's `write` on a socket is a send(2) with MSG_NOSIGNAL.)
-fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.write(bytes) {
-        Err(error) if is_transient(&error) => Ok(0),
-        result => result,
-    }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn entry(fd: RawFd, events: libc::c_short) -> libc::pollfd {

@@ -4,12 +4,14 @@
 //! read fits into what we may owe), and for OUT exactly while bytes are owed. What one call leaves unread, the next wait
 //! reports again; so each turn may stop after one read, and interest that is left on without need would spin.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result};
-use common_server::{ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Retry, Shutdown};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
 
 const EVENTS: usize = 256;
 const IN: u32 = libc::EPOLLIN as u32;
@@ -96,12 +98,7 @@ impl Server {
             gone if gone & GONE != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             _ => connection.write(events & OUT != 0).and_then(|()| connection.read(events & IN != 0, &mut self.buffer)),
         };
-        let open = match served {
-            Ok(()) if connection.is_finished() => false,
-            Ok(()) => self.update_interest(fd).is_ok(),
-            Err(_) => false,
-        };
-        if !open {
+        if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
             self.close(fd);
         }
     }
@@ -160,16 +157,14 @@ impl Connection {
         if !ready || !self.may_read() {
             return Ok(());
         }
-        match self.stream.read(buffer) {
-            Ok(0) => self.peer_finished = true,
-            Ok(n) => {
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => {
                 // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint, not a promise (select(2), "Bugs").
-            Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(error),
+            Received::Nothing => {}
         }
         Ok(())
     }
@@ -183,18 +178,6 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-/// Bytes the socket took; 0 when it is full. (Rust's `write` on a socket is a send(2) with MSG_NOSIGNAL.)
-fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.write(bytes) {
-        Err(error) if is_transient(&error) => Ok(0),
-        result => result,
-    }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn epoll_create() -> io::Result<OwnedFd> {

@@ -4,12 +4,14 @@
 //! announced and no EAGAIN has taken back; only EAGAIN clears them. A connection that could go on (an announcement not
 //! used up, and something to do with it) when its turn ends stands in `unfinished`, because no edge will come for it.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result};
-use common_server::{ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Retry, Shutdown};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
 
 const EVENTS: usize = 256;
 /// Reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
@@ -117,12 +119,7 @@ impl Server {
             gone if gone & GONE != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             _ => connection.write().and_then(|()| connection.read(&mut self.buffer)),
         };
-        let open = match served {
-            Ok(()) if connection.is_finished() => false,
-            Ok(()) => self.update_interest(fd).is_ok(),
-            Err(_) => false,
-        };
-        if !open {
+        if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
             self.close(fd);
         }
     }
@@ -187,16 +184,15 @@ impl Connection {
             if !self.readable || !self.may_read() {
                 break;
             }
-            match self.stream.read(buffer) {
-                Ok(0) => self.peer_finished = true,
-                Ok(n) => {
+            match receive(&self.stream, buffer)? {
+                Received::Finished => self.peer_finished = true,
+                Received::Bytes(n) => {
                     // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
                     let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;
                 }
-                Err(error) if is_transient(&error) => self.readable = false,
-                Err(error) => return Err(error),
+                Received::Nothing => self.readable = false,
             }
         }
         Ok(())
@@ -211,18 +207,6 @@ impl Connection {
         }
         Ok(())
     }
-}
-
-/// Bytes the socket took; 0 when it is full. (Rust's `write` on a socket is a send(2) with MSG_NOSIGNAL.)
-fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.write(bytes) {
-        Err(error) if is_transient(&error) => Ok(0),
-        result => result,
-    }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn epoll_create() -> io::Result<OwnedFd> {

@@ -2,8 +2,8 @@
 //! still owed to a client, the table of connections, the wake-up for SIGINT and SIGTERM, the names of accept's
 //! errors.
 //!
-//! Invariant: nothing in this crate waits for readiness, registers interest or moves a connection's bytes. Those are
-//! the lesson, and they stand in the chapters.
+//! Invariant: nothing in this crate waits for readiness, registers interest or decides how much to read and write.
+//! Those are the lesson, and they stand in the chapters.
 
 mod accept;
 mod args;
@@ -12,6 +12,7 @@ mod listener;
 mod notice;
 mod pending;
 mod shutdown;
+mod socket;
 
 pub use accept::{ACCEPT_BATCH, AcceptError, Retry};
 pub use args::{Args, BadArgs, Parsed};
@@ -20,6 +21,7 @@ pub use listener::listen;
 pub use notice::Notice;
 pub use pending::{MAX_PENDING, Pending, READ_BUFFER};
 pub use shutdown::Shutdown;
+pub use socket::{Received, receive, send};
 
 use std::io::Write;
 use std::net::TcpListener;
