@@ -8,8 +8,11 @@ use std::io;
 use anyhow::{Context, Result, anyhow, bail};
 use io_uring::{IoUring, Probe, opcode};
 
-/// Operations that can be handed over in one call; the completion queue gets twice as many places.
-const ENTRIES: u32 = 256;
+/// Operations handed over in one call at most. With many more than the pool has buffers, receives would run out of them.
+const ENTRIES: u32 = 64;
+
+/// Completions that fit into their queue. More are kept by the kernel, at a price.
+const COMPLETIONS: u32 = 1024;
 
 /// Opens the ring.
 pub fn ring() -> Result<IoUring> {
@@ -35,10 +38,13 @@ pub fn ring() -> Result<IoUring> {
 
 fn build() -> io::Result<IoUring> {
     // One thread submits (6.0), and completions are worked on inside its own waits (6.1) instead of interrupting it.
-    let best = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(ENTRIES);
-    match best {
+    let mut best = IoUring::builder();
+    best.setup_cqsize(COMPLETIONS).setup_single_issuer().setup_defer_taskrun();
+    match best.build(ENTRIES) {
         // A kernel that does not know a flag says so, and does without.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => IoUring::new(ENTRIES),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            IoUring::builder().setup_cqsize(COMPLETIONS).build(ENTRIES)
+        }
         result => result,
     }
 }

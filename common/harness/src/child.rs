@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::failure::{Step, Stop, Symptom};
 use crate::kernel::{self, Process};
 use crate::subject::{Launch, Subject};
+#[cfg(target_os = "linux")]
+use crate::trial::raise_fd_limit;
 
 /// Generous: a start that takes this long is a fault even on a machine with a load of 20.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -29,7 +31,7 @@ const MARK: &str = "ECHO_HARNESS_SUBJECT";
 pub struct Options {
     /// RLIMIT_NOFILE of the child, soft and hard; the harness's own limit if not given.
     pub nofile: Option<u64>,
-    /// Extra descriptors of /dev/null that the child inherits, so that its own start at high numbers.
+    /// Descriptors of /dev/null that the child inherits, from 3 on, so that its own start at high numbers.
     pub inherit: usize,
     /// Where a server with this repository's command line is told to listen.
     pub addr: String,
@@ -210,6 +212,41 @@ impl Server {
         kill_process(pid(process.pid), signal).map_err(|error| Stop::Broken(format!("signal to the server: {error}")))
     }
 
+    /// Sets the soft limit of descriptors of each of its processes so that it can open `room` more.
+    pub fn leave_room(&self, room: usize) -> Step {
+        self.limit_fds(|process| {
+            let open = process.fd_numbers()?;
+            let free = (0..).filter(|fd| open.binary_search(fd).is_err());
+            // The first free number that is out of reach is the limit.
+            free.map(|fd: i32| fd as u64).nth(room)
+        })
+    }
+
+    /// Sets the soft limit of descriptors of each of its processes to the hard one.
+    pub fn lift_limit(&self) -> Step {
+        self.limit_fds(|_| Some(u64::MAX))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn limit_fds(&self, limit: impl Fn(Process) -> Option<u64>) -> Step {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let processes = self.process.and_then(|process| process.family());
+        for id in processes.ok_or_else(|| Stop::skip("needs a server that the harness starts itself"))? {
+            // One that has just ended needs no limit.
+            let Some(limit) = limit(Process { pid: id }) else { continue };
+            let maximum = raise_fd_limit();
+            let limit = Rlimit { current: Some(limit.min(maximum)), maximum: Some(maximum) };
+            prlimit(Some(pid(id)), Resource::Nofile, limit)
+                .map_err(|error| Stop::Broken(format!("prlimit of the server: {error}")))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn limit_fds(&self, _limit: impl Fn(Process) -> Option<u64>) -> Step {
+        Err(Stop::skip("needs Linux's prlimit(2)"))
+    }
+
     fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let _ = kill_process_group(pid(child.id() as i32), Signal::KILL);
@@ -266,7 +303,7 @@ fn command(argv: &[String], options: &Options) -> Command {
     // A group of its own, so that what it starts can be ended with it.
     command.process_group(0);
     let (nofile, inherit) = (options.nofile, options.inherit);
-    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, open, dup, prctl.
+    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, open, dup2, fcntl, getsockopt, prctl.
     unsafe {
         command.pre_exec(move || {
             if let Some(limit) = nofile {
@@ -275,19 +312,43 @@ fn command(argv: &[String], options: &Options) -> Command {
                     return Err(std::io::Error::last_os_error());
                 }
             }
-            let mut null = -1;
-            for i in 0..inherit {
-                null = if i == 0 { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } else { libc::dup(null) };
-                if null < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-            }
+            inherit_null(inherit as i32)?;
             #[cfg(target_os = "linux")]
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             Ok(())
         });
     }
     command
+}
+
+/// Fills the numbers from 3 on with /dev/null. What the harness has open there goes at exec anyway, and would leave gaps.
+///
+/// # Safety
+/// To be called between fork and exec only: it closes descriptors that others own.
+unsafe fn inherit_null(count: i32) -> std::io::Result<()> {
+    // SAFETY: the caller's; the path is a C string and no other pointer is passed.
+    let done = unsafe {
+        let null = if count > 0 { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) } else { 0 };
+        null >= 0
+            && (3..3 + count).filter(|fd| !reports_a_failed_exec(*fd)).all(|fd| match fd == null {
+                true => libc::fcntl(fd, libc::F_SETFD, 0) >= 0,
+                false => libc::dup2(null, fd) >= 0,
+            })
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Whether `Command` may need this descriptor to say that exec failed: it uses a SEQPACKET pair on Linux, a pipe elsewhere.
+fn reports_a_failed_exec(fd: i32) -> bool {
+    let (mut kind, mut len): (libc::c_int, libc::socklen_t) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: both pointers are to variables of the types that SO_TYPE wants.
+    let is_socket =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &mut len) == 0 };
+    match cfg!(target_os = "linux") {
+        true => is_socket && kind == libc::SOCK_SEQPACKET,
+        // SAFETY: no pointers.
+        false => !is_socket && unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) < 0 },
+    }
 }
 
 fn free_port() -> Step<u16> {

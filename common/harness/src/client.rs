@@ -3,6 +3,7 @@
 //! Invariant: a client that sends a plan reads at the same time. A correct server has to stop reading a client that does
 //! not read, so one that writes everything first would lock up against it.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use crate::kernel::{self, Process, Thread};
 use crate::pattern;
 
 /// A server that does nothing for this long, with work at hand, has failed whatever else is known.
-const BACKSTOP: Duration = Duration::from_secs(30);
+pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
 /// Without /proc nothing tells slow from stuck, so the backstop is all there is.
 const BACKSTOP_UNSEEN: Duration = Duration::from_secs(8);
 /// How long a server may sleep in a wait that could have a timeout before that counts as stuck.
@@ -60,9 +61,9 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The way back to this client is full after some 40 KiB, where it takes 3 MiB and more by default: on loopback the
+    /// The way back to this client is full after some 70 KiB, where it takes 3 MiB and more by default: on loopback the
     /// segments are 64 KiB, and Linux gives a socket room for some of them in either direction.
-    pub const NARROW: Self = Self { receive_buffer: Some(2048), send_buffer: None, max_segment: Some(1400) };
+    pub const NARROW: Self = Self { receive_buffer: Some(4096), send_buffer: None, max_segment: Some(1400) };
 
     /// A receive buffer of this size, and all else by default.
     pub const fn receive_buffer(size: usize) -> Self {
@@ -86,6 +87,8 @@ pub struct Client {
     /// The server has finished: a read returned 0.
     pub eof: bool,
     half_closed: bool,
+    /// What the socket will probably take: filling more with the pattern would be work for nothing.
+    stride: usize,
     socket: TcpStream,
     server: SocketAddr,
     process: Option<Process>,
@@ -98,6 +101,7 @@ impl Client {
         server: SocketAddr,
         options: ConnectOptions,
         process: Option<Process>,
+        patience: Duration,
         log: Log,
     ) -> Step<Self> {
         let attempt = || -> io::Result<TcpStream> {
@@ -113,7 +117,7 @@ impl Client {
             }
             socket.set_tcp_nodelay(true)?;
             // The connect itself may block: on loopback the kernel answers for the server, frozen or not.
-            socket.connect_timeout(&server.into(), BACKSTOP)?;
+            socket.connect_timeout(&server.into(), patience)?;
             socket.set_nonblocking(true)?;
             Ok(socket.into())
         };
@@ -135,6 +139,7 @@ impl Client {
             planned: 0,
             eof: false,
             half_closed: false,
+            stride: CHUNK,
             socket,
             server,
             process,
@@ -213,6 +218,11 @@ impl Client {
     /// Sends FIN; reading goes on.
     pub fn half_close(&mut self) -> Step {
         self.log.step(format!("c{} sends FIN (half-close)", self.id));
+        self.half_close_quietly()
+    }
+
+    /// As `half_close`, without a step in the log.
+    pub fn half_close_quietly(&mut self) -> Step {
         self.half_closed = true;
         match self.socket.shutdown(Shutdown::Write) {
             Ok(()) => Ok(()),
@@ -260,41 +270,41 @@ impl Client {
 
     /// One attempt to send what is planned, at most `most` bytes; 0 if the socket is full or nothing is planned.
     pub fn write_some(&mut self, most: usize) -> Step<usize> {
-        let len = (self.planned - self.sent).min(most as u64) as usize;
+        const LEAST: usize = 4096;
+        let len = (self.planned - self.sent).min(most.min(self.stride) as u64) as usize;
         if len == 0 {
             return Ok(0);
         }
-        let mut bytes = vec![0; len.min(CHUNK)];
-        pattern::fill(self.id, self.sent, &mut bytes);
-        loop {
-            return match self.socket.write(&bytes) {
-                Ok(n) => {
-                    self.sent += n as u64;
-                    Ok(n)
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // What the server said before it closed may still be readable, and tells more than EPIPE.
-                Err(error) => Err(self.ended(&error)),
-            };
+        let result = with_scratch(len, |bytes| {
+            pattern::fill(self.id, self.sent, bytes);
+            uninterrupted(|| self.socket.write(bytes))
+        });
+        match result {
+            Ok(n) => {
+                self.sent += n as u64;
+                self.stride = if n < len { n.max(LEAST) } else { (self.stride * 2).min(CHUNK) };
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.stride = (self.stride / 2).max(LEAST);
+                Ok(0)
+            }
+            // What the server said before it closed may still be readable, and tells more than EPIPE.
+            Err(error) => Err(self.ended(&error)),
         }
     }
 
     /// One attempt to read, at most `most` bytes, each compared; 0 if there is nothing or the server has finished.
     pub fn read_some(&mut self, most: usize) -> Step<usize> {
-        let mut buffer = vec![0; most.min(CHUNK)];
-        loop {
-            return match self.socket.read(&mut buffer) {
-                Ok(0) if most > 0 => {
-                    self.eof = true;
-                    Ok(0)
-                }
-                Ok(n) => self.compare(&buffer[..n]).map(|()| n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(self.ended(&error)),
-            };
-        }
+        with_scratch(most.min(CHUNK), |buffer| match uninterrupted(|| self.socket.read(buffer)) {
+            Ok(0) if most > 0 => {
+                self.eof = true;
+                Ok(0)
+            }
+            Ok(n) => self.compare(&buffer[..n]).map(|()| n),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(self.ended(&error)),
+        })
     }
 
     fn compare(&mut self, got: &[u8]) -> Step {
@@ -371,6 +381,21 @@ impl Client {
             received: self.received,
             half_closed: self.half_closed,
             unacknowledged: kernel::queues(self.local, self.server).map_or(0, |(_, unacknowledged)| unacknowledged),
+        }
+    }
+}
+
+/// One buffer for each thread: ten thousand clients must not hold one each.
+fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local!(static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]));
+    SCRATCH.with_borrow_mut(|scratch| work(&mut scratch[..len]))
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -473,6 +498,13 @@ fn ready(clients: &[Client], waiting: &[usize], patience: Duration) -> Step<Vec<
         Err(error) => return Err(Stop::Broken(format!("poll of the clients: {error}"))),
     }
     Ok(waiting.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(i, _)| *i).collect())
+}
+
+/// Waits until any of them has something to read, or room for what it plans to send; whether that came before `patience`
+/// was over.
+pub(crate) fn any_ready(clients: &[Client], patience: Duration) -> Step<bool> {
+    let all: Vec<usize> = (0..clients.len()).collect();
+    Ok(!ready(clients, &all, patience)?.is_empty())
 }
 
 /// The server's threads, and the client's queues (unread, unacknowledged), where they can be seen.

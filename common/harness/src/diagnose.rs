@@ -48,7 +48,15 @@ pub fn stalled(view: &View, facts: &Stalled) -> Diagnosis {
 
 fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, String) {
     if !view.asleep() {
-        let cause = "The server does not sleep, and does not serve this connection either: it spins, or works on others without end.";
+        let others =
+            view.sockets.iter().filter(|s| s.fd.is_some() && !s.listening && s.remote.port() != facts.client.port());
+        if others.map(|socket| socket.rx + socket.tx).sum::<u32>() == 0 {
+            let cause =
+                format!("The server never sleeps, and does nothing for this connection or another. {}", spinning(view));
+            return (Symptom::Spinning, cause);
+        }
+        let cause =
+            "The server does not sleep, and does not serve this connection either: it works on others without end.";
         return (Symptom::Starved, cause.into());
     }
     if let Some(call) = blocked(view) {
@@ -70,19 +78,23 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         );
         return (Symptom::AcceptQueueNotDrained, cause);
     };
-    if socket.rx > 0 {
-        return (Symptom::ReadLost, read_lost(view, socket, fd, facts, &wait));
-    }
-    if facts.received < facts.sent {
-        return (Symptom::WriteLost, write_lost(view, socket, fd, facts, &wait));
-    }
-    if facts.half_closed {
+    if facts.half_closed && facts.received == facts.sent {
+        // Before the unread bytes: the FIN counts as one of them.
         let cause = format!(
             "Everything was echoed and the client has sent FIN, but the server sleeps in {wait} with fd {fd} still open. \
              The read that returns 0 was not made (a short read is not the end of the data), or the end of input is \
              remembered and never acted on: read until EAGAIN or 0, and close once nothing is owed."
         );
         return (Symptom::EofLost, cause);
+    }
+    let missing = facts.sent - facts.received;
+    let held = missing.saturating_sub(u64::from(socket.rx + socket.tx + facts.unacknowledged));
+    // A server that cannot send stops reading too, so what it holds is the reason where it holds anything.
+    if socket.rx > 0 && held == 0 {
+        return (Symptom::ReadLost, read_lost(view, socket, fd, facts, &wait));
+    }
+    if missing > 0 {
+        return (Symptom::WriteLost, write_lost(view, socket, fd, held, &wait));
     }
     (Symptom::Slow, String::new())
 }
@@ -127,20 +139,25 @@ fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str)
     }
 }
 
-fn write_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str) -> String {
-    let missing = facts.sent - facts.received;
-    let start = format!(
-        "The server sleeps in {wait}; it has read everything, {missing} bytes have not come back, and its socket has {} bytes under way.",
+fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, wait: &str) -> String {
+    let mut start = format!(
+        "The server sleeps in {wait}. It has read {held} bytes that have not come back, and its socket has {} under way.",
         socket.tx
     );
+    if socket.rx > 0 {
+        start += &format!(" {} more wait unread, because so much is owed.", socket.rx);
+    }
     let dropped = "The rest of a short write was dropped, or EAGAIN on write was taken as done: keep what write() did not take, and send it when the socket is writable.";
     match view.watch(fd) {
-        Some(watch) if watch.has(ET) => {
-            format!(
-                "{start} {dropped} If it is kept: fd {fd} ({}) got its OUT edge already, so write until EAGAIN first.",
-                watch.mask()
-            )
+        Some(watch) if watch.has(ONESHOT) && !watch.has(OUT) => {
+            let mask = watch.mask();
+            format!("{start} EPOLLONESHOT disarmed fd {fd} (mask {mask}), and it was not armed again for writing.")
         }
+        Some(watch) if watch.has(ET) => format!(
+            "{start} fd {fd} is registered {}, and its OUT edge was not used: it came together with IN (look at both, no else), \
+             or before write() had said EAGAIN. Or the bytes are gone: {dropped}",
+            watch.mask()
+        ),
         Some(watch) if !watch.has(OUT) => {
             format!("{start} fd {fd} is registered for {}, without OUT. {dropped}", watch.mask())
         }

@@ -84,6 +84,14 @@ impl Stop {
         }))
     }
 
+    /// The same failure for a reason that the check knows better than the kernel's view does.
+    pub fn because(self, cause: impl Into<String>) -> Self {
+        match self {
+            Self::Fail(failure) => Self::Fail(Box::new(Failure { cause: cause.into(), ..*failure })),
+            other => other,
+        }
+    }
+
     /// A skip with its reason.
     pub fn skip(reason: impl Into<String>) -> Self {
         Self::Skip(reason.into())

@@ -87,6 +87,16 @@ pub struct Activity {
     pub wakeups: u64,
 }
 
+impl Activity {
+    /// What came after `before`. Never negative: a thread that ended takes its numbers with it.
+    pub fn since(&self, before: Self) -> Self {
+        Self {
+            ticks: self.ticks.saturating_sub(before.ticks),
+            wakeups: self.wakeups.saturating_sub(before.wakeups),
+        }
+    }
+}
+
 impl Call {
     /// A call that waits for many descriptors at once.
     pub fn is_wait(&self) -> bool {
@@ -176,7 +186,8 @@ impl Process {
             if !now.is_empty() && now == before && now.iter().all(|thread| thread.state == 'S') {
                 return Some(now);
             }
-            if Instant::now() > end {
+            // A dead process never sleeps again.
+            if Instant::now() > end || now.iter().all(|thread| matches!(thread.state, 'Z' | 'X')) {
                 return None;
             }
             before = now;
@@ -247,6 +258,14 @@ mod proc {
             Some(
                 family.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok()).map(Iterator::count).sum(),
             )
+        }
+
+        /// The numbers of its own open descriptors (not of its children's), in order.
+        pub fn fd_numbers(&self) -> Option<Vec<i32>> {
+            let fds = fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?;
+            let mut numbers: Vec<i32> = fds.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
+            numbers.sort_unstable();
+            Some(numbers)
         }
 
         /// The `flags:` of a descriptor in `/proc/PID/fdinfo`, as open(2) has them.
@@ -417,6 +436,11 @@ mod no_proc {
 
         /// `None`: there is no /proc here.
         pub fn fd_count(&self) -> Option<usize> {
+            None
+        }
+
+        /// `None`: there is no /proc here.
+        pub fn fd_numbers(&self) -> Option<Vec<i32>> {
             None
         }
 

@@ -17,6 +17,7 @@ const ODD_INVERSE: u64 = {
 };
 const OFFSET_BITS: u32 = 40;
 
+#[inline]
 fn word(connection: u32, index: u64) -> [u8; 8] {
     let mut mixed = (u64::from(connection) << OFFSET_BITS | index).wrapping_mul(ODD);
     mixed ^= mixed >> 32;
@@ -35,9 +36,13 @@ pub fn fill(connection: u32, offset: u64, out: &mut [u8]) {
     let skip = (offset % WORD) as usize;
     let (head, rest) = out.split_at_mut(out.len().min((8 - skip) % 8));
     head.copy_from_slice(&word(connection, offset / WORD)[skip..][..head.len()]);
-    for (chunk, index) in rest.chunks_mut(8).zip(offset.div_ceil(WORD)..) {
-        chunk.copy_from_slice(&word(connection, index)[..chunk.len()]);
+    let (words, tail) = rest.as_chunks_mut::<8>();
+    let mut index = offset.div_ceil(WORD);
+    for bytes in words {
+        *bytes = word(connection, index);
+        index += 1;
     }
+    tail.copy_from_slice(&word(connection, index)[..tail.len()]);
 }
 
 /// The position of the first byte of `got` that is not what `connection` sent at `offset`.

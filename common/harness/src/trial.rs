@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::child::{self, Options, Server};
-use crate::client::{Client, ConnectOptions, Log, echo_all, size};
+use crate::client::{BACKSTOP, Client, ConnectOptions, Log, echo_all, send_all_until_stuck, size};
 use crate::diagnose;
 use crate::failure::{Failure, Step, Stop, Symptom};
-use crate::kernel::{Activity, Process};
+use crate::kernel::{Activity, Process, View};
 use crate::subject::{Launch, Model, Subject};
 
 /// A backstop for states that have to come about at once.
 const SOON: Duration = Duration::from_secs(20);
+/// More than both directions' socket buffers hold on Linux (8 to 9 MiB), so that the rest is in the server's own memory.
+const FILL: u64 = 16 << 20;
 
 /// A check's hands: starts the server, opens clients, looks at the kernel.
 #[derive(Debug)]
@@ -26,11 +28,13 @@ pub struct Trial<'a> {
     pub log: Log,
     server: Option<Server>,
     next_client: u32,
+    suspicion: &'static str,
+    frozen: bool,
 }
 
 impl<'a> Trial<'a> {
     pub(crate) fn new(subject: &'a Subject) -> Self {
-        Self { subject, log: Log::default(), server: None, next_client: 0 }
+        Self { subject, log: Log::default(), server: None, next_client: 0, suspicion: "", frozen: false }
     }
 
     /// Remembers a step that is none of a client's.
@@ -110,9 +114,7 @@ impl<'a> Trial<'a> {
 
     /// Opens `count` connections, as one step.
     pub fn connect_many(&mut self, count: u32) -> Step<Vec<Client>> {
-        self.server()?;
-        self.log.step(format!("c{} .. c{} connect", self.next_client, self.next_client + count - 1));
-        (0..count).map(|_| self.connect_quietly(ConnectOptions::default())).collect()
+        self.connect_many_with(count, ConnectOptions::default())
     }
 
     fn connect_quietly(&mut self, options: ConnectOptions) -> Step<Client> {
@@ -120,7 +122,9 @@ impl<'a> Trial<'a> {
         let (addr, process) = (server.addr, server.process);
         let id = self.next_client;
         self.next_client += 1;
-        Client::connect(id, addr, options, process, self.log.clone())
+        // While the server is stopped, a connect that has to wait would wait for ever.
+        let patience = if self.frozen && !self.subject.own { Duration::from_millis(300) } else { BACKSTOP };
+        Client::connect(id, addr, options, process, patience, self.log.clone())
     }
 
     /// Lets all of them send `bytes` and reads everything back, as one step.
@@ -142,15 +146,18 @@ impl<'a> Trial<'a> {
     pub fn freeze(&mut self) -> Step {
         let process = self.process()?;
         // Asleep first: a server that is stopped on its way to the wait would meet the events one by one.
-        process.settle(Duration::from_millis(5), SOON);
+        // One that spins is stopped anyhow.
+        process.settle(Duration::from_millis(5), Duration::from_secs(2));
         self.log.step("the server is stopped (SIGSTOP)");
         self.server()?.signal(Signal::STOP)?;
+        self.frozen = true;
         let end = Instant::now() + SOON;
         while let Some(threads) = process.threads() {
-            if !threads.is_empty() && threads.iter().all(|thread| thread.state == 'T') {
+            if !threads.is_empty() && threads.iter().all(|thread| matches!(thread.state, 'T' | 't')) {
                 return Ok(());
             }
-            if Instant::now() > end {
+            // `finish` says how it ended.
+            if Instant::now() > end || threads.iter().all(|thread| matches!(thread.state, 'Z' | 'X')) {
                 return Err(Stop::Broken("the server could not be stopped with SIGSTOP".into()));
             }
             std::thread::yield_now();
@@ -162,17 +169,27 @@ impl<'a> Trial<'a> {
     /// Lets the server go on (SIGCONT).
     pub fn thaw(&mut self) -> Step {
         self.log.step("the server goes on (SIGCONT)");
+        self.frozen = false;
         self.server()?.signal(Signal::CONT)
     }
 
-    /// Waits until the server sleeps and stays asleep.
+    /// Waits until the server sleeps and stays asleep. It has failed at once if it works all the time instead.
     pub fn settle(&mut self) -> Step {
+        // A second of CPU, or a thousand wake-ups, is more than any work that a check leaves behind.
+        const TICKS: u64 = 100;
+        const WAKEUPS: u64 = 1000;
         let process = self.process()?;
         self.needs_proc()?;
-        match process.settle(Duration::from_millis(25), SOON) {
-            Some(_) => Ok(()),
-            None => Err(self.spinning("it has nothing to do, and does not come to rest")),
+        let start = process.activity();
+        let end = Instant::now() + SOON;
+        while process.settle(Duration::from_millis(25), Duration::from_millis(300)).is_none() {
+            let (Some(start), Some(now)) = (start, process.activity()) else { return Err(gone()) };
+            let busy = now.since(start).ticks > TICKS || now.since(start).wakeups > WAKEUPS;
+            if busy || Instant::now() > end || self.server()?.exit_status().is_some() {
+                return Err(self.spinning("it has nothing to do, and does not come to rest"));
+            }
         }
+        Ok(())
     }
 
     /// Asserts that the server uses no CPU and does not wake up while `situation` lasts.
@@ -190,12 +207,9 @@ impl<'a> Trial<'a> {
             self.settle()?;
         }
         let process = self.process()?;
-        let measure =
-            || -> Step<Activity> { process.activity().ok_or_else(|| Stop::Broken("the server has gone".into())) };
-        let before = measure()?;
+        let before = process.activity().ok_or_else(gone)?;
         std::thread::sleep(LOOK);
-        let after = measure()?;
-        let (wakeups, ticks) = (after.wakeups - before.wakeups, after.ticks - before.ticks);
+        let Activity { wakeups, ticks } = process.activity().ok_or_else(gone)?.since(before);
         // 4 ticks are a tenth of the time looked at; a spin takes all of it, or a share of what others leave.
         if wakeups > allowed || ticks > 4 {
             let what =
@@ -212,8 +226,19 @@ impl<'a> Trial<'a> {
             what: what.to_owned(),
             steps: Vec::new(),
             kernel: diagnose::threads(&view),
-            cause: diagnose::spinning(&view),
+            cause: match diagnose::spinning(&view) {
+                // A list of all that it can be; the check may know better.
+                cause if cause == diagnose::spinning(&View::default()) && !self.suspicion.is_empty() => {
+                    self.suspicion.to_owned()
+                }
+                cause => cause,
+            },
         }))
+    }
+
+    /// Says what a spin or the server's end most likely means from here on; told where the kernel's view does not say.
+    pub fn suspect(&mut self, cause: &'static str) {
+        self.suspicion = cause;
     }
 
     /// The server's open descriptors, at rest.
@@ -254,7 +279,12 @@ impl<'a> Trial<'a> {
 
     /// Ends the trial: adds the steps to a failure, and turns it into `Exited` if the server is dead.
     pub(crate) fn finish(mut self, result: Step) -> Step {
-        let died = self.server.as_mut().and_then(Server::exit_status);
+        // Its sockets close a moment before its status can be read.
+        const DYING: Duration = Duration::from_millis(200);
+        let cut_off = matches!(&result, Err(Stop::Fail(failure))
+            if matches!(failure.symptom, Symptom::Reset | Symptom::Truncated | Symptom::Refused));
+        let patience = if cut_off { DYING } else { Duration::ZERO };
+        let died = self.server.as_mut().and_then(|server| server.wait_exit(patience));
         let mut failure = match (result, died) {
             (Err(Stop::Fail(failure)), None) => failure,
             (Err(Stop::Fail(failure)), Some(_)) if failure.symptom == Symptom::Contract => failure,
@@ -285,20 +315,26 @@ impl<'a> Trial<'a> {
         use std::os::unix::process::ExitStatusExt;
         let known = match status.signal() {
             Some(libc::SIGPIPE) => {
-                "It wrote to a connection that was reset: ignore SIGPIPE, or send with MSG_NOSIGNAL. "
+                "It wrote to a connection that was reset: ignore SIGPIPE, or send with MSG_NOSIGNAL."
             }
-            Some(libc::SIGABRT) => "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more. ",
-            Some(libc::SIGSEGV | libc::SIGBUS) => "It touched memory that is not its own. ",
-            _ => "What a client or the machine's state can cause must not end a server. ",
+            Some(libc::SIGABRT) => "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more.",
+            Some(libc::SIGSEGV | libc::SIGBUS) => "It touched memory that is not its own.",
+            _ if !self.suspicion.is_empty() => self.suspicion,
+            _ => "What a client or the machine's state can cause must not end a server.",
         };
         let words = self.server.as_ref().map(Server::last_words).unwrap_or_default();
-        format!("{known}{words}").trim_end().to_owned()
+        format!("{known} {words}").trim_end().to_owned()
     }
 
     /// Tells `finish` that the server has ended as the check wanted.
     pub fn ended_as_wanted(&mut self) {
         self.server = None;
     }
+}
+
+/// `finish` turns it into a failure that says how the server ended.
+fn gone() -> Stop {
+    Stop::Broken("the server has gone".into())
 }
 
 /// Raises the harness's own soft limit of descriptors to the hard one, and returns it.
@@ -309,4 +345,94 @@ pub fn raise_fd_limit() -> u64 {
     let wanted = limit.maximum.unwrap_or(u64::MAX).min(if cfg!(target_os = "macos") { 10_240 } else { 1 << 20 });
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Steps that several groups of checks share.
+impl Trial<'_> {
+    /// Opens `count` connections with options, as one step. They may be fewer while a foreign server is stopped: as many
+    /// as its accept queue (listen's backlog) takes.
+    pub fn connect_many_with(&mut self, count: u32, options: ConnectOptions) -> Step<Vec<Client>> {
+        self.server()?;
+        self.log.step(format!("c{} .. c{} connect", self.next_client, self.next_client + count - 1));
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            match self.connect_quietly(options) {
+                Err(Stop::Fail(_)) if self.frozen && !self.subject.own && !clients.is_empty() => {
+                    self.log.step(format!("the accept queue is full with {} of them", clients.len()));
+                    break;
+                }
+                client => clients.push(client?),
+            }
+        }
+        Ok(clients)
+    }
+
+    /// Lets all of them send without reading until the server takes no more; returns what it took in all. A foreign
+    /// server may cut off a client that does not read, instead of waiting for it: then the check is skipped.
+    pub fn fill(&mut self, clients: &mut [Client]) -> Step<u64> {
+        let result = send_all_until_stuck(clients, FILL);
+        if let Ok(taken) = &result {
+            let count = clients.len();
+            self.log.step(format!("{count} send without reading until all are stuck: {} taken", size(*taken)));
+        }
+        match result {
+            Err(stop) if self.cuts_off(&stop)? => Err(Stop::skip("it cuts off a client that does not read, by its own policy")),
+            other => other,
+        }
+    }
+
+    /// Whether this is a foreign server's policy against a client that does not read, and not its death.
+    pub fn cuts_off(&mut self, stop: &Stop) -> Step<bool> {
+        const DYING: Duration = Duration::from_millis(200);
+        let cut = matches!(stop, Stop::Fail(failure) if matches!(failure.symptom, Symptom::Reset | Symptom::Truncated));
+        Ok(cut && !self.subject.own && self.server()?.wait_exit(DYING).is_none())
+    }
+
+    /// Leaves the server alone until it sleeps, or would have by now; whether it ever does is the idle checks' business.
+    pub fn rest(&mut self) -> Step {
+        const SETTLED: Duration = Duration::from_millis(20);
+        let process = self.server()?.process;
+        if process.and_then(|process| process.settle(SETTLED, Duration::from_secs(2))).is_none() {
+            std::thread::sleep(SETTLED);
+        }
+        Ok(())
+    }
+
+    /// The server's descriptors while nobody is connected, after it has served somebody.
+    pub fn fds_without_clients(&mut self) -> Step<usize> {
+        self.needs_proc()?;
+        self.process()?;
+        self.probe()?;
+        self.rest()?;
+        self.fds()
+    }
+}
+
+/// What a check does to the server's circumstances, and the states it waits for.
+impl Trial<'_> {
+    /// Lets the server open `room` more descriptors and no more (prlimit(2) on its processes).
+    pub fn leave_room(&mut self, room: usize) -> Step {
+        self.process()?;
+        self.log.step(format!("the server's limit of descriptors is lowered: room for {room} more"));
+        self.server()?.leave_room(room)
+    }
+
+    /// Sets the server's limit of descriptors to the highest there is.
+    pub fn lift_limit(&mut self) -> Step {
+        self.process()?;
+        self.log.step("the server's limit of descriptors is raised");
+        self.server()?.lift_limit()
+    }
+
+    /// Waits until `state` has come about; `what` says which, if it never does.
+    pub fn wait_until(&mut self, what: &str, mut state: impl FnMut(&mut Self) -> Step<bool>) -> Step {
+        let end = Instant::now() + SOON;
+        while !state(self)? {
+            if Instant::now() > end || self.server()?.exit_status().is_some() {
+                return Err(self.with_view(Symptom::Slow, format!("{what}: not after {} s", SOON.as_secs()), ""));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
 }

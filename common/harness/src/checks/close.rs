@@ -1,5 +1,278 @@
-//! How connections end: by FIN, by reset, in the middle, in numbers.
+//! Endings: FIN with bytes still owed, resets at every moment, and the descriptor's next owner.
+//!
+//! Invariant: a check about descriptors counts them before the first client and after the last one, when the server
+//! sleeps; one about bytes reads up to the server's own FIN, so that a reset at the end fails it.
 
 use crate::check::Check;
+use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all};
+use crate::failure::Step;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "close";
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "fin_alone_is_answered_with_fin",
+        clause: 3,
+        about: "half-close without a byte sent, and half-close after everything was echoed",
+        alone: false,
+        run: fin_alone,
+    },
+    Check {
+        group: GROUP,
+        name: "fin_right_behind_64_kib_loses_nothing",
+        clause: 3,
+        about: "64 KiB and half-close at once, on 20 connections, while the server runs",
+        alone: false,
+        run: fin_behind_bytes,
+    },
+    Check {
+        group: GROUP,
+        name: "fin_while_megabytes_are_owed_loses_nothing",
+        clause: 3,
+        about: "a client sends until it is stuck, half-closes, and only then reads everything up to the server's FIN",
+        alone: false,
+        run: fin_while_owed,
+    },
+    Check {
+        group: GROUP,
+        name: "fins_of_many_clients_at_once_are_all_answered",
+        clause: 3,
+        about: "40 clients half-close in one wake, every other one with 1,000 bytes before its FIN",
+        alone: false,
+        run: fins_at_once,
+    },
+    Check {
+        group: GROUP,
+        name: "a_reset_ends_that_connection_alone",
+        clause: 4,
+        about: "of five clients one is reset while idle, one with bytes in flight, one with unread echoes",
+        alone: false,
+        run: reset_alone,
+    },
+    Check {
+        group: GROUP,
+        name: "connections_that_were_reset_are_freed",
+        clause: 4,
+        about: "20 times connect, 1 byte and reset: no descriptor is left behind",
+        alone: false,
+        run: resets_are_freed,
+    },
+    Check {
+        group: GROUP,
+        name: "connections_are_freed_in_whatever_order_they_end",
+        clause: 4,
+        about: "50 clients end in mixed order, by FIN, by close or by reset: no descriptor is left behind",
+        alone: false,
+        run: mixed_order,
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_that_closes_with_unread_echoes_is_freed",
+        clause: 4,
+        about: "a client reads 1 byte of its 64 KiB and closes, 10 times over",
+        alone: false,
+        run: closes_with_unread,
+    },
+    Check {
+        group: GROUP,
+        name: "a_reset_while_reading_is_paused_frees_the_descriptor",
+        clause: 4,
+        about: "three clients send until they are stuck, and are reset: the server is not reading them when it happens",
+        alone: false,
+        run: reset_while_paused,
+    },
+    Check {
+        group: GROUP,
+        name: "a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor",
+        clause: 4,
+        about: "stuck, then FIN, then reset: nothing is left to read, and the write that fails is the only sign",
+        alone: false,
+        run: reset_after_fin,
+    },
+    Check {
+        group: GROUP,
+        name: "clients_that_vanish_before_they_are_accepted_are_survived",
+        clause: 10,
+        about: "20 clients connect and are reset while the server is stopped, half of them with a byte sent",
+        alone: false,
+        run: vanish_before_accept,
+    },
+    Check {
+        group: GROUP,
+        name: "an_event_of_a_closed_connection_never_reaches_the_next_one",
+        clause: 2,
+        about: "in one wake three clients are reset, three new ones get their descriptors, and three others send; 15 times",
+        alone: false,
+        run: next_owner,
+    },
+];
+
+fn fin_alone(trial: &mut Trial<'_>) -> Step {
+    let mut silent = trial.connect()?;
+    silent.half_close()?;
+    silent.expect_eof()?;
+    let mut served = trial.connect()?;
+    served.echo(10)?;
+    served.half_close()?;
+    served.expect_eof()
+}
+
+fn fin_behind_bytes(trial: &mut Trial<'_>) -> Step {
+    for _ in 0..20 {
+        let mut client = trial.connect()?;
+        client.send(64 * 1024)?;
+        client.half_close()?;
+        client.expect_eof()?;
+    }
+    Ok(())
+}
+
+fn fin_while_owed(trial: &mut Trial<'_>) -> Step {
+    for options in [ConnectOptions::default(), ConnectOptions::NARROW] {
+        let mut client = trial.connect_with(options)?;
+        trial.fill(std::slice::from_mut(&mut client))?;
+        client.half_close()?;
+        client.expect_eof()?;
+    }
+    Ok(())
+}
+
+fn fins_at_once(trial: &mut Trial<'_>) -> Step {
+    let mut clients = trial.connect_many(40)?;
+    trial.echo_all(&mut clients, 1)?;
+    trial.freeze()?;
+    trial.step("each half-closes, and every other one sends 1,000 bytes before");
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.send_quietly(if i % 2 == 0 { 1000 } else { 0 })?;
+        client.half_close_quietly()?;
+    }
+    trial.thaw()?;
+    expect_eof_all(&mut clients)
+}
+
+fn reset_alone(trial: &mut Trial<'_>) -> Step {
+    let mut clients = trial.connect_many(5)?;
+    trial.echo_all(&mut clients, 100)?;
+    clients.remove(4).reset();
+    trial.echo_all(&mut clients, 100)?;
+    let mut in_flight = clients.remove(0);
+    in_flight.send(64 * 1024)?;
+    in_flight.reset();
+    trial.echo_all(&mut clients, 100)?;
+    let mut unread = clients.remove(1);
+    unread.send(64 * 1024)?;
+    unread.receive(1)?;
+    unread.reset();
+    trial.echo_all(&mut clients, 100)?;
+    trial.probe()
+}
+
+fn resets_are_freed(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    for _ in 0..20 {
+        let mut client = trial.connect()?;
+        client.send(1)?;
+        client.reset();
+    }
+    trial.expect_fds(base, "after 20 clients were reset")?;
+    trial.probe()
+}
+
+fn mixed_order(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    let mut clients = trial.connect_many(50)?;
+    trial.echo_all(&mut clients, 10)?;
+    trial.step("one after the other they leave: the oldest, the newest, one in the middle; by FIN, close or reset");
+    for turn in 0..50 {
+        let mut client = match turn % 3 {
+            0 => clients.remove(0),
+            1 => clients.remove(clients.len() - 1),
+            _ => clients.remove(clients.len() / 2),
+        };
+        match turn % 4 {
+            0 => {
+                client.half_close_quietly()?;
+                expect_eof_all(std::slice::from_mut(&mut client))?;
+            }
+            1 => client.reset_quietly(),
+            _ => drop(client),
+        }
+        clients.iter_mut().for_each(|client| client.plan(1));
+        echo_all(&mut clients)?;
+    }
+    trial.expect_fds(base, "after all 50 clients had left")?;
+    trial.probe()
+}
+
+fn closes_with_unread(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    for _ in 0..10 {
+        let mut client = trial.connect()?;
+        client.send(64 * 1024)?;
+        client.receive(1)?;
+        client.close();
+    }
+    trial.expect_fds(base, "after 10 clients closed with unread bytes (which resets the connection)")?;
+    trial.probe()
+}
+
+fn reset_while_paused(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    let mut clients = vec![trial.connect()?];
+    clients.extend(trial.connect_many_with(2, ConnectOptions::NARROW)?);
+    trial.fill(&mut clients)?;
+    clients.into_iter().for_each(Client::reset);
+    trial.expect_fds(base, "after three clients were reset while it was not reading them")?;
+    trial.probe()
+}
+
+fn reset_after_fin(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    // Far less than stops the reading: the server has read the FIN when the reset comes.
+    client.send(200 * 1024)?;
+    client.half_close()?;
+    trial.rest()?;
+    client.reset();
+    trial.expect_fds(base, "after a client was reset that had sent FIN and read nothing")?;
+    trial.probe()
+}
+
+fn vanish_before_accept(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    trial.freeze()?;
+    let mut clients = trial.connect_many(20)?;
+    trial.step("half of them send 1 byte, and all are reset");
+    let half = clients.len() / 2;
+    send_all(&mut clients[..half], 1)?;
+    clients.into_iter().for_each(Client::reset_quietly);
+    trial.thaw()?;
+    trial.probe()?;
+    trial.expect_fds(base, "after 20 clients were reset before it could accept them")
+}
+
+fn next_owner(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    let mut others = trial.connect_many(3)?;
+    let mut owners = trial.connect_many(3)?;
+    trial.echo_all(&mut others, 100)?;
+    trial.echo_all(&mut owners, 100)?;
+    for _ in 0..15 {
+        trial.freeze()?;
+        trial.step("three with 1,000 bytes in flight are reset, three connect and send 3,000, three others send 500");
+        send_all(&mut owners, 1000)?;
+        owners.drain(..).for_each(Client::reset_quietly);
+        owners = trial.connect_many(3)?;
+        send_all(&mut owners, 3000)?;
+        send_all(&mut others, 500)?;
+        trial.thaw()?;
+        echo_all(&mut owners)?;
+        echo_all(&mut others)?;
+        // Nobody was closed by an event that was meant for the one before.
+        trial.echo_all(&mut owners, 1)?;
+    }
+    drop((owners, others));
+    trial.expect_fds(base, "after all had left")
+}

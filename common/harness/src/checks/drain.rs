@@ -3,7 +3,7 @@
 //! The means is a freeze: SIGSTOP, the client's steps, SIGCONT. What the client did then meets the server at once.
 
 use crate::check::Check;
-use crate::client::{Client, echo_all};
+use crate::client::{Client, echo_all, expect_eof_all, send_all};
 use crate::failure::Step;
 use crate::trial::Trial;
 
@@ -105,10 +105,7 @@ fn burst_of_connects(trial: &mut Trial<'_>, count: u32) -> Step {
     trial.freeze()?;
     let mut clients = trial.connect_many(count)?;
     trial.step(format!("each of the {count} sends 1 byte"));
-    for client in &mut clients {
-        client.plan(1);
-        client.write_some(1)?;
-    }
+    send_all(&mut clients, 1)?;
     trial.thaw()?;
     // No connect before the verdict: it would bring the missing edge.
     echo_all(&mut clients)
@@ -190,9 +187,7 @@ fn mixed_batch(trial: &mut Trial<'_>) -> Step {
             client.half_close()?;
         }
         trial.thaw()?;
-        for client in &mut old[..4] {
-            client.expect_eof()?;
-        }
+        expect_eof_all(&mut old[..4])?;
         echo_all(&mut old[4..])?;
         echo_all(&mut new)?;
     }
@@ -209,7 +204,7 @@ fn came_and_finished(trial: &mut Trial<'_>) -> Step {
         client.half_close()?;
     }
     trial.thaw()?;
-    clients.iter_mut().try_for_each(Client::expect_eof)
+    expect_eof_all(&mut clients)
 }
 
 fn full_queue(trial: &mut Trial<'_>) -> Step {
@@ -222,14 +217,4 @@ fn full_queue(trial: &mut Trial<'_>) -> Step {
     trial.settle()?;
     client.expect_echo()?;
     client.echo(1)
-}
-
-fn send_all(clients: &mut [Client], bytes: u64) -> Step {
-    for client in clients {
-        client.plan(bytes);
-        while client.sent < client.planned {
-            client.write_some(usize::MAX)?;
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,170 @@
 //! Every byte comes back, whatever the sizes.
+//!
+//! Invariant: each check compares every byte with what that connection sent at that offset, and sends and reads at once
+//! unless the check is about not doing so; then what it sends fits into the socket buffers.
 
 use crate::check::Check;
+use crate::client::{Client, echo_all};
+use crate::failure::Step;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "echo";
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "one_byte_comes_back",
+        clause: 2,
+        about: "one connection, one byte without a newline, and then a second one",
+        alone: false,
+        run: one_byte,
+    },
+    Check {
+        group: GROUP,
+        name: "messages_around_every_usual_buffer_size_come_back",
+        clause: 2,
+        about: "1 byte to 131,073 on one connection: one less, just as many and one more than a buffer takes",
+        alone: false,
+        run: usual_sizes,
+    },
+    Check {
+        group: GROUP,
+        name: "single_bytes_come_back_one_by_one_in_order",
+        clause: 2,
+        about: "500 round trips of 1 byte on one connection",
+        alone: false,
+        run: single_bytes,
+    },
+    Check {
+        group: GROUP,
+        name: "many_small_messages_before_the_first_read_come_back_in_order",
+        clause: 2,
+        about: "2,000 messages of 1 to 97 bytes are sent before the client reads anything",
+        alone: false,
+        run: pipelined,
+    },
+    Check {
+        group: GROUP,
+        name: "what_was_sent_whole_before_the_first_read_comes_back",
+        clause: 2,
+        about: "256 KiB are written, and only then read: the socket buffers hold as much",
+        alone: false,
+        run: write_then_read,
+    },
+    Check {
+        group: GROUP,
+        name: "tiny_and_large_messages_take_turns_on_one_connection",
+        clause: 2,
+        about: "40 rounds of 1 byte, 200,000, 3 and 65,536 on a connection that stays",
+        alone: false,
+        run: tiny_and_large,
+    },
+    Check {
+        group: GROUP,
+        name: "sixty_four_connections_keep_their_bytes_apart",
+        clause: 2,
+        about: "64 clients send pieces of different sizes in turn, and each gets its own bytes",
+        alone: false,
+        run: sixty_four,
+    },
+    Check {
+        group: GROUP,
+        name: "a_message_that_just_fills_a_buffer_leaves_others_served",
+        clause: 6,
+        about: "256 bytes to 128 KiB, each a power of two, on a connection that stays open; a new client after each",
+        alone: false,
+        run: full_buffers,
+    },
+    Check {
+        group: GROUP,
+        name: "a_stream_of_64_mib_comes_back_while_it_is_sent",
+        clause: 2,
+        about: "full duplex: the client sends and reads at once, 64 MiB in all",
+        alone: false,
+        run: |trial| trial.connect()?.echo(64 << 20),
+    },
+];
+
+fn one_byte(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    client.echo(1)
+}
+
+fn usual_sizes(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    client.echo(100)?;
+    for size in (6..=17).map(|power| 1 << power) {
+        for bytes in [size - 1, size, size + 1] {
+            client.echo(bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn single_bytes(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    trial.step("c0 sends a byte and reads it back, 500 times");
+    for _ in 0..500 {
+        client.plan(1);
+        echo_all(std::slice::from_mut(&mut client))?;
+    }
+    Ok(())
+}
+
+fn pipelined(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    trial.step("c0 sends 2,000 messages of 1 to 97 bytes");
+    for i in 0..2000 {
+        client.send_quietly(1 + i * 31 % 97)?;
+    }
+    client.expect_echo()
+}
+
+fn write_then_read(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    client.send(256 * 1024)?;
+    client.expect_echo()
+}
+
+fn tiny_and_large(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    for _ in 0..40 {
+        for bytes in [1, 200_000, 3, 65_536] {
+            client.echo(bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn sixty_four(trial: &mut Trial<'_>) -> Step {
+    let mut clients = trial.connect_many(64)?;
+    trial.step("each sends 20 pieces of 1 to 3,000 bytes, in turn with the others");
+    for round in 0..20 {
+        for client in &mut clients {
+            client.send_quietly(1 + (u64::from(client.id) * 577 + round * 1009) % 3000)?;
+        }
+        // Now and then all is read back, so that most pieces meet a server that still has some of theirs.
+        if round % 5 == 4 {
+            echo_all(&mut clients)?;
+        }
+    }
+    trial.step("all of them close, one after the other, and the rest goes on");
+    while let Some(client) = clients.pop() {
+        drop(client);
+        clients.iter_mut().for_each(|client: &mut Client| client.plan(10));
+        echo_all(&mut clients)?;
+    }
+    Ok(())
+}
+
+fn full_buffers(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    for power in 8..=17 {
+        client.echo(1 << power)?;
+        // A loop that reads on until a read is short has emptied the socket by now, and asks once more.
+        trial.probe()?;
+    }
+    client.echo(1)
+}

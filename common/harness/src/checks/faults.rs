@@ -1,5 +1,367 @@
-//! What the machine and hostile clients do to a server: no descriptors left, signals, resets.
+//! What the machine and rude clients do to a server: no descriptors left, stops and signals, floods of resets.
+//!
+//! Invariant: a check on lack of descriptors makes no connect between the moment descriptors are free and its verdict on
+//! the queued clients, because a connect would bring the event that a broken server waits for.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::check::Check;
+use crate::child::Options;
+use crate::client::{Client, ConnectOptions, echo_all};
+use crate::failure::{Step, Stop, Symptom};
+use crate::kernel;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "faults";
+/// Clients that get the last descriptors.
+const INSIDE: usize = 12;
+/// Clients that come after those.
+const OUTSIDE: usize = 6;
+
+const EMFILE: &str = "accept fails with EMFILE and the connection stays queued: stop watching the listener, and try again \
+                      when a connection was closed, and after a while.";
+const EINTR: &str = "A stop and a continue (ctrl-Z, a debugger, a laptop's sleep) make epoll_wait and io_uring_enter \
+                     return EINTR although no handler ran. That is no error: wait again.";
+const RESET: &str = "A connection that was reset ends that connection: accept, getpeername, read and write may all say so.";
+const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or ECONNRESET, and raises SIGPIPE unless that \
+                     is ignored: close this connection and go on.";
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "out_of_descriptors_the_server_rests",
+        clause: 9,
+        about: "6 clients more than it has descriptors for: no spin over the listener that stays readable",
+        alone: false,
+        run: rests,
+    },
+    Check {
+        group: GROUP,
+        name: "out_of_descriptors_those_connected_go_on",
+        clause: 9,
+        about: "while others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB",
+        alone: false,
+        run: those_connected_go_on,
+    },
+    Check {
+        group: GROUP,
+        name: "queued_clients_are_served_as_soon_as_others_leave",
+        clause: 9,
+        about: "descriptors are freed by FIN and by reset, one by one and in one wake; no new connect may be needed",
+        alone: false,
+        run: served_when_others_leave,
+    },
+    Check {
+        group: GROUP,
+        name: "queued_clients_are_served_when_the_limit_is_raised",
+        clause: 9,
+        about: "nobody closes: descriptors become free outside the server (ENFILE, prlimit), and it has to look again",
+        alone: false,
+        run: served_when_limit_rises,
+    },
+    Check {
+        group: GROUP,
+        name: "twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+        clause: 9,
+        about: "40 clients of a server with room for 12: each leaves when it has its 1,000 bytes, and lets another in",
+        alone: false,
+        run: served_in_turn,
+    },
+    Check {
+        group: GROUP,
+        name: "a_stop_and_a_continue_are_survived",
+        clause: 10,
+        about: "SIGSTOP and SIGCONT five times with nothing to do: epoll_wait and io_uring_enter return EINTR",
+        alone: false,
+        run: bare_freeze,
+    },
+    Check {
+        group: GROUP,
+        name: "a_stop_with_bytes_under_way_is_survived",
+        clause: 10,
+        about: "SIGSTOP and SIGCONT every 512 KiB of 4 MiB",
+        alone: false,
+        run: freeze_under_way,
+    },
+    Check {
+        group: GROUP,
+        name: "signals_that_are_ignored_by_default_change_nothing",
+        clause: 10,
+        about: "1,000 each of SIGWINCH, SIGURG and SIGCHLD during 1,000 round trips",
+        alone: false,
+        run: ignored_signals,
+    },
+    Check {
+        group: GROUP,
+        name: "a_flood_of_resets_is_survived",
+        clause: 4,
+        about: "500 times connect and reset",
+        alone: false,
+        run: reset_flood,
+    },
+    Check {
+        group: GROUP,
+        name: "connections_that_were_reset_before_their_accept_are_survived",
+        clause: 10,
+        about: "in one wake 100 connects that are reset already, half of them with bytes, among 10 that are not",
+        alone: false,
+        run: reset_before_accept,
+    },
+    Check {
+        group: GROUP,
+        name: "a_reset_while_output_is_owed_is_survived",
+        clause: 4,
+        about: "clients with bytes owed to them are reset before and after their FIN: EPIPE, ECONNRESET, SIGPIPE",
+        alone: false,
+        run: reset_while_owed,
+    },
+    Check {
+        group: GROUP,
+        name: "urgent_data_neither_breaks_the_stream_nor_wakes_for_ever",
+        clause: 10,
+        about: "a byte of MSG_OOB in the middle of 2,000: a read ends before it, and poll may report PRI for good",
+        alone: false,
+        run: urgent_data,
+    },
+];
+
+fn rests(trial: &mut Trial<'_>) -> Step {
+    let (_inside, _outside) = fill_up(trial)?;
+    // Ours try again 4 times a second; a foreign one may nap between two attempts.
+    let allowed = if trial.subject.own { 10 } else { 100 };
+    trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", allowed)
+}
+
+fn those_connected_go_on(trial: &mut Trial<'_>) -> Step {
+    let (mut inside, _outside) = fill_up(trial)?;
+    trial.echo_all(&mut inside, 64 * 1024)?;
+    inside[0].echo(2 << 20)?;
+    trial.echo_all(&mut inside, 1)
+}
+
+fn served_when_others_leave(trial: &mut Trial<'_>) -> Step {
+    let (mut inside, mut outside) = fill_up(trial)?;
+    for round in 0..3 {
+        trial.step(format!("{OUTSIDE} of those connected {}", ["close", "close in one wake", "are reset in one wake"][round]));
+        let leaving: Vec<_> = inside.drain(..OUTSIDE).collect();
+        if round > 0 {
+            trial.freeze()?;
+        }
+        leaving.into_iter().for_each(|client| if round == 2 { client.reset_quietly() } else { drop(client) });
+        if round > 0 {
+            trial.thaw()?;
+        }
+        let served = admitted(trial, outside)?;
+        // Where the excess is closed at once, the next round has to start with new clients.
+        inside.extend(served);
+        let missing = INSIDE - inside.len();
+        inside.extend(trial.connect_many(missing as u32)?);
+        trial.echo_all(&mut inside, 100)?;
+        outside = queue_up(trial)?;
+    }
+    drop((inside, outside));
+    trial.probe()
+}
+
+fn served_when_limit_rises(trial: &mut Trial<'_>) -> Step {
+    let (mut inside, outside) = fill_up(trial)?;
+    trial.lift_limit()?;
+    let mut served = admitted(trial, outside)?;
+    trial.echo_all(&mut inside, 100)?;
+    trial.echo_all(&mut served, 100)?;
+    trial.probe()
+}
+
+fn served_in_turn(trial: &mut Trial<'_>) -> Step {
+    const ALL: u32 = 40;
+    let base = trial.fds_without_clients()?;
+    if trial.subject.own {
+        trial.step(format!("the server starts with a limit of {} descriptors: room for {INSIDE} clients", base + INSIDE));
+        trial.start(&Options { nofile: Some((base + INSIDE) as u64), ..Options::default() })?;
+    } else {
+        trial.leave_room(INSIDE)?;
+    }
+    trial.suspect(EMFILE);
+    let mut clients = trial.connect_many(ALL)?;
+    trial.step("each sends 1,000 bytes; in the order of their connects they wait for the echo and close");
+    for client in &mut clients {
+        client.plan(1000);
+        // One that a foreign server has closed at once may say so here already.
+        let _ = client.write_some(1000);
+    }
+    for client in clients {
+        admitted(trial, vec![client])?;
+    }
+    trial.probe()
+}
+
+fn bare_freeze(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(EINTR);
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    for _ in 0..5 {
+        trial.freeze()?;
+        trial.thaw()?;
+    }
+    client.echo(100)?;
+    trial.probe()
+}
+
+fn freeze_under_way(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(EINTR);
+    let mut client = trial.connect()?;
+    client.plan(4 << 20);
+    for _ in 0..7 {
+        client.receive(512 * 1024)?;
+        trial.freeze()?;
+        trial.thaw()?;
+    }
+    client.expect_echo()
+}
+
+fn ignored_signals(trial: &mut Trial<'_>) -> Step {
+    trial.suspect("A signal made a call return EINTR: that is no error, do the call again.");
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    trial.step("1,000 round trips, with a SIGWINCH, a SIGURG and a SIGCHLD during each");
+    for _ in 0..1000 {
+        client.plan(64);
+        for signal in [Signal::WINCH, Signal::URG, Signal::CHILD] {
+            client.write_some(32)?;
+            trial.server()?.signal(signal)?;
+        }
+        echo_all(std::slice::from_mut(&mut client))?;
+    }
+    trial.probe()
+}
+
+fn reset_flood(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(RESET);
+    let base = trial.fds_without_clients()?;
+    for _ in 0..10 {
+        let clients = trial.connect_many(50)?;
+        trial.step("all 50 are reset");
+        clients.into_iter().for_each(Client::reset_quietly);
+    }
+    trial.probe()?;
+    trial.expect_fds(base, "after 500 resets")
+}
+
+fn reset_before_accept(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(RESET);
+    let base = trial.fds_without_clients()?;
+    trial.freeze()?;
+    let mut staying = trial.connect_many(5)?;
+    let mut leaving = trial.connect_many(100)?;
+    staying.extend(trial.connect_many(5)?);
+    trial.step("the 100 in the middle are reset, 50 of them with 100 bytes sent before; the others send 100 bytes");
+    leaving[..50].iter_mut().chain(&mut staying).try_for_each(|client| {
+        client.plan(100);
+        client.write_some(100).map(|_| ())
+    })?;
+    leaving.into_iter().for_each(Client::reset_quietly);
+    trial.thaw()?;
+    echo_all(&mut staying)?;
+    drop(staying);
+    trial.probe()?;
+    trial.expect_fds(base, "after 100 connections that were reset in the queue")
+}
+
+fn reset_while_owed(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(EPIPE);
+    let mut neighbour = trial.connect()?;
+    neighbour.echo(1)?;
+    for half_close in [false, true] {
+        // In one wake: the bytes can be read, their echo can't be sent.
+        let mut small = trial.connect_many(5)?;
+        trial.echo_all(&mut small, 1)?;
+        trial.freeze()?;
+        trial.step(format!("each sends 200,000 bytes{} and is reset", if half_close { ", FIN" } else { "" }));
+        for mut client in small {
+            client.plan(200_000);
+            while client.write_some(usize::MAX)? > 0 {}
+            if half_close {
+                client.half_close()?;
+            }
+            client.reset_quietly();
+        }
+        trial.thaw()?;
+        neighbour.echo(1)?;
+        let mut stuck = trial.connect_with(ConnectOptions { receive_buffer: Some(4096), ..ConnectOptions::default() })?;
+        trial.fill(std::slice::from_mut(&mut stuck))?;
+        if half_close {
+            finish_while_owed(trial, &mut stuck)?;
+        }
+        stuck.reset();
+        neighbour.echo(1)?;
+    }
+    trial.probe()
+}
+
+/// Reads just so much that the FIN reaches the server while it still owes: then a reset makes it EPIPE and not ECONNRESET.
+fn finish_while_owed(trial: &mut Trial<'_>, client: &mut Client) -> Step {
+    client.half_close()?;
+    trial.step(format!("c{} reads until its FIN is acknowledged", client.id));
+    let server = trial.server()?.addr;
+    trial.wait_until("the server's receive queue has room for the FIN", |_| {
+        client.read_some(64 * 1024)?;
+        Ok(client.eof || kernel::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0))
+    })
+}
+
+fn urgent_data(trial: &mut Trial<'_>) -> Step {
+    trial.suspect("Urgent data was reported and not taken: PRI and select's third set stay ready until it is read.");
+    let mut clients = trial.connect_many(5)?;
+    trial.echo_all(&mut clients, 1)?;
+    for client in &mut clients {
+        trial.freeze()?;
+        client.send(1000)?;
+        client.send_urgent()?;
+        client.send(1000)?;
+        trial.thaw()?;
+        client.expect_echo()?;
+    }
+    trial.expect_idle("urgent data was sent to it")
+}
+
+/// A server without a free descriptor: the clients that it serves, and those that wait at its door with a byte sent.
+fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
+    trial.suspect(EMFILE);
+    let base = trial.fds_without_clients()?;
+    let client = trial.connect()?;
+    trial.settle()?;
+    let each = trial.fds()?.saturating_sub(base).max(1);
+    client.close();
+    trial.expect_fds(base, "after the only client closed")?;
+    trial.leave_room(INSIDE * each)?;
+    let mut inside = trial.connect_many(INSIDE as u32)?;
+    trial.echo_all(&mut inside, 100)?;
+    Ok((inside, queue_up(trial)?))
+}
+
+/// More clients; each sends a byte.
+fn queue_up(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
+    let mut clients = trial.connect_many(OUTSIDE as u32)?;
+    trial.step("each of them sends a byte, and has to wait");
+    for client in &mut clients {
+        client.plan(1);
+        // One that a foreign server has closed at once may say so here already.
+        let _ = client.write_some(1);
+    }
+    Ok(clients)
+}
+
+/// The clients that waited are served now. A foreign server may have closed them at once instead: those are left out.
+fn admitted(trial: &mut Trial<'_>, clients: Vec<Client>) -> Step<Vec<Client>> {
+    let mut served = Vec::new();
+    for mut client in clients {
+        match client.expect_echo() {
+            Ok(()) => served.push(client),
+            Err(stop) if trial.cuts_off(&stop)? => trial.step(format!("c{} was turned away", client.id)),
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok(served)
+}

@@ -1,5 +1,138 @@
-//! Buffers that are shared, lent twice or freed too early.
+//! Whose bytes a buffer holds, and until when: shared buffers, buffers lent twice, and what a connection leaves behind.
+//!
+//! Invariant: every byte that is read tells its connection and offset, so a byte of another connection, or of this one's
+//! past, is named as such; the server is stuck in the middle of a send when the buffer's next user comes.
 
 use crate::check::Check;
+use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
+use crate::failure::Step;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "lifetime";
+const MIB: u64 = 1 << 20;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "short_messages_after_long_ones_carry_no_old_bytes",
+        clause: 2,
+        about: "64 KiB, then 1 byte, 100 and so on: on one connection, then the short ones on another",
+        alone: false,
+        run: short_after_long,
+    },
+    Check {
+        group: GROUP,
+        name: "large_messages_of_two_connections_are_not_mixed",
+        clause: 2,
+        about: "two connections send 16 MiB each at the same time",
+        alone: false,
+        run: two_streams,
+    },
+    Check {
+        group: GROUP,
+        name: "bytes_held_for_two_stuck_clients_are_not_mixed",
+        clause: 2,
+        about: "32 MiB on each of two connections, no reading until the server is stuck with both",
+        alone: false,
+        run: two_stuck,
+    },
+    Check {
+        group: GROUP,
+        name: "a_new_connection_gets_nothing_of_the_one_before_it",
+        clause: 2,
+        about: "a client is reset while bytes are owed to it, and the next one gets its descriptor; 20 times",
+        alone: false,
+        run: next_owner,
+    },
+    Check {
+        group: GROUP,
+        name: "resets_in_the_middle_of_sends_leave_a_stream_byte_exact",
+        clause: 4,
+        about: "12 rounds of 12 clients, reset while the server holds bytes for them, beside one that streams",
+        alone: false,
+        run: resets_beside_stream,
+    },
+    Check {
+        group: GROUP,
+        name: "buffers_come_back_from_thousands_of_connections",
+        clause: 4,
+        about: "2,000 clients send and leave, 500 leave at once, 2,000 are reset; then new ones are served",
+        alone: false,
+        run: buffers_come_back,
+    },
+];
+
+fn short_after_long(trial: &mut Trial<'_>) -> Step {
+    let mut long = trial.connect()?;
+    let mut other = trial.connect()?;
+    for short in [1, 2, 100, 1023, 4095, 16_385] {
+        long.echo(64 * 1024)?;
+        long.echo(short)?;
+        long.echo(64 * 1024)?;
+        other.echo(short)?;
+    }
+    Ok(())
+}
+
+fn two_streams(trial: &mut Trial<'_>) -> Step {
+    let mut clients = vec![trial.connect()?, trial.connect_with(ConnectOptions::receive_buffer(16 * 1024))?];
+    trial.echo_all(&mut clients, 16 * MIB)
+}
+
+fn two_stuck(trial: &mut Trial<'_>) -> Step {
+    for (options, each) in [(ConnectOptions::NARROW, 3 * MIB), (ConnectOptions::default(), 32 * MIB)] {
+        let mut clients = trial.connect_many_with(2, options)?;
+        trial.fill(&mut clients)?;
+        trial.step(format!("both read at last, and send on, up to {}", size(each)));
+        clients.iter_mut().for_each(|client| client.planned = each.max(client.sent));
+        echo_all(&mut clients)?;
+    }
+    Ok(())
+}
+
+fn next_owner(trial: &mut Trial<'_>) -> Step {
+    for _ in 0..20 {
+        let mut before = trial.connect_with(ConnectOptions::NARROW)?;
+        before.send(200 * 1024)?;
+        before.receive(10)?;
+        before.reset();
+        let mut next = trial.connect()?;
+        next.echo(1000)?;
+        next.echo(100_000)?;
+    }
+    Ok(())
+}
+
+fn resets_beside_stream(trial: &mut Trial<'_>) -> Step {
+    let mut stream = vec![trial.connect()?, trial.connect_with(ConnectOptions::NARROW)?];
+    for _ in 0..12 {
+        let mut victims = trial.connect_many_with(12, ConnectOptions::NARROW)?;
+        trial.echo_all(&mut victims, 1000)?;
+        trial.step("each sends 150 KiB without reading, of which the socket takes 70 KiB back");
+        send_all(&mut victims, 150 * 1024)?;
+        trial.echo_all(&mut stream, 200_000)?;
+        stream.iter_mut().for_each(|client| client.plan(100_000));
+        trial.step("all 12 are reset, and the two others send 100,000 bytes");
+        victims.into_iter().for_each(Client::reset_quietly);
+        echo_all(&mut stream)?;
+    }
+    trial.probe()
+}
+
+fn buffers_come_back(trial: &mut Trial<'_>) -> Step {
+    let mut witness = trial.connect()?;
+    witness.echo(1)?;
+    for (groups, bytes, reset) in [(20, 100, false), (5, 0, false), (20, 0, true)] {
+        for _ in 0..groups {
+            let mut clients = trial.connect_many(100)?;
+            send_all(&mut clients, bytes)?;
+            trial.step(if reset { "all 100 are reset" } else { "all 100 close" });
+            clients.into_iter().filter(|_| reset).for_each(Client::reset_quietly);
+            // Keeps pace with the server, so that its accept queue does not overflow.
+            witness.echo(1)?;
+        }
+    }
+    let mut clients = trial.connect_many(10)?;
+    trial.echo_all(&mut clients, 100_000)?;
+    witness.echo(100_000)
+}

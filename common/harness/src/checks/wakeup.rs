@@ -1,5 +1,253 @@
-//! Nobody who is owed something sleeps on: every connection, in every order, after every pause.
+//! Whoever has something to say is heard: after any order of opens, closes and sends, after a rest, after a pause.
+//!
+//! Invariant: while a check waits for one connection, no other client does anything, so that a wake-up which somebody
+//! else causes cannot hide that this one's own was lost.
+
+use std::time::{Duration, Instant};
 
 use crate::check::Check;
+use crate::client::{Client, ConnectOptions, echo_all, size};
+use crate::failure::Step;
+use crate::kernel::Call;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "wakeup";
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "each_connection_is_heard_in_turn_and_again_after_a_rest",
+        clause: 2,
+        about: "A alone sends, then B, then A, then a new C; then all again, each after the wait ran into its timeout",
+        alone: false,
+        run: in_turn,
+    },
+    Check {
+        group: GROUP,
+        name: "the_newest_connection_is_heard_first",
+        clause: 2,
+        about: "the highest descriptor sends first, is closed, and is opened again; then a middle one",
+        alone: false,
+        run: newest_first,
+    },
+    Check {
+        group: GROUP,
+        name: "those_who_stay_are_heard_whoever_leaves",
+        clause: 4,
+        about: "of five, one is reset, the newest finishes, the oldest closes: after each, all who are left send",
+        alone: false,
+        run: whoever_leaves,
+    },
+    Check {
+        group: GROUP,
+        name: "every_one_of_fifty_is_heard_in_any_order",
+        clause: 2,
+        about: "50 connections, one byte each, one at a time, in three orders",
+        alone: false,
+        run: any_order,
+    },
+    Check {
+        group: GROUP,
+        name: "bytes_sent_right_after_the_connect_are_heard",
+        clause: 2,
+        about: "100 clients connect and send at once, racing the server's registration",
+        alone: false,
+        run: right_after_connect,
+    },
+    Check {
+        group: GROUP,
+        name: "a_connection_that_was_silent_among_busy_ones_is_heard",
+        clause: 2,
+        about: "one connection says nothing during 200 rounds of five others, then speaks",
+        alone: false,
+        run: silent_among_busy,
+    },
+    Check {
+        group: GROUP,
+        name: "reading_goes_on_after_back_pressure",
+        clause: 5,
+        about: "a client sends until it is stuck, reads everything, rests, and sends one more byte",
+        alone: false,
+        run: after_back_pressure,
+    },
+    Check {
+        group: GROUP,
+        name: "input_and_room_for_output_in_one_wakeup_are_both_used",
+        clause: 5,
+        about: "a stuck client reads and sends while the server is stopped, so that IN and OUT come as one event",
+        alone: false,
+        run: in_and_out,
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_that_reads_in_bursts_while_it_sends_is_never_left_waiting",
+        clause: 5,
+        about: "32 MiB through a small receive buffer, in turns of sending without reading and of reading a burst",
+        alone: false,
+        run: bursts,
+    },
+];
+
+fn in_turn(trial: &mut Trial<'_>) -> Step {
+    let mut clients = vec![trial.connect()?, trial.connect()?];
+    for i in [0, 1, 0] {
+        clients[i].echo(1)?;
+    }
+    clients.push(trial.connect()?);
+    clients[2].echo(1)?;
+    for i in [0, 1, 2] {
+        run_into_timeout(trial)?;
+        clients[i].echo(1)?;
+    }
+    run_into_timeout(trial)?;
+    trial.probe()
+}
+
+/// Leaves the server alone until it sleeps for good, or has run into its timeout if its wait has one.
+fn run_into_timeout(trial: &mut Trial<'_>) -> Step {
+    const LONGER_THAN_USUAL: Duration = Duration::from_millis(1200);
+    trial.step("all rest");
+    trial.rest()?;
+    let Some(process) = trial.server()?.process.filter(|_| !trial.subject.own) else { return Ok(()) };
+    let Some(asleep) = process.threads() else { return Ok(()) };
+    let endless = asleep.iter().all(|thread| thread.call.as_ref().is_some_and(Call::is_endless));
+    let end = Instant::now() + LONGER_THAN_USUAL;
+    while !endless && process.threads().as_ref() == Some(&asleep) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn newest_first(trial: &mut Trial<'_>) -> Step {
+    let mut clients = trial.connect_many(3)?;
+    for i in [2, 1, 0] {
+        clients[i].echo(10)?;
+    }
+    trial.step("the newest closes, and another one connects");
+    drop(clients.pop());
+    clients.push(trial.connect()?);
+    clients[2].echo(10)?;
+    trial.step("the middle one closes");
+    drop(clients.remove(1));
+    for i in [1, 0, 1] {
+        clients[i].echo(10)?;
+    }
+    // This one gets the middle's number, and the next a higher one than any before.
+    clients.push(trial.connect()?);
+    clients.push(trial.connect()?);
+    for i in [3, 2, 1, 0] {
+        clients[i].echo(10)?;
+    }
+    Ok(())
+}
+
+fn whoever_leaves(trial: &mut Trial<'_>) -> Step {
+    let mut clients = trial.connect_many(5)?;
+    one_by_one(trial, &mut clients)?;
+    clients.remove(2).reset();
+    one_by_one(trial, &mut clients)?;
+    let mut newest = clients.remove(3);
+    newest.half_close()?;
+    newest.expect_eof()?;
+    newest.close();
+    one_by_one(trial, &mut clients)?;
+    clients.remove(0).close();
+    one_by_one(trial, &mut clients)?;
+    trial.probe()
+}
+
+fn one_by_one(trial: &Trial<'_>, clients: &mut [Client]) -> Step {
+    let names: Vec<_> = clients.iter().map(|client| format!("c{}", client.id)).collect();
+    trial.step(format!("{} send 10 bytes each, one after the other", names.join(", ")));
+    clients.chunks_mut(1).try_for_each(|client| {
+        client[0].plan(10);
+        echo_all(client)
+    })
+}
+
+fn any_order(trial: &mut Trial<'_>) -> Step {
+    const COUNT: usize = 50;
+    let mut clients = trial.connect_many(COUNT as u32)?;
+    // Steps that share no factor with the count visit every connection once.
+    for step in [49, 7, 31] {
+        trial.step(format!("each of the {COUNT} in turn sends 1 byte and reads it back, every {step}th first"));
+        for i in 0..COUNT {
+            let client = &mut clients[i * step % COUNT..][..1];
+            client[0].plan(1);
+            echo_all(client)?;
+        }
+    }
+    Ok(())
+}
+
+fn right_after_connect(trial: &mut Trial<'_>) -> Step {
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = trial.connect()?;
+        client.send(100)?;
+        clients.push(client);
+    }
+    trial.step("all of them read");
+    echo_all(&mut clients)
+}
+
+fn silent_among_busy(trial: &mut Trial<'_>) -> Step {
+    let mut busy = trial.connect_many(3)?;
+    let mut silent = trial.connect()?;
+    busy.extend(trial.connect_many(2)?);
+    trial.step(format!("200 rounds of 500 bytes on each connection but c{}", silent.id));
+    for _ in 0..200 {
+        busy.iter_mut().for_each(|client| client.plan(500));
+        echo_all(&mut busy)?;
+    }
+    silent.echo(1)?;
+    silent.echo(100_000)
+}
+
+fn after_back_pressure(trial: &mut Trial<'_>) -> Step {
+    for options in [ConnectOptions::default(), ConnectOptions::NARROW] {
+        let mut client = trial.connect_with(options)?;
+        trial.fill(std::slice::from_mut(&mut client))?;
+        client.expect_echo()?;
+        trial.rest()?;
+        client.echo(1)?;
+    }
+    Ok(())
+}
+
+fn in_and_out(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    trial.fill(std::slice::from_mut(&mut client))?;
+    for _ in 0..6 {
+        trial.freeze()?;
+        // What the client takes makes room in the server's socket: the kernel sends on although the server is stopped.
+        let (received, sent) = (client.received, client.sent);
+        client.plan(4 << 20);
+        while client.read_some(64 * 1024)? + client.write_some(64 * 1024)? > 0 {}
+        let (received, sent) = (size(client.received - received), size(client.sent - sent));
+        trial.step(format!("c{} reads {received} and sends {sent}", client.id));
+        trial.thaw()?;
+        // As much again as it takes, so that the server is stuck once more when it is stopped.
+        while client.write_some(64 * 1024)? > 0 {}
+        client.planned = client.sent;
+    }
+    client.expect_echo()?;
+    client.echo(1)
+}
+
+fn bursts(trial: &mut Trial<'_>) -> Step {
+    const TOTAL: u64 = 32 << 20;
+    let mut client = trial.connect_with(ConnectOptions::receive_buffer(16 * 1024))?;
+    trial.step(format!("c0 sends what its socket takes, reads a burst, and so on: {} in all", size(TOTAL)));
+    client.plan(TOTAL);
+    for round in 0.. {
+        while client.write_some(64 * 1024)? > 0 {}
+        // Bursts of very different sizes, so that the pauses fall at many states of the server's queue.
+        let burst = [4 << 10, 700 << 10, 60 << 10, 2 << 20][round % 4];
+        match TOTAL - client.received {
+            0 => break,
+            left => client.receive_quietly(left.min(burst).min(client.planned - client.received))?,
+        }
+    }
+    client.echo(1)
+}

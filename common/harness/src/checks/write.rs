@@ -1,5 +1,192 @@
-//! Clients that read slowly, late or never.
+//! Clients that read slowly, late or never: what the socket does not take is kept in order, in bounded memory.
+//!
+//! Invariant: a client stops reading until the server is stuck, not until some number of bytes was sent, because the
+//! kernel's buffers hold megabytes in each direction, and what they hold tests nothing in the server.
 
 use crate::check::Check;
+use crate::client::{ConnectOptions, echo_all, send_all_until_stuck, size};
+use crate::failure::{Step, Stop, Symptom};
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "write";
+const MIB: u64 = 1 << 20;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "a_paused_reader_is_not_disconnected",
+        clause: 5,
+        about: "the way back is full after 70 KiB, 1 MiB was sent; the client rests, and then reads it all",
+        alone: false,
+        run: paused_reader,
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_that_never_reads_leaves_others_served",
+        clause: 6,
+        about: "one client is stuck; a connected one and ten new ones get their bytes meanwhile",
+        alone: false,
+        run: never_reads,
+    },
+    Check {
+        group: GROUP,
+        name: "twenty_clients_that_never_read_leave_others_served",
+        clause: 5,
+        about: "20 clients send up to 1 MiB and read nothing, others are served; then all 20 read, and every byte is there",
+        alone: false,
+        run: twenty_never_read,
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_that_never_reads_costs_bounded_memory",
+        clause: 5,
+        about: "up to 256 MiB are offered without reading: the server takes no more than fits its bound, and loses nothing",
+        alone: false,
+        run: bounded_memory,
+    },
+    Check {
+        group: GROUP,
+        name: "a_slow_reader_gets_64_mib_byte_exact",
+        clause: 5,
+        about: "a receive buffer of 16 KiB, no reading until the server is stuck, then 64 MiB in all",
+        alone: false,
+        run: slow_reader,
+    },
+    Check {
+        group: GROUP,
+        name: "small_pieces_sent_while_the_server_cannot_write_stay_in_order",
+        clause: 2,
+        about: "300 pieces of 8 KiB, each in a wake of its own, to a server whose socket is full; then all is read",
+        alone: false,
+        run: small_pieces,
+    },
+    Check {
+        group: GROUP,
+        name: "tiny_socket_buffers_in_both_directions_lose_nothing",
+        clause: 2,
+        about: "16 MiB in full duplex with 4 KiB of SO_RCVBUF and of SO_SNDBUF: every write is short",
+        alone: false,
+        run: tiny_buffers,
+    },
+    Check {
+        group: GROUP,
+        name: "slow_readers_of_different_speeds_are_all_served",
+        clause: 5,
+        about: "6 clients send as fast as they can and read 16 KiB to 96 KiB in turn, 1 MiB each",
+        alone: false,
+        run: different_speeds,
+    },
+];
+
+fn paused_reader(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    client.echo(1)?;
+    client.send_until_stuck(MIB)?;
+    trial.rest()?;
+    client.expect_echo()?;
+    client.echo(100_000)
+}
+
+fn never_reads(trial: &mut Trial<'_>) -> Step {
+    let mut other = trial.connect()?;
+    other.echo(1)?;
+    let mut client = trial.connect()?;
+    trial.fill(std::slice::from_mut(&mut client))?;
+    other.echo(MIB)?;
+    for _ in 0..10 {
+        trial.probe()?;
+    }
+    other.echo(1)
+}
+
+fn twenty_never_read(trial: &mut Trial<'_>) -> Step {
+    let mut other = trial.connect()?;
+    other.echo(1)?;
+    let mut clients = trial.connect_many_with(20, ConnectOptions::NARROW)?;
+    let taken = send_all_until_stuck(&mut clients, MIB)?;
+    trial.step(format!("all 20 send without reading until the server takes no more: {} taken", size(taken)));
+    other.echo(MIB)?;
+    trial.probe()?;
+    trial.step("all 20 read at last");
+    echo_all(&mut clients)
+}
+
+fn bounded_memory(trial: &mut Trial<'_>) -> Step {
+    const OFFERED: u64 = 256 * MIB;
+    const A_TIME: u64 = 16 * MIB;
+    // A runtime that collects garbage grows for reasons of its own.
+    let allowed = if trial.subject.own { 16 * MIB } else { 64 * MIB };
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    let process = trial.server()?.process;
+    let resident = || process.and_then(|process| process.resident()).unwrap_or(0);
+    let before = resident();
+    loop {
+        let taken = match client.send_until_stuck(A_TIME) {
+            // The other right answer: whoever does not read is disconnected.
+            Err(stop) if trial.cuts_off(&stop)? => return trial.probe(),
+            taken => taken?,
+        };
+        let grown = resident().saturating_sub(before);
+        if grown > allowed || client.outstanding() >= OFFERED {
+            return Err(unbounded(trial, client.outstanding(), grown));
+        }
+        if taken < A_TIME {
+            break;
+        }
+    }
+    client.expect_echo()?;
+    client.echo(1)
+}
+
+fn unbounded(trial: &mut Trial<'_>, taken: u64, grown: u64) -> Stop {
+    let grown = size(grown / MIB * MIB);
+    let what = format!("a client that read nothing could send {}, and the server grew by {grown}", size(taken));
+    let cause = "What it owes to one client has no bound, so one client can take all its memory: past a fixed number of \
+                 bytes stop reading that connection, and go on when the client has read.";
+    trial.with_view(Symptom::Leak, what, cause)
+}
+
+fn slow_reader(trial: &mut Trial<'_>) -> Step {
+    const TOTAL: u64 = 64 * MIB;
+    let mut client = trial.connect_with(ConnectOptions::receive_buffer(16 * 1024))?;
+    let taken = trial.fill(std::slice::from_mut(&mut client))?;
+    client.echo(TOTAL - taken)
+}
+
+fn small_pieces(trial: &mut Trial<'_>) -> Step {
+    const PIECE: u64 = 8 * 1024;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    for (pieces, read) in [(40, 200 * 1024), (60, 100 * 1024), (200, 0)] {
+        trial.step(format!("c0 sends {pieces} pieces of {}, one by one", size(PIECE)));
+        for _ in 0..pieces {
+            client.plan(PIECE);
+            client.write_some(PIECE as usize)?;
+            // Not to wait for anything: so that each piece is an input of its own.
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        client.receive(read)?;
+    }
+    client.expect_echo()
+}
+
+fn tiny_buffers(trial: &mut Trial<'_>) -> Step {
+    let options = ConnectOptions { receive_buffer: Some(4096), send_buffer: Some(4096), ..Default::default() };
+    trial.connect_with(options)?.echo(16 * MIB)
+}
+
+fn different_speeds(trial: &mut Trial<'_>) -> Step {
+    const EACH: u64 = MIB;
+    const SLOWEST: u64 = 16 * 1024;
+    let mut clients = trial.connect_many_with(6, ConnectOptions::NARROW)?;
+    trial.step(format!("each sends {} and reads in turn: c0 {} a time, c1 twice as much ...", size(EACH), size(SLOWEST)));
+    clients.iter_mut().for_each(|client| client.plan(EACH));
+    while clients.iter().any(|client| client.received < EACH) {
+        for client in &mut clients {
+            while client.write_some(64 * 1024)? > 0 {}
+            let most = SLOWEST * u64::from(client.id + 1);
+            client.receive_quietly(most.min(EACH - client.received))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! The proof of the harness: servers with one bug each, and what the harness has to say about them.
+//!
+//! A mutant is a correct small server with one mistake that real servers make. Its test demands that the named checks
+//! fail, with the right symptom and the right words, and that no other check does, except those listed as consequences.
+//!
+//! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. `MUTANTS=all` runs
+//! the whole suite on each, and `MUTANTS=table` prints the table of README.md. This binary is the servers too: a test
+//! starts it again with `--serve NAME`.
+
+use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+mod blocking;
+#[cfg(target_os = "linux")]
+mod bug;
+#[cfg(target_os = "linux")]
+mod pollers;
+#[cfg(target_os = "linux")]
+mod proof;
+#[cfg(target_os = "linux")]
+mod readiness;
+#[cfg(target_os = "linux")]
+mod serve;
+#[cfg(target_os = "linux")]
+mod table;
+#[cfg(target_os = "linux")]
+mod uring;
+
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("--serve") => {
+            let (base, bug) = table::find(&args[1]);
+            serve::serve(base, bug, &args[2..])
+        }
+        _ => proof::main(),
+    }
+}
+
+/// The mutants use epoll and io_uring, and the proof looks into /proc.
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    println!("the mutants run on Linux only");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,316 @@
+//! One echo server over every readiness call.
+//!
+//! Invariant (without a bug): under level-triggering `readable` and `writable` are what the last wait said; under
+//! edge-triggering they are what was announced and not yet taken back by EAGAIN, and a connection that could go on when
+//! its turn ends stands in `unfinished`.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::bug::{Bug, bug};
+use super::pollers::{Interest, Poller, Ready};
+use super::serve::STOP;
+
+const READ_BUFFER: usize = 64 * 1024;
+const MAX_PENDING: usize = 256 * 1024;
+const RETRY: Duration = Duration::from_millis(250);
+const READ: Interest = Interest { read: true, write: false };
+const NOTHING: Interest = Interest { read: false, write: false };
+
+struct Connection {
+    stream: TcpStream,
+    pending: VecDeque<u8>,
+    interest: Interest,
+    peer_finished: bool,
+    readable: bool,
+    writable: bool,
+    unfinished: bool,
+    _buffer: Vec<u8>,
+}
+
+pub struct Server<P> {
+    poller: P,
+    listener: TcpListener,
+    wake: UnixStream,
+    connections: Vec<Option<Connection>>,
+    unfinished: Vec<RawFd>,
+    buffer: Vec<u8>,
+    accept_at: Option<Instant>,
+    said_at: Option<Instant>,
+}
+
+impl<P: Poller> Server<P> {
+    pub fn new(mut poller: P, listener: TcpListener, wake: UnixStream) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        poller.add(listener.as_raw_fd(), READ)?;
+        poller.add(wake.as_raw_fd(), READ)?;
+        let buffer = vec![0; READ_BUFFER];
+        let (connections, unfinished) = (Vec::new(), Vec::new());
+        Ok(Self { poller, listener, wake, connections, unfinished, buffer, accept_at: None, said_at: None })
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        let batch = match () {
+            () if bug(Bug::AcceptOncePerEdge) => 1,
+            () if bug(Bug::AcceptBatchForgotten) => 16,
+            () => 64,
+        };
+        for _ in 0..batch {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok(()),
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) if !bug(Bug::EmfileIsFatal) => {
+                        self.say(&format!("accept: {error}"));
+                        // "Try again when the listener is ready": it still is (level), or will not be again (edge).
+                        if !bug(Bug::EmfileForgotten) {
+                            self.poller.set(self.listener.as_raw_fd(), NOTHING)?;
+                            self.accept_at = Some(Instant::now() + RETRY);
+                        }
+                        return Ok(());
+                    }
+                    Some(libc::EINTR | libc::ECONNABORTED | libc::EPROTO | libc::EPERM | libc::ETIMEDOUT) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        // A batch is right under level-triggering; an edge is used up.
+        if self.poller.edge() && batch == 64 {
+            self.accept_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) {
+        let fd = stream.as_raw_fd();
+        // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
+        let nonblocking = stream.set_nonblocking(!bug(Bug::BlockingSockets));
+        if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
+            self.say(&format!("fd {fd} refused: {error}"));
+            return;
+        }
+        let places = self.connections.len().max(fd as usize + 1);
+        self.connections.resize_with(places, || None);
+        self.connections[fd as usize] = Some(Connection {
+            stream,
+            pending: VecDeque::new(),
+            interest: READ,
+            peer_finished: false,
+            readable: false,
+            writable: false,
+            unfinished: false,
+            // Written to, because untouched memory costs nothing.
+            _buffer: vec![1; if bug(Bug::BufferEach) { 4096 } else { 0 }],
+        });
+    }
+
+    /// One line a second.
+    fn say(&mut self, what: &str) {
+        let quiet = self.said_at.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        if !quiet || bug(Bug::LineForEachRefusal) {
+            self.said_at = Some(Instant::now());
+            eprintln!("{what}");
+        }
+    }
+
+    fn serve(&mut self, ready: Ready) -> io::Result<()> {
+        let edge = self.poller.edge();
+        let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
+        connection.readable = ready.readable || edge && connection.readable;
+        // `else if`: IN and OUT can come as one edge.
+        let out = ready.writable && !(bug(Bug::WriteEdgeLost) && ready.readable);
+        connection.writable = out || edge && connection.writable;
+        let served = match ready {
+            _ if bug(Bug::ResetLeaks) && ready.gone => return Ok(()),
+            _ if ready.gone => Err(io::ErrorKind::ConnectionReset.into()),
+            // RDHUP looked at before IN.
+            _ if ready.finished && bug(Bug::CloseAtRdhup) => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => connection.write(&self.buffer).and_then(|()| match ready {
+                // The handler for OUT writes and nothing else.
+                Ready { readable: false, writable: true, .. } if bug(Bug::PauseNotResumed) => Ok(()),
+                _ => connection.read(edge, &mut self.buffer),
+            }),
+        };
+        let owed = !connection.pending.is_empty();
+        match served {
+            // FIN taken as "the client has gone".
+            Ok(()) if connection.peer_finished && (!owed || bug(Bug::HalfCloseIsClose)) => self.close(ready.fd),
+            Ok(()) => return self.update_interest(ready),
+            // One client's error handed up to `main`.
+            Err(error) if bug(Bug::ResetEndsServer) => return Err(error),
+            Err(_) => self.close(ready.fd),
+        }
+        Ok(())
+    }
+
+    fn update_interest(&mut self, ready: Ready) -> io::Result<()> {
+        let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
+        let (may_read, owed) = (connection.may_read(), !connection.pending.is_empty());
+        if self.poller.edge() {
+            let may_go_on = connection.readable && may_read || connection.writable && owed;
+            // Only the handler for IN comes back for more.
+            let only_out = bug(Bug::PauseNotResumed) && !ready.readable;
+            if may_go_on && !connection.unfinished && !only_out && !bug(Bug::ReadOncePerEdge) {
+                connection.unfinished = true;
+                self.unfinished.push(ready.fd);
+            }
+            return Ok(());
+        }
+        let interest = Interest {
+            read: match () {
+                // Only the handler for IN turns IN on.
+                () if bug(Bug::PauseNotResumed) && !ready.readable => connection.interest.read,
+                // Level-triggered, end of input stays readable for ever.
+                () if bug(Bug::InterestAfterEof) => may_read || connection.peer_finished,
+                () => may_read,
+            },
+            // Turned on when needed, and never off.
+            write: owed || bug(Bug::WriteInterestLeftOn) && connection.interest.write,
+        };
+        if interest != connection.interest {
+            connection.interest = interest;
+            self.poller.set(ready.fd, interest)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        self.poller.remove(fd);
+        self.connections[fd as usize] = None;
+        self.accept_at = self.accept_at.map(|_| Instant::now());
+    }
+
+    pub fn run(mut self, listening: impl FnOnce()) -> io::Result<()> {
+        listening();
+        let mut ready = Vec::new();
+        loop {
+            if STOP.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            ready.clear();
+            match self.poller.wait(self.timeout_ms(), &mut ready) {
+                // A stop and a continue, a debugger, a laptop's lid.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug(Bug::EintrIsFatal) => continue,
+                waited => waited?,
+            }
+            let turns = std::mem::take(&mut self.unfinished);
+            for &event in &ready {
+                match event.fd {
+                    // Edge-triggered, it is registered for everything, and always writable.
+                    fd if fd == self.wake.as_raw_fd() => {
+                        if event.readable {
+                            return Ok(());
+                        }
+                    }
+                    fd if fd == self.listener.as_raw_fd() => self.accept()?,
+                    _ => self.serve(event)?,
+                }
+            }
+            for fd in turns {
+                if let Some(Some(connection)) = self.connections.get_mut(fd as usize) {
+                    connection.unfinished = false;
+                    self.serve(Ready { fd, ..Ready::default() })?;
+                }
+            }
+            if self.accept_at.is_some_and(|at| at <= Instant::now()) {
+                self.accept_at = None;
+                self.poller.set(self.listener.as_raw_fd(), READ)?;
+                self.accept()?;
+            }
+        }
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        match self.accept_at {
+            _ if !self.unfinished.is_empty() => 0,
+            None => -1,
+            Some(at) => at.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32,
+        }
+    }
+}
+
+impl Connection {
+    fn may_read(&self) -> bool {
+        let owed = self.pending.len();
+        // A queue that takes everything: memory is what a client that never reads wants.
+        let room = owed + READ_BUFFER <= MAX_PENDING || bug(Bug::UnboundedOutput);
+        !self.peer_finished && room
+    }
+
+    fn read(&mut self, edge: bool, buffer: &mut [u8]) -> io::Result<()> {
+        let reads = match edge {
+            // To the end, however far that is.
+            true if bug(Bug::NoBudget) => usize::MAX,
+            true if bug(Bug::ReadOncePerEdge) => 1,
+            true => 4,
+            false => 1,
+        };
+        for _ in 0..reads {
+            if !self.readable || !self.may_read() {
+                break;
+            }
+            match (&self.stream).read(buffer) {
+                // "Nothing there": 0 is the end.
+                Ok(0) if bug(Bug::EofIgnored) => self.readable = false,
+                Ok(0) => self.peer_finished = true,
+                Ok(n) => {
+                    let sent = if self.pending.is_empty() { self.send(&buffer[..n])? } else { 0 };
+                    // What write() returned is not looked at.
+                    if !bug(Bug::ShortWriteDropped) {
+                        self.pending.extend(&buffer[sent..n]);
+                    }
+                    self.write(buffer)?;
+                    // Less than asked for, so that was all; but a FIN behind it came with the same edge.
+                    if n < buffer.len() && bug(Bug::ShortReadIsDrained) {
+                        self.readable = false;
+                    }
+                }
+                Err(error) if is_transient(&error) => self.readable = false,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, buffer: &[u8]) -> io::Result<()> {
+        while self.writable && !self.pending.is_empty() {
+            let front = self.pending.as_slices().0;
+            let sent = match bug(Bug::SharedBuffer) {
+                // Remembered was a place in the loop's read buffer, which others have used since.
+                true => self.send(&buffer[buffer.len() - front.len().min(buffer.len())..])?,
+                false => self.send(front)?,
+            };
+            match sent {
+                0 => self.writable = false,
+                _ => drop(self.pending.drain(..sent)),
+            }
+        }
+        if self.pending.is_empty() && self.pending.capacity() > 0 {
+            self.pending = VecDeque::new();
+        }
+        Ok(())
+    }
+
+    /// Bytes the socket took; 0 when it is full.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = if bug(Bug::SigpipeKills) { 0 } else { libc::MSG_NOSIGNAL };
+        // SAFETY: the slice is as long as said.
+        match unsafe { libc::send(self.stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) } {
+            -1 => match io::Error::last_os_error() {
+                // "Full" taken for "broken".
+                error if is_transient(&error) && !bug(Bug::EagainIsError) => Ok(0),
+                error => Err(error),
+            },
+            sent => Ok(sent as usize),
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

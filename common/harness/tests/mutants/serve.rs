@@ -1,0 +1,143 @@
+//! A mutant's start: command line, signals, listener; then one of the bases.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use socket2::{Domain, Socket, Type};
+
+use super::bug::{self, Bug, bug};
+use super::pollers::{Epoll, Poll, Select};
+use super::readiness::Server;
+use super::{blocking, uring};
+
+/// The correct servers, each to be broken by a `Bug`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    Select,
+    Poll,
+    EpollLt,
+    EpollEt,
+    Uring,
+    Threads,
+    OneByOne,
+}
+
+/// Set by the handler of a server that has `FlagThenWait`.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+/// Is the server until it ends.
+pub fn serve(base: Base, bug: Option<Bug>, args: &[String]) -> ExitCode {
+    bug::set(bug);
+    let addr = match parse(args) {
+        Ok(Some(addr)) => addr,
+        Ok(None) => {
+            println!("usage: mutant [--addr ADDR:PORT] [--backlog N]");
+            return ExitCode::SUCCESS;
+        }
+        Err(what) => {
+            eprintln!("mutant: {what}\nusage: mutant [--addr ADDR:PORT] [--backlog N]");
+            // `exit(1)` for everything.
+            return ExitCode::from(if self::bug(Bug::BadArgsExit1) { 1 } else { 2 });
+        }
+    };
+    match run(base, addr) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mutant: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(args: &[String]) -> Result<Option<SocketAddr>, String> {
+    let mut addr = SocketAddr::from(([127, 0, 0, 1], 7000));
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (option, value) = arg.split_once('=').map_or((arg.as_str(), None), |(o, v)| (o, Some(v.to_owned())));
+        let mut value = || value.clone().or_else(|| args.next().cloned()).ok_or(format!("{option} needs a value"));
+        match option {
+            "--help" | "-h" => return Ok(None),
+            "--addr" => addr = value()?.parse().map_err(|_| "--addr is not an address with a port".to_owned())?,
+            "--backlog" => match value()?.parse::<u16>() {
+                Ok(1..) => {}
+                _ => return Err("--backlog is not a number from 1 to 65535".into()),
+            },
+            _ => return Err(format!("unknown argument '{arg}'")),
+        }
+    }
+    Ok(Some(addr))
+}
+
+fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
+    let (wake, signalled) = UnixStream::pair()?;
+    signalled.set_nonblocking(true)?;
+    WAKE.store(signalled.as_raw_fd(), Ordering::SeqCst);
+    if !bug(Bug::SignalsAtDefault) {
+        handle(libc::SIGINT, on_signal as *const () as usize);
+        handle(libc::SIGTERM, on_signal as *const () as usize);
+    }
+    if bug(Bug::SigpipeKills) {
+        // Every program starts like this, unless its runtime ignores the signal as Rust's does.
+        handle(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    let listener = match listen(addr) {
+        // `bind(..).unwrap()`.
+        result if bug(Bug::BindPanics) => result.unwrap(),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let what = format!("listen on {addr}: address in use (choose another port, or port 0 for a free one)");
+            return Err(io::Error::other(what));
+        }
+        Err(error) => return Err(io::Error::other(format!("listen on {addr}: {error} (choose another address)"))),
+        Ok(listener) => listener,
+    };
+    let addr = listener.local_addr()?;
+    let ready = || {
+        println!("listening on {addr}");
+        if bug(Bug::Banner) {
+            println!("echo server 1.0 ready, press ^C to stop");
+        }
+        let _ = io::stdout().flush();
+    };
+    match base {
+        Base::Select => Server::new(Select::new(), listener, wake)?.run(ready),
+        Base::Poll => Server::new(Poll::new(), listener, wake)?.run(ready),
+        Base::EpollLt => Server::new(Epoll::new(false)?, listener, wake)?.run(ready),
+        Base::EpollEt => Server::new(Epoll::new(true)?, listener, wake)?.run(ready),
+        Base::Uring => uring::Server::new(listener, wake)?.run(ready),
+        Base::Threads => blocking::threads(listener, wake, ready),
+        Base::OneByOne => blocking::one_by_one(&listener, ready),
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+fn handle(signal: libc::c_int, handler: usize) {
+    // SAFETY: a zeroed sigaction is valid, and the handler is `on_signal` or SIG_DFL.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler;
+        libc::sigaction(signal, &action, std::ptr::null_mut());
+    }
+}
+
+extern "C" fn on_signal(_signal: libc::c_int) {
+    if bug(Bug::FlagThenWait) {
+        // The loop looks at the flag and then waits; a signal between the two is seen when a client comes.
+        STOP.store(true, Ordering::SeqCst);
+        return;
+    }
+    // SAFETY: one byte from a static, to a socket that never blocks and is open as long as the process.
+    unsafe { libc::write(WAKE.load(Ordering::SeqCst), b"!".as_ptr().cast(), 1) };
+}

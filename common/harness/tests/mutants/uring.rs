@@ -1,0 +1,217 @@
+//! The echo server on io_uring.
+//!
+//! Invariant (without a bug): a lane is a buffer with one operation in flight on it, and a connection has one lane. The
+//! memory is never freed, so the kernel may write to it whenever it likes.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use super::bug::{Bug, bug};
+
+const BUFFER: usize = 16 * 1024;
+const RETRY: Duration = Duration::from_millis(250);
+const ACCEPT: u64 = 0;
+const WAKE: u64 = 1;
+const RECV: u64 = 2;
+const SEND: u64 = 3;
+
+struct Lane {
+    stream: Rc<TcpStream>,
+    memory: *mut u8,
+    owed: Range<usize>,
+    receiving: bool,
+    sending: bool,
+    /// The connection's second lane, which only `TwoSendsInFlight` has.
+    other: usize,
+}
+
+pub struct Server {
+    ring: IoUring,
+    listener: TcpListener,
+    wake: UnixStream,
+    lanes: Vec<Option<Lane>>,
+    memory: Vec<*mut u8>,
+    accept_at: Option<Instant>,
+}
+
+impl Server {
+    pub fn new(listener: TcpListener, wake: UnixStream) -> io::Result<Self> {
+        let ring = IoUring::new(256)?;
+        Ok(Self { ring, listener, wake, lanes: Vec::new(), memory: Vec::new(), accept_at: None })
+    }
+
+    pub fn run(mut self, listening: impl FnOnce()) -> io::Result<()> {
+        let mut byte = 0u8;
+        let wake = opcode::Recv::new(Fd(self.wake.as_raw_fd()), &mut byte, 1).build();
+        self.push(wake, WAKE)?;
+        self.arm_accept()?;
+        listening();
+        loop {
+            if self.accept_at.is_some_and(|at| at <= Instant::now()) {
+                self.arm_accept()?;
+            }
+            let waited = match self.accept_at {
+                None => self.ring.submit_and_wait(1),
+                Some(at) => {
+                    let timeout = Timespec::from(at.saturating_duration_since(Instant::now()));
+                    self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+                }
+            };
+            match waited {
+                Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY)) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+            let landed: Vec<_> = self.ring.completion().collect();
+            for completion in landed {
+                let index = (completion.user_data() >> 2) as usize;
+                match completion.user_data() & 3 {
+                    WAKE => return Ok(()),
+                    ACCEPT => self.accepted(&completion)?,
+                    RECV => self.received(index, completion.result())?,
+                    _ => self.sent(index, completion.result())?,
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, entry: squeue::Entry, tag: u64) -> io::Result<()> {
+        let entry = entry.user_data(tag);
+        // SAFETY: what entries point to is never freed while the process runs.
+        while unsafe { self.ring.submission().push(&entry) }.is_err() {
+            self.ring.submit()?;
+        }
+        Ok(())
+    }
+
+    fn arm_accept(&mut self) -> io::Result<()> {
+        self.accept_at = None;
+        // With O_NONBLOCK, io_uring answers EAGAIN where it would otherwise wait.
+        let flags = if bug(Bug::NonBlockingInRing) { libc::SOCK_NONBLOCK } else { 0 };
+        self.push(opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd())).flags(flags).build(), ACCEPT)
+    }
+
+    fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
+        let fd = completion.result();
+        if fd >= 0 {
+            // SAFETY: made for this completion, so nobody else owns it.
+            let stream = Rc::new(unsafe { TcpStream::from_raw_fd(fd) });
+            let first = self.add(stream.clone(), usize::MAX);
+            if bug(Bug::TwoSendsInFlight) {
+                let second = self.add(stream, first);
+                self.lane(first).other = second;
+            }
+            self.recv(first)?;
+        }
+        // The last completion of a multishot has no F_MORE: after an error it is over.
+        if !cqueue::more(completion.flags()) && !bug(Bug::AcceptNotRearmed) {
+            match fd {
+                0.. => self.arm_accept()?,
+                _ => self.accept_at = Some(Instant::now() + RETRY),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, stream: Rc<TcpStream>, other: usize) -> usize {
+        let index = self.lanes.iter().position(Option::is_none).unwrap_or(self.lanes.len());
+        if index == self.lanes.len() {
+            self.lanes.push(None);
+            self.memory.push(Box::leak(vec![0u8; BUFFER].into_boxed_slice()).as_mut_ptr());
+        }
+        // One buffer for all, as a readiness server has. But here a receive needs its buffer before the bytes come.
+        let memory = self.memory[if bug(Bug::BufferLentTwice) { 0 } else { index }];
+        self.lanes[index] = Some(Lane { stream, memory, owed: 0..0, receiving: false, sending: false, other });
+        index
+    }
+
+    fn lane(&mut self, index: usize) -> &mut Lane {
+        self.lanes[index].as_mut().expect("an operation's lane lives as long as it")
+    }
+
+    fn recv(&mut self, index: usize) -> io::Result<()> {
+        let lane = self.lane(index);
+        lane.receiving = true;
+        let entry = opcode::Recv::new(Fd(lane.stream.as_raw_fd()), lane.memory, BUFFER as u32).build();
+        self.push(entry, RECV | (index as u64) << 2)
+    }
+
+    fn send(&mut self, index: usize) -> io::Result<()> {
+        let lane = self.lane(index);
+        lane.sending = true;
+        let (start, len) = (lane.owed.start, lane.owed.len() as u32);
+        // WAITALL: the kernel goes on by itself after a short send.
+        let whole = if bug(Bug::ShortWriteDropped) { 0 } else { libc::MSG_WAITALL };
+        let entry = opcode::Send::new(Fd(lane.stream.as_raw_fd()), lane.memory.wrapping_add(start), len)
+            .flags(libc::MSG_NOSIGNAL | whole)
+            .build();
+        self.push(entry, SEND | (index as u64) << 2)
+    }
+
+    fn received(&mut self, index: usize, result: i32) -> io::Result<()> {
+        let lane = self.lane(index);
+        lane.receiving = false;
+        let other = lane.other;
+        match result {
+            1.. => {
+                // As a receive and a send linked with one length do: RECV is content with less, and the link goes on.
+                lane.owed = 0..if bug(Bug::FixedLength) { BUFFER } else { result as usize };
+                self.send(index)?;
+                // Its buffer is busy, so the next bytes go to another one; and then there are two sends.
+                if let Some(Some(lane)) = self.lanes.get(other).filter(|_| bug(Bug::TwoSendsInFlight)) {
+                    if !lane.sending {
+                        self.recv(other)?;
+                    }
+                }
+                Ok(())
+            }
+            _ if transient(result) => self.recv(index),
+            _ => self.end(index),
+        }
+    }
+
+    fn sent(&mut self, index: usize, result: i32) -> io::Result<()> {
+        let lane = self.lane(index);
+        lane.sending = false;
+        if result < 0 && !transient(result) {
+            return self.end(index);
+        }
+        lane.owed.start += result.max(0) as usize;
+        if !lane.owed.is_empty() && !bug(Bug::ShortWriteDropped) {
+            return self.send(index);
+        }
+        let other = lane.other;
+        match self.lanes.get(other) {
+            Some(Some(other)) if other.receiving => Ok(()),
+            _ => self.recv(index),
+        }
+    }
+
+    fn end(&mut self, index: usize) -> io::Result<()> {
+        let other = self.lane(index).other;
+        self.lanes[index] = None;
+        match self.lanes.get_mut(other) {
+            // What it sends is still owed; it ends with the next receive.
+            Some(Some(lane)) if lane.sending || lane.receiving => lane.other = usize::MAX,
+            Some(lane) => *lane = None,
+            None => {}
+        }
+        if self.accept_at.is_some() {
+            self.accept_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+}
+
+fn transient(result: i32) -> bool {
+    matches!(-result, libc::EAGAIN | libc::EINTR)
+}

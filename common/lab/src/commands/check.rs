@@ -1,0 +1,298 @@
+//! `cargo lab check`: servers against the contract, as a matrix.
+//!
+//! Invariant: exit code 0 means that every check that was asked for was run on every server, and none failed.
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use harness::checks::GROUPS;
+use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Subject};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::matrix;
+use crate::progress::{self, Progress};
+use crate::results::Results;
+use crate::runner::{self, Batch, Event};
+use crate::servers::{self, Server};
+use crate::text::{self, Palette};
+use crate::words::{self, Narrowed, Unknown};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo lab check                              every chapter, every check
+  cargo lab check 04-epoll-et drain            one chapter, one group
+  cargo lab check 03 04 half_close             two chapters, the checks with half_close in their name
+  cargo lab check --cmd 'python3 echo.py {port}'
+  cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
+  cargo lab check --addr 127.0.0.1:9000        a server that runs already
+
+Exit code: 0 no check failed; 1 one did, or a server could not be built or started; 2 wrong command line.";
+
+const JSON: &str = "\
+With --json, stdout gets an array with an object for each server:
+  name, folder (null for your own), passed, failed, skipped, not_run (numbers), and reports, an object for each check:
+    check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
+    reason, of a skip; of a failure symptom (one word), what, steps, kernel (lists of lines) and cause.
+With --json --list: an array with group, name, check (\"group::name\"), clause, about and alone for each check.";
+
+/// Check servers against the contract (common/harness/CONTRACT.md)
+///
+/// Builds the chapters, runs every check on each, and shows the results as a matrix, with an explanation for each
+/// failure. Your own server, in any language, is checked by the command that starts it or by its address; it is not held
+/// to what is only this repository's choice.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
+pub struct Args {
+    /// A server (04, 04-epoll-et, epoll-et), a group (drain), a check or a part of its name; all if none is given
+    #[arg(value_name = "WORD")]
+    words: Vec<String>,
+    /// List the checks, and run none
+    #[arg(long)]
+    list: bool,
+    /// Results as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// How many checks to run at once [default: twice the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// Begin no more checks after the first failure
+    #[arg(long)]
+    fail_fast: bool,
+    #[command(flatten)]
+    own: Own,
+}
+
+/// Somebody's own server.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Your own server")]
+struct Own {
+    /// The command that starts it; {port} stands for the port it has to listen on (127.0.0.1)
+    #[arg(long, value_name = "COMMAND", conflicts_with = "addr", group = "yours")]
+    cmd: Option<String>,
+    /// Where it runs already; checks that have to start it themselves are skipped
+    #[arg(long, value_name = "HOST:PORT", value_parser = servers::parse_addr, group = "yours")]
+    addr: Option<SocketAddr>,
+    /// What to call it
+    #[arg(long, requires = "yours")]
+    name: Option<String>,
+    /// It serves only descriptors below N and refuses the others, as select does
+    #[arg(long, value_name = "N", requires = "yours")]
+    fd_limit: Option<u64>,
+    /// How it waits, for the checks that need to know
+    #[arg(long, value_enum, requires = "yours")]
+    model: Option<Model>,
+}
+
+/// How a server waits.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Model {
+    /// For readiness: select, poll, epoll, kqueue
+    Readiness,
+    /// For completions: io_uring
+    Completion,
+}
+
+/// One check in `--list --json`.
+#[derive(Serialize)]
+struct Listed {
+    group: &'static str,
+    name: &'static str,
+    check: String,
+    clause: u8,
+    about: &'static str,
+    alone: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let all: Vec<&'static Check> = harness::checks().collect();
+    let Narrowed { chapters, checks } = words::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
+    if args.list {
+        text::print(&if args.json { list_json(&checks) } else { list(&checks, text::width(), Palette::stdout()) });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let own = args.own.server()?;
+    let (chapters, mut notes) = on_this_platform(&chapters, own.is_some())?;
+    let interrupt = Interrupt::watch()?;
+    let servers = match ready(own, &chapters) {
+        Ok(servers) => servers,
+        // After a Ctrl-C, that is why it failed.
+        Err(error) => return Err(interrupt.check().err().unwrap_or(error)),
+    };
+    let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
+    if args.json {
+        text::print(&results.json());
+        notes.iter().for_each(|note| text::complain(note));
+    } else {
+        text::print(&report(&results, &notes));
+    }
+    let complete = results.counts().failed == 0 && results.not_run() == 0;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The chapters to check: those that were named, or all; but none beside a server of one's own unless it was named.
+/// What this platform cannot run is left out, with a note.
+fn on_this_platform(named: &[&'static Chapter], own: bool) -> Result<(Vec<&'static Chapter>, Vec<String>), Error> {
+    let wanted: Vec<&'static Chapter> = match (named.is_empty(), own) {
+        (false, _) => named.to_vec(),
+        (true, true) => Vec::new(),
+        (true, false) => CHAPTERS.iter().collect(),
+    };
+    let (here, elsewhere): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|chapter| chapter.here);
+    let without =
+        |chapter: &&Chapter| format!("{} is left out: {} has not its API", chapter.folder, std::env::consts::OS);
+    let notes: Vec<String> = elsewhere.iter().map(without).collect();
+    if here.is_empty() && !own {
+        return Err(Error::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
+    }
+    Ok((here, notes))
+}
+
+/// Gets all servers to where they can be started.
+fn ready(own: Option<Server>, chapters: &[&'static Chapter]) -> Result<Vec<Server>, Error> {
+    let mut servers = Vec::new();
+    if let Some(own) = own {
+        progress::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
+        servers.push(own);
+    }
+    servers.extend(servers::chapters(chapters)?);
+    Ok(servers)
+}
+
+fn check<'a>(
+    args: &Args,
+    servers: &'a [Server],
+    checks: &'a [&'static Check],
+    interrupt: &Interrupt,
+    notes: &mut Vec<String>,
+) -> Result<Results<'a>, Error> {
+    let subjects: Vec<&Subject> = servers.iter().map(|server| &server.subject).collect();
+    let workers = args.jobs.map_or_else(harness::workers, usize::from);
+    let mut progress = Progress::new(servers, checks);
+    let start = Instant::now();
+    let reports = runner::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
+        if interrupt.check().is_err() {
+            return ControlFlow::Break(());
+        }
+        progress.show(&event);
+        match event {
+            Event::Finished(job, report) if matches!(report.outcome, Outcome::Fail(_)) => {
+                let gone = gone(subjects[job.server], &report.check);
+                let go_on = gone.is_none() && !args.fail_fast;
+                notes.extend(gone);
+                if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    progress.clear();
+    interrupt.check()?;
+    Ok(Results { checks, servers, reports, seconds: start.elapsed().as_secs_f64() })
+}
+
+/// A server that was started for the check has a machine's worth of company and is none the worse for it; one that all
+/// checks share gets them one at a time.
+fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<Batch> {
+    let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
+    let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
+    vec![runner::batch(shared, checks, 1), runner::batch(started, checks, workers)]
+}
+
+/// A server that was not started here and has ended fails every further check; one note says more.
+fn gone(subject: &Subject, check: &str) -> Option<String> {
+    let Launch::Served(addr) = subject.launch else { return None };
+    let error = servers::reach(addr).err()?;
+    Some(format!(
+        "stopped: nothing accepts connections at {addr} any more ({error}), so no check was begun after {check}; \
+         start the server again"
+    ))
+}
+
+/// What a person reads: the matrix, or the list of a single server, and what has to be said about it.
+fn report(results: &Results<'_>, notes: &[String]) -> String {
+    let (width, palette) = (text::width(), Palette::stdout());
+    let columns = results.columns();
+    let table = match columns[..] {
+        [column] => matrix::list(results.checks, column, width, palette),
+        _ => matrix::matrix(results.checks, &columns, width, palette),
+    };
+    // In a file, a line that is one line can be searched for.
+    let failures = results.failures(text::stdout_is_terminal().then_some(width), palette);
+    let notes: String = notes.iter().map(|note| text::wrap_lines(note, width)).collect();
+    let parts = [table, results.skips(width, palette), failures, notes, results.summary(palette)];
+    let parts: Vec<&str> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n") + "\n"
+}
+
+fn list(checks: &[&Check], width: usize, palette: Palette) -> String {
+    let mut out = String::new();
+    for (row, check) in checks.iter().enumerate() {
+        if row == 0 || checks[row - 1].group != check.group {
+            out.push_str(&format!("{}\n", palette.heading(check.group)));
+        }
+        out.push_str(&format!("  {}  {}\n", check.name, palette.faint(&format!("clause {}", check.clause))));
+        out.push_str(&text::wrap_lines(&format!("      {}", check.about), width));
+    }
+    out + &format!("{}\n", text::count(checks.len(), "check"))
+}
+
+fn list_json(checks: &[&Check]) -> String {
+    let listed = checks.iter().map(|check| Listed {
+        group: check.group,
+        name: check.name,
+        check: check.full_name(),
+        clause: check.clause,
+        about: check.about,
+        alone: check.alone,
+    });
+    serde_json::to_string_pretty(&listed.collect::<Vec<_>>()).expect("strings and numbers only") + "\n"
+}
+
+fn unknown(unknown: &Unknown) -> Error {
+    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
+    let groups: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
+    let nearest = if unknown.nearest.is_empty() {
+        String::new()
+    } else {
+        format!("\n  Did you mean {}?", unknown.nearest.join(", or "))
+    };
+    Error::usage(format!(
+        "'{}' is no server, no group and no part of a check's name.{nearest}\n  servers: {}\n  groups: {}\n  \
+         checks: cargo lab check --list",
+        unknown.word,
+        folders.join(" "),
+        groups.join(" ")
+    ))
+}
+
+impl Own {
+    fn server(&self) -> Result<Option<Server>, Error> {
+        let server = match (&self.cmd, self.addr) {
+            (Some(line), _) => servers::command(line)?,
+            (None, Some(addr)) => servers::served(addr),
+            (None, None) => return Ok(None),
+        };
+        let given = server.subject;
+        let subject = Subject {
+            name: self.name.clone().unwrap_or_else(|| given.name.clone()),
+            fd_limit: self.fd_limit,
+            model: self.model.map_or(given.model, Model::of_the_harness),
+            ..given
+        };
+        Ok(Some(Server { subject, ..server }))
+    }
+}
+
+impl Model {
+    fn of_the_harness(self) -> harness::Model {
+        match self {
+            Self::Readiness => harness::Model::Readiness,
+            Self::Completion => harness::Model::Completion,
+        }
+    }
+}

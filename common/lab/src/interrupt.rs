@@ -1,0 +1,126 @@
+//! Ctrl-C and SIGTERM: the lab ends at once and leaves nothing running.
+//!
+//! Invariant: when the process ends after a signal, no server and no descendant of one is left. A server leads a process
+//! group of its own, so the terminal's Ctrl-C does not reach it; it carries the harness's mark in its environment, so
+//! that it and its descendants are found.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::error::{Error, exit_code};
+use crate::text;
+
+/// How long checks get to notice that their servers are gone.
+const GRACE: Duration = Duration::from_millis(800);
+
+/// Whether a signal wants the lab to end.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt {
+    stop: Arc<AtomicBool>,
+    signal: Arc<AtomicI32>,
+}
+
+impl Interrupt {
+    /// From now on the signals are handled here.
+    pub fn watch() -> Result<Self, Error> {
+        let interrupt = Self::default();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+            .map_err(|error| Error::failed(format!("cannot handle Ctrl-C: {error}")))?;
+        let seen = interrupt.clone();
+        std::thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                seen.end(signal);
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// The flag that stops a run.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.stop
+    }
+
+    /// An error if a signal has come.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Acquire) {
+            return Err(Error::interrupted(self.signal.load(Ordering::Relaxed)));
+        }
+        Ok(())
+    }
+
+    /// Ends all servers until the main thread, whose checks fail with them, has ended the process; then ends it itself.
+    fn end(&self, signal: i32) {
+        self.signal.store(signal, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
+        let end = Instant::now() + GRACE;
+        // Again and again: a check under way may start one more server.
+        while Instant::now() < end {
+            kill_servers();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        kill_servers();
+        let error = Error::interrupted(signal);
+        // A progress bar may stand in the last line.
+        text::complain(&format!("\n{error}"));
+        std::process::exit(exit_code(signal).into());
+    }
+}
+
+/// Kills every server that this process has started, with its descendants.
+pub fn kill_servers() {
+    for pid in servers(std::process::id()).unwrap_or_default() {
+        if let Some(pid) = Pid::from_raw(pid) {
+            // Gone already, at worst.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// The processes that carry the harness's mark of this process.
+#[cfg(target_os = "linux")]
+fn servers(lab: u32) -> io::Result<Vec<i32>> {
+    let mark = format!("ECHO_HARNESS_SUBJECT={lab}-");
+    let marked = |pid: &i32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
+    };
+    let pids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(pids.filter(marked).collect())
+}
+
+/// No /proc: this process's children and whatever is in the process groups that they lead.
+#[cfg(not(target_os = "linux"))]
+fn servers(lab: u32) -> io::Result<Vec<i32>> {
+    let listing = std::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,pgid="]).output()?.stdout;
+    let listing = String::from_utf8_lossy(&listing);
+    let processes: Vec<Vec<i32>> = listing
+        .lines()
+        .map(|line| line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+        .collect();
+    let leads = |group: i32| processes.iter().any(|it| it[..] == [group, lab as i32, group]);
+    Ok(processes.iter().filter(|it| it.len() == 3 && leads(it[2])).map(|it| it[0]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_signal_there_is_nothing_to_report() {
+        assert!(Interrupt::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_signal_is_reported_with_a_shells_exit_code() {
+        let interrupt = Interrupt::default();
+        interrupt.signal.store(SIGTERM, Ordering::Relaxed);
+        interrupt.stop.store(true, Ordering::Release);
+        assert_eq!(interrupt.check().unwrap_err().code, 143);
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo lab`, the one command of the course: its command line, and the parts that its commands share.
+//!
+//! Invariant: results go to stdout and everything else (progress, cargo's words, errors) to stderr, so that a pipe gets
+//! results only. The exit code is 0 if all is well, 1 if not, 2 if the command line asks for what does not exist, and
+//! 128 and the signal's number after Ctrl-C or a SIGTERM.
+
+pub mod commands;
+pub mod error;
+pub mod interrupt;
+pub mod matrix;
+pub mod progress;
+pub mod results;
+pub mod runner;
+pub mod servers;
+pub mod text;
+pub mod words;
+pub mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::Error;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "cargo lab", bin_name = "cargo lab", about = "The one command of the course", max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands, a module each in [`commands`].
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(Box<commands::check::Args>),
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Check(args) => commands::check::run(args),
+    };
+    result.unwrap_or_else(|error: Error| {
+        text::complain(&error.to_string());
+        ExitCode::from(error.code)
+    })
+}

@@ -1,0 +1,223 @@
+//! Results as a table: rows are checks in their groups, columns are servers.
+//!
+//! Invariant: the same results give the same text; where the terminal is narrow, names are wrapped and cells stay whole.
+
+use std::fmt::Write as _;
+
+use harness::{Check, Outcome, Report};
+
+use crate::text::{self, Palette};
+
+/// Room for `pass`, `FAIL`, `skip`.
+const CELL: usize = 4;
+const GAP: usize = 2;
+const INDENT: usize = 2;
+const LONGEST_HEAD: usize = 14;
+/// With less than this for the checks' names, the servers' names are broken instead.
+const ENOUGH_FOR_NAMES: usize = 34;
+const LEAST_FOR_NAMES: usize = 20;
+
+/// One server.
+#[derive(Debug, Clone, Copy)]
+pub struct Column<'a> {
+    /// Its head.
+    pub name: &'a str,
+    /// A place for each check; empty if it was not run.
+    pub reports: &'a [Option<Report>],
+}
+
+/// Column heads, each broken into lines, with their widths.
+struct Heads {
+    lines: Vec<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Heads {
+    fn new(columns: &[Column<'_>], room: usize) -> Self {
+        let names = || columns.iter().map(|column| text::cut(column.name, LONGEST_HEAD));
+        let whole = Self::from_lines(names().map(|name| vec![name]).collect());
+        if room >= whole.room() + INDENT + ENOUGH_FOR_NAMES {
+            return whole;
+        }
+        Self::from_lines(names().map(|name| name.split_inclusive('-').map(str::to_owned).collect()).collect())
+    }
+
+    fn from_lines(lines: Vec<Vec<String>>) -> Self {
+        let widest = |lines: &Vec<String>| lines.iter().map(|line| text::columns(line)).max().unwrap_or(0).max(CELL);
+        let widths = lines.iter().map(widest).collect();
+        Self { lines, widths }
+    }
+
+    /// The columns that all the cells take.
+    fn room(&self) -> usize {
+        self.widths.iter().map(|width| GAP + width).sum()
+    }
+
+    fn height(&self) -> usize {
+        self.lines.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// One line of the heads, counted from the top; heads stand on their cells, so the shorter ones start lower.
+    fn line(&self, row: usize) -> String {
+        let mut out = String::new();
+        for (lines, width) in self.lines.iter().zip(&self.widths) {
+            let part = (row + lines.len()).checked_sub(self.height()).map_or("", |at| lines[at].as_str());
+            let _ = write!(out, "{}{}", " ".repeat(GAP), text::padded(part, *width));
+        }
+        out.trim_end().to_owned()
+    }
+}
+
+/// The matrix. Each group repeats the heads, since the first ones have left the screen by then.
+pub fn matrix(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
+    let heads = Heads::new(columns, width);
+    let room = width.saturating_sub(heads.room() + INDENT).max(LEAST_FOR_NAMES);
+    // No wider than its names need.
+    let longest = checks.iter().map(|check| text::columns(check.name)).max().unwrap_or(0);
+    let room = room.min(longest.max(LEAST_FOR_NAMES));
+    let mut out = String::new();
+    for (row, check) in checks.iter().enumerate() {
+        if row == 0 || checks[row - 1].group != check.group {
+            for line in 0..heads.height() {
+                let group = if line + 1 == heads.height() { check.group } else { "" };
+                let group = palette.heading(&text::padded(group, INDENT + room));
+                let _ = writeln!(out, "{group}{}", palette.faint(&heads.line(line)));
+            }
+        }
+        let mut cells = String::new();
+        for (column, width) in columns.iter().zip(&heads.widths) {
+            let (word, painted) = cell(column.reports[row].as_ref(), palette);
+            let _ = write!(cells, "{}{painted}{}", " ".repeat(GAP), " ".repeat(width - word.len()));
+        }
+        for (i, part) in name_lines(check, room).iter().enumerate() {
+            let cells = if i == 0 { cells.trim_end() } else { "" };
+            let _ =
+                writeln!(out, "{}", format!("{}{}{cells}", " ".repeat(INDENT), text::padded(part, room)).trim_end());
+        }
+    }
+    out
+}
+
+/// One server's results: a line a check, with its time.
+pub fn list(checks: &[&Check], column: Column<'_>, width: usize, palette: Palette) -> String {
+    /// `pass   0.12 s  `
+    const BEFORE: usize = INDENT + CELL + 9 + GAP;
+    let room = width.saturating_sub(BEFORE).max(LEAST_FOR_NAMES);
+    let mut out = String::new();
+    for (row, check) in checks.iter().enumerate() {
+        if row == 0 || checks[row - 1].group != check.group {
+            let _ = writeln!(out, "{}", palette.heading(check.group));
+        }
+        let report = column.reports[row].as_ref();
+        let (word, painted) = cell(report, palette);
+        let time = report.map_or(String::new(), |report| format!("{:.2} s", report.seconds));
+        for (i, part) in name_lines(check, room).iter().enumerate() {
+            if i == 0 {
+                let fill = " ".repeat(CELL - word.len());
+                let _ = writeln!(out, "{}{painted}{fill}{time:>9}{}{part}", " ".repeat(INDENT), " ".repeat(GAP));
+            } else {
+                let _ = writeln!(out, "{}{part}", " ".repeat(BEFORE));
+            }
+        }
+    }
+    out
+}
+
+/// A name as a sentence; what does not fit into one line goes on below, two columns deeper.
+fn name_lines(check: &Check, room: usize) -> Vec<String> {
+    let sentence = check.name.replace('_', " ");
+    if text::columns(&sentence) <= room {
+        return vec![sentence];
+    }
+    let lines = text::wrap(&sentence, room - 2);
+    lines.iter().enumerate().map(|(i, line)| if i == 0 { line.clone() } else { format!("  {line}") }).collect()
+}
+
+fn cell(report: Option<&Report>, palette: Palette) -> (&'static str, String) {
+    match report.map(|report| &report.outcome) {
+        Some(Outcome::Pass) => ("pass", palette.good("pass")),
+        Some(Outcome::Fail(_)) => ("FAIL", palette.bad("FAIL")),
+        Some(Outcome::Skip { .. }) => ("skip", palette.left_out("skip")),
+        None => ("-", palette.faint("-")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::{some_checks, some_reports};
+
+    fn columns<'a>(names: [&'a str; 2], reports: &'a [Vec<Option<Report>>]) -> [Column<'a>; 2] {
+        [Column { name: names[0], reports: &reports[0] }, Column { name: names[1], reports: &reports[1] }]
+    }
+
+    #[test]
+    fn the_matrix_is_aligned_and_each_group_has_the_heads() {
+        let reports = some_reports();
+        let shown = matrix(&some_checks(), &columns(["select", "epoll-et"], &reports), 100, Palette::plain());
+        let expected = "\
+echo                                          select  epoll-et
+  a byte comes back                           pass    pass
+drain                                         select  epoll-et
+  a burst of bytes in one wakeup is all read  skip    FAIL
+  bytes and fin are echoed                    skip    skip
+scale                                         select  epoll-et
+  10 000 idle connections are served          skip    -
+";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_heads_and_names_but_no_cell() {
+        let reports = some_reports();
+        let shown = matrix(&some_checks(), &columns(["io-uring-min", "epoll-et"], &reports), 46, Palette::plain());
+        let expected = [
+            "                                io-",
+            "                                uring-  epoll-",
+            "echo                            min     et",
+            "  a byte comes back             pass    pass",
+            "                                io-",
+            "                                uring-  epoll-",
+            "drain                           min     et",
+            "  a burst of bytes in one       skip    FAIL",
+            "    wakeup is all read",
+            "  bytes and fin are echoed      skip    skip",
+            "                                io-",
+            "                                uring-  epoll-",
+            "scale                           min     et",
+            "  10 000 idle connections       skip    -",
+            "    are served",
+        ];
+        assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
+        assert!(shown.lines().all(|line| text::columns(line) <= 46));
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let reports = some_reports();
+        let columns = columns(["select", "epoll-et"], &reports);
+        let coloured = matrix(&some_checks(), &columns, 80, Palette::always());
+        assert!(coloured.contains("\u{1b}[31m"));
+        let stripped = console::strip_ansi_codes(&coloured).into_owned();
+        assert_eq!(stripped, matrix(&some_checks(), &columns, 80, Palette::plain()));
+    }
+
+    #[test]
+    fn one_server_is_a_list_with_times() {
+        let reports = some_reports();
+        let column = columns(["select", "epoll-et"], &reports)[1];
+        let shown = list(&some_checks(), column, 45, Palette::plain());
+        let expected = "\
+echo
+  pass   0.25 s  a byte comes back
+drain
+  FAIL   0.25 s  a burst of bytes in one
+                   wakeup is all read
+  skip   0.25 s  bytes and fin are echoed
+scale
+  -              10 000 idle connections
+                   are served
+";
+        assert_eq!(shown, expected);
+    }
+}

@@ -1,0 +1,154 @@
+//! A run as it goes: a bar for each server on a terminal, a line for each elsewhere, failures at once.
+//!
+//! Invariant: all of it goes to stderr, and control codes go to terminals only.
+
+use std::time::{Duration, Instant};
+
+use console::Term;
+use harness::{Check, Outcome, Report};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::results::{Counts, duration};
+use crate::runner::Event;
+use crate::servers::Server;
+use crate::text::{self, Palette};
+
+const TICK: Duration = Duration::from_millis(200);
+
+/// What is shown of a run.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    lanes: Vec<Lane<'a>>,
+    checks: &'a [&'static Check],
+    /// Not where stderr is a file, a pipe or a terminal that cannot move its cursor.
+    live: Option<MultiProgress>,
+    palette: Palette,
+    width: usize,
+}
+
+/// One server's part.
+#[derive(Debug)]
+struct Lane<'a> {
+    name: &'a str,
+    /// The checks that are under way, the oldest first.
+    running: Vec<usize>,
+    counts: Counts,
+    done: usize,
+    start: Option<Instant>,
+    bar: Option<ProgressBar>,
+}
+
+impl<'a> Progress<'a> {
+    /// Nothing is shown before the first event.
+    pub fn new(servers: &'a [Server], checks: &'a [&'static Check]) -> Self {
+        let lanes = servers.iter().map(|server| Lane {
+            name: &server.subject.name,
+            running: Vec::new(),
+            counts: Counts::default(),
+            done: 0,
+            start: None,
+            bar: None,
+        });
+        let width = servers.iter().map(|server| text::columns(&server.subject.name)).max().unwrap_or(0);
+        Self {
+            lanes: lanes.collect(),
+            checks,
+            live: terminal().then(MultiProgress::new),
+            palette: Palette::stderr(),
+            width,
+        }
+    }
+
+    /// Shows what has happened.
+    pub fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started(job) => self.started(job.server, job.check),
+            Event::Finished(job, report) => self.finished(job.server, job.check, report),
+        }
+    }
+
+    /// Takes the bars away; what was printed stays.
+    pub fn clear(&self) {
+        if let Some(live) = &self.live {
+            let _ = live.clear();
+        }
+    }
+
+    fn started(&mut self, server: usize, check: usize) {
+        let lane = &mut self.lanes[server];
+        if lane.start.is_none() {
+            lane.start = Some(Instant::now());
+            lane.bar = self.live.as_ref().map(|live| {
+                let bar = live.add(bar(self.checks.len()));
+                bar.set_prefix(text::padded(lane.name, self.width));
+                bar
+            });
+        }
+        lane.running.push(check);
+        lane.tell(self.checks);
+    }
+
+    fn finished(&mut self, server: usize, check: usize, report: &Report) {
+        let lane = &mut self.lanes[server];
+        lane.running.retain(|running| *running != check);
+        lane.counts.add(&report.outcome);
+        lane.done += 1;
+        if let Outcome::Fail(failure) = &report.outcome {
+            let (name, fail) = (text::padded(lane.name, self.width), self.palette.bad("FAIL"));
+            self.line(&format!("  {name}  {fail} {}: {}", report.check, failure.what));
+        }
+        let lane = &mut self.lanes[server];
+        lane.tell(self.checks);
+        if lane.done == self.checks.len() {
+            if let (Some(bar), Some(live)) = (lane.bar.take(), &self.live) {
+                bar.finish_and_clear();
+                live.remove(&bar);
+            }
+            let took = duration(lane.start.map_or(0.0, |start| start.elapsed().as_secs_f64()));
+            let (name, counts) = (text::padded(lane.name, self.width), lane.counts.show(self.palette));
+            self.line(&format!("  {name}  {counts} in {took}"));
+        }
+    }
+
+    /// A line that stays, above the bars.
+    fn line(&self, line: &str) {
+        match &self.live {
+            Some(live) => drop(live.println(line)),
+            None => text::complain(line),
+        }
+    }
+}
+
+impl Lane<'_> {
+    fn tell(&self, checks: &[&Check]) {
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(self.done as u64);
+        // The oldest is the one that everybody waits for.
+        bar.set_message(self.running.first().map_or_else(String::new, |check| checks[*check].full_name()));
+    }
+}
+
+fn bar(checks: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("  {prefix}  {bar:20} {pos:>3}/{len} {elapsed:>4}  {wide_msg:.dim}");
+    let bar = ProgressBar::new(checks as u64).with_style(style.expect("a valid template").progress_chars("━╸·"));
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+fn terminal() -> bool {
+    let term = Term::stderr();
+    term.features().is_attended()
+}
+
+/// A line that says what is waited for, while it lasts; terminals only.
+pub fn waiting<T>(what: String, wait: impl FnOnce() -> T) -> T {
+    if !terminal() {
+        return wait();
+    }
+    let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
+    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what);
+    spinner.enable_steady_tick(TICK);
+    let result = wait();
+    spinner.finish_and_clear();
+    result
+}

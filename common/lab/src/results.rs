@@ -1,0 +1,321 @@
+//! What a run found: counts, the reasons of skips, the failures' stories, the same as JSON.
+//!
+//! Invariant: a check that was not run counts neither as passed nor as skipped, and is said.
+
+use std::fmt::Write as _;
+
+use harness::{Check, Outcome, Report};
+use serde::Serialize;
+
+use crate::matrix::Column;
+use crate::runner::Reports;
+use crate::servers::Server;
+use crate::text::{self, Palette};
+
+/// A run's reports, and what they are about.
+#[derive(Debug)]
+pub struct Results<'a> {
+    /// The rows, in order.
+    pub checks: &'a [&'static Check],
+    /// The columns.
+    pub servers: &'a [Server],
+    /// A list for each server, with a place for each check.
+    pub reports: Reports,
+    /// How long the run took.
+    pub seconds: f64,
+}
+
+/// How many checks ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// As the contract says.
+    pub passed: usize,
+    /// Not so.
+    pub failed: usize,
+    /// Not tried, for a reason that is told.
+    pub skipped: usize,
+}
+
+/// Lists of servers that something concerns alike, each with its checks.
+type Concerned = Vec<(Vec<usize>, Vec<usize>)>;
+
+/// One server in the JSON output; see `cargo lab check --help`.
+#[derive(Debug, Serialize)]
+struct Json<'a> {
+    name: &'a str,
+    folder: Option<&'a str>,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    not_run: usize,
+    reports: Vec<&'a Report>,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub fn add(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Pass => self.passed += 1,
+            Outcome::Fail(_) => self.failed += 1,
+            Outcome::Skip { .. } => self.skipped += 1,
+        }
+    }
+
+    fn of<'a>(reports: impl IntoIterator<Item = &'a Option<Report>>) -> Self {
+        let mut counts = Self::default();
+        reports.into_iter().flatten().for_each(|report| counts.add(&report.outcome));
+        counts
+    }
+
+    /// `74 passed, 0 failed, 2 skipped`, with a colour for what is worth a look.
+    pub fn show(&self, palette: Palette) -> String {
+        let failed = format!("{} failed", self.failed);
+        let failed = if self.failed > 0 { palette.bad(&failed) } else { failed };
+        format!("{} passed, {failed}, {} skipped", self.passed, self.skipped)
+    }
+}
+
+impl<'a> Results<'a> {
+    /// All counts in one.
+    pub fn counts(&self) -> Counts {
+        Counts::of(self.reports.iter().flatten())
+    }
+
+    /// How many were asked for and not run.
+    pub fn not_run(&self) -> usize {
+        self.reports.iter().flatten().filter(|report| report.is_none()).count()
+    }
+
+    /// What the matrix shows.
+    pub fn columns(&self) -> Vec<Column<'_>> {
+        let columns = self.servers.iter().zip(&self.reports);
+        columns.map(|(server, reports)| Column { name: &server.subject.name, reports }).collect()
+    }
+
+    /// Each reason for a skip, with the servers and checks that it concerns.
+    pub fn skips(&self, width: usize, palette: Palette) -> String {
+        let mut out = String::new();
+        for (reason, concerned) in self.skips_by_reason() {
+            let _ = writeln!(out, "{} {reason}", palette.left_out("skipped:"));
+            for (servers, checks) in concerned {
+                let names = servers.iter().map(|server| self.servers[*server].subject.name.as_str());
+                let line = format!("{}: {}", names.collect::<Vec<_>>().join(", "), self.summed_up(&checks).join(", "));
+                out.push_str(&text::wrap_lines(&format!("  {line}"), width));
+            }
+        }
+        out
+    }
+
+    /// For each reason, whom it concerns; all in order of appearance.
+    fn skips_by_reason(&self) -> Vec<(&str, Concerned)> {
+        let mut reasons: Vec<(&str, Concerned)> = Vec::new();
+        for check in 0..self.checks.len() {
+            let mut here: Vec<(&str, Vec<usize>)> = Vec::new();
+            for (server, reports) in self.reports.iter().enumerate() {
+                let Some(Report { outcome: Outcome::Skip { reason }, .. }) = &reports[check] else { continue };
+                entry(&mut here, reason.as_str()).push(server);
+            }
+            for (reason, servers) in here {
+                entry(entry(&mut reasons, reason), servers).push(check);
+            }
+        }
+        reasons
+    }
+
+    /// The names of checks; a group that is there as a whole becomes `drain (all 11)`.
+    fn summed_up(&self, checks: &[usize]) -> Vec<String> {
+        let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+        checks.iter().for_each(|check| entry(&mut groups, self.checks[*check].group).push(*check));
+        let mut names = Vec::new();
+        for (group, members) in groups {
+            let size = self.checks.iter().filter(|check| check.group == group).count();
+            if members.len() == size && size > 1 {
+                names.push(format!("{group} (all {size})"));
+            } else {
+                names.extend(members.iter().map(|check| self.checks[*check].full_name()));
+            }
+        }
+        names
+    }
+
+    /// Each failure's story. Wrapped to a width if one is given: a person reads it, not a log.
+    pub fn failures(&self, width: Option<usize>, palette: Palette) -> String {
+        let mut out = String::new();
+        for (server, report) in self.failed() {
+            let story = report.explain().unwrap_or_default();
+            let (check, story) = story.split_once('\n').unwrap_or((&story, ""));
+            let story = width.map_or_else(|| story.to_owned(), |width| text::wrap_lines(story, width));
+            let head = format!("{}  {check}", server.subject.name);
+            let _ = writeln!(out, "{} {}\n{story}", palette.bad("FAIL"), palette.heading(&head));
+        }
+        out
+    }
+
+    /// Server by server, each in the checks' order.
+    fn failed(&self) -> impl Iterator<Item = (&'a Server, &Report)> {
+        let all = self.servers.iter().zip(&self.reports);
+        let all = all.flat_map(|(server, reports)| reports.iter().flatten().map(move |report| (server, report)));
+        all.filter(|(_, report)| matches!(report.outcome, Outcome::Fail(_)))
+    }
+
+    /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again.
+    pub fn summary(&self, palette: Palette) -> String {
+        let mut out = format!(
+            "{}, {}: {}",
+            text::count(self.servers.len(), "server"),
+            text::count(self.checks.len(), "check"),
+            self.counts().show(palette)
+        );
+        if self.not_run() > 0 {
+            let _ = write!(out, ", {} not run", self.not_run());
+        }
+        let _ = writeln!(out, " in {}", duration(self.seconds));
+        if let Some((server, report)) = self.failed().next() {
+            let _ = writeln!(out, "the first failure again: cargo lab check {} {}", server.words, report.check);
+        }
+        out
+    }
+
+    /// An array with an object for each server.
+    pub fn json(&self) -> String {
+        let servers: Vec<Json<'_>> = self
+            .servers
+            .iter()
+            .zip(&self.reports)
+            .map(|(server, reports)| {
+                let Counts { passed, failed, skipped } = Counts::of(reports);
+                let not_run = reports.iter().filter(|report| report.is_none()).count();
+                let reports = reports.iter().flatten().collect();
+                Json { name: &server.subject.name, folder: server.folder, passed, failed, skipped, not_run, reports }
+            })
+            .collect();
+        serde_json::to_string_pretty(&servers).expect("strings and numbers only") + "\n"
+    }
+}
+
+/// `0.3 s` for what is short, `63 s` for what is not.
+pub fn duration(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
+/// The value of a key in a list that keeps the order of appearance; an empty one if the key is new.
+fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let at = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        list.push((key, V::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use harness::{Failure, Subject, Symptom};
+
+    const fn check(group: &'static str, name: &'static str) -> Check {
+        Check { group, name, clause: 2, about: "", alone: false, run: |_| Ok(()) }
+    }
+
+    static SOME: [Check; 4] = [
+        check("echo", "a_byte_comes_back"),
+        check("drain", "a_burst_of_bytes_in_one_wakeup_is_all_read"),
+        check("drain", "bytes_and_fin_are_echoed"),
+        check("scale", "10_000_idle_connections_are_served"),
+    ];
+
+    pub(crate) fn some_checks() -> Vec<&'static Check> {
+        SOME.iter().collect()
+    }
+
+    pub(crate) fn some_servers() -> Vec<Server> {
+        ["select", "epoll-et"]
+            .map(|name| Server { subject: Subject::command(name, vec![]), folder: None, words: format!("'{name}'") })
+            .into()
+    }
+
+    fn report(check: usize, outcome: Outcome) -> Option<Report> {
+        Some(Report { check: SOME[check].full_name(), clause: 2, seconds: 0.25, outcome })
+    }
+
+    pub(crate) fn fail(check: usize) -> Option<Report> {
+        let failure = Failure {
+            symptom: Symptom::ReadLost,
+            what: "connection 0 sent 65536 bytes and got 16384 back".into(),
+            steps: vec!["c0 connects".into()],
+            kernel: vec!["asleep in epoll_wait".into()],
+            cause: "It read once for an edge.".into(),
+        };
+        report(check, Outcome::Fail(failure))
+    }
+
+    fn skip(check: usize, reason: &str) -> Option<Report> {
+        report(check, Outcome::Skip { reason: reason.into() })
+    }
+
+    pub(crate) fn some_reports() -> Reports {
+        let pass = |check| report(check, Outcome::Pass);
+        vec![
+            vec![pass(0), skip(1, "no /proc"), skip(2, "no /proc"), skip(3, "only below 1024")],
+            vec![pass(0), fail(1), skip(2, "no /proc"), None],
+        ]
+    }
+
+    fn with_results(test: impl FnOnce(Results<'_>)) {
+        let (checks, servers) = (some_checks(), some_servers());
+        test(Results { checks: &checks, servers: &servers, reports: some_reports(), seconds: 62.7 });
+    }
+
+    #[test]
+    fn the_summary_counts_everything_once_and_says_how_to_go_on() {
+        with_results(|results| {
+            assert_eq!(
+                results.summary(Palette::plain()),
+                "2 servers, 4 checks: 2 passed, 1 failed, 4 skipped, 1 not run in 63 s\nthe first failure again: \
+                 cargo lab check 'epoll-et' drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"
+            );
+        });
+    }
+
+    #[test]
+    fn a_reason_is_told_once_with_those_it_concerns() {
+        with_results(|mut results| {
+            assert_eq!(
+                results.skips(100, Palette::plain()),
+                "skipped: no /proc\n  select: drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n  \
+                 select, epoll-et: drain::bytes_and_fin_are_echoed\nskipped: only below 1024\n  \
+                 select: scale::10_000_idle_connections_are_served\n"
+            );
+            results.reports[1][1] = skip(1, "no /proc");
+            let skips = results.skips(100, Palette::plain());
+            assert!(skips.contains("  select, epoll-et: drain (all 2)\n"), "{skips}");
+        });
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_server_and_its_clause() {
+        with_results(|results| {
+            let told = results.failures(Some(60), Palette::plain());
+            assert!(told.starts_with("FAIL epoll-et  drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"), "{told}");
+            assert!(told.contains("  kernel: asleep in epoll_wait\n"), "{told}");
+            assert!(told.contains("  contract, clause 2: "), "{told}");
+            assert!(told.lines().skip(1).all(|line| text::columns(line) <= 60), "{told}");
+        });
+    }
+
+    #[test]
+    fn the_json_has_the_documented_fields() {
+        with_results(|results| {
+            let json: serde_json::Value = serde_json::from_str(&results.json()).unwrap();
+            let server = &json[1];
+            assert_eq!(server["name"], "epoll-et");
+            assert_eq!(
+                (&server["passed"], &server["failed"], &server["skipped"], &server["not_run"]),
+                (&1.into(), &1.into(), &1.into(), &1.into())
+            );
+            let report = &server["reports"][1];
+            assert_eq!(report["check"], "drain::a_burst_of_bytes_in_one_wakeup_is_all_read");
+            assert_eq!((&report["outcome"], &report["symptom"]), (&"fail".into(), &"read-lost".into()));
+            assert_eq!(json[0]["reports"][3]["reason"], "only below 1024");
+        });
+    }
+}

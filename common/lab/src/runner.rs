@@ -1,0 +1,192 @@
+//! Running checks on servers, several at once, with news of each as it starts and ends.
+//!
+//! Invariant: every job that was begun is reported, and once the run was told to stop none is begun. The caller's thread
+//! alone handles the events, so a handler needs no lock.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+
+use harness::{Check, Failure, Outcome, Report, Subject, Symptom};
+
+/// One check on one server, by their places in the lists given to [`run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Job {
+    /// The server's place.
+    pub server: usize,
+    /// The check's place.
+    pub check: usize,
+}
+
+/// News of a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A check begins.
+    Started(Job),
+    /// A check has ended.
+    Finished(Job, &'a Report),
+}
+
+/// The reports of a run: a list for each server, with a place for each check.
+pub type Reports = Vec<Vec<Option<Report>>>;
+
+/// Jobs that run together, at most `workers` of them at once.
+#[derive(Debug)]
+pub struct Batch {
+    /// How many at once.
+    pub workers: usize,
+    /// In the order in which they are begun.
+    pub jobs: Vec<Job>,
+}
+
+/// All checks on some of the servers as one batch. Those that need the machine to themselves come last: each of them in
+/// between would let the others run dry first.
+pub fn batch(servers: impl IntoIterator<Item = usize>, checks: &[&Check], workers: usize) -> Batch {
+    let all = servers.into_iter().flat_map(|server| (0..checks.len()).map(move |check| Job { server, check }));
+    let mut jobs: Vec<Job> = all.collect();
+    jobs.sort_by_key(|job| checks[job.check].alone);
+    Batch { workers, jobs }
+}
+
+/// Runs the batches one after the other. The handler can stop the run, and so can the flag.
+pub fn run(
+    subjects: &[&Subject],
+    checks: &[&Check],
+    batches: &[Batch],
+    stop: &AtomicBool,
+    mut handler: impl FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Reports {
+    let mut reports: Reports = subjects.iter().map(|_| checks.iter().map(|_| None).collect()).collect();
+    let halted = AtomicBool::new(false);
+    for batch in batches {
+        run_batch(batch, subjects, checks, &[stop, &halted], |job, report| {
+            let flow = match &report {
+                None => handler(Event::Started(job)),
+                Some(report) => handler(Event::Finished(job, report)),
+            };
+            if report.is_some() {
+                reports[job.server][job.check] = report;
+            }
+            if flow.is_break() {
+                halted.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+    reports
+}
+
+fn run_batch(
+    batch: &Batch,
+    subjects: &[&Subject],
+    checks: &[&Check],
+    stops: &[&AtomicBool],
+    mut news: impl FnMut(Job, Option<Report>),
+) {
+    let queue = Mutex::new(batch.jobs.iter().copied().collect::<VecDeque<Job>>());
+    let next = || {
+        let stopped = stops.iter().any(|stop| stop.load(Ordering::Relaxed));
+        if stopped { None } else { queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() }
+    };
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..batch.workers.min(batch.jobs.len()) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while let Some(job) = next() {
+                    // The receiver outlives every worker.
+                    let _ = sender.send((job, None));
+                    let _ = sender.send((job, Some(run_one(checks[job.check], subjects[job.server]))));
+                }
+            });
+        }
+        drop(sender);
+        receiver.iter().for_each(|(job, report)| news(job, report));
+    });
+}
+
+/// A check that panics is a fault of the check; the others go on.
+fn run_one(check: &Check, subject: &Subject) -> Report {
+    catch_unwind(AssertUnwindSafe(|| harness::run(check, subject))).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let failure = Failure {
+            symptom: Symptom::Contract,
+            what: format!("the check could not be carried out: it panicked ({said})"),
+            steps: Vec::new(),
+            kernel: Vec::new(),
+            cause: "This is a fault of the check and says nothing about the server.".into(),
+        };
+        Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use harness::Stop;
+
+    fn check(name: &'static str, alone: bool, run: fn(&mut harness::trial::Trial<'_>) -> harness::Step) -> Check {
+        Check { group: "group", name, clause: 2, about: "", alone, run }
+    }
+
+    fn subject() -> Subject {
+        Subject::command("never started", vec!["/".into()])
+    }
+
+    #[test]
+    fn every_check_is_run_on_every_server_and_reported_in_its_place() {
+        let (passes, skips) =
+            (check("passes", false, |_| Ok(())), check("skips", false, |_| Err(Stop::skip("because"))));
+        let checks = [&passes, &skips];
+        let subjects = [&subject(), &subject()];
+        let mut news = (0, 0);
+        let reports = run(&subjects, &checks, &[batch(0..2, &checks, 3)], &AtomicBool::new(false), |event| {
+            match event {
+                Event::Started(_) => news.0 += 1,
+                Event::Finished(..) => news.1 += 1,
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(news, (4, 4));
+        for reports in reports {
+            assert!(matches!(reports[0].as_ref().unwrap().outcome, Outcome::Pass));
+            assert!(matches!(reports[1].as_ref().unwrap().outcome, Outcome::Skip { .. }));
+        }
+    }
+
+    #[test]
+    fn checks_that_need_the_machine_come_last() {
+        let (alone, other) = (check("alone", true, |_| Ok(())), check("other", false, |_| Ok(())));
+        let order: Vec<usize> = batch(0..2, &[&alone, &other], 1).jobs.iter().map(|job| job.check).collect();
+        assert_eq!(order, [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_handler_that_breaks_ends_the_run_and_what_was_not_begun_has_no_report() {
+        let check = check("one", false, |_| Ok(()));
+        let checks = [&check; 50];
+        let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &AtomicBool::new(false), |event| {
+            // The worker is at most a few checks ahead of the news.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            if matches!(event, Event::Finished(..)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(reports[0][0].is_some());
+        let stopped = AtomicBool::new(true);
+        let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &stopped, |_| ControlFlow::Continue(()));
+        assert!(reports[0].iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_panic_in_a_check_is_a_failure_of_that_check_alone() {
+        let (panics, passes) = (check("panics", false, |_| panic!("at once")), check("passes", false, |_| Ok(())));
+        let checks = [&panics, &passes];
+        let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &AtomicBool::new(false), |_| {
+            ControlFlow::Continue(())
+        });
+        let Outcome::Fail(failure) = &reports[0][0].as_ref().unwrap().outcome else { panic!("it passed") };
+        assert!(failure.what.contains("at once"), "{}", failure.what);
+        assert!(matches!(reports[0][1].as_ref().unwrap().outcome, Outcome::Pass));
+    }
+}

@@ -1,0 +1,176 @@
+//! The servers that a command works on: this workspace's programs, and somebody's own.
+//!
+//! Invariant: a server in the list can be started, or answers: whatever prevents that is found before the first check,
+//! and said once.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use harness::child::{Options, Server as Running};
+use harness::{Chapter, Launch, Stop, Subject};
+
+use crate::error::Error;
+use crate::workspace::{self, Kind, Target};
+
+/// For a server that runs already: it listens, or it does not.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// A server, and how it is called on the command line.
+#[derive(Debug)]
+pub struct Server {
+    /// What the harness has to know.
+    pub subject: Subject,
+    /// Its folder, if it belongs to this workspace.
+    pub folder: Option<&'static str>,
+    /// The words that choose this server and no other.
+    pub words: String,
+}
+
+/// Builds chapters, and returns them as servers in the same order.
+pub fn chapters(chapters: &[&'static Chapter]) -> Result<Vec<Server>, Error> {
+    let target = |chapter: &&'static Chapter| Target {
+        folder: chapter.folder,
+        package: chapter.package,
+        kind: Kind::Bin,
+        name: chapter.package,
+    };
+    if chapters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let paths = workspace::build(&chapters.iter().map(target).collect::<Vec<_>>())?;
+    let servers = chapters.iter().zip(paths).map(|(chapter, path)| Server {
+        subject: Subject::chapter(chapter.package, &path.to_string_lossy()),
+        folder: Some(chapter.folder),
+        words: chapter.folder.to_owned(),
+    });
+    Ok(servers.collect())
+}
+
+/// Somebody's own server, by its command.
+pub fn command(line: &str) -> Result<Server, Error> {
+    let argv = shell_words::split(line).map_err(|error| {
+        Error::usage(format!("--cmd {line}: {error}; it is split into words as a shell does it, so close every quote"))
+    })?;
+    if argv.is_empty() {
+        return Err(Error::usage(
+            "--cmd is empty; it takes the command that starts your server, as in './server {port}'",
+        ));
+    }
+    let subject = Subject::command(short_name(&argv), argv);
+    Ok(Server { subject, folder: None, words: format!("--cmd {}", shell_words::quote(line)) })
+}
+
+/// Somebody's own server that runs already.
+pub fn served(addr: SocketAddr) -> Server {
+    Server { subject: Subject::served(addr), folder: None, words: format!("--addr {addr}") }
+}
+
+/// A server's address; names are resolved, IPv4 first.
+pub fn parse_addr(text: &str) -> Result<SocketAddr, String> {
+    let hint = "give HOST:PORT, as in 127.0.0.1:9000 or [::1]:9000";
+    let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|error| format!("{error}; {hint}"))?.collect();
+    let first = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| format!("the name has no address; {hint}"))
+}
+
+/// The script of an interpreter, or the program: `echo.py` for `python3 echo.py {port}`.
+fn short_name(argv: &[String]) -> String {
+    let is_script = |arg: &&String| !arg.starts_with('-') && !arg.contains("{port}") && Path::new(arg).is_file();
+    let named = argv.get(1).filter(is_script).unwrap_or(&argv[0]);
+    Path::new(named).file_name().map_or_else(|| named.clone(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Starts the server once, or reaches for it, so that a wrong command is one message and not one a check.
+pub fn preflight(subject: &Subject) -> Result<(), Error> {
+    let argv = match &subject.launch {
+        Launch::Served(addr) => return reach(*addr).map_err(|error| unreachable(*addr, &error)),
+        Launch::Command(argv) => argv,
+    };
+    let hint = if argv.iter().any(|arg| arg.contains("{port}")) {
+        ""
+    } else {
+        "\n  If it takes a port, write {port} where it belongs: './server {port}'."
+    };
+    let command = format!("\n  command: {}", shell_words::join(argv));
+    match Running::start(subject, &Options::default()) {
+        Ok(_) => Ok(()),
+        // It never was a process, so the command line is wrong.
+        Err(Stop::Broken(what)) => Err(Error::usage(format!("{what}{command}"))),
+        Err(Stop::Skip(what)) => Err(Error::failed(format!("{what}{command}"))),
+        Err(Stop::Fail(failure)) => {
+            let cause = if failure.cause.is_empty() { String::new() } else { format!("\n  {}", failure.cause) };
+            Err(Error::failed(format!("no check was run: {}{command}{cause}{hint}", failure.what)))
+        }
+    }
+}
+
+/// Whether a server that was not started here accepts connections.
+pub fn reach(addr: SocketAddr) -> std::io::Result<()> {
+    TcpStream::connect_timeout(&addr, ANSWER).map(drop)
+}
+
+fn unreachable(addr: SocketAddr, error: &std::io::Error) -> Error {
+    Error::failed(format!(
+        "no check was run: nothing accepts connections at {addr} ({error})\n  \
+         Start the server first, or let the lab start it: --cmd './server {{port}}'."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(subject: &Subject) -> (u8, String) {
+        let error = preflight(subject).unwrap_err();
+        (error.code, error.message)
+    }
+
+    #[test]
+    fn a_command_is_split_as_a_shell_does_it() {
+        let Launch::Command(argv) = command("node -e 'a b' {port}").unwrap().subject.launch else { panic!() };
+        assert_eq!(argv, ["node", "-e", "a b", "{port}"]);
+        assert_eq!(command("a 'b").unwrap_err().code, 2);
+        assert_eq!(command(" ").unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn a_server_is_called_after_its_script_or_its_program() {
+        let name = |line: &str| command(line).unwrap().subject.name;
+        assert_eq!(name("./a.out {port}"), "a.out");
+        assert_eq!(name(&format!("python3 '{}/Cargo.toml' {{port}}", env!("CARGO_MANIFEST_DIR"))), "Cargo.toml");
+        assert_eq!(name("node -e 'x' {port}"), "node");
+    }
+
+    #[test]
+    fn an_address_needs_a_port() {
+        assert!(parse_addr("127.0.0.1:9000").is_ok());
+        assert!(parse_addr("[::1]:9000").is_ok());
+        assert!(parse_addr("9000").unwrap_err().contains("HOST:PORT"));
+    }
+
+    #[test]
+    fn a_command_that_does_not_exist_is_a_wrong_command_line() {
+        let (code, message) = message(&command("/nonexistent/server {port}").unwrap().subject);
+        assert_eq!(code, 2);
+        assert!(message.contains("cannot start '/nonexistent/server'"), "{message}");
+    }
+
+    #[test]
+    fn a_command_that_ends_at_once_is_a_failure_with_its_last_words() {
+        let (code, message) = message(&command("sh -c 'echo no such option >&2; exit 3' {port}").unwrap().subject);
+        assert_eq!(code, 1);
+        assert!(message.contains("exit code 3") && message.contains("no such option"), "{message}");
+    }
+
+    #[test]
+    fn a_dead_port_is_a_failure_that_names_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        preflight(&served(addr).subject).unwrap();
+        drop(listener);
+        let (code, message) = message(&served(addr).subject);
+        assert_eq!(code, 1);
+        assert!(message.contains(&addr.to_string()), "{message}");
+    }
+}

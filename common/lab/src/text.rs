@@ -1,0 +1,173 @@
+//! Text for a terminal, a file or a pipe.
+//!
+//! Invariant: widths are counted before colours are added; where a stream is no terminal, or NO_COLOR is set, not one
+//! control code is written to it. A reader that goes away (`| head`) is no error.
+
+use std::io::{self, Write};
+
+use console::{Style, Term, measure_text_width};
+
+/// Lines are this long where no terminal says otherwise.
+const USUAL_WIDTH: usize = 100;
+
+/// The colours of a stream, or their absence.
+#[derive(Debug, Clone, Copy)]
+pub struct Palette {
+    on: bool,
+}
+
+impl Palette {
+    /// For stdout as it is.
+    pub fn stdout() -> Self {
+        Self { on: console::colors_enabled() }
+    }
+
+    /// For stderr as it is.
+    pub fn stderr() -> Self {
+        Self { on: console::colors_enabled_stderr() }
+    }
+
+    /// Colours, whatever the stream is.
+    pub fn always() -> Self {
+        Self { on: true }
+    }
+
+    /// No colours.
+    pub fn plain() -> Self {
+        Self { on: false }
+    }
+
+    fn paint(self, style: Style, text: &str) -> String {
+        style.force_styling(self.on).apply_to(text).to_string()
+    }
+
+    /// Something is as it should be.
+    pub fn good(self, text: &str) -> String {
+        self.paint(Style::new().green(), text)
+    }
+
+    /// Something is not.
+    pub fn bad(self, text: &str) -> String {
+        self.paint(Style::new().red().bold(), text)
+    }
+
+    /// Something was left out.
+    pub fn left_out(self, text: &str) -> String {
+        self.paint(Style::new().yellow(), text)
+    }
+
+    /// A heading.
+    pub fn heading(self, text: &str) -> String {
+        self.paint(Style::new().bold(), text)
+    }
+
+    /// Of less weight than what stands beside it.
+    pub fn faint(self, text: &str) -> String {
+        self.paint(Style::new().dim(), text)
+    }
+}
+
+/// The columns of stdout's terminal; COLUMNS or a usual width if it has none.
+pub fn width() -> usize {
+    let term = Term::stdout();
+    let seen = if term.is_term() { term.size_checked().map(|(_, columns)| usize::from(columns)) } else { None };
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    seen.or_else(told).filter(|columns| *columns > 0).unwrap_or(USUAL_WIDTH)
+}
+
+/// Whether stdout is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    Term::stdout().is_term()
+}
+
+/// The columns that a text takes.
+pub fn columns(text: &str) -> usize {
+    measure_text_width(text)
+}
+
+/// The text, filled up with spaces to a number of columns.
+pub fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
+}
+
+/// The text, cut to a number of columns with a sign that it was.
+pub fn cut(text: &str, width: usize) -> String {
+    console::truncate_str(text, width, "…").into_owned()
+}
+
+/// Breaks a text at its spaces into lines of at most `width` columns; a longer word stands alone.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let line = lines.last_mut().expect("it starts with one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if columns(line) + 1 + columns(word) <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+/// Wraps every line of a text; what follows a break stands two columns deeper than the line it belongs to.
+pub fn wrap_lines(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.trim_start_matches(' ');
+        let indent = line.len() - words.len();
+        // Two columns less for all, so that the deeper ones fit too.
+        for (i, part) in wrap(words, width.saturating_sub(indent + 2).max(20)).iter().enumerate() {
+            let deeper = if i == 0 { indent } else { indent + 2 };
+            out.push_str(&format!("{}{part}", " ".repeat(deeper)));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// `1 server`, `5 servers`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Writes to stdout.
+pub fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Writes a line to stderr.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_at_spaces_and_never_in_a_word() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("extraordinarily so", 7), ["extraordinarily", "so"]);
+        assert_eq!(wrap("", 7), [""]);
+    }
+
+    #[test]
+    fn a_wrapped_line_keeps_its_indentation() {
+        assert_eq!(wrap_lines("  cause: it read once for an edge", 26), "  cause: it read once\n    for an edge\n");
+    }
+
+    #[test]
+    fn widths_are_columns_and_not_bytes() {
+        assert_eq!(padded("é", 3), "é  ");
+        assert_eq!(cut("epoll-edge-triggered", 8), "epoll-e…");
+    }
+
+    #[test]
+    fn without_colours_there_is_no_control_code() {
+        assert_eq!(Palette::plain().bad("FAIL"), "FAIL");
+    }
+}

@@ -1,0 +1,181 @@
+//! What the words on a command line stand for: `04`, `epoll-et`, `drain`, `half_close`.
+//!
+//! Invariant: what a word names exactly comes before what it is a part of, and a word that stands for nothing is never
+//! ignored: a run that checks less than was asked for must not look green.
+
+use harness::{Chapter, Check};
+
+/// A part of a name that is shorter than this would match by accident.
+const SHORTEST_PART: usize = 3;
+/// How alike two words have to be for one to be offered in place of the other (1: the same).
+const ALIKE: f64 = 0.72;
+const OFFERED: usize = 3;
+
+/// What a command line asks for.
+#[derive(Debug, Default)]
+pub struct Narrowed {
+    /// The chapters that were named, in reading order; none if no word named one.
+    pub chapters: Vec<&'static Chapter>,
+    /// The checks, in order: those that were named, or all.
+    pub checks: Vec<&'static Check>,
+}
+
+/// A word that stands for nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The word.
+    pub word: String,
+    /// What it may have been meant to be, the likeliest first.
+    pub nearest: Vec<String>,
+}
+
+enum Meaning {
+    Chapters(Vec<&'static Chapter>),
+    Checks(Vec<&'static Check>),
+}
+
+/// Narrows chapters and checks by words, of which each stands for one kind.
+pub fn narrow(words: &[String], chapters: &'static [Chapter], checks: &[&'static Check]) -> Result<Narrowed, Unknown> {
+    let mut named = (Vec::new(), Vec::new());
+    for word in words {
+        match meaning(word, chapters, checks) {
+            Some(Meaning::Chapters(some)) => named.0.extend(some.iter().map(|chapter| chapter.folder)),
+            Some(Meaning::Checks(some)) => named.1.extend(some.iter().map(|check| check.full_name())),
+            None => return Err(Unknown { word: word.clone(), nearest: nearest(word, chapters, checks) }),
+        }
+    }
+    let checks = checks.iter().filter(|check| named.1.is_empty() || named.1.contains(&check.full_name()));
+    let chapters = chapters.iter().filter(|chapter| named.0.contains(&chapter.folder));
+    Ok(Narrowed { chapters: chapters.collect(), checks: checks.copied().collect() })
+}
+
+fn meaning(word: &str, chapters: &'static [Chapter], checks: &[&'static Check]) -> Option<Meaning> {
+    // `04-epoll-et/` is what a shell completes, and `a burst of bytes` what the matrix shows.
+    let server = word.trim_start_matches("./").trim_end_matches('/').to_lowercase();
+    let check = server.replace([' ', '-'], "_");
+    let chapters_that = |test: &dyn Fn(&Chapter) -> bool| -> Option<Meaning> {
+        let found: Vec<_> = chapters.iter().filter(|chapter| test(chapter)).collect();
+        (!found.is_empty()).then_some(Meaning::Chapters(found))
+    };
+    let checks_that = |test: &dyn Fn(&Check) -> bool| -> Option<Meaning> {
+        let found: Vec<_> = checks.iter().copied().filter(|check| test(check)).collect();
+        (!found.is_empty()).then_some(Meaning::Checks(found))
+    };
+    chapters_that(&|chapter| names(chapter, &server))
+        .or_else(|| checks_that(&|one| one.group == check))
+        .or_else(|| checks_that(&|one| one.name == check || one.full_name() == check))
+        .or_else(|| (check.len() >= SHORTEST_PART).then(|| checks_that(&|one| one.full_name().contains(&check)))?)
+        .or_else(|| (server.len() >= SHORTEST_PART).then(|| chapters_that(&|one| one.folder.contains(&server)))?)
+}
+
+/// Whether a word is a chapter's folder, the folder without its number, its number or its package.
+fn names(chapter: &Chapter, word: &str) -> bool {
+    let (number, title) = chapter.folder.split_once('-').unwrap_or(("", chapter.folder));
+    let numbers_agree = matches!((number.parse::<u32>(), word.parse::<u32>()), (Ok(a), Ok(b)) if a == b);
+    word == chapter.folder || word == chapter.package || word == title || numbers_agree
+}
+
+fn nearest(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
+    let word = word.to_lowercase().replace(' ', "_");
+    let mut offers: Vec<(f64, String)> = Vec::new();
+    let mut offer = |likeness: f64, name: String| {
+        if likeness >= ALIKE && !offers.iter().any(|(_, offered)| *offered == name) {
+            offers.push((likeness, name));
+        }
+    };
+    for chapter in chapters {
+        offer(likeness(&word, chapter.folder).max(likeness(&word, chapter.package)), chapter.folder.to_owned());
+    }
+    for check in checks {
+        offer(likeness(&word, check.group), check.group.to_owned());
+        // One word of the sentence may be meant; a group of that name is then the better offer.
+        let parts = check.name.split('_').map(|part| likeness(&word, part) * 0.95);
+        let whole = likeness(&word, check.name).max(likeness(&word, &check.full_name()));
+        offer(parts.fold(whole, f64::max), check.full_name());
+    }
+    // Stable, so that equals stay in the order of the course.
+    offers.sort_by(|a, b| b.0.total_cmp(&a.0));
+    offers.into_iter().take(OFFERED).map(|(_, name)| name).collect()
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use harness::{CHAPTERS, Model};
+
+    const fn check(group: &'static str, name: &'static str) -> Check {
+        Check { group, name, clause: 2, about: "", alone: false, run: |_| Ok(()) }
+    }
+
+    static SOME: [Check; 5] = [
+        check("echo", "a_byte_comes_back"),
+        check("drain", "a_burst_of_bytes_is_read"),
+        check("drain", "bytes_and_fin_are_echoed"),
+        check("close", "a_half_close_is_answered"),
+        check("write", "poll_for_writing_ends"),
+    ];
+
+    fn narrowed(words: &[&str]) -> Result<(Vec<&'static str>, Vec<String>), Unknown> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let checks: Vec<&'static Check> = SOME.iter().collect();
+        let narrowed = narrow(&words, CHAPTERS, &checks)?;
+        Ok((
+            narrowed.chapters.iter().map(|chapter| chapter.package).collect(),
+            narrowed.checks.iter().map(|check| check.full_name()).collect(),
+        ))
+    }
+
+    #[test]
+    fn a_server_goes_by_folder_package_title_and_number() {
+        for word in ["04-epoll-et", "./04-epoll-et/", "epoll-et", "04", "4", "Epoll-ET"] {
+            assert_eq!(narrowed(&[word]).unwrap().0, ["epoll-et"], "{word}");
+        }
+        assert_eq!(narrowed(&["io-uring"]).unwrap().0, ["uring"]);
+        assert!(CHAPTERS.iter().any(|chapter| chapter.model == Model::Completion));
+    }
+
+    #[test]
+    fn no_word_means_all_checks_and_names_no_server() {
+        let (chapters, checks) = narrowed(&[]).unwrap();
+        assert!(chapters.is_empty());
+        assert_eq!(checks.len(), SOME.len());
+    }
+
+    #[test]
+    fn a_check_goes_by_group_by_name_and_by_a_part_of_it() {
+        assert_eq!(narrowed(&["drain"]).unwrap().1.len(), 2);
+        assert_eq!(narrowed(&["drain::a_burst_of_bytes_is_read"]).unwrap().1.len(), 1);
+        assert_eq!(narrowed(&["a_byte_comes_back"]).unwrap().1, ["echo::a_byte_comes_back"]);
+        for part in ["half_close", "half close", "half-close"] {
+            assert_eq!(narrowed(&[part]).unwrap().1, ["close::a_half_close_is_answered"], "{part}");
+        }
+    }
+
+    #[test]
+    fn a_server_comes_before_a_check_that_has_its_name_in_it() {
+        assert_eq!(narrowed(&["poll"]).unwrap().0, ["poll"]);
+        assert_eq!(narrowed(&["epoll"]).unwrap().0, ["epoll-lt", "epoll-et"]);
+    }
+
+    #[test]
+    fn words_of_one_kind_add_up_and_keep_the_order_of_the_course() {
+        let (chapters, checks) = narrowed(&["close", "epoll-et", "echo", "01"]).unwrap();
+        assert_eq!(chapters, ["select", "epoll-et"]);
+        assert_eq!(checks, ["echo::a_byte_comes_back", "close::a_half_close_is_answered"]);
+    }
+
+    #[test]
+    fn an_unknown_word_is_refused_with_the_nearest_names() {
+        assert_eq!(narrowed(&["drian"]).unwrap_err().nearest[0], "drain");
+        assert_eq!(narrowed(&["epol-et"]).unwrap_err().nearest[0], "04-epoll-et");
+        assert_eq!(narrowed(&["brust"]).unwrap_err().nearest, ["drain::a_burst_of_bytes_is_read"]);
+        assert_eq!(narrowed(&["drain", "xyzzy"]).unwrap_err(), Unknown { word: "xyzzy".into(), nearest: vec![] });
+        assert!(narrowed(&["99"]).is_err());
+        assert!(narrowed(&["a"]).is_err());
+        assert!(narrowed(&[""]).is_err());
+    }
+}
