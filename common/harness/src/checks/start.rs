@@ -1,5 +1,361 @@
-//! The command line, the first line, the signals.
+//! The command line, the first line, the signals: how a server begins and how it ends.
+//!
+//! Invariant: every check here but the last two is about this repository's own choice, and is skipped on other servers.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::check::Check;
+use crate::child::{Finished, Options, describe, run_to_end};
+use crate::failure::{Step, Stop, Symptom};
+use crate::subject::Model;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "start";
+/// A command line that is refused, or a server that was told to stop, ends at once. Under load that takes a while.
+const AT_ONCE: Duration = Duration::from_secs(10);
+const COMMAND_LINE: &str = "the command line";
+const O_NONBLOCK: i32 = libc::O_NONBLOCK;
+const O_CLOEXEC: i32 = libc::O_CLOEXEC;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "help_is_printed_to_stdout",
+        clause: 1,
+        about: "--help: the usage on stdout, exit 0",
+        alone: false,
+        run: help,
+    },
+    Check {
+        group: GROUP,
+        name: "bad_arguments_are_refused_with_the_usage",
+        clause: 1,
+        about: "unknown options, missing and impossible values: usage on stderr, nothing on stdout, exit 2",
+        alone: false,
+        run: bad_arguments,
+    },
+    Check {
+        group: GROUP,
+        name: "an_address_in_use_is_said_in_one_line",
+        clause: 1,
+        about: "a port that somebody listens on: one line with the address, the reason and advice, exit 1",
+        alone: false,
+        run: address_in_use,
+    },
+    Check {
+        group: GROUP,
+        name: "an_address_that_is_not_this_machines_is_said_in_one_line",
+        clause: 1,
+        about: "192.0.2.1, a documentation address (RFC 5737): one line, exit 1",
+        alone: false,
+        run: |trial| refused_address(trial, "192.0.2.1:0", &["192.0.2.1:0", "address"]),
+    },
+    Check {
+        group: GROUP,
+        name: "a_port_that_needs_root_is_said_in_one_line",
+        clause: 1,
+        about: "port 80 without permission: one line, exit 1",
+        alone: false,
+        run: needs_root,
+    },
+    Check {
+        group: GROUP,
+        name: "one_line_on_stdout_says_where_it_listens",
+        clause: 1,
+        about: "port 0, some traffic, and nothing else on stdout",
+        alone: false,
+        run: one_line,
+    },
+    Check {
+        group: GROUP,
+        name: "ipv6_is_served",
+        clause: 1,
+        about: "[::1]:0 and a round trip",
+        alone: false,
+        run: ipv6,
+    },
+    Check {
+        group: GROUP,
+        name: "every_socket_is_blocking_or_not_as_its_model_needs",
+        clause: 6,
+        about: "O_NONBLOCK of the listener and of accepted sockets in /proc/PID/fdinfo; close-on-exec on all",
+        alone: false,
+        run: socket_flags,
+    },
+    Check {
+        group: GROUP,
+        name: "sigterm_ends_an_idle_server",
+        clause: 12,
+        about: "SIGTERM to a server that sleeps: exit 0, with no other event to wake it",
+        alone: false,
+        run: |trial| stops(trial, Signal::TERM, &[]),
+    },
+    Check {
+        group: GROUP,
+        name: "sigint_ends_a_server_with_connections",
+        clause: 12,
+        about: "SIGINT with 50 connections, one of them stuck: exit 0",
+        alone: false,
+        run: stops_with_clients,
+    },
+    Check {
+        group: GROUP,
+        name: "a_signal_that_comes_before_the_wait_is_not_lost",
+        clause: 12,
+        about: "SIGTERM while the server is stopped, with and without work waiting: exit 0",
+        alone: false,
+        run: stops_from_a_freeze,
+    },
+    Check {
+        group: GROUP,
+        name: "a_signal_during_traffic_ends_the_server",
+        clause: 12,
+        about: "SIGTERM, twice, while a client sends without end: exit 0",
+        alone: false,
+        run: stops_in_traffic,
+    },
+    Check {
+        group: GROUP,
+        name: "the_port_is_free_again_after_a_stop",
+        clause: 12,
+        about: "stop with open connections, then a new server on the same port",
+        alone: false,
+        run: port_free_again,
+    },
+    Check {
+        group: GROUP,
+        name: "a_server_that_was_stopped_before_its_first_client_serves_it",
+        clause: 10,
+        about: "SIGSTOP and SIGCONT right after the start, then the first client",
+        alone: false,
+        run: frozen_first,
+    },
+];
+
+fn help(trial: &mut Trial<'_>) -> Step {
+    let finished = run(trial, &["--help"])?;
+    expect_code(&finished, 0, "--help")?;
+    for word in ["--addr", "--backlog", "--help"] {
+        if !finished.stdout.contains(word) {
+            let what = format!("--help does not mention {word} on stdout; it printed {:?}", finished.stdout);
+            return Err(contract(what));
+        }
+    }
+    Ok(())
+}
+
+fn bad_arguments(trial: &mut Trial<'_>) -> Step {
+    for args in [
+        &["--no-such-option"][..],
+        &["7000"],
+        &["--addr"],
+        &["--addr", "here"],
+        &["--addr", "127.0.0.1"],
+        &["--addr", "127.0.0.1:65536"],
+        &["--backlog", "0"],
+        &["--backlog", "-1"],
+        &["--backlog", "many"],
+    ] {
+        let finished = run(trial, args)?;
+        let line = args.join(" ");
+        expect_code(&finished, 2, &line)?;
+        if !finished.stdout.is_empty() {
+            return Err(contract(format!("'{line}': stdout is for results, and got {:?}", finished.stdout)));
+        }
+        if !finished.stderr.contains("--addr") || !finished.stderr.contains(args.last().copied().unwrap_or_default()) {
+            let what =
+                format!("'{line}': stderr has to name what is wrong and show the usage; it is {:?}", finished.stderr);
+            return Err(contract(what));
+        }
+    }
+    Ok(())
+}
+
+fn address_in_use(trial: &mut Trial<'_>) -> Step {
+    trial.only_own(COMMAND_LINE)?;
+    let taken = TcpListener::bind(("127.0.0.1", 0))?;
+    let addr = taken.local_addr()?.to_string();
+    refused_address(trial, &addr, &[&addr, "in use", "port"])
+}
+
+fn needs_root(trial: &mut Trial<'_>) -> Step {
+    if TcpListener::bind(("127.0.0.1", 80)).is_ok() {
+        return Err(Stop::skip("this user may listen on port 80"));
+    }
+    refused_address(trial, "127.0.0.1:80", &["127.0.0.1:80"])
+}
+
+/// The set-up fails: exit 1 and one line that has these words.
+fn refused_address(trial: &mut Trial<'_>, addr: &str, words: &[&str]) -> Step {
+    let finished = run(trial, &["--addr", addr])?;
+    expect_code(&finished, 1, addr)?;
+    let missing = words.iter().find(|word| !finished.stderr.contains(**word));
+    if finished.stderr.trim_end().lines().count() != 1 || missing.is_some() || !finished.stdout.is_empty() {
+        let what = format!(
+            "{addr}: stderr has to be one line with {words:?}, and stdout empty; they are {:?} and {:?}",
+            finished.stderr, finished.stdout
+        );
+        return Err(contract(what));
+    }
+    Ok(())
+}
+
+fn one_line(trial: &mut Trial<'_>) -> Step {
+    trial.only_own(COMMAND_LINE)?;
+    let mut client = trial.connect()?;
+    client.echo(100_000)?;
+    client.reset();
+    trial.probe()?;
+    let server = trial.server()?;
+    let expected = format!("listening on {}\n", server.addr);
+    let stdout = server.stdout();
+    if stdout == expected { Ok(()) } else { Err(contract(format!("stdout is {stdout:?} and not {expected:?}"))) }
+}
+
+fn ipv6(trial: &mut Trial<'_>) -> Step {
+    trial.only_own(COMMAND_LINE)?;
+    if TcpListener::bind(("::1", 0)).is_err() {
+        return Err(Stop::skip("this machine has no IPv6"));
+    }
+    trial.start(&Options { addr: "[::1]:0".into(), ..Options::default() })?;
+    trial.connect()?.echo(100_000)
+}
+
+fn socket_flags(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("O_NONBLOCK, where behaviour does not show it,")?;
+    trial.needs_proc()?;
+    let mut clients = trial.connect_many(3)?;
+    trial.echo_all(&mut clients, 1)?;
+    let process = trial.process()?;
+    let port = trial.server()?.addr.port();
+    let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
+    for socket in &view.sockets {
+        let Some(fd) = socket.fd else { continue };
+        let flags = process.fd_flags(fd).unwrap_or(0);
+        let kind = if socket.listening { "the listener" } else { "an accepted socket" };
+        // A completion server's listener may be either: its accept is the kernel's to wait for.
+        let wanted = match (trial.subject.model, socket.listening) {
+            (Model::Readiness, _) => Some(true),
+            (Model::Completion, false) => Some(false),
+            (Model::Completion, true) | (Model::Unknown, _) => None,
+        };
+        if wanted.is_some_and(|wanted| wanted != (flags & O_NONBLOCK != 0)) {
+            let cause = "A readiness loop that blocks in one call serves nobody meanwhile; with io_uring O_NONBLOCK turns the kernel's own waiting into EAGAIN.";
+            let what = format!("{kind} (fd {fd}) has the flags {flags:#o}; O_NONBLOCK is {O_NONBLOCK:#o}");
+            return Err(Stop::fail(Symptom::Contract, what, cause));
+        }
+        if flags & O_CLOEXEC == 0 {
+            let what = format!("{kind} (fd {fd}) has the flags {flags:#o}, without close-on-exec ({O_CLOEXEC:#o})");
+            return Err(Stop::fail(
+                Symptom::Contract,
+                what,
+                "A program that it starts would keep the connection open.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn stops_with_clients(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("what a signal does")?;
+    let mut clients = trial.connect_many(49)?;
+    trial.echo_all(&mut clients, 100)?;
+    let mut stuck = trial.connect()?;
+    stuck.send_until_stuck(64 << 20)?;
+    stops(trial, Signal::INT, &[])
+}
+
+fn stops_from_a_freeze(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("what a signal does")?;
+    trial.server()?;
+    trial.freeze()?;
+    stops(trial, Signal::TERM, &[Signal::CONT])?;
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    trial.freeze()?;
+    client.send(1000)?;
+    stops(trial, Signal::TERM, &[Signal::CONT])
+}
+
+fn stops_in_traffic(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("what a signal does")?;
+    let mut client = trial.connect()?;
+    client.echo(1 << 20)?;
+    client.plan(8 << 20);
+    while client.write_some(usize::MAX)? > 0 {}
+    stops(trial, Signal::TERM, &[Signal::TERM])
+}
+
+fn port_free_again(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("what a signal does")?;
+    let mut client = trial.connect()?;
+    client.echo(1000)?;
+    let addr = trial.server()?.addr;
+    stops(trial, Signal::TERM, &[])?;
+    // A ring is taken down after its process has gone, and its listener with it.
+    let free = || TcpListener::bind(addr).is_ok();
+    trial.wait_until("nobody listens on the port any more", |_| Ok(free()))?;
+    trial.start(&Options { addr: addr.to_string(), ..Options::default() })?;
+    trial.probe()
+}
+
+fn frozen_first(trial: &mut Trial<'_>) -> Step {
+    trial.server()?;
+    trial.freeze()?;
+    trial.thaw()?;
+    trial.probe()
+}
+
+/// Sends the signals and expects exit code 0; afterwards the trial has no server.
+fn stops(trial: &mut Trial<'_>, signal: Signal, more: &[Signal]) -> Step {
+    trial.only_own("what a signal does")?;
+    let server = trial.server()?;
+    if more.is_empty() {
+        trial.rest()?;
+    } else {
+        server.signal(signal)?;
+    }
+    trial.step(format!("the server gets {signal:?}"));
+    let server = trial.server()?;
+    for signal in if more.is_empty() { std::slice::from_ref(&signal) } else { more } {
+        server.signal(*signal)?;
+    }
+    match server.wait_exit(AT_ONCE) {
+        Some(status) if status.code() == Some(0) => {
+            trial.ended_as_wanted();
+            Ok(())
+        }
+        Some(status) => {
+            Err(contract(format!("after {signal:?} it ended with {} and not with exit code 0", describe(status))))
+        }
+        None => {
+            let what = format!("{} s after {signal:?} the server still runs", AT_ONCE.as_secs());
+            let cause = "A flag that is set by a handler and tested before the wait misses the signal that comes in between: let the handler write to a socket that the loop waits for, or use pselect, ppoll or a signalfd.";
+            Err(trial.with_view(Symptom::Contract, what, cause))
+        }
+    }
+}
+
+fn run(trial: &mut Trial<'_>, args: &[&str]) -> Step<Finished> {
+    trial.only_own(COMMAND_LINE)?;
+    let mut argv = trial.argv()?;
+    argv.extend(args.iter().map(|arg| (*arg).to_owned()));
+    trial.step(format!("run with {}", args.join(" ")));
+    run_to_end(&argv, &Options::default(), AT_ONCE)
+}
+
+fn expect_code(finished: &Finished, code: i32, line: &str) -> Step {
+    if finished.status.code() == Some(code) {
+        return Ok(());
+    }
+    let what =
+        format!("'{line}': {} and not exit code {code}; stderr: {:?}", describe(finished.status), finished.stderr);
+    Err(contract(what))
+}
+
+fn contract(what: String) -> Stop {
+    Stop::fail(Symptom::Contract, what, "")
+}
