@@ -1,32 +1,34 @@
-//! Operations in flight: what the kernel may touch, and who holds it meanwhile. All unsafe code of the chapter is here.
+//! Operations in flight: what the kernel may touch, and who holds it meanwhile. All unsafe code of the chapter is here
+//! and in `pool.rs`.
 //!
 //! Invariant: from before its entry goes into the submission queue until its completion has come out of the completion
-//! queue, an operation lies in `Flight::ops` and nowhere else. So a connection is in the server's hand or in the
-//! kernel's, never in both. The addresses in an entry are those of boxes: moving the operation does not move them.
+//! queue, an operation lies in `Flight::ops` and nowhere else, with its socket and its memory. So a connection is in the
+//! server's hand or in the kernel's, never in both. The addresses in an entry are those of boxes and of the pool: moving
+//! the operation does not move them.
 //!
-//! The promise is kept by the compiler. This is a receive and its completion:
+//! The promise is kept by the compiler. This sends, waits, and looks at the bytes that were not sent:
 //!
 //! ```
-//! # use flight::{Connection, Flight, Landed, Op};
-//! fn hand_over(flight: &mut Flight, connection: Connection) -> std::io::Result<()> {
-//!     flight.start(Op::Recv(connection))?;
-//!     flight.wait(-1)?;
-//!     if let Some(Landed::Received(connection, _)) = flight.land() {
-//!         println!("{:?}", connection.owed);
-//!     }
-//!     Ok(())
+//! # use flight::{Bytes, Flight, Landed, Op};
+//! # fn send(flight: &mut Flight, stream: std::net::TcpStream, bytes: Bytes) -> std::io::Result<()> {
+//! flight.start(Op::Send(stream, bytes))?;
+//! flight.wait(-1)?;
+//! if let Some(Landed::Sent(_stream, Ok(bytes))) = flight.land() {
+//!     println!("{:?}", &bytes[..]);
 //! }
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! And this looks into the buffer while the kernel may be writing to it: `connection` was moved, so it does not compile.
+//! And this looks at them while they are the kernel's. `bytes` was moved, so it does not compile:
 //!
 //! ```compile_fail,E0382
-//! # use flight::{Connection, Flight, Landed, Op};
-//! fn hand_over(flight: &mut Flight, connection: Connection) -> std::io::Result<()> {
-//!     flight.start(Op::Recv(connection))?;
-//!     println!("{:?}", connection.owed); // error[E0382]: borrow of moved value: `connection`
-//!     Ok(())
-//! }
+//! # use flight::{Bytes, Flight, Landed, Op};
+//! # fn send(flight: &mut Flight, stream: std::net::TcpStream, bytes: Bytes) -> std::io::Result<()> {
+//! flight.start(Op::Send(stream, bytes))?;
+//! println!("{:?}", &bytes[..]); // error[E0382]: borrow of moved value: `bytes`
+//! # Ok(())
+//! # }
 //! ```
 
 #![cfg(target_os = "linux")]
@@ -35,57 +37,46 @@ mod pool;
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::ptr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-pub use pool::BUFFER;
 use pool::Pool;
+pub use pool::{BUFFER, Bytes};
 
-/// Belongs to no slot: the completions of cancel requests tell nothing that is not known without them.
+/// Belongs to no slot: a request to cancel, whose own completion tells nothing.
 const NO_SLOT: usize = usize::MAX;
 
 /// What is cancelled lands at once. If it has not by then, something is wrong with the ring.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A socket and the bytes that are owed to it.
-#[derive(Debug)]
-pub struct Connection {
-    /// Blocking: with O_NONBLOCK the kernel would answer EAGAIN where it now waits for us.
-    pub stream: TcpStream,
-    /// Received and not yet sent. Boxed, so that it stays where it is when the connection moves.
-    pub owed: Box<[u8]>,
-    /// How much of `owed` has been sent.
-    pub sent: usize,
-}
-
-/// An operation that owns everything the kernel needs for it.
-#[derive(Debug)]
+/// An operation that owns everything the kernel needs for it. Sockets are blocking: with O_NONBLOCK the kernel would
+/// answer EAGAIN where it now waits for us.
 pub enum Op {
     /// Takes the next connection from this listener.
     Accept(RawFd),
-    /// Waits for bytes. It needs no memory before they come: the kernel then picks a buffer of the pool.
-    Recv(Connection),
-    /// Sends what is owed, and waits as often as the socket is full.
-    Send(Connection),
+    /// Waits for bytes. It owns no memory for them: the kernel takes a buffer of the pool when they come.
+    Recv(TcpStream),
+    /// Sends bytes: from a buffer of the pool as many as the socket takes at once, others with all the wait it needs.
+    Send(TcpStream, Bytes),
     /// Waits for the byte that the handler of a signal writes to this socket.
     Signal(RawFd, Box<[u8; 1]>),
 }
 
 /// An operation that has landed: what it owned, and how it went.
-#[derive(Debug)]
 pub enum Landed {
     /// Of `Accept`.
     Accepted(io::Result<TcpStream>),
-    /// Of `Recv`. Its bytes are in `owed`; 0 of them: the peer sent FIN.
-    Received(Connection, io::Result<usize>),
-    /// Of `Send`, which may be short.
-    Sent(Connection, io::Result<usize>),
+    /// Of `Recv`; `None`: the peer sent FIN.
+    Received(TcpStream, io::Result<Option<Bytes>>),
+    /// Of `Send`, with the bytes that are still to be sent.
+    Sent(TcpStream, io::Result<Bytes>),
     /// Of `Signal`.
     Signalled,
 }
@@ -97,31 +88,35 @@ impl Op {
             Op::Accept(listener) => {
                 opcode::Accept::new(Fd(*listener), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
             }
-            Op::Recv(connection) => {
-                opcode::Recv::new(Fd(connection.stream.as_raw_fd()), ptr::null_mut(), BUFFER as u32)
-                    .buf_group(pool::GROUP)
-                    .build()
-                    .flags(squeue::Flags::BUFFER_SELECT)
-            }
-            Op::Send(connection) => {
-                let rest = &connection.owed[connection.sent..];
-                opcode::Send::new(Fd(connection.stream.as_raw_fd()), rest.as_ptr(), rest.len() as u32)
-                    // WAITALL: the kernel goes on by itself after a short send, and reports when all is sent.
-                    .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            Op::Recv(stream) => opcode::Recv::new(Fd(stream.as_raw_fd()), ptr::null_mut(), BUFFER as u32)
+                .buf_group(pool::GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+            Op::Send(stream, bytes) => {
+                let flags = match bytes {
+                    Bytes::Lent(_) => libc::MSG_DONTWAIT,
+                    // The kernel goes on by itself after a short send, and reports when all is sent.
+                    Bytes::Own(..) => libc::MSG_WAITALL,
+                };
+                opcode::Send::new(Fd(stream.as_raw_fd()), bytes.as_ptr(), bytes.len() as u32)
+                    .flags(flags | libc::MSG_NOSIGNAL)
                     .build()
             }
             Op::Signal(fd, byte) => opcode::Recv::new(Fd(*fd), byte.as_mut_ptr(), 1).build(),
         }
     }
 
-    fn land(self, result: io::Result<usize>, received: Box<[u8]>) -> Landed {
+    fn land(self, result: io::Result<usize>, received: Option<Bytes>) -> Landed {
         match self {
             Op::Accept(_) => Landed::Accepted(result.map(|fd| {
                 // SAFETY: the descriptor was made for this completion, so it has no other owner.
                 unsafe { TcpStream::from_raw_fd(fd as RawFd) }
             })),
-            Op::Recv(connection) => Landed::Received(Connection { owed: received, sent: 0, ..connection }, result),
-            Op::Send(connection) => Landed::Sent(connection, result),
+            Op::Recv(stream) => Landed::Received(stream, result.map(|n| received.filter(|_| n > 0))),
+            Op::Send(stream, bytes) => {
+                let sent = result.or_else(|error| if is_transient(&error) { Ok(0) } else { Err(error) });
+                Landed::Sent(stream, sent.map(|sent| bytes.after(sent)))
+            }
             Op::Signal(..) => Landed::Signalled,
         }
     }
@@ -137,15 +132,14 @@ pub struct Flight {
     /// How many of them this turn hands back. What lands while it is at work waits for the next turn: clients whose
     /// operations never have to wait could keep a turn going for ever.
     this_turn: usize,
-    // Like `ops` it must outlive whatever is in flight.
-    pool: ManuallyDrop<Pool>,
+    pool: Rc<Pool>,
 }
 
 impl Flight {
     /// Nothing is in flight yet.
     pub fn new(ring: IoUring) -> io::Result<Self> {
-        let pool = ManuallyDrop::new(Pool::new(&ring.submitter())?);
-        Ok(Self { ring, ops: Vec::new(), free: Vec::new(), landed: VecDeque::with_capacity(1024), this_turn: 0, pool })
+        let pool = Pool::new(&ring.submitter())?;
+        Ok(Self { ring, ops: Vec::new(), free: Vec::new(), landed: VecDeque::new(), this_turn: 0, pool })
     }
 
     /// Takes `op`; the next `wait` hands it to the kernel.
@@ -161,7 +155,7 @@ impl Flight {
 
     fn push(&mut self, entry: squeue::Entry, slot: usize) -> io::Result<()> {
         let entry = entry.user_data(slot as u64);
-        // SAFETY: the entry points to nothing, or into a box whose owner lies in `ops` until the completion comes;
+        // SAFETY: what the entry points to is owned by an operation that lies in `ops` until its completion has come;
         // `Drop` waits for that, or leaks.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             // The queue is full: make room. To drop the entry would leave its connection waiting for ever.
@@ -184,7 +178,7 @@ impl Flight {
         Ok(())
     }
 
-    /// Empties the completion queue, so that the kernel has all of it, and all of the pool, for what comes next.
+    /// Empties the completion queue, so that the kernel has all of it for what comes next.
     fn reap(&mut self) -> io::Result<()> {
         loop {
             for done in self.ring.completion() {
@@ -194,10 +188,8 @@ impl Flight {
                 let Some(op) = self.ops.get_mut(slot).and_then(Option::take) else { continue };
                 self.free.push(slot);
                 let result = usize::try_from(done.result()).map_err(|_| io::Error::from_raw_os_error(-done.result()));
-                let received = match cqueue::buffer_select(done.flags()) {
-                    Some(buffer) => self.pool.take(buffer, *result.as_ref().unwrap_or(&0)),
-                    None => Box::default(),
-                };
+                let received = cqueue::buffer_select(done.flags())
+                    .map(|buffer| Bytes::received(&self.pool, buffer, *result.as_ref().unwrap_or(&0)));
                 self.landed.push_back(op.land(result, received));
             }
             if !self.ring.submission().cq_overflow() {
@@ -216,7 +208,8 @@ impl Flight {
 
     /// Cancels everything, and returns when nothing is in flight.
     fn stop(&mut self) -> io::Result<()> {
-        // One by one, which every kernel can: IORING_ASYNC_CANCEL_ANY would be one entry.
+        // One by one. IORING_ASYNC_CANCEL_ANY is a single entry, but for each operation that it cancels the kernel looks
+        // through all the others again, and 10,000 of them take it most of a second.
         for slot in 0..self.ops.len() {
             if self.ops[slot].is_some() {
                 self.push(opcode::AsyncCancel::new(slot as u64).build(), NO_SLOT)?;
@@ -239,11 +232,10 @@ impl Flight {
 /// buffers until then. So nothing is freed before everything has landed.
 impl Drop for Flight {
     fn drop(&mut self) {
-        match self.stop() {
-            // SAFETY: dropped once, here, and nothing is in flight.
-            Ok(()) => unsafe { ManuallyDrop::drop(&mut self.pool) },
+        if self.stop().is_err() {
             // Who knows what the kernel still holds. Memory that is never freed is at least never someone else's.
-            Err(_) => mem::forget(mem::take(&mut self.ops)),
+            mem::forget(mem::take(&mut self.ops));
+            mem::forget(Rc::clone(&self.pool));
         }
     }
 }
@@ -257,5 +249,91 @@ fn survive(entered: io::Result<usize>) -> io::Result<()> {
             Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
         },
+    }
+}
+
+/// EAGAIN: it would have had to wait. EINTR: it did, and was interrupted.
+pub fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A small ring without the flags that spare it an overflow, or nothing where io_uring is denied.
+    fn flight(entries: u32) -> Option<Flight> {
+        match IoUring::builder().setup_cqsize(2 * entries).build(entries) {
+            Ok(ring) => Some(Flight::new(ring).unwrap()),
+            Err(error) => {
+                eprintln!("not tested, no io_uring here: {error}");
+                None
+            }
+        }
+    }
+
+    fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn once_dropped_the_kernel_receives_and_sends_no_more() {
+        let Some(mut flight) = flight(8) else { return };
+        let (mut client, stream) = connected();
+        let mut same = stream.try_clone().unwrap();
+        let (stuck, sending) = connected();
+        let stuck_too = sending.try_clone().unwrap();
+        flight.start(Op::Recv(stream)).unwrap();
+        flight.start(Op::Send(sending, Bytes::Own(vec![0; 64 << 20].into(), 0))).unwrap();
+        // Both are in flight when this returns: neither can land.
+        flight.wait(0).unwrap();
+        assert!(flight.land().is_none());
+        drop(flight);
+        client.write_all(b"x").unwrap();
+        let mut byte = [0];
+        same.read_exact(&mut byte).unwrap();
+        assert_eq!(&byte, b"x");
+        stuck_too.shutdown(std::net::Shutdown::Write).unwrap();
+        let received = io::copy(&mut &stuck, &mut io::sink()).unwrap();
+        assert!(received < 64 << 20, "{received} bytes: all were sent");
+    }
+
+    #[test]
+    fn two_entries_are_enough_for_a_hundred_connections() {
+        let Some(mut flight) = flight(2) else { return };
+        let (mut clients, mut names) = (Vec::new(), Vec::new());
+        for name in 0..100u8 {
+            let (client, stream) = connected();
+            clients.push(client);
+            flight.start(Op::Recv(stream)).unwrap();
+            names.push(name);
+        }
+        flight.wait(0).unwrap();
+        for (mut client, name) in clients.iter().zip(&names) {
+            client.write_all(&[*name; 2000]).unwrap();
+        }
+        let mut seen = Vec::new();
+        while seen.len() < names.len() {
+            flight.wait(-1).unwrap();
+            while let Some(landed) = flight.land() {
+                match landed {
+                    Landed::Received(_, Ok(Some(bytes))) => {
+                        assert_eq!(&bytes[..], [bytes[0]; 2000]);
+                        seen.push(bytes[0]);
+                    }
+                    Landed::Received(stream, Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        flight.start(Op::Recv(stream)).unwrap();
+                    }
+                    _ => panic!("neither bytes nor ENOBUFS"),
+                }
+            }
+        }
+        seen.sort();
+        assert_eq!(seen, names);
     }
 }

@@ -1,11 +1,9 @@
 //! io_uring: the server does not ask what is ready. It hands whole operations over, and is told when they are done.
 //!
-//! Invariant: a connection has exactly one operation in flight, a receive or a send, and is in the kernel's hand until
-//! that lands. So nothing is received while bytes are owed (which is all there is to back-pressure), no bytes overtake
-//! others, and at most `READ_BUFFER` bytes are owed to anyone.
-//!
-//! A receive needs its buffer before there is anything to receive. So a connection waits with a small one; when that
-//! comes back full there may be more, and the connection borrows a big one until all it holds has been sent.
+//! Invariant: a connection has exactly one operation in flight, a receive or a send, and is the kernel's until that
+//! lands. So nothing is received while bytes are owed, which is all there is to back-pressure: at most one `BUFFER` is
+//! owed to anyone. No two sends can overtake each other. And nobody can touch what the kernel is working on: `start`
+//! takes the connection away, and only its completion hands it back.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +11,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 use common_server::{AcceptError, Notice, Retry, Shutdown};
-use flight::{Connection, Flight, Landed, Op};
+use flight::{Bytes, Flight, Landed, Op, is_transient};
 
 use crate::setup;
 
@@ -28,9 +26,9 @@ pub struct Server {
 
 impl Server {
     pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-        // To wait is the kernel's part here; on a non-blocking listener accept would come back at once with EAGAIN.
+        // To wait is the kernel's part here. O_NONBLOCK would make accept come back at once, with EAGAIN.
         listener.set_nonblocking(false)?;
-        let mut flight = Flight::new(setup::ring()?).context("register the buffer ring")?;
+        let mut flight = Flight::new(setup::ring()?).context("io_uring: register a buffer ring (Linux 5.19 can)")?;
         flight.start(Op::Signal(shutdown.as_raw_fd(), Box::new([0])))?;
         flight.start(Op::Accept(listener.as_raw_fd()))?;
         Ok(Self {
@@ -42,13 +40,11 @@ impl Server {
         })
     }
 
-    /// Either one accept is in flight or a retry is planned.
+    /// One accept is in flight, or a retry is planned. More accepts would take more connections in a turn, but each keeps
+    /// the limit of descriptors that it was started under, and so would not notice when that is lowered.
     fn accept(&mut self, accepted: io::Result<TcpStream>) -> Result<()> {
         match accepted.map_err(AcceptError::from) {
-            Ok(stream) => {
-                let connection = Connection { stream, owed: Box::default(), sent: 0 };
-                self.flight.start(Op::Recv(connection))?;
-            }
+            Ok(stream) => self.flight.start(Op::Recv(stream))?,
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
                 self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
@@ -62,35 +58,27 @@ impl Server {
         Ok(())
     }
 
-    // The next two take a connection that has landed and say what it does next. `None` is its end: it was dropped, and as
-    // nothing is in flight on it, close(2) really closes.
+    // The next two take what has landed, and say what that connection does next. `None` is its end: the stream is dropped,
+    // and since nothing is in flight on it, that closes it and frees its descriptor at once.
 
-    fn received(&mut self, connection: Connection, received: io::Result<usize>) -> Option<Op> {
+    fn received(&mut self, stream: TcpStream, received: io::Result<Option<Bytes>>) -> Option<Op> {
         match received {
+            Ok(Some(bytes)) => Some(Op::Send(stream, bytes)),
             // FIN. Nothing is owed, or nothing would have been received.
-            Ok(0) => None,
-            Ok(_) => Some(Op::Send(connection)),
-            // ENOBUFS: more connections received in this turn than the pool has buffers. They are all back by now.
-            Err(error) if is_transient(&error) || error.raw_os_error() == Some(libc::ENOBUFS) => {
-                Some(Op::Recv(connection))
-            }
+            Ok(None) => None,
+            // ENOBUFS: this turn's receives had more to bring than the pool has buffers. They go back as it ends.
+            Err(error) if is_transient(&error) || error.raw_os_error() == Some(libc::ENOBUFS) => Some(Op::Recv(stream)),
             Err(_) => None,
         }
     }
 
-    fn sent(&mut self, mut connection: Connection, sent: io::Result<usize>) -> Option<Op> {
-        match sent {
-            Ok(0) => return None,
-            Ok(n) => connection.sent += n,
-            Err(error) if is_transient(&error) => {}
-            Err(_) => return None,
+    fn sent(&mut self, stream: TcpStream, rest: io::Result<Bytes>) -> Option<Op> {
+        match rest {
+            Ok(rest) if rest.is_empty() => Some(Op::Recv(stream)),
+            // A full socket, or a short send. Forgotten here, the rest would be lost without a word.
+            Ok(rest) => Some(Op::Send(stream, rest)),
+            Err(_) => None,
         }
-        if connection.sent < connection.owed.len() {
-            // A short send, for all of MSG_WAITALL. Forgotten here, its rest would be lost without a word.
-            return Some(Op::Send(connection));
-        }
-        connection.owed = Box::default();
-        Some(Op::Recv(connection))
     }
 
     pub fn run(mut self) -> Result<()> {
@@ -102,14 +90,14 @@ impl Server {
             self.flight.wait(self.retry_accept.timeout_ms()).context("io_uring_enter")?;
             while let Some(landed) = self.flight.land() {
                 let next = match landed {
-                    // Whatever is in flight is cancelled when `flight` is dropped.
+                    // Dropping `flight` cancels what is in flight, and waits for its end.
                     Landed::Signalled => return Ok(()),
                     Landed::Accepted(accepted) => {
                         self.accept(accepted)?;
                         continue;
                     }
-                    Landed::Received(connection, received) => self.received(connection, received),
-                    Landed::Sent(connection, sent) => self.sent(connection, sent),
+                    Landed::Received(stream, received) => self.received(stream, received),
+                    Landed::Sent(stream, rest) => self.sent(stream, rest),
                 };
                 match next {
                     Some(op) => self.flight.start(op)?,
@@ -118,8 +106,4 @@ impl Server {
             }
         }
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

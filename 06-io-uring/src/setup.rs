@@ -1,6 +1,6 @@
 //! The ring's set-up: the best flags this kernel knows, and a line that says what to do where io_uring is denied.
 //!
-//! Invariant: a ring that is returned knows every operation of the chapter and loses no completion.
+//! Invariant: a ring that is returned knows every operation that `flight` starts.
 
 use std::fs;
 use std::io;
@@ -8,36 +8,32 @@ use std::io;
 use anyhow::{Context, Result, anyhow, bail};
 use io_uring::{IoUring, Probe, opcode};
 
-/// Operations handed over in one call at most. With many more than the pool has buffers, receives would run out of them.
+/// Operations handed over in one call at most: as many as the pool has buffers.
 const ENTRIES: u32 = 64;
 
-/// Completions that fit into their queue. More are kept by the kernel, at a price.
+/// Completions that their queue has room for. The kernel keeps those beyond, at a price.
 const COMPLETIONS: u32 = 1024;
 
 /// Opens the ring.
 pub fn ring() -> Result<IoUring> {
     let ring = build().map_err(|error| explain(&error)).context("io_uring_setup")?;
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).context("this kernel cannot list its operations; Linux 5.11 can")?;
-    for (name, code) in [
-        ("ACCEPT", opcode::Accept::CODE),
-        ("RECV", opcode::Recv::CODE),
-        ("SEND", opcode::Send::CODE),
-        ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
+    ring.submitter().register_probe(&mut probe).context("io_uring: list the operations (Linux 5.6 can)")?;
+    for (name, code, since) in [
+        ("ACCEPT", opcode::Accept::CODE, "5.5"),
+        ("ASYNC_CANCEL", opcode::AsyncCancel::CODE, "5.5"),
+        ("RECV", opcode::Recv::CODE, "5.6"),
+        ("SEND", opcode::Send::CODE, "5.6"),
     ] {
         if !probe.is_supported(code) {
-            bail!("this kernel's io_uring lacks the operation {name}; Linux 5.11 has all that are needed");
+            bail!("io_uring: this kernel lacks the operation {name}, which Linux {since} has");
         }
-    }
-    let features = ring.params();
-    if !features.is_feature_nodrop() || !features.is_feature_ext_arg() {
-        bail!("this kernel's io_uring lacks NODROP or a wait with a timeout; Linux 5.11 has both");
     }
     Ok(ring)
 }
 
 fn build() -> io::Result<IoUring> {
-    // One thread submits (6.0), and completions are worked on inside its own waits (6.1) instead of interrupting it.
+    // Only this thread submits (6.0), and the kernel's part of a completion runs inside its waits, not between (6.1).
     let mut best = IoUring::builder();
     best.setup_cqsize(COMPLETIONS).setup_single_issuer().setup_defer_taskrun();
     match best.build(ENTRIES) {
@@ -70,7 +66,7 @@ fn reason(error: &io::Error, sysctl: &str, status: &str) -> &'static str {
         }
         (Some(libc::EPERM | libc::EACCES), _) => "denied by a security module or sandbox; its log says by which rule",
         (Some(libc::ENOSYS), _) => {
-            "this kernel has no io_uring (older than 5.1, or built without); 5.11 or later is needed"
+            "this kernel has no io_uring (older than 5.1, or built without); Linux 5.19 or later is needed"
         }
         (Some(libc::ENOMEM), _) => {
             "no memory for the ring; before Linux 5.12 it counts as locked memory (raise the limit: ulimit -l 65536)"
@@ -94,7 +90,7 @@ mod tests {
             (libc::EPERM, "1", FREE, "kernel.io_uring_group"),
             (libc::EPERM, "0", FILTERED, "seccomp=unconfined"),
             (libc::ENOSYS, "", FILTERED, "seccomp=unconfined"),
-            (libc::ENOSYS, "", FREE, "5.11 or later"),
+            (libc::ENOSYS, "", FREE, "5.19 or later"),
             (libc::EPERM, "0", FREE, "security module"),
             (libc::ENOMEM, "0", FREE, "ulimit -l"),
             (libc::EMFILE, "0", FREE, "ulimit -n"),

@@ -108,7 +108,12 @@ impl Server {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut command = command(argv, options);
-        command.env(MARK, &mark).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .env(MARK, &mark)
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| {
             Stop::Broken(format!("cannot start '{}': {error} (is the path right, and is it executable?)", argv[0]))
         })?;
@@ -203,7 +208,11 @@ impl Server {
         let stderr = self.stderr();
         let lines: Vec<_> = stderr.lines().rev().take(6).collect();
         let last: Vec<_> = lines.into_iter().rev().collect();
-        if last.is_empty() { String::new() } else { format!("Its last words on stderr: {}", last.join(" / ")) }
+        if last.is_empty() {
+            String::new()
+        } else {
+            format!("Its last words on stderr: {}.", last.join(" / ").trim_end_matches('.'))
+        }
     }
 
     /// Sends a signal to the process itself.
@@ -364,12 +373,13 @@ fn collect(stream: impl Read + Send + 'static, first_line: Option<mpsc::Sender<S
         let mut first_line = first_line;
         let mut line = Vec::new();
         while matches!(reader.by_ref().take(OUTPUT_KEPT as u64).read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            if let Some(sender) = first_line.take() {
-                let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
             let mut kept = kept.lock().expect("no panic while locked");
             let room = OUTPUT_KEPT.saturating_sub(kept.len());
             kept.extend_from_slice(&line[..line.len().min(room)]);
+            // Kept first: who is told that it listens may ask for its output at once.
+            if let Some(sender) = first_line.take() {
+                let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
             line.clear();
         }
     });

@@ -23,6 +23,8 @@ pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
 const BACKSTOP_UNSEEN: Duration = Duration::from_secs(8);
 /// How long a server may sleep in a wait that could have a timeout before that counts as stuck.
 const NAP: Duration = Duration::from_secs(2);
+/// A server that works this long (in clock ticks of 10 ms) and moves nobody's bytes is not slow: it spins.
+const BUSY_TICKS: u64 = 200;
 const STEPS_KEPT: usize = 24;
 const CHUNK: usize = 256 * 1024;
 
@@ -492,7 +494,7 @@ fn ready(clients: &[Client], waiting: &[usize], patience: Duration) -> Step<Vec<
             PollFd::new(&client.socket, interest)
         })
         .collect();
-    let timeout = Timespec { tv_sec: 0, tv_nsec: patience.as_nanos() as _ };
+    let timeout = Timespec { tv_sec: patience.as_secs() as _, tv_nsec: patience.subsec_nanos() as _ };
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(Stop::Broken(format!("poll of the clients: {error}"))),
@@ -515,11 +517,13 @@ struct Stall {
     since: Instant,
     before: Option<Look>,
     same_since: Instant,
+    /// CPU of the server at the first look.
+    ticks: Option<u64>,
 }
 
 impl Stall {
     fn new() -> Self {
-        Self { since: Instant::now(), before: None, same_since: Instant::now() }
+        Self { since: Instant::now(), before: None, same_since: Instant::now(), ticks: None }
     }
 
     fn check(&mut self, client: &Client) -> Step {
@@ -534,13 +538,16 @@ impl Stall {
             let what = format!("the server ended while c{} waited for {}", client.id, awaited(client));
             return Err(client.failed(Symptom::Exited, what, String::new()));
         }
-        let now = (threads, kernel::queues(client.local, client.server));
+        let queues = || kernel::queues(client.local, client.server);
+        let now = (threads, queues());
         if self.before.as_ref() != Some(&now) {
             self.before = Some(now);
             self.same_since = Instant::now();
-            return if self.since.elapsed() < BACKSTOP { Ok(()) } else { Err(explain(client, process)) };
+            let ticks = process.activity().map_or(0, |activity| activity.ticks);
+            let spun = ticks.saturating_sub(*self.ticks.get_or_insert(ticks)) > BUSY_TICKS;
+            return if !spun && self.since.elapsed() < BACKSTOP { Ok(()) } else { Err(explain(client, process)) };
         }
-        let (threads, queues) = now;
+        let (threads, own) = &now;
         let endless = threads.iter().all(|t| t.state == 'S' && t.call.as_ref().is_some_and(kernel::Call::is_endless));
         let asleep = threads.iter().all(|thread| thread.state == 'S');
         let enough = if endless { Duration::from_millis(100) } else { NAP };
@@ -548,9 +555,11 @@ impl Stall {
         let view = process.view(client.server.port());
         let under_way =
             view.as_ref().and_then(|view| view.connection(client.local)).is_some_and(|socket| socket.tx > 0);
-        let not_delivered = queues.is_some_and(|(_, unacknowledged)| unacknowledged > 0)
+        let not_delivered = own.is_some_and(|(_, unacknowledged)| unacknowledged > 0)
             && view.as_ref().and_then(|view| view.connection(client.local)).is_none_or(|socket| socket.rx == 0);
-        let certain = asleep && !under_way && !not_delivered && self.same_since.elapsed() >= enough;
+        let stuck = asleep && !under_way && !not_delivered && self.same_since.elapsed() >= enough;
+        // The view is not of one moment: bytes may have arrived, and woken the server, between two of its parts.
+        let certain = stuck && process.threads().is_some_and(|threads| (threads, queues()) == now);
         if certain || self.since.elapsed() >= BACKSTOP { Err(explain(client, process)) } else { Ok(()) }
     }
 }

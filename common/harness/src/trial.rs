@@ -201,20 +201,28 @@ impl<'a> Trial<'a> {
     /// Asserts that the server wakes at most `allowed` times in the 0.4 s looked at, and uses next to no CPU.
     pub fn expect_wakeups(&mut self, situation: &str, allowed: u64) -> Step {
         const LOOK: Duration = Duration::from_millis(400);
+        // TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake
+        // a server once. What wakes by itself does so in every look.
+        const LOOKS: u32 = 3;
         self.log.step(format!("the server is watched for {} ms: {situation}", LOOK.as_millis()));
         self.needs_proc()?;
-        if allowed == 0 {
-            self.settle()?;
-        }
         let process = self.process()?;
-        let before = process.activity().ok_or_else(gone)?;
-        std::thread::sleep(LOOK);
-        let Activity { wakeups, ticks } = process.activity().ok_or_else(gone)?.since(before);
-        // 4 ticks are a tenth of the time looked at; a spin takes all of it, or a share of what others leave.
-        if wakeups > allowed || ticks > 4 {
-            let what =
-                format!("{situation}: {wakeups} wake-ups and {} ms of CPU in {} ms", ticks * 10, LOOK.as_millis());
-            return Err(self.spinning(&what));
+        for look in 1.. {
+            if allowed == 0 {
+                self.settle()?;
+            }
+            let before = process.activity().ok_or_else(gone)?;
+            std::thread::sleep(LOOK);
+            let Activity { wakeups, ticks } = process.activity().ok_or_else(gone)?.since(before);
+            // 4 ticks are a tenth of the time looked at; a spin takes all of it, or a share of what others leave.
+            if wakeups <= allowed && ticks <= 4 {
+                break;
+            }
+            if look == LOOKS || ticks > 4 {
+                let what =
+                    format!("{situation}: {wakeups} wake-ups and {} ms of CPU in {} ms", ticks * 10, LOOK.as_millis());
+                return Err(self.spinning(&what));
+            }
         }
         Ok(())
     }
@@ -319,11 +327,13 @@ impl<'a> Trial<'a> {
             }
             Some(libc::SIGABRT) => "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more.",
             Some(libc::SIGSEGV | libc::SIGBUS) => "It touched memory that is not its own.",
-            _ if !self.suspicion.is_empty() => self.suspicion,
             _ => "What a client or the machine's state can cause must not end a server.",
         };
-        let words = self.server.as_ref().map(Server::last_words).unwrap_or_default();
-        format!("{known} {words}").trim_end().to_owned()
+        // What the server itself says comes first: the check's own suspicion may be about something else.
+        let words = self.server.as_ref().map(Server::last_words).filter(|words| !words.is_empty());
+        let suspicion = Some(self.suspicion).filter(|suspicion| !suspicion.is_empty());
+        let suspicion = suspicion.map(|suspicion| format!("This check is about: {suspicion}"));
+        [words, Some(known.to_owned()), suspicion].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
     /// Tells `finish` that the server has ended as the check wanted.
@@ -376,7 +386,9 @@ impl Trial<'_> {
             self.log.step(format!("{count} send without reading until all are stuck: {} taken", size(*taken)));
         }
         match result {
-            Err(stop) if self.cuts_off(&stop)? => Err(Stop::skip("it cuts off a client that does not read, by its own policy")),
+            Err(stop) if self.cuts_off(&stop)? => {
+                Err(Stop::skip("it cuts off a client that does not read, by its own policy"))
+            }
             other => other,
         }
     }

@@ -79,8 +79,9 @@ impl<'a> Progress<'a> {
         if lane.start.is_none() {
             lane.start = Some(Instant::now());
             lane.bar = self.live.as_ref().map(|live| {
-                let bar = live.add(bar(self.checks.len()));
-                bar.set_prefix(text::padded(lane.name, self.width));
+                // Shown by its first tick, when it has its place.
+                let bar = live.add(bar(text::padded(lane.name, self.width), self.checks.len()));
+                bar.enable_steady_tick(TICK);
                 bar
             });
         }
@@ -128,16 +129,14 @@ impl Lane<'_> {
     }
 }
 
-fn bar(checks: usize) -> ProgressBar {
+fn bar(name: String, checks: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("  {prefix}  {bar:20} {pos:>3}/{len} {elapsed:>4}  {wide_msg:.dim}");
-    let bar = ProgressBar::new(checks as u64).with_style(style.expect("a valid template").progress_chars("━╸·"));
-    bar.enable_steady_tick(TICK);
-    bar
+    let style = style.expect("a valid template").progress_chars("━╸·");
+    ProgressBar::new(checks as u64).with_style(style).with_prefix(name)
 }
 
 fn terminal() -> bool {
-    let term = Term::stderr();
-    term.features().is_attended()
+    Term::stderr().is_term() && !console::is_dumb()
 }
 
 /// A line that says what is waited for, while it lasts; terminals only.

@@ -12,6 +12,9 @@ use crate::runner::Reports;
 use crate::servers::Server;
 use crate::text::{self, Palette};
 
+/// With more of one group, only their number is given.
+const NAMED_ONE_BY_ONE: usize = 3;
+
 /// A run's reports, and what they are about.
 #[derive(Debug)]
 pub struct Results<'a> {
@@ -122,7 +125,8 @@ impl<'a> Results<'a> {
         reasons
     }
 
-    /// The names of checks; a group that is there as a whole becomes `drain (all 11)`.
+    /// The names of checks; a group that is there as a whole becomes `drain (all 11)`, and a good part of one
+    /// `close (8 of 12)`: which ones, the table shows.
     fn summed_up(&self, checks: &[usize]) -> Vec<String> {
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         checks.iter().for_each(|check| entry(&mut groups, self.checks[*check].group).push(*check));
@@ -131,6 +135,8 @@ impl<'a> Results<'a> {
             let size = self.checks.iter().filter(|check| check.group == group).count();
             if members.len() == size && size > 1 {
                 names.push(format!("{group} (all {size})"));
+            } else if members.len() > NAMED_ONE_BY_ONE {
+                names.push(format!("{group} ({} of {size})", members.len()));
             } else {
                 names.extend(members.iter().map(|check| self.checks[*check].full_name()));
             }
@@ -158,14 +164,15 @@ impl<'a> Results<'a> {
         all.filter(|(_, report)| matches!(report.outcome, Outcome::Fail(_)))
     }
 
-    /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again.
+    /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again. A single
+    /// server is called by its name.
     pub fn summary(&self, palette: Palette) -> String {
-        let mut out = format!(
-            "{}, {}: {}",
-            text::count(self.servers.len(), "server"),
-            text::count(self.checks.len(), "check"),
-            self.counts().show(palette)
-        );
+        let servers = match self.servers {
+            [server] => server.subject.name.clone(),
+            _ => text::count(self.servers.len(), "server"),
+        };
+        let mut out =
+            format!("{servers}, {}: {}", text::count(self.checks.len(), "check"), self.counts().show(palette));
         if self.not_run() > 0 {
             let _ = write!(out, ", {} not run", self.not_run());
         }
@@ -195,7 +202,11 @@ impl<'a> Results<'a> {
 
 /// `0.3 s` for what is short, `63 s` for what is not.
 pub fn duration(seconds: f64) -> String {
-    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+    match seconds {
+        ..1.0 => format!("{seconds:.2} s"),
+        ..10.0 => format!("{seconds:.1} s"),
+        _ => format!("{seconds:.0} s"),
+    }
 }
 
 /// The value of a key in a list that keeps the order of appearance; an empty one if the key is new.

@@ -1,13 +1,12 @@
 //! Running checks on servers, several at once, with news of each as it starts and ends.
 //!
-//! Invariant: every job that was begun is reported, and once the run was told to stop none is begun. The caller's thread
-//! alone handles the events, so a handler needs no lock.
+//! Invariant: every job that was begun is reported, and once the run was told to stop none is begun. Events are handled
+//! one at a time, each before its worker goes on, so a single worker begins nothing after a handler's stop.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use harness::{Check, Failure, Outcome, Report, Subject, Symptom};
 
@@ -56,54 +55,41 @@ pub fn run(
     checks: &[&Check],
     batches: &[Batch],
     stop: &AtomicBool,
-    mut handler: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    handler: impl FnMut(Event<'_>) -> ControlFlow<()> + Send,
 ) -> Reports {
-    let mut reports: Reports = subjects.iter().map(|_| checks.iter().map(|_| None).collect()).collect();
-    let halted = AtomicBool::new(false);
+    let reports: Reports = subjects.iter().map(|_| checks.iter().map(|_| None).collect()).collect();
+    let (reports, handler, halted) = (Mutex::new(reports), Mutex::new(handler), AtomicBool::new(false));
+    let tell = |event: Event<'_>| {
+        if lock(&handler)(event).is_break() {
+            halted.store(true, Ordering::Relaxed);
+        }
+    };
     for batch in batches {
-        run_batch(batch, subjects, checks, &[stop, &halted], |job, report| {
-            let flow = match &report {
-                None => handler(Event::Started(job)),
-                Some(report) => handler(Event::Finished(job, report)),
-            };
-            if report.is_some() {
-                reports[job.server][job.check] = report;
+        let queue = Mutex::new(batch.jobs.iter());
+        let next = || {
+            let stopped = stop.load(Ordering::Relaxed) || halted.load(Ordering::Relaxed);
+            if stopped { None } else { lock(&queue).next().copied() }
+        };
+        let work = || {
+            while let Some(job) = next() {
+                tell(Event::Started(job));
+                let report = run_one(checks[job.check], subjects[job.server]);
+                tell(Event::Finished(job, &report));
+                lock(&reports)[job.server][job.check] = Some(report);
             }
-            if flow.is_break() {
-                halted.store(true, Ordering::Relaxed);
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..batch.workers.min(batch.jobs.len()) {
+                scope.spawn(work);
             }
         });
     }
-    reports
+    reports.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn run_batch(
-    batch: &Batch,
-    subjects: &[&Subject],
-    checks: &[&Check],
-    stops: &[&AtomicBool],
-    mut news: impl FnMut(Job, Option<Report>),
-) {
-    let queue = Mutex::new(batch.jobs.iter().copied().collect::<VecDeque<Job>>());
-    let next = || {
-        let stopped = stops.iter().any(|stop| stop.load(Ordering::Relaxed));
-        if stopped { None } else { queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() }
-    };
-    let (sender, receiver) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..batch.workers.min(batch.jobs.len()) {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some(job) = next() {
-                    // The receiver outlives every worker.
-                    let _ = sender.send((job, None));
-                    let _ = sender.send((job, Some(run_one(checks[job.check], subjects[job.server]))));
-                }
-            });
-        }
-        drop(sender);
-        receiver.iter().for_each(|(job, report)| news(job, report));
-    });
+/// Nothing is left half done by a panic while one of these is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A check that panics is a fault of the check; the others go on.
@@ -168,11 +154,9 @@ mod tests {
         let check = check("one", false, |_| Ok(()));
         let checks = [&check; 50];
         let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &AtomicBool::new(false), |event| {
-            // The worker is at most a few checks ahead of the news.
-            std::thread::sleep(std::time::Duration::from_millis(1));
             if matches!(event, Event::Finished(..)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        assert!(reports[0][0].is_some());
+        assert_eq!(reports[0].iter().flatten().count(), 1);
         let stopped = AtomicBool::new(true);
         let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &stopped, |_| ControlFlow::Continue(()));
         assert!(reports[0].iter().all(Option::is_none));

@@ -90,7 +90,8 @@ pub fn preflight(subject: &Subject) -> Result<(), Error> {
     let hint = if argv.iter().any(|arg| arg.contains("{port}")) {
         ""
     } else {
-        "\n  If it takes a port, write {port} where it belongs: './server {port}'."
+        "\n  If it takes a port, write {port} where it belongs: './server {port}'. If its port is fixed, start it yourself and \
+         give --addr."
     };
     let command = format!("\n  command: {}", shell_words::join(argv));
     match Running::start(subject, &Options::default()) {

@@ -1,5 +1,208 @@
-//! A server with nothing to do does nothing.
+//! A server with nothing to do does nothing: no CPU and not one wake-up, whatever has happened before.
+//!
+//! Invariant: while the server is watched no client moves, so every wake-up is its own. Whoever is not watched for at
+//! rest may still be the reason, so the connections in question stay open until the verdict.
 
 use crate::check::Check;
+use crate::client::{Client, echo_all, expect_eof_all, send_all};
+use crate::failure::Step;
+use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[];
+const GROUP: &str = "idle";
+
+const WRITE_INTEREST: &str = "An idle socket is always writable: watch for room to write only while bytes are owed, and stop \
+                              when the last of them has gone.";
+const END_OF_INPUT: &str = "After FIN the socket stays readable for ever (read returns 0, RDHUP stays set): stop watching for \
+                            input once the end was read, also while output is still owed.";
+const READ_INTEREST: &str = "Its bytes stay unread because too much is owed to it, and so its socket stays readable: stop \
+                             watching for input while reading is paused.";
+const GONE: &str = "An error or a hang-up is reported whether it was asked for or not, and again and again until the socket is \
+                    closed; a closed descriptor left in poll's list is reported as NVAL, in select's sets as EBADF.";
+const TIMER: &str = "Nothing has happened that could wake it: a wait with a short timeout, or one that returns at once because of \
+                     its own wake-up descriptor, is a busy loop in disguise.";
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "a_server_without_clients_sleeps",
+        clause: 7,
+        about: "just started, and again after its first client has gone",
+        alone: false,
+        run: without_clients,
+    },
+    Check {
+        group: GROUP,
+        name: "a_hundred_idle_connections_cost_nothing",
+        clause: 7,
+        about: "100 connections, half of which have had a round trip",
+        alone: false,
+        run: a_hundred,
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_that_has_left_leaves_nothing_to_do",
+        clause: 7,
+        about: "clients that closed, closed right after they sent, and finished first",
+        alone: false,
+        run: clients_that_left,
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_that_never_reads_costs_nothing",
+        clause: 7,
+        about: "a client sends until it is stuck: output is owed, input waits, and neither can move",
+        alone: false,
+        run: never_reads,
+    },
+    Check {
+        group: GROUP,
+        name: "a_drained_connection_costs_nothing_again",
+        clause: 7,
+        about: "a client that was stuck has read everything: nothing is owed any more, so nothing is waited for",
+        alone: false,
+        run: drained,
+    },
+    Check {
+        group: GROUP,
+        name: "a_stuck_client_that_has_finished_costs_nothing",
+        clause: 7,
+        about: "output is owed to a client that sent FIN: its end of input is news once and not for ever",
+        alone: false,
+        run: stuck_and_finished,
+    },
+    Check {
+        group: GROUP,
+        name: "resets_leave_nothing_to_do",
+        clause: 7,
+        about: "an idle connection, one with bytes unread and one that is stuck are reset: each descriptor is freed",
+        alone: false,
+        run: resets,
+    },
+    Check {
+        group: GROUP,
+        name: "coming_and_going_leaves_nothing_to_do",
+        clause: 7,
+        about: "50 clients leave in mixed order, by FIN and by reset, among 5 that stay",
+        alone: false,
+        run: coming_and_going,
+    },
+    Check {
+        group: GROUP,
+        name: "once_there_are_descriptors_again_the_server_sleeps",
+        clause: 7,
+        about: "after a lack of descriptors is over there is nothing to retry",
+        alone: false,
+        run: descriptors_again,
+    },
+];
+
+fn without_clients(trial: &mut Trial<'_>) -> Step {
+    trial.server()?;
+    trial.suspect(TIMER);
+    trial.expect_idle("it was just started")?;
+    trial.probe()?;
+    trial.expect_idle("its only client has gone")
+}
+
+fn a_hundred(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(WRITE_INTEREST);
+    let mut clients = trial.connect_many(100)?;
+    trial.echo_all(&mut clients[..50], 64)?;
+    trial.expect_idle("100 clients are connected and say nothing")
+}
+
+fn clients_that_left(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(END_OF_INPUT);
+    let base = trial.fds_without_clients()?;
+    let mut clients = trial.connect_many(9)?;
+    trial.echo_all(&mut clients, 100)?;
+    trial.step("3 of them close, 3 send 100 bytes and close, 3 send FIN, read the server's FIN and close");
+    let mut finished = clients.split_off(6);
+    send_all(&mut clients[..3], 100)?;
+    drop(clients);
+    finished.iter_mut().try_for_each(Client::half_close_quietly)?;
+    expect_eof_all(&mut finished)?;
+    drop(finished);
+    trial.expect_idle("all its clients have left")?;
+    trial.expect_fds(base, "after all clients left")
+}
+
+fn never_reads(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(READ_INTEREST);
+    let _stuck = stuck(trial)?;
+    trial.expect_idle("a client that does not read is stuck")
+}
+
+fn drained(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(WRITE_INTEREST);
+    let mut client = stuck(trial)?;
+    client.expect_echo()?;
+    trial.expect_idle("a client that was stuck has read everything")?;
+    client.echo(1)
+}
+
+fn stuck_and_finished(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(END_OF_INPUT);
+    let mut client = stuck(trial)?;
+    client.half_close()?;
+    // So far that the server has all input, and its end, while it still owes output.
+    client.receive(client.outstanding() / 4)?;
+    trial.expect_idle("a client is stuck and has sent FIN")?;
+    client.expect_eof()
+}
+
+fn resets(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(GONE);
+    let base = trial.fds_without_clients()?;
+    let mut clients = trial.connect_many(2)?;
+    trial.echo_all(&mut clients, 1)?;
+    clients.push(stuck(trial)?);
+    trial.freeze()?;
+    clients[1].send(1000)?;
+    trial.step("all three are reset");
+    clients.into_iter().for_each(Client::reset_quietly);
+    trial.thaw()?;
+    trial.expect_idle("three connections were reset: an idle one, one with bytes unread and one that was stuck")?;
+    trial.expect_fds(base, "after three resets")
+}
+
+fn coming_and_going(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(GONE);
+    let base = trial.fds_without_clients()?;
+    let mut staying = trial.connect_many(5)?;
+    let mut clients = trial.connect_many(50)?;
+    trial.echo_all(&mut clients, 10)?;
+    trial.step("the 50 leave: every third from the front, then the rest from the back; each second one is reset");
+    let (third, rest): (Vec<_>, Vec<_>) = clients.into_iter().partition(|client| client.id % 3 == 0);
+    for client in third.into_iter().chain(rest.into_iter().rev()) {
+        if client.id % 2 == 0 { client.reset_quietly() } else { drop(client) }
+    }
+    trial.expect_idle("50 clients have left and 5 say nothing")?;
+    trial.expect_fds(base + 5, "after 50 clients left")?;
+    trial.echo_all(&mut staying, 100)
+}
+
+fn descriptors_again(trial: &mut Trial<'_>) -> Step {
+    trial.suspect("After a lack of descriptors the listener is watched again, and the retry is planned only while there is one.");
+    trial.fds_without_clients()?;
+    trial.leave_room(5)?;
+    let mut clients = trial.connect_many(10)?;
+    trial.step("each of the 10 sends a byte; the server has descriptors for 5 and is watched until it rests");
+    send_all(&mut clients, 1)?;
+    trial.rest()?;
+    trial.lift_limit()?;
+    match echo_all(&mut clients) {
+        // A foreign server may close the excess at once.
+        Err(stop) if !trial.cuts_off(&stop)? => return Err(stop),
+        _ => {}
+    }
+    trial.expect_idle("it has enough descriptors again")
+}
+
+/// A client that has sent until the server took no more, and has read nothing.
+fn stuck(trial: &mut Trial<'_>) -> Step<Client> {
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    trial.fill(std::slice::from_mut(&mut client))?;
+    Ok(client)
+}

@@ -55,7 +55,7 @@ pub enum Bug {
     BindPanics,
     Banner,
     SignalsAtDefault,
-    FlagThenWait,
+    FlagNotSeen,
 }
 
 static BUG: OnceLock<Option<Bug>> = OnceLock::new();

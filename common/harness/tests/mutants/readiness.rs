@@ -189,14 +189,14 @@ impl<P: Poller> Server<P> {
         listening();
         let mut ready = Vec::new();
         loop {
-            if STOP.load(Ordering::SeqCst) {
-                return Ok(());
-            }
             ready.clear();
             match self.poller.wait(self.timeout_ms(), &mut ready) {
                 // A stop and a continue, a debugger, a laptop's lid.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug(Bug::EintrIsFatal) => continue,
                 waited => waited?,
+            }
+            if STOP.load(Ordering::SeqCst) {
+                return Ok(());
             }
             let turns = std::mem::take(&mut self.unfinished);
             for &event in &ready {

@@ -26,7 +26,9 @@ pub enum Base {
     OneByOne,
 }
 
-/// Set by the handler of a server that has `FlagThenWait`.
+const USAGE: &str = "usage: mutant [--addr ADDR:PORT] [--backlog N] [--help]";
+
+/// Set by the handler of a server that has `FlagNotSeen`.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 
@@ -36,11 +38,11 @@ pub fn serve(base: Base, bug: Option<Bug>, args: &[String]) -> ExitCode {
     let addr = match parse(args) {
         Ok(Some(addr)) => addr,
         Ok(None) => {
-            println!("usage: mutant [--addr ADDR:PORT] [--backlog N]");
+            println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
         Err(what) => {
-            eprintln!("mutant: {what}\nusage: mutant [--addr ADDR:PORT] [--backlog N]");
+            eprintln!("mutant: {what}\n{USAGE}");
             // `exit(1)` for everything.
             return ExitCode::from(if self::bug(Bug::BadArgsExit1) { 1 } else { 2 });
         }
@@ -62,11 +64,14 @@ fn parse(args: &[String]) -> Result<Option<SocketAddr>, String> {
         let mut value = || value.clone().or_else(|| args.next().cloned()).ok_or(format!("{option} needs a value"));
         match option {
             "--help" | "-h" => return Ok(None),
-            "--addr" => addr = value()?.parse().map_err(|_| "--addr is not an address with a port".to_owned())?,
-            "--backlog" => match value()?.parse::<u16>() {
-                Ok(1..) => {}
-                _ => return Err("--backlog is not a number from 1 to 65535".into()),
-            },
+            "--addr" => {
+                let value = value()?;
+                addr = value.parse().map_err(|_| format!("--addr '{value}' is no address with a port"))?;
+            }
+            "--backlog" => {
+                let value = value()?;
+                value.parse::<std::num::NonZeroU16>().map_err(|_| format!("--backlog '{value}' is not 1 to 65535"))?;
+            }
             _ => return Err(format!("unknown argument '{arg}'")),
         }
     }
@@ -133,8 +138,8 @@ fn handle(signal: libc::c_int, handler: usize) {
 }
 
 extern "C" fn on_signal(_signal: libc::c_int) {
-    if bug(Bug::FlagThenWait) {
-        // The loop looks at the flag and then waits; a signal between the two is seen when a client comes.
+    if bug(Bug::FlagNotSeen) {
+        // A flag that the loop tests when a wait has ended with events. One that ended with EINTR is done again.
         STOP.store(true, Ordering::SeqCst);
         return;
     }

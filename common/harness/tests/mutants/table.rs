@@ -318,7 +318,7 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         base: EpollLt,
-        bug: Some(Bug::FlagThenWait),
+        bug: Some(Bug::FlagNotSeen),
         what: "x",
         caught: &[],
         also: &[],

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use harness::checks::GROUPS;
-use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Subject};
+use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -26,12 +26,12 @@ const EXAMPLES: &str = "\
 Examples:
   cargo lab check                              every chapter, every check
   cargo lab check 04-epoll-et drain            one chapter, one group
-  cargo lab check 03 04 half_close             two chapters, the checks with half_close in their name
+  cargo lab check 03 04 half_close             two chapters, checks by a part of their name
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
 
-Exit code: 0 no check failed; 1 one did, or a server could not be built or started; 2 wrong command line.";
+Exit code: 0 no check failed; 1 one did, or a server did not build or start; 2 wrong command line.";
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
@@ -192,6 +192,7 @@ fn check<'a>(
     });
     progress.clear();
     interrupt.check()?;
+    notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| not_started_here(server, reports)));
     Ok(Results { checks, servers, reports, seconds: start.elapsed().as_secs_f64() })
 }
 
@@ -201,6 +202,19 @@ fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> 
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
     vec![runner::batch(shared, checks, 1), runner::batch(started, checks, workers)]
+}
+
+/// What else could be checked of a server that was only reached.
+fn not_started_here(server: &Server, reports: &[Option<Report>]) -> Option<String> {
+    let Launch::Served(_) = server.subject.launch else { return None };
+    let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
+    reports.iter().flatten().any(skipped).then(|| {
+        format!(
+            "{} runs already, so no check could start, stop or look into it; most of those skipped do run if the lab \
+             starts it: --cmd './server {{port}}'",
+            server.subject.name
+        )
+    })
 }
 
 /// A server that was not started here and has ended fails every further check; one note says more.

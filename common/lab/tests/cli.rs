@@ -1,0 +1,177 @@
+//! The program as it is called: exit codes, and what stands on stdout and stderr.
+//!
+//! Invariant: no chapter is built and no more than one check is run here; the servers are threads of the test.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn lab(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lab")).args(args).output().expect("the lab starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A server that sends back each byte as `answer` has it.
+fn serve(answer: fn(u8) -> u8) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                    buffer[..n].iter_mut().for_each(|byte| *byte = answer(*byte));
+                    if stream.write_all(&buffer[..n]).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+fn first_check() -> String {
+    harness::checks().next().expect("there are checks").full_name()
+}
+
+#[test]
+fn the_list_has_every_check_with_its_line() {
+    let output = lab(&["check", "--list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = stdout(&output);
+    for check in harness::checks() {
+        assert!(shown.contains(&format!("  {}  clause {}\n", check.name, check.clause)), "{}", check.name);
+    }
+    assert!(!shown.contains('\u{1b}'), "no control codes in a pipe");
+}
+
+#[test]
+fn the_list_is_narrowed_by_words_and_there_for_machines() {
+    let output = lab(&["check", "--list", "--json", "drain"]);
+    let listed: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let groups: Vec<&Value> = listed.as_array().expect("an array").iter().map(|check| &check["group"]).collect();
+    assert!(!groups.is_empty() && groups.iter().all(|group| *group == "drain"));
+    assert!(listed[0]["about"].is_string() && listed[0]["clause"].is_number() && listed[0]["check"].is_string());
+}
+
+#[test]
+fn a_word_that_stands_for_nothing_is_a_usage_error_with_the_nearest_name() {
+    let output = lab(&["check", "04-epoll-et", "drian"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("'drian'") && stderr(&output).contains("Did you mean drain"), "{output:?}");
+    assert_eq!(lab(&["check", "--jbos", "3"]).status.code(), Some(2));
+    assert_eq!(lab(&["chekc"]).status.code(), Some(2));
+    assert_eq!(lab(&["check", "--addr", "9000"]).status.code(), Some(2));
+    assert_eq!(lab(&["check", "--fd-limit", "1024"]).status.code(), Some(2), "it belongs to a server of one's own");
+}
+
+#[test]
+fn a_command_that_cannot_be_started_is_said_once() {
+    let output = lab(&["check", "--cmd", "/nonexistent/server {port}"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output).matches("cannot start").count(), 1, "{output:?}");
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_command_that_ends_at_once_is_said_once_with_its_last_words() {
+    let output = lab(&["check", "--cmd", "sh -c 'echo bad option >&2; exit 3' {port}"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output).matches("bad option").count(), 2, "in the command and in its words: {output:?}");
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_server_that_runs_already_passes_and_the_results_are_there_for_machines() {
+    let (addr, check) = (serve(|byte| byte).to_string(), first_check());
+    let output = lab(&["check", "--addr", &addr, "--name", "mine", "--json", &check]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let servers: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!((&servers[0]["name"], &servers[0]["passed"]), (&"mine".into(), &1.into()));
+    assert_eq!(servers[0]["reports"][0]["check"], check.as_str());
+    assert!(!stderr(&output).contains('\u{1b}'), "no control codes in a pipe");
+}
+
+#[test]
+fn a_server_that_changes_a_byte_fails_and_it_is_explained() {
+    let (addr, check) = (serve(|byte| !byte).to_string(), first_check());
+    let output = lab(&["check", "--addr", &addr, &check]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = stdout(&output);
+    for part in ["FAIL", "contract, clause", "1 check: 0 passed, 1 failed, 0 skipped in "] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(shown.ends_with(&format!("cargo lab check --addr {addr} {check}\n")), "{shown}");
+    assert_eq!(stderr(&output).matches("FAIL").count(), 1, "as it happens: {output:?}");
+}
+
+#[test]
+fn a_dead_port_is_said_once() {
+    let addr = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    let output = lab(&["check", "--addr", &addr]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output).matches(&addr).count(), 1, "{output:?}");
+}
+
+#[cfg(target_os = "linux")]
+mod interrupted {
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    /// The lab's servers and all that they started.
+    fn servers(lab: &Child) -> usize {
+        let mark = format!("ECHO_HARNESS_SUBJECT={}-", lab.id());
+        let environ = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let marked = |environ: &Vec<u8>| environ.split(|byte| *byte == 0).any(|it| it.starts_with(mark.as_bytes()));
+        std::fs::read_dir(Path::new("/proc")).expect("Linux").flatten().map(environ).filter(marked).count()
+    }
+
+    fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !reached() {
+            assert!(Instant::now() < end, "not reached: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn leaves_nothing(signal: Signal, code: i32) {
+        // A server with a child in its group, one that left the group, and one that lost its parent.
+        let script = "sleep 600 & setsid sleep 600 & (setsid sleep 600 &) ; sleep 600";
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(["check", "--cmd", &format!("sh -c '{script}' {{port}}")])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the lab starts");
+        wait_for("a shell and four sleeps", || servers(&lab) >= 5);
+        kill_process(Pid::from_child(&lab), signal).expect("it runs");
+        let sent = Instant::now();
+        let status = lab.wait().expect("it ends");
+        assert_eq!(status.code(), Some(code));
+        assert!(sent.elapsed() < Duration::from_secs(5), "it took {:?}", sent.elapsed());
+        // Killed is not yet gone.
+        wait_for("nothing is left", || servers(&lab) == 0);
+    }
+
+    #[test]
+    fn ctrl_c_leaves_no_server_and_no_descendant_of_one() {
+        leaves_nothing(Signal::INT, 130);
+    }
+
+    #[test]
+    fn sigterm_leaves_no_server_and_no_descendant_of_one() {
+        leaves_nothing(Signal::TERM, 143);
+    }
+}
