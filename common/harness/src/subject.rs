@@ -63,6 +63,7 @@ pub const CHAPTERS: &[Chapter] = &[
     Chapter { folder: "02-poll", package: "poll", model: Model::Readiness, fd_limit: None, here: true },
     Chapter { folder: "03-epoll-lt", package: "epoll-lt", model: Model::Readiness, fd_limit: None, here: LINUX },
     Chapter { folder: "04-epoll-et", package: "epoll-et", model: Model::Readiness, fd_limit: None, here: LINUX },
+    Chapter { folder: "05-kqueue", package: "kqueue", model: Model::Readiness, fd_limit: None, here: true },
     Chapter { folder: "06-io-uring", package: "uring", model: Model::Completion, fd_limit: None, here: LINUX },
 ];
 
