@@ -5,165 +5,179 @@
 //! happen must first become a descriptor, by a call of its own each time; epoll says no more than that there is
 //! something to read; and what there is to know is then read from it, in a form of its own each time.
 
-use std::ffi::{CString, c_int};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{self, Child, Command, ExitStatus, Stdio};
-use std::ptr;
-
-const SOCKET: usize = 0;
-const TIMER: usize = 1;
-const CHILD: usize = 2;
-const SIGNAL: usize = 3;
-const FILE: usize = 4;
-const USER: usize = 5;
-
-fn socket(socket: UnixStream) -> File {
-    // The only one of the six that is a descriptor already.
-    File::from(OwnedFd::from(socket))
+#[cfg(target_os = "linux")]
+fn main() -> std::io::Result<()> {
+    linux::main()
 }
 
-fn timer() -> io::Result<File> {
-    // SAFETY: a new descriptor has no other owner.
-    unsafe { owned(libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC)) }
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    common_server::not_on_this_platform("beyond_sockets", "epoll", "Linux")
 }
 
-fn child(child: &Child) -> io::Result<File> {
-    // SAFETY: a new descriptor has no other owner.
-    unsafe { owned(libc::syscall(libc::SYS_pidfd_open, child.id(), 0) as c_int) }
-}
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::ffi::{CString, c_int};
+    use std::fs::{self, File};
+    use std::io::{self, Read, Write};
+    use std::mem;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
+    use std::process::{self, Child, Command, ExitStatus, Stdio};
+    use std::ptr;
 
-fn signal() -> io::Result<File> {
-    // Its action would come first, and would be to end this process; blocked, it waits for the signalfd.
-    // SAFETY: a set is made of integers, and outlives the calls; a new descriptor has no other owner.
-    unsafe {
-        let mut set = mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGUSR1);
-        libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut());
-        owned(libc::signalfd(-1, &set, libc::SFD_CLOEXEC))
-    }
-}
+    const SOCKET: usize = 0;
+    const TIMER: usize = 1;
+    const CHILD: usize = 2;
+    const SIGNAL: usize = 3;
+    const FILE: usize = 4;
+    const USER: usize = 5;
 
-fn file(path: &Path) -> io::Result<File> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: `path` outlives the call; a new descriptor has no other owner.
-    unsafe {
-        let inotify = owned(libc::inotify_init1(libc::IN_CLOEXEC))?;
-        check(libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY)).map(|_| inotify)
-    }
-}
-
-fn user() -> io::Result<File> {
-    // SAFETY: a new descriptor has no other owner.
-    unsafe { owned(libc::eventfd(0, libc::EFD_CLOEXEC)) }
-}
-
-fn words(which: usize, mut source: &File) -> io::Result<String> {
-    let mut buffer = [0; 4096];
-    Ok(match which {
-        SOCKET => {
-            let mut bytes: c_int = 0;
-            // SAFETY: FIONREAD writes one int.
-            check(unsafe { libc::ioctl(source.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
-            format!("socket: {bytes} bytes wait to be read")
-        }
-        TIMER => {
-            let mut expired = [0; 8];
-            source.read_exact(&mut expired)?;
-            format!("timer: expired {} time(s)", u64::from_ne_bytes(expired))
-        }
-        CHILD => {
-            // SAFETY: waitid fills in `info`, and of a child that ended its status, too.
-            let status = unsafe {
-                let mut info: libc::siginfo_t = mem::zeroed();
-                let (pidfd, options) = (source.as_raw_fd() as libc::id_t, libc::WEXITED | libc::WNOWAIT);
-                check(libc::waitid(libc::P_PIDFD, pidfd, &mut info, options))?;
-                if info.si_code == libc::CLD_EXITED { info.si_status() << 8 } else { info.si_status() }
-            };
-            format!("child: ended, {}", ExitStatus::from_raw(status))
-        }
-        SIGNAL => {
-            let times = source.read(&mut buffer)? / size_of::<libc::signalfd_siginfo>();
-            format!("signal: SIGUSR1 came {times} time(s)")
-        }
-        FILE => source.read(&mut buffer).map(|_| "file: was written to".into())?,
-        USER => source.read(&mut buffer).map(|_| "user: the program itself says so".into())?,
-        _ => format!("not asked for: {which}"),
-    })
-}
-
-/// Waits for the next of the six, whichever it is.
-fn wait(epoll: &File) -> io::Result<usize> {
-    let mut event = libc::epoll_event { events: 0, u64: 0 };
-    loop {
-        // SAFETY: the kernel writes at most one entry.
-        match check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 1, -1) }) {
-            Ok(_) => return Ok(event.u64 as usize),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn main() -> io::Result<()> {
-    let (ours, mut theirs) = UnixStream::pair()?;
-    let mut child_process = Command::new("sh").args(["-c", "read line; exit 7"]).stdin(Stdio::piped()).spawn()?;
-    let path = std::env::temp_dir().join(format!("beyond_sockets-{}", process::id()));
-    let mut written = File::create(&path)?;
-
-    let sources = [socket(ours), timer()?, child(&child_process)?, signal()?, file(&path)?, user()?];
-    // SAFETY: a new descriptor has no other owner.
-    let epoll = unsafe { owned(libc::epoll_create1(libc::EPOLL_CLOEXEC)) }?;
-    for (which, source) in sources.iter().enumerate() {
-        let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT) as u32, u64: which as u64 };
-        // SAFETY: `event` outlives the call, which only reads it.
-        check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, source.as_raw_fd(), &mut event) })?;
+    fn socket(socket: UnixStream) -> File {
+        // The only one of the six that is a descriptor already.
+        File::from(OwnedFd::from(socket))
     }
 
-    let next = || wait(&epoll).and_then(|which| words(which, &sources[which]));
+    fn timer() -> io::Result<File> {
+        // SAFETY: a new descriptor has no other owner.
+        unsafe { owned(libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC)) }
+    }
 
-    // Each is made to happen when the one before has been told of, so that the order is the same every time.
-    theirs.write_all(b"hello")?;
-    println!("{}", next()?);
+    fn child(child: &Child) -> io::Result<File> {
+        // SAFETY: a new descriptor has no other owner.
+        unsafe { owned(libc::syscall(libc::SYS_pidfd_open, child.id(), 0) as c_int) }
+    }
 
-    // SAFETY: made of integers, of which zero makes a timer that is off, and here one that does not repeat.
-    let mut once: libc::itimerspec = unsafe { mem::zeroed() };
-    once.it_value.tv_nsec = 10_000_000;
-    // SAFETY: `once` outlives the call, which only reads it.
-    check(unsafe { libc::timerfd_settime(sources[TIMER].as_raw_fd(), 0, &once, ptr::null_mut()) })?;
-    println!("{}", next()?);
+    fn signal() -> io::Result<File> {
+        // Its action would come first, and would be to end this process; blocked, it waits for the signalfd.
+        // SAFETY: a set is made of integers, and outlives the calls; a new descriptor has no other owner.
+        unsafe {
+            let mut set = mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGUSR1);
+            libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut());
+            owned(libc::signalfd(-1, &set, libc::SFD_CLOEXEC))
+        }
+    }
 
-    drop(child_process.stdin.take());
-    println!("{}", next()?);
-    child_process.wait()?;
+    fn file(path: &Path) -> io::Result<File> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        // SAFETY: `path` outlives the call; a new descriptor has no other owner.
+        unsafe {
+            let inotify = owned(libc::inotify_init1(libc::IN_CLOEXEC))?;
+            check(libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY)).map(|_| inotify)
+        }
+    }
 
-    // SAFETY: no pointers.
-    check(unsafe { libc::kill(process::id() as libc::pid_t, libc::SIGUSR1) })?;
-    println!("{}", next()?);
+    fn user() -> io::Result<File> {
+        // SAFETY: a new descriptor has no other owner.
+        unsafe { owned(libc::eventfd(0, libc::EFD_CLOEXEC)) }
+    }
 
-    written.write_all(b"hello")?;
-    println!("{}", next()?);
+    fn words(which: usize, mut source: &File) -> io::Result<String> {
+        let mut buffer = [0; 4096];
+        Ok(match which {
+            SOCKET => {
+                let mut bytes: c_int = 0;
+                // SAFETY: FIONREAD writes one int.
+                check(unsafe { libc::ioctl(source.as_raw_fd(), libc::FIONREAD, &mut bytes) })?;
+                format!("socket: {bytes} bytes wait to be read")
+            }
+            TIMER => {
+                let mut expired = [0; 8];
+                source.read_exact(&mut expired)?;
+                format!("timer: expired {} time(s)", u64::from_ne_bytes(expired))
+            }
+            CHILD => {
+                // SAFETY: waitid fills in `info`, and of a child that ended its status, too.
+                let status = unsafe {
+                    let mut info: libc::siginfo_t = mem::zeroed();
+                    let (pidfd, options) = (source.as_raw_fd() as libc::id_t, libc::WEXITED | libc::WNOWAIT);
+                    check(libc::waitid(libc::P_PIDFD, pidfd, &mut info, options))?;
+                    if info.si_code == libc::CLD_EXITED { info.si_status() << 8 } else { info.si_status() }
+                };
+                format!("child: ended, {}", ExitStatus::from_raw(status))
+            }
+            SIGNAL => {
+                let times = source.read(&mut buffer)? / size_of::<libc::signalfd_siginfo>();
+                format!("signal: SIGUSR1 came {times} time(s)")
+            }
+            FILE => source.read(&mut buffer).map(|_| "file: was written to".into())?,
+            USER => source.read(&mut buffer).map(|_| "user: the program itself says so".into())?,
+            _ => format!("not asked for: {which}"),
+        })
+    }
 
-    (&sources[USER]).write_all(&1u64.to_ne_bytes())?;
-    println!("{}", next()?);
+    /// Waits for the next of the six, whichever it is.
+    fn wait(epoll: &File) -> io::Result<usize> {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        loop {
+            // SAFETY: the kernel writes at most one entry.
+            match check(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 1, -1) }) {
+                Ok(_) => return Ok(event.u64 as usize),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 
-    fs::remove_file(path)
-}
+    pub fn main() -> io::Result<()> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        let mut child_process = Command::new("sh").args(["-c", "read line; exit 7"]).stdin(Stdio::piped()).spawn()?;
+        let path = std::env::temp_dir().join(format!("beyond_sockets-{}", process::id()));
+        let mut written = File::create(&path)?;
 
-fn check(result: c_int) -> io::Result<c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
+        let sources = [socket(ours), timer()?, child(&child_process)?, signal()?, file(&path)?, user()?];
+        // SAFETY: a new descriptor has no other owner.
+        let epoll = unsafe { owned(libc::epoll_create1(libc::EPOLL_CLOEXEC)) }?;
+        for (which, source) in sources.iter().enumerate() {
+            let mut event =
+                libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT) as u32, u64: which as u64 };
+            // SAFETY: `event` outlives the call, which only reads it.
+            check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, source.as_raw_fd(), &mut event) })?;
+        }
 
-/// # Safety
-/// If `fd` is not -1, it is open and has no other owner.
-unsafe fn owned(fd: c_int) -> io::Result<File> {
-    // SAFETY: as this function's.
-    check(fd).map(|fd| unsafe { File::from_raw_fd(fd) })
+        let next = || wait(&epoll).and_then(|which| words(which, &sources[which]));
+
+        // Each is made to happen when the one before has been told of, so that the order is the same every time.
+        theirs.write_all(b"hello")?;
+        println!("{}", next()?);
+
+        // SAFETY: made of integers, of which zero makes a timer that is off, and here one that does not repeat.
+        let mut once: libc::itimerspec = unsafe { mem::zeroed() };
+        once.it_value.tv_nsec = 10_000_000;
+        // SAFETY: `once` outlives the call, which only reads it.
+        check(unsafe { libc::timerfd_settime(sources[TIMER].as_raw_fd(), 0, &once, ptr::null_mut()) })?;
+        println!("{}", next()?);
+
+        drop(child_process.stdin.take());
+        println!("{}", next()?);
+        child_process.wait()?;
+
+        // SAFETY: no pointers.
+        check(unsafe { libc::kill(process::id() as libc::pid_t, libc::SIGUSR1) })?;
+        println!("{}", next()?);
+
+        written.write_all(b"hello")?;
+        println!("{}", next()?);
+
+        (&sources[USER]).write_all(&1u64.to_ne_bytes())?;
+        println!("{}", next()?);
+
+        fs::remove_file(path)
+    }
+
+    fn check(result: c_int) -> io::Result<c_int> {
+        if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    }
+
+    /// # Safety
+    /// If `fd` is not -1, it is open and has no other owner.
+    unsafe fn owned(fd: c_int) -> io::Result<File> {
+        // SAFETY: as this function's.
+        check(fd).map(|fd| unsafe { File::from_raw_fd(fd) })
+    }
 }

@@ -3,6 +3,8 @@
 //! Invariant: the harness learns about a server only from here and from outside (its port, its output, /proc).
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 
 /// How a server comes to be reachable.
 #[derive(Debug, Clone)]
@@ -81,6 +83,34 @@ impl Subject {
             own: true,
             model: chapter.model,
             fd_limit: chapter.fd_limit,
+        }
+    }
+
+    /// A server among the examples of a package of this workspace, for a test of that package. It is built here:
+    /// `cargo test --test NAME` builds no examples.
+    ///
+    /// # Panics
+    /// If cargo cannot build it, or the test does not run from cargo's target directory.
+    pub fn example(package: &str, name: &str, model: Model) -> Self {
+        let test = std::env::current_exe().expect("the test's own path");
+        let profile = test.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps");
+        // nextest starts a process for each test, and has built all examples before.
+        if std::env::var_os("NEXTEST").is_none() {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let built =
+                Command::new(cargo).args(["build", "--quiet", "--package", package, "--example", name]).status();
+            assert!(
+                built.is_ok_and(|status| status.success()),
+                "cargo build --package {package} --example {name} failed"
+            );
+        }
+        let binary = profile.join("examples").join(name);
+        Self {
+            name: name.to_owned(),
+            launch: Launch::Command(vec![binary.to_string_lossy().into_owned()]),
+            own: true,
+            model,
+            fd_limit: None,
         }
     }
 
