@@ -167,9 +167,10 @@ mod tests {
     #[test]
     fn a_dead_port_is_a_failure_that_names_it() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        preflight(&served(addr).subject).unwrap();
-        drop(listener);
+        preflight(&served(listener.local_addr().unwrap()).subject).unwrap();
+        // A client's end: taken, so that nobody else can come to listen on it.
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let addr = client.local_addr().unwrap();
         let (code, message) = message(&served(addr).subject);
         assert_eq!(code, 1);
         assert!(message.contains(&addr.to_string()), "{message}");

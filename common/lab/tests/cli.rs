@@ -3,7 +3,7 @@
 //! Invariant: no chapter is built and no more than one check is run here; the servers are threads of the test.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -117,7 +117,9 @@ fn a_server_that_changes_a_byte_fails_and_it_is_explained() {
 
 #[test]
 fn a_dead_port_is_said_once() {
-    let addr = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string();
+    // A client's end: taken, so that nobody else can come to listen on it.
+    let client = TcpStream::connect(serve(|byte| byte)).expect("it listens");
+    let addr = client.local_addr().expect("connected").to_string();
     let output = lab(&["check", "--addr", &addr]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output).matches(&addr).count(), 1, "{output:?}");

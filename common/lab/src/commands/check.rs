@@ -145,7 +145,7 @@ fn on_this_platform(named: &[&'static Chapter], own: bool) -> Result<(Vec<&'stat
     };
     let (here, elsewhere): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|chapter| chapter.here);
     let without =
-        |chapter: &&Chapter| format!("{} is left out: {} has not its API", chapter.folder, std::env::consts::OS);
+        |chapter: &&Chapter| format!("{} is left out: its API is not on {}", chapter.folder, std::env::consts::OS);
     let notes: Vec<String> = elsewhere.iter().map(without).collect();
     if here.is_empty() && !own {
         return Err(Error::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
