@@ -26,7 +26,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-        // To wait is the kernel's part here. O_NONBLOCK would make accept come back at once, with EAGAIN.
+        // Waiting is the kernel's part here, also in a worker thread of its own; there O_NONBLOCK would mean EAGAIN.
         listener.set_nonblocking(false)?;
         let mut flight = Flight::new(setup::ring()?).context("io_uring: register a buffer ring (Linux 5.19 can)")?;
         flight.start(Op::Signal(shutdown.as_raw_fd(), Box::new([0])))?;

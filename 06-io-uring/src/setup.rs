@@ -69,7 +69,7 @@ fn reason(error: &io::Error, sysctl: &str, status: &str) -> &'static str {
             "this kernel has no io_uring (older than 5.1, or built without); Linux 5.19 or later is needed"
         }
         (Some(libc::ENOMEM), _) => {
-            "no memory for the ring; before Linux 5.12 it counts as locked memory (raise the limit: ulimit -l 65536)"
+            "no memory for the ring, which may count as locked memory (raise the limit: ulimit -l 65536)"
         }
         (Some(libc::EMFILE | libc::ENFILE), _) => "no descriptor for the ring (raise the limit: ulimit -n 4096)",
         _ => "io_uring cannot be used here; the other chapters run without it",

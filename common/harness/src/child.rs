@@ -215,6 +215,13 @@ impl Server {
         }
     }
 
+    /// Sends a signal to the process and to the children it has started.
+    pub fn signal_all(&self, signal: Signal) -> Step {
+        let process = self.process.ok_or_else(|| Stop::skip("needs a server that the harness starts itself"))?;
+        kill_process_group(pid(process.pid), signal)
+            .map_err(|error| Stop::Broken(format!("signal to the server's process group: {error}")))
+    }
+
     /// Sends a signal to the process itself.
     pub fn signal(&self, signal: Signal) -> Step {
         let process = self.process.ok_or_else(|| Stop::skip("needs a server that the harness starts itself"))?;

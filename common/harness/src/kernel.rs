@@ -90,10 +90,7 @@ pub struct Activity {
 impl Activity {
     /// What came after `before`. Never negative: a thread that ended takes its numbers with it.
     pub fn since(&self, before: Self) -> Self {
-        Self {
-            ticks: self.ticks.saturating_sub(before.ticks),
-            wakeups: self.wakeups.saturating_sub(before.wakeups),
-        }
+        Self { ticks: self.ticks.saturating_sub(before.ticks), wakeups: self.wakeups.saturating_sub(before.wakeups) }
     }
 }
 
@@ -216,7 +213,9 @@ mod proc {
                 let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
                 for task in tasks.flatten() {
                     let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                    family.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+                    let children = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+                    // One that has ended and was not waited for does nothing any more, whatever it was.
+                    family.extend(children.filter(|pid| !is_zombie(*pid)));
                 }
             }
             Some(family)
@@ -231,11 +230,11 @@ mod proc {
         pub fn activity(&self) -> Option<Activity> {
             let mut sum = Activity { ticks: 0, wakeups: 0 };
             for pid in self.family()? {
-                let process = procfs::process::Process::new(pid).ok()?;
-                let stat = process.stat().ok()?;
-                sum.ticks += stat.utime + stat.stime;
-                for task in process.tasks().ok()?.flatten() {
-                    sum.wakeups += task.status().ok()?.voluntary_ctxt_switches.unwrap_or(0);
+                match one_activity(pid) {
+                    Ok(one) => sum = Activity { ticks: sum.ticks + one.ticks, wakeups: sum.wakeups + one.wakeups },
+                    // A child that ended meanwhile takes its figures along; the server itself must be there.
+                    Err(_) if pid != self.pid => {}
+                    Err(_) => return None,
                 }
             }
             Some(sum)
@@ -315,6 +314,20 @@ mod proc {
         let mut rows = procfs::net::tcp().ok()?;
         rows.extend(procfs::net::tcp6().unwrap_or_default());
         Some(rows.iter().any(|row| row.state == TcpState::Listen && row.local_address.port() == port))
+    }
+
+    fn is_zombie(pid: i32) -> bool {
+        procfs::process::Process::new(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == 'Z')
+    }
+
+    fn one_activity(pid: i32) -> ProcResult<Activity> {
+        let process = procfs::process::Process::new(pid)?;
+        let stat = process.stat()?;
+        let mut wakeups = 0;
+        for task in process.tasks()?.flatten() {
+            wakeups += task.status()?.voluntary_ctxt_switches.unwrap_or(0);
+        }
+        Ok(Activity { ticks: stat.utime + stat.stime, wakeups })
     }
 
     fn threads(pid: i32) -> ProcResult<Vec<Thread>> {

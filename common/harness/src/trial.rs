@@ -30,11 +30,20 @@ pub struct Trial<'a> {
     next_client: u32,
     suspicion: &'static str,
     frozen: bool,
+    restless: bool,
 }
 
 impl<'a> Trial<'a> {
     pub(crate) fn new(subject: &'a Subject) -> Self {
-        Self { subject, log: Log::default(), server: None, next_client: 0, suspicion: "", frozen: false }
+        Self {
+            subject,
+            log: Log::default(),
+            server: None,
+            next_client: 0,
+            suspicion: "",
+            frozen: false,
+            restless: false,
+        }
     }
 
     /// Remembers a step that is none of a client's.
@@ -147,9 +156,9 @@ impl<'a> Trial<'a> {
         let process = self.process()?;
         // Asleep first: a server that is stopped on its way to the wait would meet the events one by one.
         // One that spins is stopped anyhow.
-        process.settle(Duration::from_millis(5), Duration::from_secs(2));
+        self.comes_to_rest(Duration::from_millis(5))?;
         self.log.step("the server is stopped (SIGSTOP)");
-        self.server()?.signal(Signal::STOP)?;
+        self.server()?.signal_all(Signal::STOP)?;
         self.frozen = true;
         let end = Instant::now() + SOON;
         while let Some(threads) = process.threads() {
@@ -170,13 +179,13 @@ impl<'a> Trial<'a> {
     pub fn thaw(&mut self) -> Step {
         self.log.step("the server goes on (SIGCONT)");
         self.frozen = false;
-        self.server()?.signal(Signal::CONT)
+        self.server()?.signal_all(Signal::CONT)
     }
 
     /// Waits until the server sleeps and stays asleep. It has failed at once if it works all the time instead.
     pub fn settle(&mut self) -> Step {
-        // A second of CPU, or a thousand wake-ups, is more than any work that a check leaves behind.
-        const TICKS: u64 = 100;
+        // 0.4 s of CPU, or a thousand wake-ups, is more than any work that a check leaves behind.
+        const TICKS: u64 = 40;
         const WAKEUPS: u64 = 1000;
         let process = self.process()?;
         self.needs_proc()?;
@@ -184,8 +193,11 @@ impl<'a> Trial<'a> {
         let end = Instant::now() + SOON;
         while process.settle(Duration::from_millis(25), Duration::from_millis(300)).is_none() {
             let (Some(start), Some(now)) = (start, process.activity()) else { return Err(gone()) };
+            if self.server()?.exit_status().is_some() {
+                return Err(gone());
+            }
             let busy = now.since(start).ticks > TICKS || now.since(start).wakeups > WAKEUPS;
-            if busy || Instant::now() > end || self.server()?.exit_status().is_some() {
+            if busy || Instant::now() > end {
                 return Err(self.spinning("it has nothing to do, and does not come to rest"));
             }
         }
@@ -204,6 +216,7 @@ impl<'a> Trial<'a> {
         // TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake
         // a server once. What wakes by itself does so in every look.
         const LOOKS: u32 = 3;
+        const SAMPLES: u32 = 20;
         self.log.step(format!("the server is watched for {} ms: {situation}", LOOK.as_millis()));
         self.needs_proc()?;
         let process = self.process()?;
@@ -212,13 +225,19 @@ impl<'a> Trial<'a> {
                 self.settle()?;
             }
             let before = process.activity().ok_or_else(gone)?;
-            std::thread::sleep(LOOK);
+            let awake = (0..SAMPLES).filter(|_| {
+                std::thread::sleep(LOOK / SAMPLES);
+                process.threads().is_some_and(|threads| threads.iter().any(|thread| thread.state == 'R'))
+            });
+            // One that spins is always found awake, however little of the processor it gets.
+            let always_awake = awake.count() as u32 >= SAMPLES - 1;
             let Activity { wakeups, ticks } = process.activity().ok_or_else(gone)?.since(before);
             // 4 ticks are a tenth of the time looked at; a spin takes all of it, or a share of what others leave.
-            if wakeups <= allowed && ticks <= 4 {
+            let busy = ticks > 4 || always_awake;
+            if wakeups <= allowed && !busy {
                 break;
             }
-            if look == LOOKS || ticks > 4 {
+            if look == LOOKS || busy {
                 let what =
                     format!("{situation}: {wakeups} wake-ups and {} ms of CPU in {} ms", ticks * 10, LOOK.as_millis());
                 return Err(self.spinning(&what));
@@ -259,23 +278,28 @@ impl<'a> Trial<'a> {
     /// Waits until the server holds `expected` descriptors again; it has failed if it rests with more.
     pub fn expect_fds(&mut self, expected: usize, after: &str) -> Step {
         self.log.step(format!("the server has to be back at {expected} descriptors"));
-        let process = self.process()?;
         let end = Instant::now() + SOON;
         loop {
-            if self.fds()? <= expected {
-                return Ok(());
-            }
-            let at_rest = process.settle(Duration::from_millis(60), Duration::from_millis(200)).is_some();
+            // Asleep first: what a server has not yet accepted is no descriptor of its.
+            let at_rest = self.comes_to_rest(Duration::from_millis(30))?;
             let now = self.fds()?;
             if now <= expected {
                 return Ok(());
             }
-            if at_rest || Instant::now() > end {
+            if at_rest || self.restless || Instant::now() > end {
                 let what = format!("{after}, the server holds {now} descriptors and not {expected}");
                 let cause = "A connection that ended (read returned 0 with nothing owed, or a read, a write or the event said error) was not closed.";
                 return Err(self.with_view(Symptom::Leak, what, cause));
             }
         }
+    }
+
+    /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for again.
+    fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
+        let patience = if self.restless { 4 * apart } else { Duration::from_secs(2) };
+        let at_rest = self.process()?.settle(apart, patience).is_some();
+        self.restless = cfg!(target_os = "linux") && !at_rest;
+        Ok(at_rest)
     }
 
     /// A failure with the threads' state as the kernel's view.
@@ -288,7 +312,7 @@ impl<'a> Trial<'a> {
     /// Ends the trial: adds the steps to a failure, and turns it into `Exited` if the server is dead.
     pub(crate) fn finish(mut self, result: Step) -> Step {
         // Its sockets close a moment before its status can be read.
-        const DYING: Duration = Duration::from_millis(200);
+        const DYING: Duration = Duration::from_millis(500);
         let cut_off = matches!(&result, Err(Stop::Fail(failure))
             if matches!(failure.symptom, Symptom::Reset | Symptom::Truncated | Symptom::Refused));
         let patience = if cut_off { DYING } else { Duration::ZERO };
@@ -403,8 +427,7 @@ impl Trial<'_> {
     /// Leaves the server alone until it sleeps, or would have by now; whether it ever does is the idle checks' business.
     pub fn rest(&mut self) -> Step {
         const SETTLED: Duration = Duration::from_millis(20);
-        let process = self.server()?.process;
-        if process.and_then(|process| process.settle(SETTLED, Duration::from_secs(2))).is_none() {
+        if self.server()?.process.is_none() || !self.comes_to_rest(SETTLED)? {
             std::thread::sleep(SETTLED);
         }
         Ok(())

@@ -55,7 +55,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "connections_that_were_reset_are_freed",
         clause: 4,
-        about: "20 times connect, 1 byte and reset: no descriptor is left behind",
+        about: "20 clients are reset after a round trip, and 20 right behind a byte: no descriptor is left behind",
         alone: false,
         run: resets_are_freed,
     },
@@ -173,10 +173,16 @@ fn resets_are_freed(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     for _ in 0..20 {
         let mut client = trial.connect()?;
+        client.echo(1)?;
+        client.reset();
+    }
+    trial.expect_fds(base, "after 20 clients were reset that had all their bytes back")?;
+    for _ in 0..20 {
+        let mut client = trial.connect()?;
         client.send(1)?;
         client.reset();
     }
-    trial.expect_fds(base, "after 20 clients were reset")?;
+    trial.expect_fds(base, "after 20 clients were reset right behind a byte")?;
     trial.probe()
 }
 

@@ -7,9 +7,8 @@ use rustix::process::Signal;
 
 use crate::check::Check;
 use crate::child::Options;
-use crate::client::{Client, echo_all};
+use crate::client::{Client, ConnectOptions, echo_all, send_all};
 use crate::failure::Step;
-use crate::kernel;
 use crate::trial::Trial;
 
 const GROUP: &str = "faults";
@@ -22,7 +21,8 @@ const EMFILE: &str = "accept fails with EMFILE and the connection stays queued: 
                       when a connection was closed, and after a while.";
 const EINTR: &str = "A stop and a continue (ctrl-Z, a debugger, a laptop's sleep) make epoll_wait and io_uring_enter \
                      return EINTR although no handler ran. That is no error: wait again.";
-const RESET: &str = "A connection that was reset ends that connection: accept, getpeername, read and write may all say so.";
+const RESET: &str =
+    "A connection that was reset ends that connection: accept, getpeername, read and write may all say so.";
 const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or ECONNRESET, and raises SIGPIPE unless that \
                      is ignored: close this connection and go on.";
 
@@ -119,7 +119,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "urgent_data_neither_breaks_the_stream_nor_wakes_for_ever",
         clause: 10,
-        about: "a byte of MSG_OOB in the middle of 2,000: a read ends before it, and poll may report PRI for good",
+        about: "a byte of MSG_OOB in the middle of 2,000: a read ends before it; then one alone: poll may report PRI for good",
         alone: false,
         run: urgent_data,
     },
@@ -142,7 +142,10 @@ fn those_connected_go_on(trial: &mut Trial<'_>) -> Step {
 fn served_when_others_leave(trial: &mut Trial<'_>) -> Step {
     let (mut inside, mut outside) = fill_up(trial)?;
     for round in 0..3 {
-        trial.step(format!("{OUTSIDE} of those connected {}", ["close", "close in one wake", "are reset in one wake"][round]));
+        trial.step(format!(
+            "{OUTSIDE} of those connected {}",
+            ["close", "close in one wake", "are reset in one wake"][round]
+        ));
         let leaving: Vec<_> = inside.drain(..OUTSIDE).collect();
         if round > 0 {
             trial.freeze()?;
@@ -176,7 +179,10 @@ fn served_in_turn(trial: &mut Trial<'_>) -> Step {
     const ALL: u32 = 40;
     let base = trial.fds_without_clients()?;
     if trial.subject.own {
-        trial.step(format!("the server starts with a limit of {} descriptors: room for {INSIDE} clients", base + INSIDE));
+        trial.step(format!(
+            "the server starts with a limit of {} descriptors: room for {INSIDE} clients",
+            base + INSIDE
+        ));
         trial.start(&Options { nofile: Some((base + INSIDE) as u64), ..Options::default() })?;
     } else {
         trial.leave_room(INSIDE)?;
@@ -271,43 +277,31 @@ fn reset_while_owed(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EPIPE);
     let mut neighbour = trial.connect()?;
     neighbour.echo(1)?;
-    for half_close in [false, true] {
+    for fin in ["", " and FIN"] {
         // In one wake: the bytes can be read, their echo can't be sent.
-        let mut small = trial.connect_many(5)?;
-        trial.echo_all(&mut small, 1)?;
+        let mut clients = trial.connect_many(5)?;
+        trial.echo_all(&mut clients, 1)?;
         trial.freeze()?;
-        trial.step(format!("each sends 200,000 bytes{} and is reset", if half_close { ", FIN" } else { "" }));
-        for mut client in small {
-            client.plan(200_000);
-            while client.write_some(usize::MAX)? > 0 {}
-            if half_close {
-                client.half_close_quietly()?;
-            }
-            client.reset_quietly();
-        }
+        trial.step(format!("each sends 64 KiB{fin}, and is reset"));
+        send_and_finish(&mut clients, 64 * 1024, !fin.is_empty())?;
+        clients.into_iter().for_each(Client::reset_quietly);
         trial.thaw()?;
         neighbour.echo(1)?;
-        let mut stuck = trial.connect()?;
-        trial.fill(std::slice::from_mut(&mut stuck))?;
-        if half_close {
-            finish_while_owed(trial, &mut stuck)?;
-        }
-        stuck.reset();
+        // The echo does not fit into the sockets: the server owes the rest, and waits for room.
+        let mut stuck = trial.connect_many_with(2, ConnectOptions::NARROW)?;
+        trial.step(format!("each sends 200 KiB{fin}, and reads nothing"));
+        send_and_finish(&mut stuck, 200 * 1024, !fin.is_empty())?;
+        trial.rest()?;
+        trial.step("both are reset");
+        stuck.into_iter().for_each(Client::reset_quietly);
         neighbour.echo(1)?;
     }
     trial.probe()
 }
 
-/// Reads just so much that the FIN reaches the server while it still owes: then a reset makes it EPIPE and not ECONNRESET.
-fn finish_while_owed(trial: &mut Trial<'_>, client: &mut Client) -> Step {
-    let server = trial.server()?.addr;
-    client.half_close()?;
-    trial.step(format!("c{} reads until its FIN is acknowledged", client.id));
-    while kernel::queues(client.local, server).is_some_and(|(_, unacknowledged)| unacknowledged > 0) {
-        // Several times as much is still unread on the server's side when the last of the client's queue arrives there.
-        client.receive_quietly(client.outstanding().min(512 * 1024))?;
-    }
-    Ok(())
+fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {
+    send_all(clients, bytes)?;
+    if finish { clients.iter_mut().try_for_each(Client::half_close_quietly) } else { Ok(()) }
 }
 
 fn urgent_data(trial: &mut Trial<'_>) -> Step {
@@ -322,7 +316,10 @@ fn urgent_data(trial: &mut Trial<'_>) -> Step {
         trial.thaw()?;
         client.expect_echo()?;
     }
-    trial.expect_idle("urgent data was sent to it")
+    // With nothing behind it no read passes it, and it stays.
+    clients[0].send_urgent()?;
+    trial.expect_idle("urgent data was sent to it, and nothing after that")?;
+    clients[0].echo(1000)
 }
 
 /// A server without a free descriptor: the clients that it serves, and those that wait at its door with a byte sent.
@@ -349,6 +346,8 @@ fn queue_up(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
         // One that a foreign server has closed at once may say so here already.
         let _ = client.write_some(1);
     }
+    // Until then it has not met the lack: what comes next could be all that it sees.
+    trial.rest()?;
     Ok(clients)
 }
 

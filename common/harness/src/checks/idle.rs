@@ -4,7 +4,7 @@
 //! rest may still be the reason, so the connections in question stay open until the verdict.
 
 use crate::check::Check;
-use crate::client::{Client, echo_all, expect_eof_all, send_all};
+use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all};
 use crate::failure::Step;
 use crate::trial::Trial;
 
@@ -143,12 +143,13 @@ fn drained(trial: &mut Trial<'_>) -> Step {
 
 fn stuck_and_finished(trial: &mut Trial<'_>) -> Step {
     trial.suspect(END_OF_INPUT);
-    let mut client = stuck(trial)?;
-    client.half_close()?;
-    // So far that the server has all input, and its end, while it still owes output.
-    client.receive(client.outstanding() / 4)?;
-    trial.expect_idle("a client is stuck and has sent FIN")?;
-    client.expect_eof()
+    // So little that the server reads all of it and the FIN, and so much that it can't send all of it on.
+    let mut clients = trial.connect_many_with(2, ConnectOptions::NARROW)?;
+    trial.step("each sends 200 KiB and FIN, and reads nothing");
+    send_all(&mut clients, 200 * 1024)?;
+    clients.iter_mut().try_for_each(Client::half_close_quietly)?;
+    trial.expect_idle("two clients have finished and do not read")?;
+    expect_eof_all(&mut clients)
 }
 
 fn resets(trial: &mut Trial<'_>) -> Step {
@@ -183,7 +184,9 @@ fn coming_and_going(trial: &mut Trial<'_>) -> Step {
 }
 
 fn descriptors_again(trial: &mut Trial<'_>) -> Step {
-    trial.suspect("After a lack of descriptors the listener is watched again, and the retry is planned only while there is one.");
+    trial.suspect(
+        "After a lack of descriptors the listener is watched again, and the retry is planned only while there is one.",
+    );
     trial.fds_without_clients()?;
     trial.leave_room(5)?;
     let mut clients = trial.connect_many(10)?;

@@ -120,7 +120,9 @@ fn memory_of_idle(trial: &mut Trial<'_>) -> Step {
     clients.into_iter().for_each(Client::reset_quietly);
     let each = grown / u64::from(MANY);
     if each >= EACH {
-        let what = format!("an idle connection costs {each} bytes of resident memory, and less than {EACH} are allowed ({grown} in all)");
+        let what = format!(
+            "an idle connection costs {each} bytes of resident memory, and less than {EACH} are allowed ({grown} in all)"
+        );
         let cause = "A buffer for each connection is paid by all that are idle: read into one buffer of the loop, and allocate \
                      output only while it is owed.";
         return Err(trial.with_view(Symptom::Leak, what, cause));

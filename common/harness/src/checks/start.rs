@@ -182,6 +182,7 @@ fn address_in_use(trial: &mut Trial<'_>) -> Step {
 }
 
 fn needs_root(trial: &mut Trial<'_>) -> Step {
+    trial.only_own(COMMAND_LINE)?;
     if TcpListener::bind(("127.0.0.1", 80)).is_ok() {
         return Err(Stop::skip("this user may listen on port 80"));
     }

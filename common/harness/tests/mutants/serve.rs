@@ -79,6 +79,16 @@ fn parse(args: &[String]) -> Result<Option<SocketAddr>, String> {
 }
 
 fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
+    let listener = match listen(addr) {
+        // `bind(..).unwrap()`.
+        result if bug(Bug::BindPanics) => result.unwrap(),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let what = format!("listen on {addr}: address in use (choose another port, or port 0 for a free one)");
+            return Err(io::Error::other(what));
+        }
+        Err(error) => return Err(io::Error::other(format!("listen on {addr}: {error} (choose another address)"))),
+        Ok(listener) => listener,
+    };
     let (wake, signalled) = UnixStream::pair()?;
     signalled.set_nonblocking(true)?;
     WAKE.store(signalled.as_raw_fd(), Ordering::SeqCst);
@@ -90,16 +100,6 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         // Every program starts like this, unless its runtime ignores the signal as Rust's does.
         handle(libc::SIGPIPE, libc::SIG_DFL);
     }
-    let listener = match listen(addr) {
-        // `bind(..).unwrap()`.
-        result if bug(Bug::BindPanics) => result.unwrap(),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let what = format!("listen on {addr}: address in use (choose another port, or port 0 for a free one)");
-            return Err(io::Error::other(what));
-        }
-        Err(error) => return Err(io::Error::other(format!("listen on {addr}: {error} (choose another address)"))),
-        Ok(listener) => listener,
-    };
     let addr = listener.local_addr()?;
     let ready = || {
         println!("listening on {addr}");
