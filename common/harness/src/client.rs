@@ -423,8 +423,9 @@ pub fn send_all_until_stuck(clients: &mut [Client], limit: u64) -> Step<u64> {
     let sent = |clients: &[Client]| clients.iter().map(|client| client.sent).sum::<u64>();
     let before = sent(clients);
     clients.iter_mut().for_each(|client| client.planned = client.sent + limit);
+    let end = Instant::now() + BACKSTOP;
     let (mut quiet_since, mut seen) = (Instant::now(), None);
-    while clients.iter().any(|client| client.sent < client.planned) {
+    while clients.iter().any(|client| client.sent < client.planned) && Instant::now() < end {
         let mut wrote = 0;
         for client in clients.iter_mut() {
             wrote += client.write_some(CHUNK)?;
