@@ -3,9 +3,9 @@
 //! Invariant: every connection has exactly one message under way, so that the server's batches come from the number of
 //! connections and not from pipelining.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -42,7 +42,11 @@ impl Load {
     /// Round trips on all of them for `time`; returns their number and the time they took.
     #[cfg(target_os = "linux")]
     pub fn run(&self, time: Duration) -> Result<(u64, Duration)> {
+        use std::io::ErrorKind;
+        use std::time::Instant;
+
         use rustix::event::epoll;
+
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (i, socket) in self.sockets.iter().enumerate() {
             socket.set_nonblocking(true)?;
@@ -65,7 +69,7 @@ impl Load {
                 match socket.read(&mut buffer) {
                     Ok(0) => bail!("the server closed connection {i}"),
                     Ok(n) => got[i] += n,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error).context("read"),
                 }
                 if got[i] == self.message.len() {

@@ -158,5 +158,9 @@ fn every_group() -> Result<(), Failed> {
 
 fn readme() -> Result<(), Failed> {
     let shown = include_str!("../../README.md").contains(&table::markdown());
-    if shown { Ok(()) } else { Err("README.md has another table; MUTANTS=table cargo test -p harness --test mutants prints this one".into()) }
+    if shown {
+        Ok(())
+    } else {
+        Err("README.md has another table; MUTANTS=table cargo test -p harness --test mutants prints this one".into())
+    }
 }
