@@ -153,14 +153,14 @@ fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, wait: &str) -> S
             let mask = watch.mask();
             format!("{start} EPOLLONESHOT disarmed fd {fd} (mask {mask}), and it was not armed again for writing.")
         }
-        Some(watch) if watch.has(ET) => format!(
-            "{start} fd {fd} is registered {}, and its OUT edge was not used: it came together with IN (look at both, no else), \
-             or before write() had said EAGAIN. Or the bytes are gone: {dropped}",
-            watch.mask()
-        ),
         Some(watch) if !watch.has(OUT) => {
             format!("{start} fd {fd} is registered for {}, without OUT. {dropped}", watch.mask())
         }
+        Some(watch) if watch.has(ET) => format!(
+            "{start} fd {fd} is registered {}, and its OUT edge was not used: it came together with IN (look at both, no else), \
+             or before write() had said EAGAIN. Or the bytes are gone. {dropped}",
+            watch.mask()
+        ),
         _ => format!("{start} {dropped}"),
     }
 }
