@@ -135,7 +135,7 @@ impl Poller for Poll {
     fn set(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
         let (read, write) = (i16::from(interest.read), i16::from(interest.write));
         if let Some(slot) = self.slots.get_mut(self.places[&fd]) {
-            slot.events = libc::POLLIN * read | libc::POLLOUT * write;
+            slot.events = (libc::POLLIN * read) | (libc::POLLOUT * write);
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Epoll {
         let bits = match interest {
             // Registered once, for everything.
             _ if self.edge => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
-            Interest { read, write } => libc::EPOLLIN * i32::from(read) | libc::EPOLLOUT * i32::from(write),
+            Interest { read, write } => (libc::EPOLLIN * i32::from(read)) | (libc::EPOLLOUT * i32::from(write)),
         };
         // One event disarms the descriptor, and the server below changes a registration only when its interest changes.
         let once = if bug(Bug::OneshotNotRearmed) && operation == libc::EPOLL_CTL_MOD { libc::EPOLLONESHOT } else { 0 };

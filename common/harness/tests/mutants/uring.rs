@@ -167,10 +167,12 @@ impl Server {
                 lane.owed = 0..if bug(Bug::FixedLength) { BUFFER } else { result as usize };
                 self.send(index)?;
                 // Its buffer is busy, so the next bytes go to another one; and then there are two sends.
-                if let Some(Some(lane)) = self.lanes.get(other).filter(|_| bug(Bug::TwoSendsInFlight)) {
-                    if !lane.sending {
-                        self.recv(other)?;
-                    }
+                if self
+                    .lanes
+                    .get(other)
+                    .is_some_and(|lane| bug(Bug::TwoSendsInFlight) && lane.as_ref().is_some_and(|lane| !lane.sending))
+                {
+                    self.recv(other)?;
                 }
                 Ok(())
             }
