@@ -165,6 +165,7 @@ impl Server {
 
     fn still_starting(&mut self, end: Instant, awaited: &str) -> Step {
         if let Some(status) = self.exit_status() {
+            self.output();
             let what = format!("the server ended with {} before it {awaited}", describe(status));
             return Err(Stop::fail(Symptom::Exited, what, self.last_words()));
         }
@@ -201,6 +202,21 @@ impl Server {
     /// What it wrote to stderr so far.
     pub fn stderr(&self) -> String {
         text(&self.stderr)
+    }
+
+    /// All that it wrote to stdout and to stderr, once it has ended.
+    pub fn output(&self) -> (String, String) {
+        // The pipes' readers end with the process, or at most a moment later; nothing may be missing.
+        let end = Instant::now() + Duration::from_secs(1);
+        while Arc::strong_count(&self.stdout) + Arc::strong_count(&self.stderr) > 2 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (self.stdout(), self.stderr())
+    }
+
+    /// Whether it has left processes of its own behind.
+    pub fn left_others(&self) -> bool {
+        self.process.is_some_and(|process| rustix::process::test_kill_process_group(pid(process.pid)).is_ok())
     }
 
     /// The end of its stderr as a sentence; empty if it said nothing.
@@ -288,14 +304,10 @@ pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Ste
         let what = format!("'{}' was to end by itself and still runs after {} s", argv.join(" "), deadline.as_secs());
         return Err(Stop::fail(Symptom::Contract, what, server.last_words()));
     };
-    // The pipes' readers end with the process; wait for them, so that nothing of the output is missing.
-    let (stdout, stderr) = (server.stdout.clone(), server.stderr.clone());
-    drop(server);
-    let end = Instant::now() + Duration::from_secs(5);
-    while Arc::strong_count(&stdout) + Arc::strong_count(&stderr) > 2 && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(Finished { status, stdout: text(&stdout), stderr: text(&stderr) })
+    // What it may have started and left behind would keep the pipes open.
+    server.kill();
+    let (stdout, stderr) = server.output();
+    Ok(Finished { status, stdout, stderr })
 }
 
 /// `exit code 1`, or `signal 6 (SIGABRT)`.

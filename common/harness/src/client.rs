@@ -212,8 +212,9 @@ impl Client {
     /// Sends without reading until the server takes no more: until the socket is full and everything is at rest.
     /// Returns the bytes that were taken; stops at `limit`.
     pub fn send_until_stuck(&mut self, limit: u64) -> Step<u64> {
+        self.log.step(format!("c{} sends without reading until the server takes no more, or {}", self.id, size(limit)));
         let taken = send_all_until_stuck(std::slice::from_mut(self), limit)?;
-        self.log.step(format!("c{} sends without reading until it is stuck: {} taken", self.id, size(taken)));
+        self.log.step(format!("{} were taken", size(taken)));
         Ok(taken)
     }
 
@@ -353,7 +354,14 @@ impl Client {
             size(self.sent),
             size(self.received)
         );
-        let cause = "A server resets a connection when it closes it with unread input, or ends. A slow reader, EAGAIN, a FIN or somebody else's error is no reason to close.";
+        let cause = match self.half_closed && self.received == self.sent {
+            true => {
+                "All was echoed, and then it ended with a reset where FIN was due: close without SO_LINGER, and after read has returned 0."
+            }
+            false => {
+                "A server resets a connection when it closes it with unread input, or ends. A slow reader, EAGAIN, a FIN or somebody else's error is no reason to close."
+            }
+        };
         self.failed(Symptom::Reset, what, cause.into())
     }
 

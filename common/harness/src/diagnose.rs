@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use crate::client::size;
 use crate::failure::Symptom;
 use crate::kernel::{Call, Socket, View};
 
@@ -11,6 +12,8 @@ const IN: u32 = 0x1;
 const OUT: u32 = 0x4;
 const ONESHOT: u32 = 0x4000_0000;
 const ET: u32 = 0x8000_0000;
+/// A stream this short has met no full send buffer: half of the least that Linux gives a socket (tcp_wmem).
+const ALWAYS_FITS: u64 = 2048;
 
 /// What the client knows of a connection that does not go on.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +97,7 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         return (Symptom::ReadLost, read_lost(view, socket, fd, facts, &wait));
     }
     if missing > 0 {
-        return (Symptom::WriteLost, write_lost(view, socket, fd, held, &wait));
+        return (Symptom::WriteLost, write_lost(view, socket, fd, held, facts, &wait));
     }
     (Symptom::Slow, String::new())
 }
@@ -139,13 +142,20 @@ fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str)
     }
 }
 
-fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, wait: &str) -> String {
+fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled, wait: &str) -> String {
     let mut start = format!(
-        "The server sleeps in {wait}. It has read {held} bytes that have not come back, and its socket has {} under way.",
+        "The server sleeps in {wait}. It has read {} that have not come back, and its socket has {} under way.",
+        size(held),
         socket.tx
     );
     if socket.rx > 0 {
         start += &format!(" {} more wait unread, because so much is owed.", socket.rx);
+    }
+    if facts.sent <= ALWAYS_FITS {
+        return format!(
+            "{start} So few always fit into a socket: it waits for more (a newline, a full buffer), stops at a zero byte \
+             (the stream is bytes, not text), or has a buffered writer that was not flushed."
+        );
     }
     let dropped = "The rest of a short write was dropped, or EAGAIN on write was taken as done: keep what write() did not take, and send it when the socket is writable.";
     match view.watch(fd) {

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod kernel;
 pub mod pattern;
 pub mod subject;
+pub mod trace;
 pub mod trial;
 
 use std::process::ExitCode;

@@ -126,7 +126,8 @@ impl<'a> Trial<'a> {
         self.connect_many_with(count, ConnectOptions::default())
     }
 
-    fn connect_quietly(&mut self, options: ConnectOptions) -> Step<Client> {
+    /// As `connect_with`, without a step in the log.
+    pub fn connect_quietly(&mut self, options: ConnectOptions) -> Step<Client> {
         let server = self.server()?;
         let (addr, process) = (server.addr, server.process);
         let id = self.next_client;
@@ -189,6 +190,7 @@ impl<'a> Trial<'a> {
         const WAKEUPS: u64 = 1000;
         let process = self.process()?;
         self.needs_proc()?;
+        self.await_ends()?;
         let start = process.activity();
         let end = Instant::now() + SOON;
         while process.settle(Duration::from_millis(25), Duration::from_millis(300)).is_none() {
@@ -287,7 +289,8 @@ impl<'a> Trial<'a> {
                 return Ok(());
             }
             if at_rest || self.restless || Instant::now() > end {
-                let what = format!("{after}, the server holds {now} descriptors and not {expected}");
+                let restless = if at_rest { "" } else { ", and does not come to rest" };
+                let what = format!("{after}, the server holds {now} descriptors and not {expected}{restless}");
                 let cause = "A connection that ended (read returned 0 with nothing owed, or a read, a write or the event said error) was not closed.";
                 return Err(self.with_view(Symptom::Leak, what, cause));
             }
@@ -297,9 +300,20 @@ impl<'a> Trial<'a> {
     /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for again.
     fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
         let patience = if self.restless { 4 * apart } else { Duration::from_secs(2) };
+        self.await_ends()?;
         let at_rest = self.process()?.settle(apart, patience).is_some();
         self.restless = cfg!(target_os = "linux") && !at_rest;
         Ok(at_rest)
+    }
+
+    /// Waits until the server's end knows of every connection that a client has ended.
+    fn await_ends(&mut self) -> Step {
+        let port = self.server()?.addr.port();
+        let end = Instant::now() + Duration::from_secs(2);
+        while kernel::ends_under_way(port) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// A failure with the threads' state as the kernel's view.
@@ -354,7 +368,11 @@ impl<'a> Trial<'a> {
             _ => "What a client or the machine's state can cause must not end a server.",
         };
         // What the server itself says comes first: the check's own suspicion may be about something else.
-        let words = self.server.as_ref().map(Server::last_words).filter(|words| !words.is_empty());
+        let words = self.server.as_ref().map(|server| {
+            server.output();
+            server.last_words()
+        });
+        let words = words.filter(|words| !words.is_empty());
         let suspicion = Some(self.suspicion).filter(|suspicion| !suspicion.is_empty());
         let suspicion = suspicion.map(|suspicion| format!("This check is about: {suspicion}"));
         [words, Some(known.to_owned()), suspicion].into_iter().flatten().collect::<Vec<_>>().join(" ")
@@ -401,14 +419,26 @@ impl Trial<'_> {
         Ok(clients)
     }
 
-    /// Lets all of them send without reading until the server takes no more; returns what it took in all. A foreign
-    /// server may cut off a client that does not read, instead of waiting for it: then the check is skipped.
+    /// Lets all of them send without reading until the server takes no more; returns what it took in all.
     pub fn fill(&mut self, clients: &mut [Client]) -> Step<u64> {
-        let result = send_all_until_stuck(clients, FILL);
-        if let Ok(taken) = &result {
-            let count = clients.len();
-            self.log.step(format!("{count} send without reading until all are stuck: {} taken", size(*taken)));
-        }
+        self.fill_up_to(clients, FILL)
+    }
+
+    /// As `fill`, with at most `limit` bytes for each.
+    pub fn fill_up_to(&mut self, clients: &mut [Client], limit: u64) -> Step<u64> {
+        let who = match &*clients {
+            [client] => format!("c{} sends", client.id),
+            many => format!("{} clients send", many.len()),
+        };
+        self.log.step(format!("{who} without reading until the server takes no more"));
+        let taken = send_all_until_stuck(clients, limit);
+        let taken = self.unless_cut_off(taken)?;
+        self.log.step(format!("{} were taken", size(taken)));
+        Ok(taken)
+    }
+
+    /// A foreign server may cut off a client that does not read, instead of waiting for it: then the check is skipped.
+    pub fn unless_cut_off<T>(&mut self, result: Step<T>) -> Step<T> {
         match result {
             Err(stop) if self.cuts_off(&stop)? => {
                 Err(Stop::skip("it cuts off a client that does not read, by its own policy"))
@@ -463,7 +493,8 @@ impl Trial<'_> {
     pub fn wait_until(&mut self, what: &str, mut state: impl FnMut(&mut Self) -> Step<bool>) -> Step {
         let end = Instant::now() + SOON;
         while !state(self)? {
-            if Instant::now() > end || self.server()?.exit_status().is_some() {
+            let died = self.server.as_mut().is_some_and(|server| server.exit_status().is_some());
+            if Instant::now() > end || died {
                 return Err(self.with_view(Symptom::Slow, format!("{what}: not after {} s", SOON.as_secs()), ""));
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -171,16 +171,16 @@ fn reset_alone(trial: &mut Trial<'_>) -> Step {
 
 fn resets_are_freed(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
-    for _ in 0..20 {
-        let mut client = trial.connect()?;
-        client.echo(1)?;
-        client.reset();
-    }
+    let mut clients = trial.connect_many(20)?;
+    trial.echo_all(&mut clients, 1)?;
+    trial.step("all 20 are reset");
+    clients.into_iter().for_each(Client::reset_quietly);
     trial.expect_fds(base, "after 20 clients were reset that had all their bytes back")?;
+    trial.step("20 times a client connects, sends 1 byte and is reset at once");
     for _ in 0..20 {
-        let mut client = trial.connect()?;
-        client.send(1)?;
-        client.reset();
+        let mut client = trial.connect_quietly(ConnectOptions::default())?;
+        client.send_quietly(1)?;
+        client.reset_quietly();
     }
     trial.expect_fds(base, "after 20 clients were reset right behind a byte")?;
     trial.probe()

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::check::Check;
 use crate::client::{Client, any_ready, echo_all, size};
 use crate::failure::{Step, Symptom};
+use crate::kernel;
 use crate::trial::Trial;
 
 const GROUP: &str = "fairness";
@@ -106,17 +107,17 @@ fn among_connects(trial: &mut Trial<'_>) -> Step {
     trial.step("each of the 300 sends 1 byte");
     new.iter_mut().try_for_each(|client| client.send_quietly(1))?;
     connected.send(1)?;
-    trial.thaw()?;
+    let _lockstep = thaw(trial, &connected)?;
     // A small backlog may have kept some of them out.
     let count = new.len();
     new.push(connected);
     let mut served = 0;
-    while new[count].read_some(1)? == 0 {
+    while !is_answered(&mut new[count])? {
         for client in &mut new[..count] {
             served += client.read_some(1)?;
         }
         // A second look, for the case that the harness was kept from its work in between.
-        if served > BEFORE && new[count].read_some(1)? == 0 {
+        if served > BEFORE && !is_answered(&mut new[count])? {
             let what =
                 format!("{served} of {count} new clients were served while one that was connected before waited");
             let cause = "Accept a bounded number in each turn, and serve those already connected in between.";
@@ -142,14 +143,13 @@ fn begin(trial: &Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
 
 /// Lets the server go on, and keeps the flood going on all but the last client until that one has its byte back.
 fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
-    let _lockstep = Lockstep::begin(trial)?;
-    trial.thaw()?;
+    let _lockstep = thaw(trial, clients.last().expect("one that waits"))?;
     trial.step("all read, and send on as they read, until it has its byte back");
     let end = Instant::now() + Duration::from_secs(20);
     let mut echoed = 0;
     loop {
         let (quiet, flooders) = clients.split_last_mut().expect("one that waits");
-        if quiet.read_some(1)? > 0 {
+        if is_answered(quiet)? {
             return Ok(());
         }
         let mut moved = 0;
@@ -159,7 +159,7 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood) 
             echoed += read as u64;
             moved += read + client.write_some(TURN)?;
         }
-        if echoed > flood.bound && quiet.read_some(1)? == 0 {
+        if echoed > flood.bound && !is_answered(quiet)? {
             let what = format!("c{} sent 1 byte, and {} of the flood came back without it", quiet.id, size(echoed));
             return Err(trial.with_view(Symptom::Starved, what, UNFAIR));
         }
@@ -170,6 +170,24 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood) 
             return echo_all(clients);
         }
     }
+}
+
+/// Whether all that this client has sent is back, as of now.
+fn is_answered(quiet: &mut Client) -> Step<bool> {
+    quiet.read_some(1)?;
+    Ok(quiet.outstanding() == 0)
+}
+
+/// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.
+fn thaw(trial: &mut Trial<'_>, quiet: &Client) -> Step<Option<Lockstep>> {
+    let server = trial.server()?.addr;
+    // Sent is not arrived, and what the kernel still holds is not the server's to answer.
+    trial.wait_until("the byte has arrived in the server's socket", |_| {
+        Ok(kernel::queues(quiet.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0))
+    })?;
+    let lockstep = Lockstep::begin(trial)?;
+    trial.thaw()?;
+    Ok(lockstep)
 }
 
 /// While it lives, the server runs only when the calling thread sleeps: both are bound to one processor, and the server is

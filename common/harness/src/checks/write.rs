@@ -4,7 +4,7 @@
 //! kernel's buffers hold megabytes in each direction, and what they hold tests nothing in the server.
 
 use crate::check::Check;
-use crate::client::{ConnectOptions, echo_all, send_all_until_stuck, size};
+use crate::client::{ConnectOptions, echo_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::trial::Trial;
 
@@ -103,8 +103,7 @@ fn twenty_never_read(trial: &mut Trial<'_>) -> Step {
     let mut other = trial.connect()?;
     other.echo(1)?;
     let mut clients = trial.connect_many_with(20, ConnectOptions::NARROW)?;
-    let taken = send_all_until_stuck(&mut clients, MIB)?;
-    trial.step(format!("all 20 send without reading until the server takes no more: {} taken", size(taken)));
+    trial.fill_up_to(&mut clients, MIB)?;
     other.echo(MIB)?;
     trial.probe()?;
     trial.step("all 20 read at last");
@@ -167,7 +166,8 @@ fn small_pieces(trial: &mut Trial<'_>) -> Step {
         trial.step(format!("c0 sends {pieces} pieces of {}, one by one", size(PIECE)));
         for _ in 0..pieces {
             client.plan(PIECE);
-            client.write_some(PIECE as usize)?;
+            let wrote = client.write_some(PIECE as usize);
+            trial.unless_cut_off(wrote)?;
             // Not to wait for anything: so that each piece is an input of its own.
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
