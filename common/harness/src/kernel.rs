@@ -198,7 +198,7 @@ mod proc {
     use std::fs;
 
     use procfs::ProcResult;
-    use procfs::net::{TcpNetEntry, TcpState};
+    use procfs::net::TcpState;
     use procfs::process::FDTarget;
 
     use super::{Activity, Call, Process, Socket, Thread, View, Watch};
@@ -321,18 +321,6 @@ mod proc {
         Some(rows.iter().any(|row| row.state == TcpState::Listen && row.local_address.port() == port))
     }
 
-    /// Whether the end of a connection has not arrived yet: the server's socket on `port` is established, and nobody
-    /// owns the client's any more. On a machine with much to do the kernel's own threads deliver packets, and late.
-    pub fn ends_under_way(port: u16) -> bool {
-        let mut rows = procfs::net::tcp().unwrap_or_default();
-        rows.extend(procfs::net::tcp6().unwrap_or_default());
-        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let pair = |row: &TcpNetEntry| (canonical(row.local_address), canonical(row.remote_address));
-        let owned: HashSet<_> = rows.iter().filter(|row| row.inode != 0).map(pair).collect();
-        let servers = rows.iter().filter(|row| row.state == TcpState::Established && row.local_address.port() == port);
-        servers.map(pair).any(|(local, remote)| !owned.contains(&(remote, local)))
-    }
-
     fn is_zombie(pid: i32) -> bool {
         procfs::process::Process::new(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == 'Z')
     }
@@ -406,7 +394,7 @@ mod proc {
 }
 
 #[cfg(target_os = "linux")]
-pub use proc::{ends_under_way, is_listening, queues};
+pub use proc::{is_listening, queues};
 
 #[cfg(target_os = "linux")]
 mod names {
@@ -500,11 +488,6 @@ mod no_proc {
         None
     }
 
-    /// `false`: there is no /proc here.
-    pub fn ends_under_way(_port: u16) -> bool {
-        false
-    }
-
     /// `None`: there is no /proc here.
     pub fn is_listening(_port: u16) -> Option<bool> {
         None
@@ -512,4 +495,4 @@ mod no_proc {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub use no_proc::{ends_under_way, is_listening, queues};
+pub use no_proc::{is_listening, queues};

@@ -190,7 +190,6 @@ impl<'a> Trial<'a> {
         const WAKEUPS: u64 = 1000;
         let process = self.process()?;
         self.needs_proc()?;
-        self.await_ends()?;
         let start = process.activity();
         let end = Instant::now() + SOON;
         while process.settle(Duration::from_millis(25), Duration::from_millis(300)).is_none() {
@@ -300,20 +299,9 @@ impl<'a> Trial<'a> {
     /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for again.
     fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
         let patience = if self.restless { 4 * apart } else { Duration::from_secs(2) };
-        self.await_ends()?;
         let at_rest = self.process()?.settle(apart, patience).is_some();
         self.restless = cfg!(target_os = "linux") && !at_rest;
         Ok(at_rest)
-    }
-
-    /// Waits until the server's end knows of every connection that a client has ended.
-    fn await_ends(&mut self) -> Step {
-        let port = self.server()?.addr.port();
-        let end = Instant::now() + Duration::from_secs(2);
-        while kernel::ends_under_way(port) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
     }
 
     /// A failure with the threads' state as the kernel's view.

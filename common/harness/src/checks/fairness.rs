@@ -181,7 +181,7 @@ fn is_answered(quiet: &mut Client) -> Step<bool> {
 /// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.
 fn thaw(trial: &mut Trial<'_>, quiet: &Client) -> Step<Option<Lockstep>> {
     let server = trial.server()?.addr;
-    // Sent is not arrived, and what the kernel still holds is not the server's to answer.
+    // Sent is not arrived: a busy kernel may keep a segment for a while, and the others' may overtake it.
     trial.wait_until("the byte has arrived in the server's socket", |_| {
         Ok(kernel::queues(quiet.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0))
     })?;
