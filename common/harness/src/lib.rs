@@ -1,7 +1,7 @@
 //! Black-box conformance checks for TCP echo servers: which classic multiplexing bug does this one have, and how does
 //! the kernel show it?
 //!
-//! A server is a child process and a port, or only an address. The same [`checks`] run on a chapter of this workspace, on
+//! A server is a child process and a port, or only an address. The same [`checks()`] run on a chapter of this workspace, on
 //! a broken variant, and on somebody's own server in any language. `CONTRACT.md` is what they check.
 //!
 //! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a time;
