@@ -14,7 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::diagnose::{self, Stalled};
 use crate::failure::{Failure, Step, Stop, Symptom};
-use crate::kernel::{self, Process, Thread};
+use crate::kernel::{self, Process, Thread, View};
 use crate::pattern;
 
 /// A server that does nothing for this long, with work at hand, has failed whatever else is known.
@@ -23,6 +23,8 @@ pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
 const BACKSTOP_UNSEEN: Duration = Duration::from_secs(8);
 /// How long a server may sleep in a wait that could have a timeout before that counts as stuck.
 const NAP: Duration = Duration::from_secs(2);
+/// The same for a server that wakes by itself now and then, and does nothing about the work at hand.
+const DOZE: Duration = Duration::from_secs(3);
 /// A server that works this long (in clock ticks of 10 ms) and moves nobody's bytes is not slow: it spins.
 const BUSY_TICKS: u64 = 200;
 const STEPS_KEPT: usize = 24;
@@ -63,8 +65,9 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The way back to this client is full after some 70 KiB, where it takes 3 MiB and more by default: on loopback the
-    /// segments are 64 KiB, and Linux gives a socket room for some of them in either direction.
+    /// The way back to this client is full after 70 KiB (congestion control cubic) to 200 KiB (bbr), where it takes 3 MiB
+    /// and more by default: Linux gives a socket room for a number of segments, which on loopback are of 64 KiB. How much it
+    /// is for a given server, `Trial::more_than_fits` finds out.
     pub const NARROW: Self = Self { receive_buffer: Some(4096), send_buffer: None, max_segment: Some(1400) };
 
     /// A receive buffer of this size, and all else by default.
@@ -147,6 +150,15 @@ impl Client {
             process,
             log,
         })
+    }
+
+    /// Of the bytes outstanding, those that the server has not read, and those that it has read and not written. `None`
+    /// without /proc.
+    pub(crate) fn at_server(&self) -> Option<(u64, u64)> {
+        let (received, under_way) = kernel::queues(self.local, self.server)?;
+        let (unread, unacknowledged) = kernel::queues(self.server, self.local)?;
+        let in_sockets = [received, under_way, unread, unacknowledged].map(u64::from).iter().sum();
+        Some((unread.into(), self.outstanding().saturating_sub(in_sockets)))
     }
 
     /// Bytes sent that have not come back.
@@ -317,7 +329,8 @@ impl Client {
             self.received += got.len() as u64;
             return Ok(());
         }
-        let right = at.unwrap_or(got.len() - beyond as usize);
+        // Never beyond what was sent: c0's first word is zeros, which memory that nobody filled is too.
+        let right = at.unwrap_or(got.len()).min(got.len() - beyond as usize);
         let offset = self.received + right as u64;
         let wrong = &got[right..];
         let origin = match pattern::locate(wrong) {
@@ -359,7 +372,7 @@ impl Client {
                 "All was echoed, and then it ended with a reset where FIN was due: close without SO_LINGER, and after read has returned 0."
             }
             false => {
-                "A server resets a connection when it closes it with unread input, or ends. A slow reader, EAGAIN, a FIN or somebody else's error is no reason to close."
+                "A server resets a connection when it closes it with unread input, or ends. A slow reader, EAGAIN, a FIN, somebody else's error, or an event of the descriptor's last owner is no reason to close."
             }
         };
         self.failed(Symptom::Reset, what, cause.into())
@@ -385,13 +398,7 @@ impl Client {
     }
 
     fn facts(&self) -> Stalled {
-        Stalled {
-            client: self.local,
-            sent: self.sent,
-            received: self.received,
-            half_closed: self.half_closed,
-            unacknowledged: kernel::queues(self.local, self.server).map_or(0, |(_, unacknowledged)| unacknowledged),
-        }
+        Stalled { client: self.local, sent: self.sent, received: self.received, half_closed: self.half_closed }
     }
 }
 
@@ -528,13 +535,16 @@ struct Stall {
     since: Instant,
     before: Option<Look>,
     same_since: Instant,
+    /// Since when every look has found it asleep, with the client's queues as they are. It may have woken in between.
+    dozing_since: Instant,
     /// CPU of the server at the first look.
     ticks: Option<u64>,
 }
 
 impl Stall {
     fn new() -> Self {
-        Self { since: Instant::now(), before: None, same_since: Instant::now(), ticks: None }
+        let now = Instant::now();
+        Self { since: now, before: None, same_since: now, dozing_since: now, ticks: None }
     }
 
     fn check(&mut self, client: &Client) -> Step {
@@ -552,27 +562,51 @@ impl Stall {
         let queues = || kernel::queues(client.local, client.server);
         let now = (threads, queues());
         if self.before.as_ref() != Some(&now) {
-            self.before = Some(now);
-            self.same_since = Instant::now();
+            self.note(&now);
             let ticks = process.activity().map_or(0, |activity| activity.ticks);
             let spun = ticks.saturating_sub(*self.ticks.get_or_insert(ticks)) > BUSY_TICKS;
-            return if !spun && self.since.elapsed() < BACKSTOP { Ok(()) } else { Err(explain(client, process)) };
+            if spun || self.since.elapsed() >= BACKSTOP {
+                return Err(explain(client, process));
+            }
         }
         let (threads, own) = &now;
-        let endless = threads.iter().all(|t| t.state == 'S' && t.call.as_ref().is_some_and(kernel::Call::is_endless));
-        let asleep = threads.iter().all(|thread| thread.state == 'S');
+        let endless = threads.iter().all(|thread| thread.call.as_ref().is_some_and(kernel::Call::is_endless));
         let enough = if endless { Duration::from_millis(100) } else { NAP };
+        if self.since.elapsed() < enough {
+            return Ok(());
+        }
+        // Before the view, which takes its time.
+        let long = self.same_since.elapsed() >= enough || self.dozing_since.elapsed() >= DOZE;
         // Bytes on their way to the client are the kernel's business, not the server's.
         let view = process.view(client.server.port());
         let under_way =
             view.as_ref().and_then(|view| view.connection(client.local)).is_some_and(|socket| socket.tx > 0);
         let not_delivered = own.is_some_and(|(_, unacknowledged)| unacknowledged > 0)
             && view.as_ref().and_then(|view| view.connection(client.local)).is_none_or(|socket| socket.rx == 0);
-        let stuck = asleep && !under_way && !not_delivered && self.same_since.elapsed() >= enough;
+        let stuck = long && asleep(threads) && !under_way && !not_delivered;
         // The view is not of one moment: bytes may have arrived, and woken the server, between two of its parts.
         let certain = stuck && process.threads().is_some_and(|threads| (threads, queues()) == now);
-        if certain || self.since.elapsed() >= BACKSTOP { Err(explain(client, process)) } else { Ok(()) }
+        match view {
+            // What was judged is what is shown: a moment later a late packet may have changed it.
+            Some(view) if certain => Err(explain_view(client, &view)),
+            _ if self.since.elapsed() >= BACKSTOP => Err(explain(client, process)),
+            _ => Ok(()),
+        }
     }
+
+    /// Remembers a look that differs from the one before.
+    fn note(&mut self, now: &Look) {
+        let dozes = |before: &Look| before.1 == now.1 && asleep(&before.0) && asleep(&now.0);
+        self.same_since = Instant::now();
+        if !self.before.as_ref().is_some_and(dozes) {
+            self.dozing_since = self.same_since;
+        }
+        self.before = Some(now.clone());
+    }
+}
+
+fn asleep(threads: &[Thread]) -> bool {
+    threads.iter().all(|thread| thread.state == 'S')
 }
 
 fn awaited(client: &Client) -> String {
@@ -603,8 +637,11 @@ fn unseen(client: &Client) -> Stop {
 }
 
 fn explain(client: &Client, process: Process) -> Stop {
-    let view = process.view(client.server.port()).unwrap_or_default();
-    let diagnosis = diagnose::stalled(&view, &client.facts());
+    explain_view(client, &process.view(client.server.port()).unwrap_or_default())
+}
+
+fn explain_view(client: &Client, view: &View) -> Stop {
+    let diagnosis = diagnose::stalled(view, &client.facts());
     Stop::Fail(Box::new(Failure {
         symptom: diagnosis.symptom,
         what: stall_text(client),

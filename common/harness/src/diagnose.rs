@@ -26,8 +26,6 @@ pub struct Stalled {
     pub received: u64,
     /// The client has sent FIN.
     pub half_closed: bool,
-    /// Bytes in the client's own socket that the server's end has not acknowledged.
-    pub unacknowledged: u32,
 }
 
 /// A symptom, the kernel's view in lines, and the likely cause.
@@ -51,16 +49,9 @@ pub fn stalled(view: &View, facts: &Stalled) -> Diagnosis {
 
 fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, String) {
     if !view.asleep() {
-        let others =
-            view.sockets.iter().filter(|s| s.fd.is_some() && !s.listening && s.remote.port() != facts.client.port());
-        if others.map(|socket| socket.rx + socket.tx).sum::<u32>() == 0 {
-            let cause =
-                format!("The server never sleeps, and does nothing for this connection or another. {}", spinning(view));
-            return (Symptom::Spinning, cause);
-        }
-        let cause =
-            "The server does not sleep, and does not serve this connection either: it works on others without end.";
-        return (Symptom::Starved, cause.into());
+        // Whoever asks has seen it work for seconds, or run for half a minute, and move nobody's bytes.
+        let cause = format!("The server never sleeps, and does nothing for this connection. {}", spinning(view));
+        return (Symptom::Spinning, cause);
     }
     if let Some(call) = blocked(view) {
         return (Symptom::Blocked, blocking_cause(call));
@@ -91,7 +82,9 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         return (Symptom::EofLost, cause);
     }
     let missing = facts.sent - facts.received;
-    let held = missing.saturating_sub(u64::from(socket.rx + socket.tx + facts.unacknowledged));
+    let (received, unacknowledged) = view.peer(facts.client).map_or((0, 0), |peer| (peer.rx, peer.tx));
+    let in_sockets = [socket.rx, socket.tx, received, unacknowledged].map(u64::from).iter().sum();
+    let held = missing.saturating_sub(in_sockets);
     // A server that cannot send stops reading too, so what it holds is the reason where it holds anything.
     if socket.rx > 0 && held == 0 {
         return (Symptom::ReadLost, read_lost(view, socket, fd, facts, &wait));
@@ -211,8 +204,8 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
         }
         None => lines.push("the server has no socket for this connection".into()),
     }
-    if facts.unacknowledged > 0 {
-        lines.push(format!("{} bytes wait in the client's socket, because the server's is full", facts.unacknowledged));
+    if let Some(peer) = view.peer(facts.client).filter(|peer| peer.tx > 0) {
+        lines.push(format!("{} bytes wait in the client's socket, because the server's is full", peer.tx));
     }
     if view.accept_queue() > 0 {
         lines.push(format!("{} connections wait in the accept queue", view.accept_queue()));
@@ -271,6 +264,11 @@ pub fn spinning(view: &View) -> String {
             "{} connections stay in the accept queue: an accept that fails (EMFILE) is tried again and again.",
             view.accept_queue()
         );
+    }
+    if !view.rings.is_empty() {
+        return "Its operations complete at once and are submitted again: with EAGAIN (MSG_DONTWAIT, where the kernel should wait), \
+                or with an error or an end of input (0) that is not acted on."
+            .into();
     }
     "Something that it waits for is ready and is not dealt with: end of input that was not acted on (read returns 0 for ever, \
      RDHUP stays set), an error or hang-up that was not asked for, a closed descriptor left in the set, or write interest \

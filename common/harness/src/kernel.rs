@@ -70,6 +70,9 @@ pub struct View {
     pub threads: Vec<Thread>,
     /// All its sockets on the server's port: listeners, connections, and connections not accepted yet.
     pub sockets: Vec<Socket>,
+    /// The other ends of its connections, where they are on this machine; from the same reading of the table, so that
+    /// what has left one end has reached the other.
+    pub peers: Vec<Socket>,
     /// All epoll registrations.
     pub watches: Vec<Watch>,
     /// Open descriptors.
@@ -139,6 +142,11 @@ impl View {
         self.sockets.iter().find(|socket| !socket.listening && socket.remote.port() == client.port())
     }
 
+    /// The other end of the connection from this client's address: the client's own socket.
+    pub fn peer(&self, client: SocketAddr) -> Option<&Socket> {
+        self.peers.iter().find(|socket| socket.local.port() == client.port())
+    }
+
     /// Connections that wait to be accepted, over all listeners.
     pub fn accept_queue(&self) -> u32 {
         self.sockets.iter().filter(|socket| socket.listening).map(|socket| socket.rx).sum()
@@ -194,12 +202,13 @@ impl Process {
 
 #[cfg(target_os = "linux")]
 mod proc {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
     use std::fs;
+    use std::net::SocketAddr;
 
-    use procfs::ProcResult;
-    use procfs::net::TcpState;
+    use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
     use procfs::process::FDTarget;
+    use procfs::{FromBufReadSI, LocalSystemInfo, ProcResult};
 
     use super::{Activity, Call, Process, Socket, Thread, View, Watch};
 
@@ -291,10 +300,9 @@ mod proc {
                 // One that has just ended shows nothing, and that is the truth.
                 let _ = descriptors(pid, &mut view, &mut owners);
             }
-            let mut rows = procfs::net::tcp().unwrap_or_default();
-            rows.extend(procfs::net::tcp6().unwrap_or_default());
-            for row in rows.into_iter().filter(|row| row.local_address.port() == port) {
-                view.sockets.push(Socket {
+            for row in rows(port).unwrap_or_default() {
+                let ends = if row.local_address.port() == port { &mut view.sockets } else { &mut view.peers };
+                ends.push(Socket {
                     fd: owners.get(&row.inode).copied(),
                     listening: row.state == TcpState::Listen,
                     local: row.local_address,
@@ -307,18 +315,46 @@ mod proc {
         }
     }
 
-    /// (unread, unacknowledged) bytes of the socket at `local`, connected to the server's port: the client's end.
-    pub fn queues(local: std::net::SocketAddr, remote: std::net::SocketAddr) -> Option<(u32, u32)> {
-        let rows = if local.is_ipv4() { procfs::net::tcp() } else { procfs::net::tcp6() }.ok()?;
-        let row = rows.into_iter().find(|row| row.local_address == local && row.remote_address == remote)?;
+    /// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`: one end of a connection.
+    pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
+        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let is = |row: &TcpNetEntry| (canonical(row.local_address), canonical(row.remote_address)) == (local, remote);
+        // Of a connection on loopback both ends are listed; either of its ports finds both.
+        let row = rows(remote.port())?.into_iter().find(is)?;
         Some((row.rx_queue, row.tx_queue))
     }
 
     /// Whether something listens on this port.
     pub fn is_listening(port: u16) -> Option<bool> {
-        let mut rows = procfs::net::tcp().ok()?;
-        rows.extend(procfs::net::tcp6().unwrap_or_default());
-        Some(rows.iter().any(|row| row.state == TcpState::Listen && row.local_address.port() == port))
+        Some(rows(port)?.iter().any(|row| row.state == TcpState::Listen && row.local_address.port() == port))
+    }
+
+    /// Whether the end of a connection has not arrived yet: the server's socket on `port` is established, and nobody
+    /// owns the client's any more. On a machine with much to do the kernel's own threads deliver packets, and late.
+    pub fn ends_under_way(port: u16) -> bool {
+        let rows = rows(port).unwrap_or_default();
+        let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let pair = |row: &TcpNetEntry| (canonical(row.local_address), canonical(row.remote_address));
+        let owned: HashSet<_> = rows.iter().filter(|row| row.inode != 0).map(pair).collect();
+        let servers = rows.iter().filter(|row| row.state == TcpState::Established && row.local_address.port() == port);
+        servers.map(pair).any(|(local, remote)| !owned.contains(&(remote, local)))
+    }
+
+    /// The TCP sockets with this port on either end, but for those in TIME_WAIT, which belong to nobody. After a few
+    /// suites there are tens of thousands of them, so lines are left out before they are parsed.
+    fn rows(port: u16) -> Option<Vec<TcpNetEntry>> {
+        let port = format!(":{port:04X} ");
+        let mut rows = Vec::new();
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            // Without IPv6 there is no second table.
+            let Ok(table) = fs::read_to_string(table) else { continue };
+            let wanted = |line: &&str| line.contains(&port) && line.split_ascii_whitespace().nth(3) != Some("06");
+            let mut lines = table.lines();
+            let head = lines.next()?;
+            let kept: Vec<_> = std::iter::once(head).chain(lines.filter(wanted)).collect();
+            rows.extend(TcpNetEntries::from_buf_read(kept.join("\n").as_bytes(), &LocalSystemInfo).ok()?.0);
+        }
+        Some(rows)
     }
 
     fn is_zombie(pid: i32) -> bool {
@@ -394,7 +430,7 @@ mod proc {
 }
 
 #[cfg(target_os = "linux")]
-pub use proc::{is_listening, queues};
+pub use proc::{ends_under_way, is_listening, queues};
 
 #[cfg(target_os = "linux")]
 mod names {
@@ -488,6 +524,11 @@ mod no_proc {
         None
     }
 
+    /// `false`: there is no /proc here.
+    pub fn ends_under_way(_port: u16) -> bool {
+        false
+    }
+
     /// `None`: there is no /proc here.
     pub fn is_listening(_port: u16) -> Option<bool> {
         None
@@ -495,4 +536,4 @@ mod no_proc {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub use no_proc::{is_listening, queues};
+pub use no_proc::{ends_under_way, is_listening, queues};

@@ -9,12 +9,14 @@
 
 use rustix::process::Signal;
 
+use crate::client::Client;
 use crate::failure::Step;
 use crate::kernel::Process;
 
-/// Sends `signal` to the process just before its next wait after `done`, and lets it run on.
-pub fn signal_before_wait(process: Process, signal: Signal, done: impl FnMut() -> Step<bool>) -> Step {
-    here::signal_before_wait(process, signal, done)
+/// Lets the client send a byte and, once that is echoed, sends the server `signal` just before it waits again; then the
+/// server runs on.
+pub fn signal_before_wait(process: Process, signal: Signal, client: &mut Client) -> Step {
+    here::signal_before_wait(process, signal, client)
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
@@ -25,6 +27,7 @@ mod here {
 
     use rustix::process::Signal;
 
+    use crate::client::Client;
     use crate::failure::{Step, Stop};
     use crate::kernel::{Call, Process};
 
@@ -35,15 +38,14 @@ mod here {
     /// A traced process; let go when this is dropped.
     struct Traced(i32);
 
-    pub fn signal_before_wait(process: Process, signal: Signal, mut done: impl FnMut() -> Step<bool>) -> Step {
+    pub fn signal_before_wait(process: Process, signal: Signal, client: &mut Client) -> Step {
         let traced = Traced::seize(process.pid)
             .map_err(|error| Stop::skip(format!("this machine does not let the harness trace a child ({error})")))?;
-        loop {
+        // It is stopped now, and the wait that this byte ends is not the one to hit.
+        client.send_quietly(1)?;
+        while client.outstanding() > 0 || !traced.enters_a_wait(process)? {
             traced.next_syscall(0)?;
-            // The call before may have been the one that moved the bytes; the next wait is then the one to hit.
-            if traced.enters_a_wait(process)? && done()? {
-                break;
-            }
+            client.read_some(1)?;
         }
         if process.blocked_signals().is_some_and(|blocked| blocked & (1 << (signal.as_raw() - 1)) != 0) {
             // Blocked until the wait itself lets it in (pselect, ppoll): there is no such moment.
@@ -142,10 +144,11 @@ mod here {
 mod here {
     use rustix::process::Signal;
 
+    use crate::client::Client;
     use crate::failure::{Step, Stop};
     use crate::kernel::Process;
 
-    pub fn signal_before_wait(_: Process, _: Signal, _: impl FnMut() -> Step<bool>) -> Step {
+    pub fn signal_before_wait(_: Process, _: Signal, _: &mut Client) -> Step {
         Err(Stop::skip("needs ptrace(2) as it is on Linux on x86-64"))
     }
 }

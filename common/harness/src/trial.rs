@@ -11,7 +11,7 @@ use crate::child::{self, Options, Server};
 use crate::client::{BACKSTOP, Client, ConnectOptions, Log, echo_all, send_all_until_stuck, size};
 use crate::diagnose;
 use crate::failure::{Failure, Step, Stop, Symptom};
-use crate::kernel::{Activity, Process, View};
+use crate::kernel::{self, Activity, Process, View};
 use crate::subject::{Launch, Model, Subject};
 
 /// A backstop for states that have to come about at once.
@@ -190,6 +190,7 @@ impl<'a> Trial<'a> {
         const WAKEUPS: u64 = 1000;
         let process = self.process()?;
         self.needs_proc()?;
+        self.await_ends()?;
         let start = process.activity();
         let end = Instant::now() + SOON;
         while process.settle(Duration::from_millis(25), Duration::from_millis(300)).is_none() {
@@ -282,6 +283,7 @@ impl<'a> Trial<'a> {
         let end = Instant::now() + SOON;
         loop {
             // Asleep first: what a server has not yet accepted is no descriptor of its.
+            self.await_ends()?;
             let at_rest = self.comes_to_rest(Duration::from_millis(30))?;
             let now = self.fds()?;
             if now <= expected {
@@ -302,6 +304,16 @@ impl<'a> Trial<'a> {
         let at_rest = self.process()?.settle(apart, patience).is_some();
         self.restless = cfg!(target_os = "linux") && !at_rest;
         Ok(at_rest)
+    }
+
+    /// Waits until the server's end knows of every connection that a client has ended.
+    fn await_ends(&mut self) -> Step {
+        let port = self.server()?.addr.port();
+        let end = Instant::now() + Duration::from_secs(2);
+        while kernel::ends_under_way(port) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// A failure with the threads' state as the kernel's view.
@@ -425,6 +437,32 @@ impl Trial<'_> {
         Ok(taken)
     }
 
+    /// Bytes that a `NARROW` client has to send without reading so that the server reads them all, and cannot write them all
+    /// on: less than what a server may hold for one connection, and more than its socket takes, which depends on the
+    /// kernel's congestion control.
+    pub fn more_than_fits(&mut self) -> Step<u64> {
+        const STEP: u64 = 32 * 1024;
+        const HELD: u64 = 2 * STEP;
+        // Without /proc, what suits most.
+        const USUAL: u64 = 200 * 1024;
+        let mut client = self.connect_quietly(ConnectOptions::NARROW)?;
+        while client.sent < FILL {
+            let sent = client.send_quietly(STEP);
+            self.unless_cut_off(sent)?;
+            self.rest()?;
+            match client.at_server() {
+                None => return Ok(USUAL),
+                // Where some are unread it reads no more, and holds all that it ever will.
+                Some((unread, held)) if unread > 0 || held >= HELD => break,
+                Some(_) => {}
+            }
+        }
+        let enough = client.sent;
+        client.reset_quietly();
+        self.probe()?;
+        Ok(enough)
+    }
+
     /// A foreign server may cut off a client that does not read, instead of waiting for it: then the check is skipped.
     pub fn unless_cut_off<T>(&mut self, result: Step<T>) -> Step<T> {
         match result {
@@ -475,6 +513,29 @@ impl Trial<'_> {
         self.process()?;
         self.log.step("the server's limit of descriptors is raised");
         self.server()?.lift_limit()
+    }
+
+    /// Each of these clients sends `bytes`, whether or not the server has a descriptor for it.
+    pub fn knock(&mut self, clients: &mut [Client], bytes: u64) {
+        self.log.step(format!("each of the {} sends {}", clients.len(), size(bytes)));
+        for client in clients {
+            client.plan(bytes);
+            // One that a foreign server has turned away at once may say so here already; `admitted` sees to it.
+            let _ = client.write_some(bytes as usize);
+        }
+    }
+
+    /// The clients that knocked are served now. A foreign server may have turned some away instead: those are left out.
+    pub fn admitted(&mut self, clients: Vec<Client>) -> Step<Vec<Client>> {
+        let mut served = Vec::new();
+        for mut client in clients {
+            match client.expect_echo() {
+                Ok(()) => served.push(client),
+                Err(stop) if self.cuts_off(&stop)? => self.log.step(format!("c{} was turned away", client.id)),
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(served)
     }
 
     /// Waits until `state` has come about; `what` says which, if it never does.

@@ -31,7 +31,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "fin_while_megabytes_are_owed_loses_nothing",
         clause: 3,
-        about: "a client sends until it is stuck, half-closes, and only then reads everything up to the server's FIN",
+        about: "a client sends more than the way back takes, half-closes, and only then reads, up to the server's FIN",
         alone: false,
         run: fin_while_owed,
     },
@@ -130,6 +130,13 @@ fn fin_behind_bytes(trial: &mut Trial<'_>) -> Step {
 }
 
 fn fin_while_owed(trial: &mut Trial<'_>) -> Step {
+    // The server has read this FIN while it owes bytes; with more of them below, FIN waits behind what it will not read yet.
+    let bytes = trial.more_than_fits()?;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    client.send(bytes)?;
+    client.half_close()?;
+    trial.rest()?;
+    client.expect_eof()?;
     for options in [ConnectOptions::default(), ConnectOptions::NARROW] {
         let mut client = trial.connect_with(options)?;
         trial.fill(std::slice::from_mut(&mut client))?;
@@ -236,9 +243,10 @@ fn reset_while_paused(trial: &mut Trial<'_>) -> Step {
 
 fn reset_after_fin(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
+    // Less than stops the reading: the server has read the FIN when the reset comes.
+    let bytes = trial.more_than_fits()?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
-    // Far less than stops the reading: the server has read the FIN when the reset comes.
-    client.send(200 * 1024)?;
+    client.send(bytes)?;
     client.half_close()?;
     trial.rest()?;
     client.reset();

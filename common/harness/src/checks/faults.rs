@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::check::Check;
 use crate::child::Options;
-use crate::client::{Client, ConnectOptions, echo_all, send_all};
+use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::Step;
 use crate::trial::Trial;
 
@@ -47,7 +47,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "queued_clients_are_served_as_soon_as_others_leave",
         clause: 9,
-        about: "descriptors are freed by FIN and by reset, one by one and in one wake; no new connect may be needed",
+        about: "descriptors are freed one by one, and in one wake; no new connect may be needed",
         alone: false,
         run: served_when_others_leave,
     },
@@ -141,24 +141,21 @@ fn those_connected_go_on(trial: &mut Trial<'_>) -> Step {
 
 fn served_when_others_leave(trial: &mut Trial<'_>) -> Step {
     let (mut inside, mut outside) = fill_up(trial)?;
-    for round in 0..3 {
-        trial.step(format!(
-            "{OUTSIDE} of those connected {}",
-            ["close", "close in one wake", "are reset in one wake"][round]
-        ));
-        let leaving: Vec<_> = inside.drain(..OUTSIDE).collect();
-        if round > 0 {
+    for in_one_wake in [false, true] {
+        if in_one_wake {
             trial.freeze()?;
         }
-        leaving.into_iter().for_each(|client| if round == 2 { client.reset_quietly() } else { drop(client) });
-        if round > 0 {
+        trial.step(format!("{OUTSIDE} of those connected close"));
+        inside.drain(..OUTSIDE);
+        if in_one_wake {
             trial.thaw()?;
         }
-        let served = admitted(trial, outside)?;
+        inside.extend(trial.admitted(outside)?);
         // Where the excess is closed at once, the next round has to start with new clients.
-        inside.extend(served);
-        let missing = INSIDE - inside.len();
-        inside.extend(trial.connect_many(missing as u32)?);
+        if inside.len() < INSIDE {
+            let missing = INSIDE - inside.len();
+            inside.extend(trial.connect_many(missing as u32)?);
+        }
         trial.echo_all(&mut inside, 100)?;
         outside = queue_up(trial)?;
     }
@@ -169,7 +166,7 @@ fn served_when_others_leave(trial: &mut Trial<'_>) -> Step {
 fn served_when_limit_rises(trial: &mut Trial<'_>) -> Step {
     let (mut inside, outside) = fill_up(trial)?;
     trial.lift_limit()?;
-    let mut served = admitted(trial, outside)?;
+    let mut served = trial.admitted(outside)?;
     trial.echo_all(&mut inside, 100)?;
     trial.echo_all(&mut served, 100)?;
     trial.probe()
@@ -189,14 +186,10 @@ fn served_in_turn(trial: &mut Trial<'_>) -> Step {
     }
     trial.suspect(EMFILE);
     let mut clients = trial.connect_many(ALL)?;
-    trial.step("each sends 1,000 bytes; in the order of their connects they wait for the echo and close");
-    for client in &mut clients {
-        client.plan(1000);
-        // One that a foreign server has closed at once may say so here already.
-        let _ = client.write_some(1000);
-    }
+    trial.knock(&mut clients, 1000);
+    trial.step("in the order of their connects each waits for its echo, and closes");
     for client in clients {
-        admitted(trial, vec![client])?;
+        trial.admitted(vec![client])?;
     }
     trial.probe()
 }
@@ -277,6 +270,7 @@ fn reset_while_owed(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EPIPE);
     let mut neighbour = trial.connect()?;
     neighbour.echo(1)?;
+    let more = trial.more_than_fits()?;
     for fin in ["", " and FIN"] {
         // In one wake: the bytes can be read, their echo can't be sent.
         let mut clients = trial.connect_many(5)?;
@@ -289,8 +283,8 @@ fn reset_while_owed(trial: &mut Trial<'_>) -> Step {
         neighbour.echo(1)?;
         // The echo does not fit into the sockets: the server owes the rest, and waits for room.
         let mut stuck = trial.connect_many_with(2, ConnectOptions::NARROW)?;
-        trial.step(format!("each sends 200 KiB{fin}, and reads nothing"));
-        send_and_finish(&mut stuck, 200 * 1024, !fin.is_empty())?;
+        trial.step(format!("each sends {}{fin}, and reads nothing", size(more)));
+        send_and_finish(&mut stuck, more, !fin.is_empty())?;
         trial.rest()?;
         trial.step("both are reset");
         stuck.into_iter().for_each(Client::reset_quietly);
@@ -326,13 +320,12 @@ fn urgent_data(trial: &mut Trial<'_>) -> Step {
 fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
     trial.suspect(EMFILE);
     let base = trial.fds_without_clients()?;
-    let client = trial.connect()?;
-    trial.settle()?;
+    let mut inside = trial.connect_many(1)?;
+    trial.echo_all(&mut inside, 1)?;
+    // A foreign server may use more than one for each client.
     let each = trial.fds()?.saturating_sub(base).max(1);
-    client.close();
-    trial.expect_fds(base, "after the only client closed")?;
-    trial.leave_room(INSIDE * each)?;
-    let mut inside = trial.connect_many(INSIDE as u32)?;
+    trial.leave_room((INSIDE - 1) * each)?;
+    inside.extend(trial.connect_many(INSIDE as u32 - 1)?);
     trial.echo_all(&mut inside, 100)?;
     Ok((inside, queue_up(trial)?))
 }
@@ -340,26 +333,8 @@ fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
 /// More clients; each sends a byte.
 fn queue_up(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
     let mut clients = trial.connect_many(OUTSIDE as u32)?;
-    trial.step("each of them sends a byte, and has to wait");
-    for client in &mut clients {
-        client.plan(1);
-        // One that a foreign server has closed at once may say so here already.
-        let _ = client.write_some(1);
-    }
+    trial.knock(&mut clients, 1);
     // Until then it has not met the lack: what comes next could be all that it sees.
     trial.rest()?;
     Ok(clients)
-}
-
-/// The clients that waited are served now. A foreign server may have closed them at once instead: those are left out.
-fn admitted(trial: &mut Trial<'_>, clients: Vec<Client>) -> Step<Vec<Client>> {
-    let mut served = Vec::new();
-    for mut client in clients {
-        match client.expect_echo() {
-            Ok(()) => served.push(client),
-            Err(stop) if trial.cuts_off(&stop)? => trial.step(format!("c{} was turned away", client.id)),
-            Err(stop) => return Err(stop),
-        }
-    }
-    Ok(served)
 }

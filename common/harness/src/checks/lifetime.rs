@@ -91,9 +91,10 @@ fn two_stuck(trial: &mut Trial<'_>) -> Step {
 }
 
 fn next_owner(trial: &mut Trial<'_>) -> Step {
+    let more = trial.more_than_fits()?;
     for _ in 0..20 {
         let mut before = trial.connect_with(ConnectOptions::NARROW)?;
-        before.send(200 * 1024)?;
+        before.send(more)?;
         before.receive(10)?;
         before.reset();
         let mut next = trial.connect()?;
@@ -104,12 +105,13 @@ fn next_owner(trial: &mut Trial<'_>) -> Step {
 }
 
 fn resets_beside_stream(trial: &mut Trial<'_>) -> Step {
+    let more = trial.more_than_fits()?;
     let mut stream = vec![trial.connect()?, trial.connect_with(ConnectOptions::NARROW)?];
     for _ in 0..12 {
         let mut victims = trial.connect_many_with(12, ConnectOptions::NARROW)?;
         trial.echo_all(&mut victims, 1000)?;
-        trial.step("each sends 150 KiB without reading, of which the socket takes 70 KiB back");
-        send_all(&mut victims, 150 * 1024)?;
+        trial.step(format!("each sends {} without reading, which the server's socket does not take whole", size(more)));
+        send_all(&mut victims, more)?;
         trial.echo_all(&mut stream, 200_000)?;
         stream.iter_mut().for_each(|client| client.plan(100_000));
         trial.step("all 12 are reset, and the two others send 100,000 bytes");

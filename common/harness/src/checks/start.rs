@@ -1,6 +1,6 @@
 //! The command line, the first line, the signals: how a server begins and how it ends.
 //!
-//! Invariant: every check here but the last two is about this repository's own choice, and is skipped on other servers.
+//! Invariant: every check here but the last is about this repository's own choice, and is skipped on other servers.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -306,15 +306,11 @@ fn stops_in_traffic(trial: &mut Trial<'_>) -> Step {
 
 fn stops_before_the_wait(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
-    let process = trial.process()?;
     let mut client = trial.connect()?;
     client.echo(1)?;
-    client.send(1)?;
-    trial.step("SIGTERM comes when the byte is echoed, just before the server waits again");
-    trace::signal_before_wait(process, Signal::TERM, || {
-        client.read_some(1)?;
-        Ok(client.outstanding() == 0)
-    })?;
+    trial.rest()?;
+    trial.step("c0 sends 1 byte; SIGTERM comes when it is echoed, just before the server waits again");
+    trace::signal_before_wait(trial.process()?, Signal::TERM, &mut client)?;
     ends_well(trial, Signal::TERM)
 }
 

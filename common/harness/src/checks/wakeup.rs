@@ -132,8 +132,12 @@ fn newest_first(trial: &mut Trial<'_>) -> Step {
     for i in [1, 0, 1] {
         clients[i].echo(10)?;
     }
-    // This one gets the middle's number, and the next a higher one than any before.
+    trial.step("another one gets the middle's number");
     clients.push(trial.connect()?);
+    for i in [2, 1, 0] {
+        clients[i].echo(10)?;
+    }
+    trial.step("and the next a higher one than any before");
     clients.push(trial.connect()?);
     for i in [3, 2, 1, 0] {
         clients[i].echo(10)?;

@@ -16,7 +16,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "a_paused_reader_is_not_disconnected",
         clause: 5,
-        about: "the way back is full after 70 KiB, 1 MiB was sent; the client rests, and then reads it all",
+        about: "1 MiB was sent, of which the way back takes a part; the client rests, and then reads it all",
         alone: false,
         run: paused_reader,
     },

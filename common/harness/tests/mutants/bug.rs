@@ -49,7 +49,7 @@ pub enum Bug {
     TwoSendsInFlight,
     BufferLentTwice,
     FixedLength,
-    NonBlockingInRing,
+    DontWait,
     // start and stop
     BadArgsExit1,
     BindPanics,

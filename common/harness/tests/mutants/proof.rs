@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
 
 /// No check fails on a server without a bug.
 fn correct(base: Base, whole: bool) -> Verdict {
-    let subject = match subject(base, &table::snake(&format!("{base:?}"))) {
+    let subject = match subject(base, table::own(base), &table::snake(&format!("{base:?}"))) {
         Ok(subject) => subject,
         Err(reason) => return Ok(Completion::ignored_with(reason)),
     };
@@ -60,7 +60,7 @@ fn correct(base: Base, whole: bool) -> Verdict {
 
 /// The named checks fail as the table says, and no other one that is not listed.
 fn caught(mutant: &Mutant, whole: bool) -> Verdict {
-    let subject = match subject(mutant.base, &mutant.name()) {
+    let subject = match subject(mutant.base, mutant.own(), &mutant.name()) {
         Ok(subject) => subject,
         Err(reason) => return Ok(Completion::ignored_with(reason)),
     };
@@ -122,7 +122,9 @@ fn run(check: &Check, subject: &Subject) -> Report {
 }
 
 fn says(failure: &Failure, words: &str) -> bool {
-    failure.cause.contains(words)
+    // Where what happened says it all, there is no cause.
+    let said = if failure.cause.is_empty() { &failure.what } else { &failure.cause };
+    said.contains(words)
 }
 
 fn story(report: &Report) -> String {
@@ -137,15 +139,14 @@ fn verdict(wrong: String) -> Verdict {
     if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.into()) }
 }
 
-/// The server as the harness sees it. Those on io_uring and on blocking calls are started as foreign ones, which is
-/// half of the harness's ways to start a server.
-fn subject(base: Base, name: &str) -> Result<Subject, String> {
+/// The server as the harness sees it.
+fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let binary = env::current_exe().map_err(|error| error.to_string())?;
     let mut argv = vec![binary.display().to_string(), "--serve".into(), name.to_owned()];
-    let (own, model) = match base {
-        Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => (true, Model::Readiness),
-        Base::Uring => (false, Model::Completion),
-        Base::Threads | Base::OneByOne => (false, Model::Unknown),
+    let model = match base {
+        Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => Model::Readiness,
+        Base::Uring => Model::Completion,
+        Base::Threads | Base::OneByOne => Model::Unknown,
     };
     if base == Base::Uring {
         IoUring::new(8).map_err(|error| format!("no io_uring here: {error}"))?;

@@ -27,6 +27,8 @@ struct Connection {
     pending: VecDeque<u8>,
     interest: Interest,
     peer_finished: bool,
+    /// Only under `PauseNotResumed`: it stopped reading because too much was owed.
+    paused: bool,
     readable: bool,
     writable: bool,
     unfinished: bool,
@@ -101,6 +103,7 @@ impl<P: Poller> Server<P> {
             pending: VecDeque::new(),
             interest: READ,
             peer_finished: false,
+            paused: false,
             readable: false,
             writable: false,
             unfinished: false,
@@ -130,6 +133,15 @@ impl<P: Poller> Server<P> {
             _ if ready.gone => Err(io::ErrorKind::ConnectionReset.into()),
             // RDHUP looked at before IN.
             _ if ready.finished && bug(Bug::CloseAtRdhup) => Err(io::ErrorKind::UnexpectedEof.into()),
+            // While paused, an event means "write", and nothing else; the input that waits brings no other edge.
+            _ if edge && bug(Bug::PauseNotResumed) && connection.paused => {
+                let wrote = connection.write(&self.buffer);
+                connection.paused = !connection.pending.is_empty();
+                if wrote.is_ok() {
+                    return Ok(());
+                }
+                wrote
+            }
             _ => connection.write(&self.buffer).and_then(|()| match ready {
                 // The handler for OUT writes and nothing else.
                 Ready { readable: false, writable: true, .. } if bug(Bug::PauseNotResumed) => Ok(()),
@@ -152,10 +164,9 @@ impl<P: Poller> Server<P> {
         let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
         let (may_read, owed) = (connection.may_read(), !connection.pending.is_empty());
         if self.poller.edge() {
+            connection.paused = bug(Bug::PauseNotResumed) && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
-            // Only the handler for IN comes back for more.
-            let only_out = bug(Bug::PauseNotResumed) && !ready.readable;
-            if may_go_on && !connection.unfinished && !only_out && !bug(Bug::ReadOncePerEdge) {
+            if may_go_on && !connection.unfinished && !bug(Bug::ReadOncePerEdge) {
                 connection.unfinished = true;
                 self.unfinished.push(ready.fd);
             }

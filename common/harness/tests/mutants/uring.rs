@@ -95,9 +95,8 @@ impl Server {
 
     fn arm_accept(&mut self) -> io::Result<()> {
         self.accept_at = None;
-        // With O_NONBLOCK, io_uring answers EAGAIN where it would otherwise wait.
-        let flags = if bug(Bug::NonBlockingInRing) { libc::SOCK_NONBLOCK } else { 0 };
-        self.push(opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd())).flags(flags).build(), ACCEPT)
+        let accept = opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        self.push(accept.build(), ACCEPT)
     }
 
     fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
@@ -141,7 +140,9 @@ impl Server {
     fn recv(&mut self, index: usize) -> io::Result<()> {
         let lane = self.lane(index);
         lane.receiving = true;
-        let entry = opcode::Recv::new(Fd(lane.stream.as_raw_fd()), lane.memory, BUFFER as u32).build();
+        // As a readiness server would: but then it is EAGAIN that completes, again and again.
+        let flags = if bug(Bug::DontWait) { libc::MSG_DONTWAIT } else { 0 };
+        let entry = opcode::Recv::new(Fd(lane.stream.as_raw_fd()), lane.memory, BUFFER as u32).flags(flags).build();
         self.push(entry, RECV | (index as u64) << 2)
     }
 
