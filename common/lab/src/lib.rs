@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod error;
+pub mod exercises;
 pub mod interrupt;
 pub mod matrix;
 pub mod progress;

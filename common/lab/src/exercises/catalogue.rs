@@ -1,0 +1,181 @@
+//! The exercises as their folders say.
+//!
+//! Invariant: what is loaded is whole: every check that is named exists, every file is there, every field makes sense. A
+//! folder that is not is an error with the file and what to change, and never a missing exercise.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use harness::{Model, Subject};
+use serde::Deserialize;
+
+use crate::error::Error;
+
+/// Checks that every exercise has to pass besides its own, because a fix that breaks something else is no fix. They are
+/// quick, one or two of each group.
+pub const KEPT: &[&str] = &[
+    "echo::one_byte_comes_back",
+    "echo::single_bytes_come_back_one_by_one_in_order",
+    "echo::sixty_four_connections_keep_their_bytes_apart",
+    "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+    "drain::a_burst_of_connects_in_one_wakeup_is_all_accepted",
+    "wakeup::the_newest_connection_is_heard_first",
+    "wakeup::those_who_stay_are_heard_whoever_leaves",
+    "close::fin_alone_is_answered_with_fin",
+    "close::connections_that_were_reset_are_freed",
+    "write::a_client_that_never_reads_leaves_others_served",
+    "faults::a_stop_and_a_continue_are_survived",
+    "idle::a_server_without_clients_sleeps",
+    "idle::a_hundred_idle_connections_cost_nothing",
+];
+
+/// An exercise.
+#[derive(Debug, Clone)]
+pub struct Exercise {
+    /// Its number, as in the folder's name.
+    pub number: u32,
+    /// The folder's name, `13_accept_queue`.
+    pub name: String,
+    /// The folder.
+    pub folder: PathBuf,
+    /// What `exercise.toml` says.
+    pub about: About,
+}
+
+/// `exercise.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// A few words.
+    pub title: String,
+    /// The folder of the chapter that it belongs to.
+    pub chapter: String,
+    /// How long it takes a student who has read the chapter.
+    pub minutes: u32,
+    /// What it is worth.
+    pub points: u32,
+    /// How its server waits.
+    pub model: Waits,
+    /// It serves only descriptors below this number.
+    #[serde(default)]
+    pub fd_limit: Option<u64>,
+    /// From a nudge to nearly the answer.
+    pub hints: [String; 3],
+    /// The public bug.
+    pub modelled_on: Source,
+    /// What the starter fails and the solution passes; the points are shared among them.
+    pub must_pass: Vec<Proof>,
+    /// Checks, or groups as `drain::`, that the starter may fail besides.
+    #[serde(default)]
+    pub also_fails: Vec<String>,
+    /// Checks that do not apply, each with the reason: `[["scale::x", "why"]]`.
+    #[serde(default)]
+    pub differs: Vec<(String, String)>,
+}
+
+/// As `harness::Model`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Waits {
+    /// For readiness.
+    Readiness,
+    /// For completions.
+    Completion,
+    /// Not said.
+    Unknown,
+}
+
+/// Where a bug comes from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What happened there.
+    pub what: String,
+    /// Where to read it.
+    pub url: String,
+}
+
+/// A check, and how the starter fails it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// `group::name`.
+    pub check: String,
+    /// The harness's word for how the starter fails it.
+    pub symptom: String,
+    /// Words that its explanation has to have.
+    pub says: String,
+}
+
+impl Exercise {
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The student's copy, whether it exists or not.
+    pub fn attempt(&self) -> PathBuf {
+        let attempts = self.folder.parent().expect("a folder in exercises").join("attempts");
+        attempts.join(format!("{}.rs", self.name))
+    }
+
+    /// A server for this exercise, from the command that starts it.
+    pub fn subject(&self, argv: Vec<String>) -> Subject {
+        let model = match self.about.model {
+            Waits::Readiness => Model::Readiness,
+            Waits::Completion => Model::Completion,
+            Waits::Unknown => Model::Unknown,
+        };
+        let fd_limit = self.about.fd_limit;
+        Subject { own: true, model, fd_limit, ..Subject::command(self.name.clone(), argv) }
+    }
+
+    /// The checks that are kept and are not among its own.
+    pub fn kept(&self) -> impl Iterator<Item = &'static str> {
+        let own = |name: &&&str| self.about.must_pass.iter().any(|proof| proof.check == **name);
+        KEPT.iter().filter(move |name| !own(name)).copied()
+    }
+}
+
+/// All exercises below `folder` (the workspace's `exercises`), in their order.
+pub fn load(folder: &Path) -> Result<Vec<Exercise>, Error> {
+    let cannot = |error| Error::failed(format!("read {}: {error}", folder.display()));
+    let mut exercises = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(number) = name.split_once('_').and_then(|(number, _)| number.parse().ok()) else { continue };
+        exercises.push(load_one(number, name, path)?);
+    }
+    exercises.sort_by_key(|exercise| exercise.number);
+    for pair in exercises.windows(2) {
+        if pair[0].number == pair[1].number {
+            return Err(Error::failed(format!("{} and {} have the same number", pair[0].name, pair[1].name)));
+        }
+    }
+    Ok(exercises)
+}
+
+fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, Error> {
+    let path = folder.join("exercise.toml");
+    let wrong = |what: String| Error::failed(format!("{}: {what}", path.display()));
+    let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+    let about: About = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    for file in ["starter.rs", "solution.rs", "README.md"] {
+        if !folder.join(file).is_file() {
+            return Err(wrong(format!("{file} is missing beside it")));
+        }
+    }
+    if about.must_pass.is_empty() {
+        return Err(wrong("must_pass is empty; name the checks that the starter fails".into()));
+    }
+    for proof in &about.must_pass {
+        if !harness::checks().any(|check| check.full_name() == proof.check) {
+            return Err(wrong(format!("there is no check '{}' (cargo lab check --list)", proof.check)));
+        }
+    }
+    if !harness::CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {
+        return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
+    }
+    Ok(Exercise { number, name, folder, about })
+}
