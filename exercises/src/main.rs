@@ -1,4 +1,4 @@
-//! All starters and solutions in one program, so that they are built once: `exercises 13_accept_queue/starter [ARGUMENT]...`
+//! All starters and solutions in one program, so that they are built once: `exercises 19_accept_queue/starter [ARGUMENT]...`
 //! is that server, with those arguments.
 //!
 //! Invariant: a server sees the command line that it would see as a program of its own.
@@ -8,11 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 #[cfg(target_os = "linux")]
-#[path = "../13_accept_queue/solution.rs"]
-mod solution_13;
+#[path = "../19_accept_queue/solution.rs"]
+mod solution_19;
 #[cfg(target_os = "linux")]
-#[path = "../13_accept_queue/starter.rs"]
-mod starter_13;
+#[path = "../19_accept_queue/starter.rs"]
+mod starter_19;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -22,9 +22,9 @@ type Main = fn() -> ExitCode;
 /// The servers of this platform, by the paths of their files.
 const SERVERS: &[(&str, Main)] = &[
     #[cfg(target_os = "linux")]
-    ("13_accept_queue/starter", starter_13::main),
+    ("19_accept_queue/starter", starter_19::main),
     #[cfg(target_os = "linux")]
-    ("13_accept_queue/solution", solution_13::main),
+    ("19_accept_queue/solution", solution_19::main),
 ];
 
 fn main() -> ExitCode {

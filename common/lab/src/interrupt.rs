@@ -5,8 +5,8 @@
 //! that it and its descendants are found.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,11 +65,22 @@ impl Interrupt {
             std::thread::sleep(Duration::from_millis(10));
         }
         kill_servers();
+        if let Some(last) = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            last();
+        }
         let error = Error::interrupted(signal);
         // A progress bar may stand in the last line.
         text::complain(&format!("\n{error}"));
         std::process::exit(exit_code(signal).into());
     }
+}
+
+/// What has to be done before a signal ends the process.
+static AT_EXIT: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+/// Has `last` done before a signal ends the process; one at a time.
+pub fn at_exit(last: impl FnOnce() + Send + 'static) {
+    *AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(last));
 }
 
 /// Kills every server that this process has started, with its descendants.

@@ -28,20 +28,37 @@ use error::Error;
 #[command(name = "cargo lab", bin_name = "cargo lab", about = "The one command of the course", max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// The commands, a module each in [`commands`].
 #[derive(Debug, Subcommand)]
 enum Command {
+    List(commands::list::Args),
+    Start(commands::start::Args),
     Check(Box<commands::check::Args>),
+    Watch(commands::watch::Args),
+    Hint(commands::hint::Args),
+    Next(commands::next::Args),
+    Reset(commands::reset::Args),
+    Solution(commands::solution::Args),
+    Diff(commands::diff::Args),
 }
 
 /// The program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        Command::Check(args) => commands::check::run(args),
+        None => commands::list::status(),
+        Some(Command::List(args)) => commands::list::run(args),
+        Some(Command::Start(args)) => commands::start::run(args),
+        Some(Command::Check(args)) => commands::check::run(args),
+        Some(Command::Watch(args)) => commands::watch::run(args),
+        Some(Command::Hint(args)) => commands::hint::run(args),
+        Some(Command::Next(args)) => commands::next::run(args),
+        Some(Command::Reset(args)) => commands::reset::run(args),
+        Some(Command::Solution(args)) => commands::solution::run(args),
+        Some(Command::Diff(args)) => commands::diff::run(args),
     };
     result.unwrap_or_else(|error: Error| {
         text::complain(&error.to_string());

@@ -37,6 +37,11 @@ impl Palette {
         Self { on: false }
     }
 
+    /// Whether there are colours.
+    pub fn is_on(self) -> bool {
+        self.on
+    }
+
     fn paint(self, style: Style, text: &str) -> String {
         style.force_styling(self.on).apply_to(text).to_string()
     }
@@ -54,6 +59,21 @@ impl Palette {
     /// Something was left out.
     pub fn left_out(self, text: &str) -> String {
         self.paint(Style::new().yellow(), text)
+    }
+
+    /// The part of a removed line that is not in the new one.
+    pub fn bad_mark(self, text: &str) -> String {
+        self.paint(Style::new().red().bold().underlined(), text)
+    }
+
+    /// A removed line.
+    pub fn bad_faint(self, text: &str) -> String {
+        self.paint(Style::new().red(), text)
+    }
+
+    /// The part of an added line that was not in the old one.
+    pub fn good_mark(self, text: &str) -> String {
+        self.paint(Style::new().green().bold().underlined(), text)
     }
 
     /// A heading.

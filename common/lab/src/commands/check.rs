@@ -12,7 +12,9 @@ use harness::checks::GROUPS;
 use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject};
 use serde::Serialize;
 
+use super::attempt;
 use crate::error::Error;
+use crate::exercises::session::Course;
 use crate::interrupt::Interrupt;
 use crate::matrix;
 use crate::progress::{self, Progress};
@@ -25,6 +27,7 @@ use crate::words::{self, Narrowed, Unknown};
 const EXAMPLES: &str = "\
 Examples:
   cargo lab check                              every chapter, every check
+  cargo lab check 09                           your attempt at an exercise
   cargo lab check 04-epoll-et drain            one chapter, one group
   cargo lab check 03 04 half_close             two chapters, checks by a part of their name
   cargo lab check --cmd 'python3 echo.py {port}'
@@ -40,7 +43,7 @@ With --json, stdout gets an array with an object for each server:
     reason, of a skip; of a failure symptom (one word), what, steps, kernel (lists of lines) and cause.
 With --json --list: an array with group, name, check (\"group::name\"), clause, about and alone for each check.";
 
-/// Check servers against the contract (common/harness/CONTRACT.md)
+/// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
 /// Builds the chapters, runs every check on each, and shows the results as a matrix, with an explanation for each
 /// failure. Your own server, in any language, is checked by the command that starts it or by its address; it is not held
@@ -48,7 +51,8 @@ With --json --list: an array with group, name, check (\"group::name\"), clause, 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
 pub struct Args {
-    /// A server (04, 04-epoll-et, epoll-et), a group (drain), a check or a part of its name; all if none is given
+    /// A server (04, 04-epoll-et, epoll-et), a group (drain), a check or a part of its name; or exercises (09); all servers
+    /// if none is given
     #[arg(value_name = "WORD")]
     words: Vec<String>,
     /// List the checks, and run none
@@ -110,6 +114,12 @@ struct Listed {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    if !args.words.is_empty() {
+        let course = Course::load()?;
+        if let Some(places) = attempt::named(&course, &args.words)? {
+            return attempt::run(course, &places, args.json);
+        }
+    }
     let all: Vec<&'static Check> = harness::checks().collect();
     let Narrowed { chapters, checks } = words::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
     if args.list {

@@ -2,4 +2,24 @@
 //!
 //! Invariant: a command puts parts together; what two commands could need stands outside.
 
+pub mod attempt;
 pub mod check;
+pub mod diff;
+pub mod hint;
+pub mod list;
+pub mod next;
+pub mod reset;
+pub mod solution;
+pub mod start;
+pub mod watch;
+
+use crate::error::Error;
+use crate::exercises::session::Course;
+
+/// The exercise that a word names, or the one that the student is at.
+fn this_or_current(course: &Course, word: Option<&str>) -> Result<usize, Error> {
+    match word {
+        Some(word) => course.find(word),
+        None => course.current().ok_or_else(|| Error::usage("every exercise passes; name one: cargo lab list")),
+    }
+}

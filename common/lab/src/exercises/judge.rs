@@ -3,9 +3,13 @@
 //! Invariant: the points are shared evenly among the exercise's own checks, and the share won is cut by the part of the
 //! kept checks that fails: the untouched starter gets nothing, and a fix that breaks something else not all.
 
-use harness::{Outcome, Report, Subject};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::{Check, Outcome, Report, Subject};
 
 use super::catalogue::Exercise;
+use crate::runner::{self, Event};
 
 /// The reports of one exercise's checks on one server.
 #[derive(Debug)]
@@ -17,10 +21,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// All reports, its own first.
+    pub fn all(&self) -> impl Iterator<Item = &Report> {
+        self.own.iter().chain(&self.kept)
+    }
+
     /// Whether nothing failed, and something of its own was tried.
     pub fn passed(&self) -> bool {
-        let failed = self.own.iter().chain(&self.kept).any(|report| matches!(report.outcome, Outcome::Fail(_)));
+        let failed = self.all().any(|report| matches!(report.outcome, Outcome::Fail(_)));
         !failed && self.own.iter().any(|report| matches!(report.outcome, Outcome::Pass))
+    }
+
+    /// Whether none of its own checks could be tried here.
+    pub fn untried(&self) -> bool {
+        self.own.iter().all(|report| matches!(report.outcome, Outcome::Skip { .. }))
     }
 
     /// From 0 to 1. Checks that were skipped count neither for nor against.
@@ -36,15 +50,35 @@ fn part(reports: &[Report]) -> Option<f64> {
     (tried > 0).then(|| passed as f64 / tried as f64)
 }
 
-/// Runs an exercise's own checks and then the kept ones; tells of each as it ends.
-pub fn judge(exercise: &Exercise, subject: &Subject, mut tell: impl FnMut(&Report)) -> Verdict {
-    let mut run = |name: &str| {
-        let check = harness::checks().find(|check| check.full_name() == name).expect("the catalogue knows every check");
-        let report = harness::run(check, subject);
-        tell(&report);
-        report
+/// Runs an exercise's own checks and the kept ones, several at once; tells of each as it ends.
+pub fn judge(exercise: &Exercise, subject: &Subject, tell: impl FnMut(&Report) + Send) -> Verdict {
+    judge_until(exercise, subject, &AtomicBool::new(false), tell).expect("nobody stops it")
+}
+
+/// As [`judge`]; `None` if `stop` was set before the end.
+pub fn judge_until(
+    exercise: &Exercise,
+    subject: &Subject,
+    stop: &AtomicBool,
+    mut tell: impl FnMut(&Report) + Send,
+) -> Option<Verdict> {
+    let find = |name: &str| {
+        harness::checks().find(|check| check.full_name() == name).expect("the catalogue knows every check")
     };
-    let own = exercise.about.must_pass.iter().map(|proof| run(&proof.check)).collect();
-    let kept = exercise.kept().map(&mut run).collect();
-    Verdict { own, kept }
+    let own = exercise.about.must_pass.iter().map(|proof| find(&proof.check));
+    let checks: Vec<&Check> = own.chain(exercise.kept().map(find)).collect();
+    let batch = runner::batch([0], &checks, harness::workers());
+    let reports = runner::run(&[subject], &checks, &[batch], stop, |event| {
+        match event {
+            Event::Finished(_, report) if !stop.load(Ordering::Relaxed) => tell(report),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    if stop.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut own: Vec<Report> = reports.into_iter().flatten().flatten().collect();
+    let kept = own.split_off(exercise.about.must_pass.len());
+    Some(Verdict { own, kept })
 }

@@ -1,9 +1,13 @@
-//! The exercises: what there is, and what the harness says of a server that was made for one.
+//! The exercises: what there is, what the harness says of a server that was made for one, and how far a student is.
 //!
 //! Invariant: a verdict comes from the harness alone; nothing here looks into a student's source.
 
+pub mod attempt;
 pub mod catalogue;
 pub mod judge;
+pub mod progress;
+pub mod session;
 
 pub use catalogue::{Exercise, load};
 pub use judge::{Verdict, judge};
+pub use progress::{Progress, State};

@@ -1,0 +1,95 @@
+//! `cargo lab check NN`: a student's attempt against its exercise's checks.
+//!
+//! Invariant: exit code 0 means that every attempt that was named passes.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::exercises::session::{Checked, Course};
+use crate::exercises::{Exercise, Verdict};
+use crate::interrupt::Interrupt;
+use crate::progress;
+use crate::text::{self, Palette};
+
+/// One attempt in `--json`.
+#[derive(Serialize)]
+struct Json<'a> {
+    exercise: &'a str,
+    compiles: bool,
+    passed: bool,
+    points: f64,
+    of: u32,
+    reports: Vec<&'a harness::Report>,
+}
+
+/// The places of the exercises that words name, if they do: `None` if no word does.
+pub fn named(course: &Course, words: &[String]) -> Result<Option<Vec<usize>>, Error> {
+    let place = |word: &String| {
+        let word = word.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let is =
+            |exercise: &Exercise| exercise.name == word.trim_end_matches(".rs") || word.parse() == Ok(exercise.number);
+        course.exercises.iter().position(is)
+    };
+    let places: Vec<Option<usize>> = words.iter().map(place).collect();
+    if places.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let all = |(word, place): (&String, Option<usize>)| {
+        place.ok_or_else(|| {
+            Error::usage(format!("'{word}' is no exercise; exercises and servers are checked by separate commands"))
+        })
+    };
+    words.iter().zip(places).map(all).collect::<Result<Vec<usize>, Error>>().map(Some)
+}
+
+/// Checks them, one after the other.
+pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode, Error> {
+    let interrupt = Interrupt::watch()?;
+    let palette = if json { Palette::plain() } else { Palette::stdout() };
+    let mut all_passed = true;
+    let mut verdicts: Vec<(usize, Option<Verdict>)> = Vec::new();
+    for at in places {
+        let exercise = &course.exercises[*at];
+        let what = format!("building and checking {}", exercise.name);
+        let lines = Mutex::new(Vec::new());
+        let checked = progress::waiting(what, || {
+            course.check(*at, palette, interrupt.flag(), |line| {
+                lines.lock().expect("no panic here").push(line.to_owned())
+            })
+        });
+        interrupt.check()?;
+        let (verdict, told) = match checked? {
+            Checked::Judged(verdict, told) => (Some(verdict), told),
+            Checked::Refused(why) => (None, why),
+            Checked::Stopped => continue,
+        };
+        all_passed &= verdict.as_ref().is_some_and(Verdict::passed);
+        if !json {
+            let mut lines = lines.into_inner().expect("no panic here");
+            lines.push(String::new());
+            text::print(&(lines.join("\n") + "\n" + &told));
+        }
+        verdicts.push((*at, verdict));
+    }
+    if json {
+        let list: Vec<Json<'_>> =
+            verdicts.iter().map(|(at, verdict)| describe(&course.exercises[*at], verdict)).collect();
+        text::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
+    }
+    Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn describe<'a>(exercise: &'a Exercise, verdict: &'a Option<Verdict>) -> Json<'a> {
+    let of = exercise.about.points;
+    Json {
+        exercise: &exercise.name,
+        compiles: verdict.is_some(),
+        passed: verdict.as_ref().is_some_and(Verdict::passed),
+        points: verdict.as_ref().map_or(0.0, |verdict| verdict.share() * f64::from(of)),
+        of,
+        reports: verdict.iter().flat_map(Verdict::all).collect(),
+    }
+}

@@ -1,0 +1,271 @@
+//! `cargo lab diff`: two sources side by side.
+//!
+//! Invariant: no row is wider than the terminal, and no character of either source is left out of a row: a long line goes on
+//! in the next row of its column.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use harness::CHAPTERS;
+use similar::{ChangeTag, DiffOp, TextDiff};
+
+use super::solution;
+use crate::error::Error;
+use crate::exercises::attempt;
+use crate::exercises::session::Course;
+use crate::text::{self, Palette};
+use crate::workspace;
+
+/// Lines around a change.
+const CONTEXT: usize = 3;
+/// ` | `
+const GUTTER: usize = 3;
+/// A line number and a space.
+const NUMBER: usize = 5;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo lab diff 03 04             level-triggered beside edge-triggered epoll
+  cargo lab diff 09                your attempt beside the solution, after it has passed
+  cargo lab diff 09 --starter      the starter beside your attempt
+  cargo lab diff 03 my_server.rs   a chapter beside any file";
+
+/// Show two sources side by side: two chapters, or your attempt and the solution
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A chapter (03, epoll-lt), a file, or, alone, an exercise
+    left: String,
+    /// A chapter or a file
+    right: Option<String>,
+    /// Of an exercise: the starter beside your attempt
+    #[arg(long, conflicts_with = "right")]
+    starter: bool,
+    /// Of an exercise: the solution even before your attempt passes
+    #[arg(long, conflicts_with = "right")]
+    spoil: bool,
+    /// All lines, and not only those around changes
+    #[arg(long)]
+    full: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let (left, right) = match &args.right {
+        Some(right) => (source(&args.left)?, source(right)?),
+        None => of_exercise(args)?,
+    };
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| Error::failed(format!("read {}: {error}", attempt::shown(path))))
+    };
+    let (old, new) = (read(&left)?, read(&right)?);
+    let (width, palette) = (text::width(), Palette::stdout());
+    let names = (attempt::shown(&left), attempt::shown(&right));
+    text::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_exercise(args: &Args) -> Result<(PathBuf, PathBuf), Error> {
+    let mut course = Course::load()?;
+    let at = course.find(&args.left).map_err(|error| match source(&args.left) {
+        Ok(_) => {
+            Error::usage(format!("'{}' beside what? Give a second chapter or file: cargo lab diff 03 04", args.left))
+        }
+        Err(_) => error,
+    })?;
+    let attempt = course.exercises[at].attempt();
+    if !attempt.exists() {
+        let number = course.exercises[at].number;
+        return Err(Error::failed(format!("there is no attempt yet: cargo lab start {number:02}")));
+    }
+    if args.starter {
+        return Ok((course.exercises[at].file("starter.rs"), attempt));
+    }
+    solution::allowed(&mut course, at, args.spoil)?;
+    Ok((attempt, course.exercises[at].file("solution.rs")))
+}
+
+/// A chapter's server, or a file.
+fn source(word: &str) -> Result<PathBuf, Error> {
+    let root = workspace::root()?;
+    let name = word.trim_end_matches('/');
+    let is = |folder: &str, package: &str| {
+        let (number, title) = folder.split_once('-').unwrap_or(("", folder));
+        let numbers_agree = matches!((number.parse::<u32>(), name.parse::<u32>()), (Ok(a), Ok(b)) if a == b);
+        name == folder || name == package || name == title || numbers_agree
+    };
+    if let Some(chapter) = CHAPTERS.iter().find(|chapter| is(chapter.folder, chapter.package)) {
+        return Ok(root.join(chapter.folder).join("src/server.rs"));
+    }
+    let file = PathBuf::from(word);
+    if file.is_file() {
+        return Ok(file);
+    }
+    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
+    Err(Error::usage(format!("'{word}' is neither a chapter nor a file\n  chapters: {}", folders.join(" "))))
+}
+
+/// A piece of a line, and whether it is what changed in it.
+type Piece = (String, bool);
+
+/// One line of a side: its number and its pieces.
+type Line = (usize, Vec<Piece>);
+
+/// Both texts, each under its name.
+pub fn side_by_side(
+    (left, old): (&str, &str),
+    (right, new): (&str, &str),
+    full: bool,
+    width: usize,
+    palette: Palette,
+) -> String {
+    let side = (width.saturating_sub(GUTTER) / 2).max(NUMBER + 10);
+    let diff = TextDiff::from_lines(old, new);
+    let groups = if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) };
+    let mut out =
+        format!("{}   {}\n", palette.heading(&text::padded(&text::cut(left, side), side)), palette.heading(right));
+    if diff.ratio() == 1.0 {
+        return out + "they are the same\n";
+    }
+    let lines = |text: &str| -> Vec<String> { text.lines().map(|line| line.replace('\t', "    ")).collect() };
+    let (old, new) = (lines(old), lines(new));
+    for (i, group) in groups.iter().enumerate() {
+        if i > 0 {
+            let _ = writeln!(out, "{}", palette.faint(&"·".repeat(2 * side + GUTTER)));
+        }
+        for op in group {
+            rows(&mut out, op, &old, &new, side, palette);
+        }
+    }
+    out
+}
+
+fn rows(out: &mut String, op: &DiffOp, old: &[String], new: &[String], side: usize, palette: Palette) {
+    let (left, right) = (op.old_range(), op.new_range());
+    for i in 0..left.len().max(right.len()) {
+        let line = |range: &std::ops::Range<usize>, of: &[String]| -> Option<Line> {
+            let at = range.start + i;
+            range.contains(&at).then(|| (at + 1, vec![(of[at].clone(), false)]))
+        };
+        let (mut a, mut b) = (line(&left, old), line(&right, new));
+        let (mark, changed) = match (&mut a, &mut b) {
+            (Some(_), Some(_)) if op.tag() == similar::DiffTag::Equal => (" ", false),
+            (Some(a), Some(b)) => {
+                (a.1, b.1) = words(&a.1[0].0, &b.1[0].0);
+                ("|", true)
+            }
+            (Some(_), None) => ("<", true),
+            _ => (">", true),
+        };
+        let style = |text: &str, emphasis: bool, bad: bool| match (changed, emphasis, bad) {
+            (false, ..) => text.to_owned(),
+            (true, true, true) => palette.bad_mark(text),
+            (true, true, false) => palette.good_mark(text),
+            (true, false, true) => palette.bad_faint(text),
+            (true, false, false) => palette.good(text),
+        };
+        let (a, b) = (
+            column(a, side, |text, mark| style(text, mark, true)),
+            column(b, side, |text, mark| style(text, mark, false)),
+        );
+        let empty = " ".repeat(side);
+        for row in 0..a.len().max(b.len()) {
+            let (left, right) = (a.get(row).unwrap_or(&empty), b.get(row).map_or("", |text| text.trim_end()));
+            let line = format!("{left} {mark} {right}");
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+    }
+}
+
+/// Two versions of a line, with the words that differ marked; where little is common, nothing is.
+fn words(old: &str, new: &str) -> (Vec<Piece>, Vec<Piece>) {
+    let diff = TextDiff::from_words(old, new);
+    if diff.ratio() < 0.4 {
+        return (vec![(old.into(), false)], vec![(new.into(), false)]);
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for change in diff.iter_all_changes() {
+        let piece = change.value().to_owned();
+        match change.tag() {
+            ChangeTag::Equal => {
+                left.push((piece.clone(), false));
+                right.push((piece, false));
+            }
+            ChangeTag::Delete => left.push((piece, true)),
+            ChangeTag::Insert => right.push((piece, true)),
+        }
+    }
+    (left, right)
+}
+
+/// A line as rows of exactly `side` columns.
+fn column(line: Option<Line>, side: usize, style: impl Fn(&str, bool) -> String) -> Vec<String> {
+    let Some((number, pieces)) = line else { return Vec::new() };
+    let room = side - NUMBER;
+    let mut rows = vec![(String::new(), 0)];
+    for (text, mark) in pieces {
+        let mut part = String::new();
+        let mut used = rows.last().expect("it has one").1;
+        for letter in text.chars() {
+            let columns = text::columns(letter.encode_utf8(&mut [0; 4]));
+            if used + columns > room {
+                let row = rows.last_mut().expect("it has one");
+                row.0 += &style(&part, mark);
+                row.1 = used;
+                part.clear();
+                rows.push((String::new(), 0));
+                used = 0;
+            }
+            part.push(letter);
+            used += columns;
+        }
+        let row = rows.last_mut().expect("it has one");
+        if !part.is_empty() {
+            row.0 += &style(&part, mark);
+        }
+        row.1 = used;
+    }
+    let head = |i: usize| if i == 0 { format!("{number:>4} ") } else { " ".repeat(NUMBER) };
+    rows.iter().enumerate().map(|(i, (text, used))| format!("{}{text}{}", head(i), " ".repeat(room - used))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(old: &str, new: &str, width: usize) -> String {
+        side_by_side(("left", old), ("right", new), false, width, Palette::plain())
+    }
+
+    #[test]
+    fn changed_lines_stand_side_by_side_and_others_alone() {
+        let shown = plain("a\nb\nc\n", "a\nB\nc\nd\n", 45);
+        let rows: Vec<&str> = shown.lines().collect();
+        assert_eq!(rows[1], "   1 a                     1 a");
+        assert_eq!(rows[2], "   2 b               |    2 B");
+        assert_eq!(rows[4].trim_start(), ">    4 d");
+    }
+
+    #[test]
+    fn no_row_is_wider_than_asked_for_and_nothing_is_left_out() {
+        let long = "let events = server.epoll.wait(timeout_ms).context(\"epoll_wait\")?;";
+        let shown = plain(&format!("{long}\n"), &format!("{long} // changed\n"), 60);
+        assert!(shown.lines().all(|line| text::columns(line) <= 60), "{shown}");
+        let right: String =
+            shown.lines().skip(1).map(|row| row.chars().skip(31 + NUMBER).collect::<String>()).collect();
+        assert_eq!(right.replace(' ', ""), format!("{long} // changed").replace(' ', ""));
+    }
+
+    #[test]
+    fn equal_texts_are_said_to_be_equal() {
+        assert!(plain("a\n", "a\n", 80).ends_with("they are the same\n"));
+    }
+
+    #[test]
+    fn a_word_that_is_neither_a_chapter_nor_a_file_is_refused() {
+        assert_eq!(source("no-such").unwrap_err().code, 2);
+        assert!(source("03").unwrap().ends_with("03-epoll-lt/src/server.rs"));
+        assert!(source("epoll-et").unwrap().ends_with("04-epoll-et/src/server.rs"));
+    }
+}

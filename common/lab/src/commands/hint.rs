@@ -1,0 +1,41 @@
+//! `cargo lab hint`: one more hint each time.
+//!
+//! Invariant: the hints that were seen are counted, and shown again with the new one.
+
+use std::process::ExitCode;
+
+use crate::error::Error;
+use crate::exercises::session::Course;
+use crate::text::{self, Palette};
+
+/// Show one more hint, of three
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The exercise; the one you are at if none is given
+    exercise: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let mut course = Course::load()?;
+    let at = super::this_or_current(&course, args.exercise.as_deref())?;
+    text::print(&next_hint(&mut course, at, Palette::stdout())?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One more hint, below those that were seen.
+pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<String, Error> {
+    let exercise = &course.exercises[at];
+    let all = exercise.about.hints.len();
+    let shown = course.progress.one_more_hint(exercise, all);
+    let mut out = String::new();
+    for (i, hint) in exercise.about.hints.iter().take(shown).enumerate() {
+        let head = format!("hint {} of {all}", i + 1);
+        out += &format!("{}\n{}", palette.heading(&head), text::wrap_lines(&format!("  {hint}"), text::width()));
+    }
+    if shown == all {
+        out += &format!("that was the last one; the answer: cargo lab solution {:02} --spoil\n", exercise.number);
+    }
+    course.save()?;
+    Ok(out)
+}

@@ -1,0 +1,27 @@
+//! `cargo lab next`: the next exercise that does not pass.
+//!
+//! Invariant: it begins what it names.
+
+use std::process::ExitCode;
+
+use super::start;
+use crate::error::Error;
+use crate::exercises::State;
+use crate::exercises::session::Course;
+
+/// Begin the next exercise
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_: &Args) -> Result<ExitCode, Error> {
+    let course = Course::load()?;
+    // After the last one that was begun: whoever skips one does not want it offered again at once.
+    let last = (0..course.exercises.len()).rev().find(|at| course.state(*at) != State::New);
+    let at = match last {
+        Some(last) => course.next_after(last),
+        None => course.current(),
+    };
+    let at = at.ok_or_else(|| Error::failed("all exercises pass; there is no next one"))?;
+    start::run(&start::Args::of(&course.exercises[at].name))
+}

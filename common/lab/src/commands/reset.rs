@@ -1,0 +1,35 @@
+//! `cargo lab reset`: the starter again.
+//!
+//! Invariant: what was written is kept under another name.
+
+use std::process::ExitCode;
+
+use crate::error::Error;
+use crate::exercises::attempt;
+use crate::exercises::session::Course;
+use crate::text;
+
+/// Begin an exercise again; what you wrote is kept beside it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The exercise
+    exercise: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let mut course = Course::load()?;
+    let at = course.find(&args.exercise)?;
+    text::print(&reset(&mut course, at)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Resets one, and says what became of it.
+pub fn reset(course: &mut Course, at: usize) -> Result<String, Error> {
+    let exercise = &course.exercises[at];
+    let kept = attempt::reset(exercise)?;
+    course.progress.forget(exercise);
+    course.save()?;
+    let kept = kept.map_or_else(String::new, |path| format!("; what you wrote is {}", attempt::shown(&path)));
+    Ok(format!("{} is the starter again{kept}\n", attempt::shown(&exercise.attempt())))
+}

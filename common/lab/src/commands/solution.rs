@@ -1,0 +1,48 @@
+//! `cargo lab solution`: ours, beside the student's.
+//!
+//! Invariant: it is shown after the attempt has passed, or to whoever asks for the spoiler by its name.
+
+use std::process::ExitCode;
+
+use crate::error::Error;
+use crate::exercises::session::Course;
+use crate::exercises::{State, attempt};
+use crate::text;
+
+/// Show the solution, after your attempt has passed
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The exercise; the one you are at if none is given
+    exercise: Option<String>,
+    /// Show it in any case
+    #[arg(long)]
+    spoil: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let mut course = Course::load()?;
+    let at = super::this_or_current(&course, args.exercise.as_deref())?;
+    allowed(&mut course, at, args.spoil)?;
+    let path = course.exercises[at].file("solution.rs");
+    let cannot = |error| Error::failed(format!("read {}: {error}", attempt::shown(&path)));
+    text::print(&std::fs::read_to_string(&path).map_err(cannot)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the solution may be shown; notes it if that is before it passes.
+pub fn allowed(course: &mut Course, at: usize, spoil: bool) -> Result<(), Error> {
+    if matches!(course.state(at), State::Passed | State::PassedBefore) {
+        return Ok(());
+    }
+    let exercise = &course.exercises[at];
+    if !spoil {
+        let number = exercise.number;
+        return Err(Error::failed(format!(
+            "your attempt at {number:02} does not pass yet, and the solution would spoil it\n  a hint: cargo lab hint \
+             {number:02}; the solution all the same: add --spoil"
+        )));
+    }
+    course.progress.spoil(exercise);
+    course.save()
+}

@@ -1,0 +1,63 @@
+//! `cargo lab start`: a copy of a starter to work on.
+//!
+//! Invariant: what a student has written is never overwritten.
+
+use std::process::ExitCode;
+
+use crate::error::Error;
+use crate::exercises::{State, attempt, session::Course};
+use crate::text::{self, Palette};
+
+/// Begin an exercise: a copy of its starter in exercises/attempts
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The exercise (09, 09_nfds, nfds); the next one if none is given
+    exercise: Option<String>,
+}
+
+impl Args {
+    /// For the exercise of this name.
+    pub fn of(name: &str) -> Self {
+        Self { exercise: Some(name.to_owned()) }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let course = Course::load()?;
+    let at = match &args.exercise {
+        Some(word) => course.find(word)?,
+        None => (0..course.exercises.len())
+            .find(|at| course.state(*at) == State::New)
+            .ok_or_else(|| Error::usage("every exercise is begun; see: cargo lab list"))?,
+    };
+    let exercise = &course.exercises[at];
+    let palette = Palette::stdout();
+    let (number, path) = (exercise.number, attempt::shown(&exercise.attempt()));
+    let made = attempt::start(exercise)?;
+    let readme = std::fs::read_to_string(exercise.file("README.md")).unwrap_or_default();
+    // Its title stands in the head, and the commands below.
+    let story: String = readme
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with("```"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let about = &exercise.about;
+    let head = format!("{number:02} {}", about.title);
+    let (points, minutes) =
+        (text::count(about.points as usize, "point"), text::count(about.minutes as usize, "minute"));
+    text::print(&format!(
+        "{}  {}\n\n{}\n\n{} {path}\ncheck it: cargo lab check {number:02}, or at every save: cargo lab watch {number:02}\n",
+        palette.heading(&head),
+        palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
+        paragraphs(&story, text::width()),
+        if made { "edit" } else { "it was begun before; it is" },
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each line of the story is a paragraph.
+fn paragraphs(story: &str, width: usize) -> String {
+    let wrapped: Vec<String> = story.trim().lines().map(|line| text::wrap(line, width).join("\n")).collect();
+    wrapped.join("\n")
+}

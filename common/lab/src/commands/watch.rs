@@ -1,0 +1,262 @@
+//! `cargo lab watch`: checks an attempt at each save, and answers keys.
+//!
+//! Invariant: a key is answered at once, whatever a server or the compiler is doing: checks run on a thread of their own
+//! and are cut off when they are not wanted any more. The terminal is as it was when this ends, however it ends.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use super::{hint, list, reset};
+use crate::error::Error;
+use crate::exercises::attempt;
+use crate::exercises::session::{Checked, Course};
+use crate::interrupt::{Interrupt, kill_servers};
+use crate::text::{self, Palette};
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(150);
+/// How long a check that was cut off gets to end.
+const GRACE: Duration = Duration::from_millis(1500);
+
+const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check again   q quit";
+
+/// Check an exercise again each time you save it
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("Keys: {KEYS}"))]
+pub struct Args {
+    /// The exercise; the one you are at if none is given
+    exercise: Option<String>,
+}
+
+/// What happens while it watches.
+enum News {
+    Key(u8),
+    Saved,
+    Line(usize, String),
+    Checked(usize, Result<Checked, Error>),
+}
+
+/// A check under way.
+struct Running {
+    number: usize,
+    stop: Arc<AtomicBool>,
+}
+
+struct Watch {
+    course: Course,
+    at: usize,
+    palette: Palette,
+    news: Sender<News>,
+    file: Arc<Mutex<PathBuf>>,
+    running: Option<Running>,
+    begun: usize,
+    /// `r` was pressed, and has to be pressed once more.
+    resetting: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let course = Course::load()?;
+    let at = super::this_or_current(&course, args.exercise.as_deref())?;
+    let interrupt = Interrupt::watch()?;
+    let _terminal = Keys::on();
+    let (news, receiver) = mpsc::channel();
+    let file = Arc::new(Mutex::new(PathBuf::new()));
+    let (keys, saves, watched) = (news.clone(), news.clone(), file.clone());
+    std::thread::spawn(move || read_keys(&keys));
+    std::thread::spawn(move || look_at(&watched, &saves));
+    let palette = Palette::stdout();
+    let mut watch = Watch { course, at, palette, news, file, running: None, begun: 0, resetting: false };
+    watch.go_to(at)?;
+    let result = loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(News::Key(b'q' | 4)) => break Ok(ExitCode::SUCCESS),
+            Ok(News::Key(key)) => watch.key(key)?,
+            Ok(News::Saved) => watch.check(),
+            Ok(News::Line(number, line)) => watch.line(number, &line),
+            Ok(News::Checked(number, checked)) => watch.checked(number, checked)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break Ok(ExitCode::SUCCESS),
+        }
+        if let Err(error) = interrupt.check() {
+            break Err(error);
+        }
+    };
+    let under_way = watch.running.is_some();
+    watch.cut_off();
+    // Its thread reaps the servers that were killed.
+    let end = Instant::now() + GRACE;
+    while under_way && Instant::now() < end && !matches!(receiver.recv_timeout(LOOK / 10), Ok(News::Checked(..))) {
+        kill_servers();
+    }
+    result
+}
+
+impl Watch {
+    /// Watches another exercise, and begins it if need be.
+    fn go_to(&mut self, at: usize) -> Result<(), Error> {
+        self.at = at;
+        let exercise = &self.course.exercises[at];
+        attempt::start(exercise)?;
+        *self.file.lock().expect("no panic while it is held") = exercise.attempt();
+        self.check();
+        Ok(())
+    }
+
+    /// Begins a check, and cuts off the one under way.
+    fn check(&mut self) {
+        self.cut_off();
+        self.begun += 1;
+        let (number, at, palette, news) = (self.begun, self.at, self.palette, self.news.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        self.running = Some(Running { number, stop: stop.clone() });
+        let exercise = &self.course.exercises[at];
+        clear();
+        let head = format!("{:02} {}", exercise.number, exercise.about.title);
+        text::print(&format!(
+            "{}  {}\n{}\n\n",
+            palette.heading(&head),
+            palette.faint(&attempt::shown(&exercise.attempt())),
+            palette.faint(KEYS)
+        ));
+        std::thread::spawn(move || {
+            // A copy of its own: the keys go on with the other meanwhile.
+            let checked = Course::load().and_then(|mut course| {
+                course.check(at, palette, &stop, |line| drop(news.send(News::Line(number, line.to_owned()))))
+            });
+            let _ = news.send(News::Checked(number, checked));
+        });
+    }
+
+    /// Ends the check under way. Its servers are killed until its thread has noticed.
+    fn cut_off(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.store(true, Ordering::Relaxed);
+            kill_servers();
+        }
+    }
+
+    fn line(&self, number: usize, line: &str) {
+        match &self.running {
+            Some(running) if running.number == number => text::print(&format!("{line}\n")),
+            // A check that was cut off may have started one more server.
+            _ => kill_servers(),
+        }
+    }
+
+    fn checked(&mut self, number: usize, checked: Result<Checked, Error>) -> Result<(), Error> {
+        if self.running.as_ref().is_none_or(|running| running.number != number) {
+            return Ok(());
+        }
+        self.running = None;
+        self.course = Course::load()?;
+        match checked? {
+            Checked::Judged(_, told) => text::print(&format!("\n{told}")),
+            Checked::Refused(why) => text::print(&why),
+            Checked::Stopped => {}
+        }
+        text::print(&self.palette.faint("waiting for the next save\n"));
+        Ok(())
+    }
+
+    fn key(&mut self, key: u8) -> Result<(), Error> {
+        let again = std::mem::take(&mut self.resetting);
+        let all = self.course.exercises.len();
+        match key.to_ascii_lowercase() {
+            b'h' => text::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
+            b'l' => text::print(
+                &(list::table(&self.course, Some(self.at), self.palette) + &list::bar(&self.course, self.palette)),
+            ),
+            b'n' => return self.go_to((self.at + 1) % all),
+            b'p' => return self.go_to((self.at + all - 1) % all),
+            b'c' => self.check(),
+            b'r' if again => {
+                self.cut_off();
+                text::print(&reset::reset(&mut self.course, self.at)?);
+                self.check();
+            }
+            b'r' => {
+                self.resetting = true;
+                text::print("r again puts the starter back; what you wrote is kept beside it\n");
+            }
+            b'\n' | b'\r' | b' ' => {}
+            _ => text::print(&format!("{KEYS}\n")),
+        }
+        Ok(())
+    }
+}
+
+/// The terminal gives each key at once and does not show it; as before when this is dropped.
+struct Keys(Option<Termios>);
+
+impl Keys {
+    fn on() -> Self {
+        let stdin = std::io::stdin();
+        // Without a terminal, bytes come as they come.
+        let Ok(before) = tcgetattr(&stdin) else { return Self(None) };
+        let mut now = before.clone();
+        // Ctrl-C stays a signal.
+        now.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        let _ = tcsetattr(&stdin, OptionalActions::Now, &now);
+        restore_at_exit(&before);
+        Self(Some(before))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+/// A signal ends the process from another thread, which drops nothing.
+fn restore_at_exit(before: &Termios) {
+    let before = before.clone();
+    crate::interrupt::at_exit(move || {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+    });
+}
+
+fn read_keys(news: &Sender<News>) {
+    let mut stdin = std::io::stdin().lock();
+    let mut key = [0];
+    // At the end of input (a pipe, /dev/null) there are no more keys; files can still be saved.
+    while matches!(stdin.read(&mut key), Ok(1)) {
+        if news.send(News::Key(key[0])).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reports each change of the file, whichever it is at the time. An editor may replace it: it may be missing for a moment.
+fn look_at(file: &Mutex<PathBuf>, news: &Sender<News>) {
+    type Stamp = Option<(SystemTime, u64)>;
+    let mut seen: (PathBuf, Stamp) = (PathBuf::new(), None);
+    loop {
+        let path = file.lock().expect("no panic while it is held").clone();
+        let stamp = std::fs::metadata(&path).ok().and_then(|it| Some((it.modified().ok()?, it.len())));
+        let changed = seen.0 == path && stamp.is_some() && seen.1 != stamp;
+        if stamp.is_some() || seen.0 != path {
+            seen = (path, stamp);
+        }
+        if changed && news.send(News::Saved).is_err() {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn clear() {
+    if std::io::stdout().is_terminal() && !console::is_dumb() {
+        let _ = console::Term::stdout().clear_screen();
+    }
+}

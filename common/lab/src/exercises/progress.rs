@@ -1,0 +1,136 @@
+//! What a student has reached: a small file beside the attempts, so that it is committed with them.
+//!
+//! Invariant: a result belongs to the text of the attempt that was checked; once the text is another one, the result is
+//! history.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::Exercise;
+use super::judge::Verdict;
+use crate::error::Error;
+
+/// Where an exercise stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum State {
+    /// No attempt yet.
+    New,
+    /// An attempt that was not checked since it was changed.
+    Started,
+    /// Checked; the share of the points.
+    Failing(f64),
+    /// Checked; all of it.
+    Passed,
+    /// It has passed once, and was changed since.
+    PassedBefore,
+}
+
+/// The file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// By the exercise's folder.
+    exercises: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Entry {
+    /// How many were shown.
+    #[serde(default)]
+    hints: usize,
+    #[serde(default)]
+    result: Option<Checked>,
+    /// The solution was shown before it passed.
+    #[serde(default)]
+    spoiled: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Checked {
+    /// Of the text that was checked.
+    digest: u64,
+    share: f64,
+    passed: bool,
+    /// This text or one before it.
+    passed_once: bool,
+}
+
+impl Progress {
+    fn path(exercises: &[Exercise]) -> Option<PathBuf> {
+        Some(exercises.first()?.attempt().with_file_name("progress.json"))
+    }
+
+    /// What is known; nothing at first.
+    pub fn load(exercises: &[Exercise]) -> Result<Self, Error> {
+        let Some(path) = Self::path(exercises) else { return Ok(Self::default()) };
+        let wrong =
+            |why: String| Error::failed(format!("{}: {why}; repair it or remove it", super::attempt::shown(&path)));
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(wrong(error.to_string())),
+        }
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn save(&self, exercises: &[Exercise]) -> Result<(), Error> {
+        let Some(path) = Self::path(exercises) else { return Ok(()) };
+        let text = serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n";
+        let new = path.with_extension("json.new");
+        let cannot = |error| Error::failed(format!("write {}: {error}", super::attempt::shown(&path)));
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(cannot)
+    }
+
+    /// Where this exercise stands.
+    pub fn state(&self, exercise: &Exercise) -> State {
+        let Some(digest) = digest(exercise) else { return State::New };
+        match self.exercises.get(&exercise.name).and_then(|entry| entry.result.as_ref()) {
+            Some(result) if result.digest == digest && result.passed => State::Passed,
+            Some(result) if result.digest == digest => State::Failing(result.share),
+            Some(result) if result.passed_once => State::PassedBefore,
+            _ => State::Started,
+        }
+    }
+
+    /// Notes a verdict on the attempt as it is.
+    pub fn note(&mut self, exercise: &Exercise, verdict: &Verdict) {
+        let Some(digest) = digest(exercise) else { return };
+        let entry = self.exercises.entry(exercise.name.clone()).or_default();
+        let before = entry.result.as_ref().is_some_and(|result| result.passed_once);
+        let (share, passed) = (verdict.share(), verdict.passed());
+        entry.result = Some(Checked { digest, share, passed, passed_once: before || passed });
+    }
+
+    /// Forgets results, not hints: they were seen.
+    pub fn forget(&mut self, exercise: &Exercise) {
+        if let Some(entry) = self.exercises.get_mut(&exercise.name) {
+            entry.result = None;
+        }
+    }
+
+    /// How many hints were shown.
+    pub fn hints(&self, exercise: &Exercise) -> usize {
+        self.exercises.get(&exercise.name).map_or(0, |entry| entry.hints)
+    }
+
+    /// One more hint is shown; how many it are then, at most `most`.
+    pub fn one_more_hint(&mut self, exercise: &Exercise, most: usize) -> usize {
+        let entry = self.exercises.entry(exercise.name.clone()).or_default();
+        entry.hints = (entry.hints + 1).min(most);
+        entry.hints
+    }
+
+    /// The solution is shown although the attempt does not pass.
+    pub fn spoil(&mut self, exercise: &Exercise) {
+        self.exercises.entry(exercise.name.clone()).or_default().spoiled = true;
+    }
+}
+
+/// Of the attempt's text. Not against forgery: grading does not ask this file.
+fn digest(exercise: &Exercise) -> Option<u64> {
+    let text = fs::read(exercise.attempt()).ok()?;
+    // FNV-1a: the same on every toolchain, so that a result stays one.
+    Some(text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
+}

@@ -1,0 +1,209 @@
+//! One exercise, from the student's file to what it is told: built, checked, noted, explained.
+//!
+//! Invariant: every way out of here says what to do next.
+
+use std::fmt::Write;
+use std::sync::atomic::AtomicBool;
+
+use harness::{Check, Outcome, Report};
+
+use super::attempt::{self, Built};
+use super::catalogue::Exercise;
+use super::judge::{Verdict, judge_until};
+use super::progress::{Progress, State};
+use crate::error::Error;
+use crate::results::{Results, duration};
+use crate::servers::Server;
+use crate::text::{self, Palette};
+use crate::workspace;
+
+/// All exercises, and how far the student is.
+#[derive(Debug)]
+pub struct Course {
+    /// In their order.
+    pub exercises: Vec<Exercise>,
+    /// The student's.
+    pub progress: Progress,
+}
+
+/// What a check of an attempt came to.
+#[derive(Debug)]
+pub enum Checked {
+    /// It was judged; what to tell.
+    Judged(Verdict, String),
+    /// It does not compile; what to tell.
+    Refused(String),
+    /// It was told to stop.
+    Stopped,
+}
+
+impl Course {
+    /// Loads both.
+    pub fn load() -> Result<Self, Error> {
+        let exercises = super::load(&workspace::root()?.join("exercises"))?;
+        let progress = Progress::load(&exercises)?;
+        Ok(Self { exercises, progress })
+    }
+
+    /// The place of the exercise that a word names: `9`, `09`, `09_slots` or `slots`.
+    pub fn find(&self, word: &str) -> Result<usize, Error> {
+        let word = word.trim_end_matches('/').trim_end_matches(".rs").rsplit('/').next().unwrap_or_default();
+        let is = |exercise: &Exercise| {
+            let title = exercise.name.split_once('_').map_or("", |(_, title)| title);
+            exercise.name == word || title == word || word.parse() == Ok(exercise.number)
+        };
+        self.exercises.iter().position(is).ok_or_else(|| {
+            let alike = |exercise: &&Exercise| strsim::jaro_winkler(&exercise.name, word);
+            let nearest = self.exercises.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
+            let (first, last) = (self.exercises.first(), self.exercises.last());
+            let number = |exercise: Option<&Exercise>| exercise.map_or(0, |exercise| exercise.number);
+            let hint = nearest
+                .filter(|it| alike(it) > 0.72)
+                .map_or_else(String::new, |it| format!(" Did you mean {}?", it.name));
+            Error::usage(format!(
+                "there is no exercise '{word}'.{hint}\n  They are numbered {:02} to {:02}: cargo lab list",
+                number(first),
+                number(last)
+            ))
+        })
+    }
+
+    /// The state of one.
+    pub fn state(&self, at: usize) -> State {
+        self.progress.state(&self.exercises[at])
+    }
+
+    /// The first that is begun and does not pass, or else the first that was not begun.
+    pub fn current(&self) -> Option<usize> {
+        let first = |wanted: &dyn Fn(State) -> bool| (0..self.exercises.len()).find(|at| wanted(self.state(*at)));
+        first(&|state| matches!(state, State::Started | State::Failing(_)))
+            .or_else(|| first(&|state| state == State::New))
+    }
+
+    /// The next one after `at` that does not pass, round to the beginning.
+    pub fn next_after(&self, at: usize) -> Option<usize> {
+        let all = self.exercises.len();
+        (1..=all).map(|step| (at + step) % all).find(|at| self.state(*at) != State::Passed)
+    }
+
+    /// Points reached and points there are.
+    pub fn points(&self) -> (f64, u32) {
+        let won = |at: usize| match self.state(at) {
+            State::Passed => 1.0,
+            State::Failing(share) => share,
+            _ => 0.0,
+        };
+        let reached = self.exercises.iter().enumerate().map(|(at, it)| won(at) * f64::from(it.about.points)).sum();
+        (reached, self.exercises.iter().map(|exercise| exercise.about.points).sum())
+    }
+
+    /// Writes the student's progress.
+    pub fn save(&self) -> Result<(), Error> {
+        self.progress.save(&self.exercises)
+    }
+
+    /// Builds and checks an attempt, notes the result, and says how it went. `line` gets what can be said on the way.
+    pub fn check(
+        &mut self,
+        at: usize,
+        palette: Palette,
+        stop: &AtomicBool,
+        mut line: impl FnMut(&str) + Send,
+    ) -> Result<Checked, Error> {
+        let exercise = &self.exercises[at];
+        let (program, warnings) = match attempt::build(exercise, palette.is_on(), stop)? {
+            Built::Program(program, warnings) => (program, warnings),
+            Built::Refused(why) => {
+                let path = attempt::shown(&exercise.attempt());
+                return Ok(Checked::Refused(format!("{why}\n{} {path} does not compile\n", palette.bad("FAIL"))));
+            }
+            Built::Stopped => return Ok(Checked::Stopped),
+        };
+        if !warnings.is_empty() {
+            line(warnings.trim_end());
+        }
+        let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
+        let judged = judge_until(exercise, &subject, stop, |report| line(&short(report, palette)));
+        let Some(verdict) = judged else { return Ok(Checked::Stopped) };
+        // A hint may have been shown meanwhile.
+        self.progress = Progress::load(&self.exercises)?;
+        self.progress.note(exercise, &verdict);
+        self.save()?;
+        let told = self.tell(at, &verdict, palette);
+        Ok(Checked::Judged(verdict, told))
+    }
+
+    /// The first failure's story, what else failed, and what to do next.
+    fn tell(&self, at: usize, verdict: &Verdict, palette: Palette) -> String {
+        let exercise = &self.exercises[at];
+        let number = exercise.number;
+        let mut out = String::new();
+        let failed: Vec<&Report> = verdict.all().filter(|report| matches!(report.outcome, Outcome::Fail(_))).collect();
+        if let Some(first) = failed.first() {
+            out += &story(exercise, first, palette);
+        }
+        if failed.len() > 1 {
+            let _ =
+                writeln!(out, "{} fail besides, perhaps for the same reason:", text::count(failed.len() - 1, "check"));
+            failed[1..].iter().for_each(|report| out += &format!("  {}\n", report.check));
+        }
+        for report in verdict.all() {
+            if let Outcome::Skip { reason } = &report.outcome {
+                let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
+            }
+        }
+        let seconds: f64 = verdict.all().map(|report| report.seconds).sum();
+        let points = f64::from(exercise.about.points) * verdict.share();
+        let head = format!("{number:02} {}", exercise.about.title);
+        let worth = format!("{} of {}", decimal(points), text::count(exercise.about.points as usize, "point"));
+        let end = if verdict.passed() {
+            let next = self.next_after(at).map_or_else(
+                || "that was the last one: cargo lab list".into(),
+                |next| format!("next: cargo lab start {:02}", self.exercises[next].number),
+            );
+            format!(
+                "{} {}: {worth} ({} of checks)\n{next}; the solution: cargo lab diff {number:02}",
+                palette.good("passed"),
+                palette.heading(&head),
+                duration(seconds)
+            )
+        } else if verdict.untried() {
+            format!("{} {}: none of its own checks can run here", palette.left_out("skipped"), palette.heading(&head))
+        } else {
+            let untouched = if attempt::is_untouched(exercise) { " (it is the starter as it was)" } else { "" };
+            format!(
+                "{} {}: {worth}{untouched}\nedit {} and check again; a hint: cargo lab hint {number:02}",
+                palette.bad("not yet"),
+                palette.heading(&head),
+                attempt::shown(&exercise.attempt())
+            )
+        };
+        out + &end + "\n"
+    }
+}
+
+/// A failure as it is told below the matrix, for a person.
+fn story(exercise: &Exercise, report: &Report, palette: Palette) -> String {
+    let check: Vec<&'static Check> = harness::checks().filter(|check| check.full_name() == report.check).collect();
+    let servers =
+        [Server { subject: exercise.subject(Vec::new()), folder: None, words: format!("{:02}", exercise.number) }];
+    let results =
+        Results { checks: &check, servers: &servers, reports: vec![vec![Some(report.clone())]], seconds: 0.0 };
+    results.failures(Some(text::width()), palette)
+}
+
+/// `ok`, `FAIL` or `skip`, and the check.
+pub fn short(report: &Report, palette: Palette) -> String {
+    let word = match report.outcome {
+        Outcome::Pass => palette.good("  ok"),
+        Outcome::Fail(_) => palette.bad("FAIL"),
+        Outcome::Skip { .. } => palette.left_out("skip"),
+    };
+    format!("  {word}  {}", report.check)
+}
+
+/// `2`, `1.5`: points without a tail of zeros.
+pub fn decimal(points: f64) -> String {
+    let rounded = (points * 100.0).round() / 100.0;
+    format!("{rounded}")
+}
