@@ -100,6 +100,20 @@ const fn variant(folder: &'static str, package: &'static str, example: &'static 
 
 /// The variants, in the order of their chapters.
 pub const VARIANTS: &[Variant] = &[
+    Variant {
+        here: true,
+        differs: &[
+            (
+                "scale::an_idle_connection_costs_less_than_256_bytes",
+                "a thread and its stack for each are what it shows",
+            ),
+            (
+                "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
+                "no thread waits for two things, so there is no such moment: one only reads the signal's byte",
+            ),
+        ],
+        ..variant("common/server", "common-server", "thread_per_connection", Model::Unknown)
+    },
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
     // 06-io-uring
 ];
