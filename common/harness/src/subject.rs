@@ -98,6 +98,11 @@ const fn variant(folder: &'static str, package: &'static str, example: &'static 
     Variant { folder, package, example, name: example, args: &[], model, fd_limit: None, differs: &[], here: LINUX }
 }
 
+const THREADS: (&str, &str) = (
+    "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
+    "with several threads the signal goes to one that is not held at that moment",
+);
+
 /// The variants, in the order of their chapters.
 pub const VARIANTS: &[Variant] = &[
     Variant {
@@ -114,6 +119,23 @@ pub const VARIANTS: &[Variant] = &[
         ],
         ..variant("common/server", "common-server", "thread_per_connection", Model::Unknown)
     },
+    Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness) },
+    Variant {
+        differs: &[
+            THREADS,
+            (
+                "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+                "queues of their own have no common order: a later client may hold the descriptor that an earlier one waits for",
+            ),
+            (
+                "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
+                "each worker bounds its own turn, and the others go on accepting meanwhile",
+            ),
+        ],
+        ..variant("04-epoll-et", "epoll-et", "reuseport", Model::Readiness)
+    },
+    Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness) },
+    variant("04-epoll-et", "epoll-et", "short_read", Model::Readiness),
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
     // 06-io-uring
 ];
