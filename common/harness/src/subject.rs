@@ -137,6 +137,7 @@ pub const VARIANTS: &[Variant] = &[
     Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness) },
     variant("04-epoll-et", "epoll-et", "short_read", Model::Readiness),
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
+    Variant { here: true, differs: &[THREADS], ..variant("05-kqueue", "kqueue", "dispatch", Model::Readiness) },
     // 06-io-uring
 ];
 
