@@ -1,7 +1,5 @@
 //! The edge-triggered variant keeps the same contract.
 
-use harness::{Model, Subject};
-
 fn main() -> std::process::ExitCode {
-    harness::conformance(Subject::example("kqueue", "ev_clear", Model::Readiness))
+    harness::conformance_of_example("kqueue", "ev_clear")
 }

@@ -24,18 +24,39 @@ use std::process::ExitCode;
 pub use check::{Check, Outcome, Report, clause, run};
 pub use checks::checks;
 pub use failure::{Failure, Step, Stop, Symptom};
-pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject};
+pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};
 
 /// The `main` of a chapter's `tests/conformance.rs`: every check is one test under libtest's command line, so that
 /// `cargo test -p epoll-et drain` and cargo-nextest do what one expects.
 pub fn conformance(subject: Subject) -> ExitCode {
+    let here = CHAPTERS.iter().find(|chapter| chapter.package == subject.name).is_none_or(|chapter| chapter.here);
+    run_as_tests(vec![(subject, here)])
+}
+
+/// The `main` of an example's test: as `conformance`, with each variant of `VARIANTS` that this example is.
+///
+/// # Panics
+/// If it is none, or cannot be built.
+pub fn conformance_of_example(package: &str, example: &str) -> ExitCode {
+    let variants: Vec<&Variant> = VARIANTS.iter().filter(|it| it.package == package && it.example == example).collect();
+    assert!(!variants.is_empty(), "VARIANTS has no example '{example}' of the package '{package}'");
+    let built = Subject::example(package, example, variants[0].model);
+    let Launch::Command(argv) = built.launch else { unreachable!("an example is a command") };
+    run_as_tests(variants.into_iter().map(|it| (Subject::variant(it, &argv[0]), it.here)).collect())
+}
+
+/// With more than one subject, a test's name begins with the subject's.
+fn run_as_tests(subjects: Vec<(Subject, bool)>) -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Most checks wait most of the time, so more of them than cores are under way at once.
     arguments.test_threads.get_or_insert_with(workers);
-    let here = CHAPTERS.iter().find(|chapter| chapter.package == subject.name).is_none_or(|chapter| chapter.here);
-    let subject: &'static Subject = Box::leak(Box::new(subject));
-    let tests = checks().map(|check| {
-        libtest_mimic::Trial::ignorable_test(check.full_name(), move || {
+    let several = subjects.len() > 1;
+    let subjects: &'static [(Subject, bool)] = subjects.leak();
+    let tests = subjects.iter().flat_map(|(subject, here)| checks().map(move |check| (subject, here, check)));
+    let tests = tests.map(|(subject, here, check)| {
+        let name = check.full_name();
+        let name = if several { format!("{}::{name}", subject.name) } else { name };
+        libtest_mimic::Trial::ignorable_test(name, move || {
             if !here {
                 return Ok(libtest_mimic::Completion::ignored_with("its API is not on this platform"));
             }

@@ -40,6 +40,8 @@ pub struct Subject {
     pub model: Model,
     /// It serves only descriptors below this number and refuses the others (select's FD_SETSIZE).
     pub fd_limit: Option<u64>,
+    /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
+    pub differs: &'static [(&'static str, &'static str)],
 }
 
 /// A chapter of this workspace: what its folder, its package and its checks need to know.
@@ -69,6 +71,76 @@ pub const CHAPTERS: &[Chapter] = &[
     Chapter { folder: "06-io-uring", package: "uring", model: Model::Completion, fd_limit: None, here: LINUX },
 ];
 
+/// A server among a chapter's examples: the same contract, another trick.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    /// The folder of its package.
+    pub folder: &'static str,
+    /// Its package.
+    pub package: &'static str,
+    /// The example's name.
+    pub example: &'static str,
+    /// The column's head in the matrix, and its word on the command line.
+    pub name: &'static str,
+    /// Options that make it this variant; the contract's come behind them.
+    pub args: &'static [&'static str],
+    /// How it waits.
+    pub model: Model,
+    /// See `Subject::fd_limit`.
+    pub fd_limit: Option<u64>,
+    /// See `Subject::differs`.
+    pub differs: &'static [(&'static str, &'static str)],
+    /// Whether this platform has its API.
+    pub here: bool,
+}
+
+const fn variant(folder: &'static str, package: &'static str, example: &'static str, model: Model) -> Variant {
+    Variant { folder, package, example, name: example, args: &[], model, fd_limit: None, differs: &[], here: LINUX }
+}
+
+const THREADS: (&str, &str) = (
+    "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
+    "with several threads the signal goes to one that is not held at that moment",
+);
+
+/// The variants, in the order of their chapters.
+pub const VARIANTS: &[Variant] = &[
+    Variant {
+        here: true,
+        differs: &[
+            (
+                "scale::an_idle_connection_costs_less_than_256_bytes",
+                "a thread and its stack for each are what it shows",
+            ),
+            (
+                "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
+                "no thread waits for two things, so there is no such moment: one only reads the signal's byte",
+            ),
+        ],
+        ..variant("common/server", "common-server", "thread_per_connection", Model::Unknown)
+    },
+    Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness) },
+    Variant {
+        differs: &[
+            THREADS,
+            (
+                "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+                "queues of their own have no common order: a later client may hold the descriptor that an earlier one waits for",
+            ),
+            (
+                "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
+                "each worker bounds its own turn, and the others go on accepting meanwhile",
+            ),
+        ],
+        ..variant("04-epoll-et", "epoll-et", "reuseport", Model::Readiness)
+    },
+    Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness) },
+    variant("04-epoll-et", "epoll-et", "short_read", Model::Readiness),
+    Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
+    Variant { here: true, differs: &[THREADS], ..variant("05-kqueue", "kqueue", "dispatch", Model::Readiness) },
+    // 06-io-uring
+];
+
 impl Subject {
     /// A chapter's server, from its package name and the path of its binary.
     ///
@@ -83,6 +155,7 @@ impl Subject {
             own: true,
             model: chapter.model,
             fd_limit: chapter.fd_limit,
+            differs: &[],
         }
     }
 
@@ -111,16 +184,42 @@ impl Subject {
             own: true,
             model,
             fd_limit: None,
+            differs: &[],
         }
+    }
+
+    /// A variant, from the path of its program.
+    pub fn variant(variant: &Variant, binary: &str) -> Self {
+        let argv = std::iter::once(binary).chain(variant.args.iter().copied());
+        Self {
+            name: variant.name.to_owned(),
+            launch: Launch::Command(argv.map(str::to_owned).collect()),
+            own: true,
+            model: variant.model,
+            fd_limit: variant.fd_limit,
+            differs: variant.differs,
+        }
+    }
+
+    /// Why a check is not tried on this server, if that was declared.
+    pub fn declared(&self, group: &str, full_name: &str) -> Option<&'static str> {
+        self.differs.iter().find(|(what, _)| *what == group || *what == full_name).map(|(_, reason)| *reason)
     }
 
     /// Somebody's own server, in any language, from its command; see `Launch::Command`.
     pub fn command(name: impl Into<String>, argv: Vec<String>) -> Self {
-        Self { name: name.into(), launch: Launch::Command(argv), own: false, model: Model::Unknown, fd_limit: None }
+        Self {
+            name: name.into(),
+            launch: Launch::Command(argv),
+            own: false,
+            model: Model::Unknown,
+            fd_limit: None,
+            differs: &[],
+        }
     }
 
     /// A server that runs already.
     pub fn served(addr: SocketAddr) -> Self {
-        Self { name: addr.to_string(), launch: Launch::Served(addr), own: false, model: Model::Unknown, fd_limit: None }
+        Self { launch: Launch::Served(addr), ..Self::command(addr.to_string(), Vec::new()) }
     }
 }

@@ -16,6 +16,8 @@ const LONGEST_HEAD: usize = 14;
 /// With less than this for the checks' names, the servers' names are broken instead.
 const ENOUGH_FOR_NAMES: usize = 34;
 const LEAST_FOR_NAMES: usize = 20;
+/// Servers that would leave less than this to the checks' names stand in a table of their own below.
+const NAMES_BESIDE_MANY: usize = 28;
 
 /// One server.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +36,13 @@ struct Heads {
 
 impl Heads {
     fn new(columns: &[Column<'_>], room: usize) -> Self {
-        let names = || columns.iter().map(|column| text::cut(column.name, LONGEST_HEAD));
-        let whole = Self::from_lines(names().map(|name| vec![name]).collect());
+        let cut = |name: &str| text::cut(name, LONGEST_HEAD);
+        let whole = Self::from_lines(columns.iter().map(|column| vec![cut(column.name)]).collect());
         if room >= whole.room() + INDENT + ENOUGH_FOR_NAMES {
             return whole;
         }
-        Self::from_lines(names().map(|name| name.split_inclusive('-').map(str::to_owned).collect()).collect())
+        let broken = |column: &Column<'_>| column.name.split_inclusive(['-', '_']).map(cut).collect();
+        Self::from_lines(columns.iter().map(broken).collect())
     }
 
     fn from_lines(lines: Vec<Vec<String>>) -> Self {
@@ -68,8 +71,21 @@ impl Heads {
     }
 }
 
-/// The matrix. Each group repeats the heads, since the first ones have left the screen by then.
+/// The matrix, in as many tables as the width needs.
 pub fn matrix(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
+    let mut tables = Vec::new();
+    let mut rest = columns;
+    while !rest.is_empty() {
+        let fits = |count: &usize| Heads::new(&rest[..*count], width).room() + INDENT + NAMES_BESIDE_MANY <= width;
+        let (these, others) = rest.split_at((2..=rest.len()).take_while(fits).last().unwrap_or(1));
+        tables.push(table(checks, these, width, palette));
+        rest = others;
+    }
+    tables.join("\n")
+}
+
+/// Each group repeats the heads, since the first ones have left the screen by then.
+fn table(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
     let heads = Heads::new(columns, width);
     let room = width.saturating_sub(heads.room() + INDENT).max(LEAST_FOR_NAMES);
     // No wider than its names need.
@@ -190,6 +206,18 @@ scale                                         select  epoll-et
         ];
         assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
         assert!(shown.lines().all(|line| text::columns(line) <= 46));
+    }
+
+    #[test]
+    fn servers_that_do_not_fit_beside_the_others_have_a_table_of_their_own() {
+        let reports = some_reports();
+        let two = columns(["thread_per_connection", "epoll-et"], &reports);
+        let columns: Vec<_> = two.iter().chain(&two).copied().collect();
+        let shown = matrix(&some_checks(), &columns, 60, Palette::plain());
+        let heads = |line: &&str| line.starts_with("echo");
+        assert_eq!(shown.lines().filter(heads).count(), 2, "{shown}");
+        assert_eq!(shown.matches("a byte comes back").count(), 2, "{shown}");
+        assert!(shown.lines().all(|line| text::columns(line) <= 60), "{shown}");
     }
 
     #[test]

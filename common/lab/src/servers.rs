@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::child::{Options, Server as Running};
-use harness::{Chapter, Launch, Stop, Subject};
+use harness::{Chapter, Launch, Stop, Subject, Variant};
 
 use crate::error::Error;
 use crate::workspace::{self, Kind, Target};
@@ -27,24 +27,46 @@ pub struct Server {
     pub words: String,
 }
 
-/// Builds chapters, and returns them as servers in the same order.
-pub fn chapters(chapters: &[&'static Chapter]) -> Result<Vec<Server>, Error> {
-    let target = |chapter: &&'static Chapter| Target {
+/// Builds chapters and variants with one call of cargo, and returns them as servers in the same order.
+pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Result<Vec<Server>, Error> {
+    let chapter_target = |chapter: &&'static Chapter| Target {
         folder: chapter.folder,
         package: chapter.package,
         kind: Kind::Bin,
         name: chapter.package,
     };
-    if chapters.is_empty() {
+    let variant_target = |variant: &&'static Variant| Target {
+        folder: variant.folder,
+        package: variant.package,
+        kind: Kind::Example,
+        name: variant.example,
+    };
+    let mut targets: Vec<Target> = chapters.iter().map(chapter_target).collect();
+    // Variants may share a program, which is built once.
+    for target in variants.iter().map(variant_target) {
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    if targets.is_empty() {
         return Ok(Vec::new());
     }
-    let paths = workspace::build(&chapters.iter().map(target).collect::<Vec<_>>())?;
-    let servers = chapters.iter().zip(paths).map(|(chapter, path)| Server {
-        subject: Subject::chapter(chapter.package, &path.to_string_lossy()),
+    let paths = workspace::build(&targets)?;
+    let path = |target: Target| {
+        let at = targets.iter().position(|it| *it == target).expect("every server is a target");
+        paths[at].to_string_lossy().into_owned()
+    };
+    let chapters = chapters.iter().map(|chapter| Server {
+        subject: Subject::chapter(chapter.package, &path(chapter_target(chapter))),
         folder: Some(chapter.folder),
         words: chapter.folder.to_owned(),
     });
-    Ok(servers.collect())
+    let variants = variants.iter().map(|variant| Server {
+        subject: Subject::variant(variant, &path(variant_target(variant))),
+        folder: Some(variant.folder),
+        words: variant.name.to_owned(),
+    });
+    Ok(chapters.chain(variants).collect())
 }
 
 /// Somebody's own server, by its command.

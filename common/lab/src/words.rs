@@ -3,7 +3,7 @@
 //! Invariant: what a word names exactly comes before what it is a part of, and a word that stands for nothing is never
 //! ignored: a run that checks less than was asked for must not look green.
 
-use harness::{Chapter, Check};
+use harness::{Chapter, Check, VARIANTS, Variant};
 
 /// A part of a name that is shorter than this would match by accident.
 const SHORTEST_PART: usize = 3;
@@ -16,6 +16,8 @@ const OFFERED: usize = 3;
 pub struct Narrowed {
     /// The chapters that were named, in reading order; none if no word named one.
     pub chapters: Vec<&'static Chapter>,
+    /// The variants that were named, in the order of their chapters; none if no word named one.
+    pub variants: Vec<&'static Variant>,
     /// The checks, in order: those that were named, or all.
     pub checks: Vec<&'static Check>,
 }
@@ -31,22 +33,25 @@ pub struct Unknown {
 
 enum Meaning {
     Chapters(Vec<&'static Chapter>),
+    Variants(Vec<&'static Variant>),
     Checks(Vec<&'static Check>),
 }
 
-/// Narrows chapters and checks by words, of which each stands for one kind.
+/// Narrows chapters, variants and checks by words, of which each stands for one kind.
 pub fn narrow(words: &[String], chapters: &'static [Chapter], checks: &[&'static Check]) -> Result<Narrowed, Unknown> {
-    let mut named = (Vec::new(), Vec::new());
+    let mut named = (Vec::new(), Vec::new(), Vec::new());
     for word in words {
         match meaning(word, chapters, checks) {
             Some(Meaning::Chapters(some)) => named.0.extend(some.iter().map(|chapter| chapter.folder)),
             Some(Meaning::Checks(some)) => named.1.extend(some.iter().map(|check| check.full_name())),
+            Some(Meaning::Variants(some)) => named.2.extend(some.iter().map(|variant| variant.name)),
             None => return Err(Unknown { word: word.clone(), nearest: nearest(word, chapters, checks) }),
         }
     }
     let checks = checks.iter().filter(|check| named.1.is_empty() || named.1.contains(&check.full_name()));
     let chapters = chapters.iter().filter(|chapter| named.0.contains(&chapter.folder));
-    Ok(Narrowed { chapters: chapters.collect(), checks: checks.copied().collect() })
+    let variants = VARIANTS.iter().filter(|variant| named.2.contains(&variant.name));
+    Ok(Narrowed { chapters: chapters.collect(), variants: variants.collect(), checks: checks.copied().collect() })
 }
 
 fn meaning(word: &str, chapters: &'static [Chapter], checks: &[&'static Check]) -> Option<Meaning> {
@@ -61,7 +66,12 @@ fn meaning(word: &str, chapters: &'static [Chapter], checks: &[&'static Check]) 
         let found: Vec<_> = checks.iter().copied().filter(|check| test(check)).collect();
         (!found.is_empty()).then_some(Meaning::Checks(found))
     };
+    let variants = || {
+        let found: Vec<_> = VARIANTS.iter().filter(|variant| is_called(variant, &server)).collect();
+        (!found.is_empty()).then_some(Meaning::Variants(found))
+    };
     chapters_that(&|chapter| names(chapter, &server))
+        .or_else(variants)
         .or_else(|| checks_that(&|one| one.group == check))
         .or_else(|| checks_that(&|one| one.name == check || one.full_name() == check))
         .or_else(|| (check.len() >= SHORTEST_PART).then(|| checks_that(&|one| one.full_name().contains(&check)))?)
@@ -75,6 +85,12 @@ fn names(chapter: &Chapter, word: &str) -> bool {
     word == chapter.folder || word == chapter.package || word == title || numbers_agree
 }
 
+/// Whether a word is a variant's name, or its example's (which may be several variants), with the folder or without.
+fn is_called(variant: &Variant, word: &str) -> bool {
+    let word = word.strip_prefix(variant.folder).and_then(|rest| rest.strip_prefix('/')).unwrap_or(word);
+    word == variant.name || word == variant.example
+}
+
 fn nearest(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
     let word = word.to_lowercase().replace(' ', "_");
     let mut offers: Vec<(f64, String)> = Vec::new();
@@ -85,6 +101,10 @@ fn nearest(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
     };
     for chapter in chapters {
         offer(likeness(&word, chapter.folder).max(likeness(&word, chapter.package)), chapter.folder.to_owned());
+    }
+    for variant in VARIANTS {
+        offer(likeness(&word, variant.name), variant.name.to_owned());
+        offer(likeness(&word, variant.example), variant.example.to_owned());
     }
     for check in checks {
         offer(likeness(&word, check.group), check.group.to_owned());
@@ -159,6 +179,25 @@ mod tests {
     fn a_server_comes_before_a_check_that_has_its_name_in_it() {
         assert_eq!(narrowed(&["poll"]).unwrap().0, ["poll"]);
         assert_eq!(narrowed(&["epoll"]).unwrap().0, ["epoll-lt", "epoll-et"]);
+    }
+
+    #[test]
+    fn a_variant_goes_by_its_name_with_its_folder_or_without() {
+        let checks: Vec<&'static Check> = SOME.iter().collect();
+        for word in ["ev_clear", "05-kqueue/ev_clear", "EV_CLEAR"] {
+            let narrowed = narrow(&[word.to_owned()], CHAPTERS, &checks).unwrap();
+            assert!(narrowed.chapters.is_empty(), "{word}");
+            assert_eq!(narrowed.variants.iter().map(|it| it.name).collect::<Vec<_>>(), ["ev_clear"], "{word}");
+        }
+        assert_eq!(narrowed(&["ev_claer"]).unwrap_err().nearest, ["ev_clear"]);
+    }
+
+    #[test]
+    fn no_variant_has_the_name_of_a_chapter_or_of_another() {
+        for (at, variant) in VARIANTS.iter().enumerate() {
+            assert!(!CHAPTERS.iter().any(|chapter| names(chapter, variant.name)), "{}", variant.name);
+            assert!(!VARIANTS[..at].iter().any(|other| other.name == variant.name), "{}", variant.name);
+        }
     }
 
     #[test]

@@ -45,12 +45,15 @@ fn first_check() -> String {
 }
 
 #[test]
-fn the_list_has_every_check_with_its_line() {
+fn the_list_has_every_server_and_every_check_with_its_line() {
     let output = lab(&["check", "--list"]);
     assert_eq!(output.status.code(), Some(0));
     let shown = stdout(&output);
     for check in harness::checks() {
         assert!(shown.contains(&format!("  {}  clause {}\n", check.name, check.clause)), "{}", check.name);
+    }
+    for name in harness::CHAPTERS.iter().map(|it| it.folder).chain(harness::VARIANTS.iter().map(|it| it.name)) {
+        assert!(shown.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name}: {shown}");
     }
     assert!(!shown.contains('\u{1b}'), "no control codes in a pipe");
 }

@@ -15,11 +15,54 @@ pub struct Args {
     pub backlog: i32,
 }
 
+/// An option that a variant has beside those of all servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Opt {
+    /// With its dashes: `--workers`.
+    pub name: &'static str,
+    /// What may stand behind it.
+    pub takes: Takes,
+    /// For the usage.
+    pub help: &'static str,
+}
+
+/// What may stand behind an option.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes {
+    /// Nothing: it is there or it is not.
+    Nothing,
+    /// A number, from the first to the second.
+    Number(usize, usize),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// The options of a variant that were given.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Given(Vec<(&'static str, String)>);
+
+impl Given {
+    /// Whether it was given.
+    pub fn has(&self, option: &str) -> bool {
+        self.word(option).is_some()
+    }
+
+    /// The value that stands behind it; the last one, if it was given twice.
+    pub fn word(&self, option: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(name, _)| *name == option).map(|(_, value)| value.as_str())
+    }
+
+    /// The same as a number.
+    pub fn number(&self, option: &str) -> Option<usize> {
+        self.word(option)?.parse().ok()
+    }
+}
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// Serve.
-    Run(Args),
+    Run(Args, Given),
     /// `--help`: print the usage to stdout and succeed.
     Help,
 }
@@ -35,8 +78,10 @@ impl fmt::Display for BadArgs {
 }
 
 impl Args {
-    /// Parses the arguments that follow the program's name; `--option value` and `--option=value` are the same.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, BadArgs> {
+    /// Parses the arguments that follow the program's name, with a variant's own options among them;
+    /// `--option value` and `--option=value` are the same.
+    pub fn parse(args: impl IntoIterator<Item = OsString>, options: &[Opt]) -> Result<Parsed, BadArgs> {
+        let mut given = Given::default();
         let mut parsed = Args { addr: SocketAddr::from(([127, 0, 0, 1], 7000)), backlog: 4096 };
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
@@ -55,10 +100,39 @@ impl Args {
                 "-h" | "--help" => return Ok(Parsed::Help),
                 "--addr" => parsed.addr = parse_addr(&value()?)?,
                 "--backlog" => parsed.backlog = parse_backlog(&value()?)?,
-                _ => return Err(BadArgs(format!("unknown argument '{arg}'"))),
+                _ => match options.iter().find(|it| it.name == option) {
+                    Some(Opt { takes: Takes::Nothing, .. }) if arg.contains('=') => {
+                        return Err(BadArgs(format!("{option} takes no value, and got '{arg}'")));
+                    }
+                    Some(Opt { name, takes: Takes::Nothing, .. }) => given.0.push((name, String::new())),
+                    Some(Opt { name, takes, .. }) => given.0.push((name, takes.accept(option, value()?)?)),
+                    None => return Err(BadArgs(format!("unknown argument '{arg}'"))),
+                },
             }
         }
-        Ok(Parsed::Run(parsed))
+        Ok(Parsed::Run(parsed, given))
+    }
+}
+
+impl Takes {
+    fn accept(self, option: &str, value: String) -> Result<String, BadArgs> {
+        let (accepted, wanted) = match self {
+            Self::Nothing => (value.is_empty(), "nothing".to_owned()),
+            Self::Number(first, last) => (
+                value.parse::<usize>().is_ok_and(|it| (first..=last).contains(&it)),
+                format!("a number from {first} to {last}"),
+            ),
+            Self::OneOf(words) => (words.contains(&value.as_str()), format!("one of: {}", words.join(", "))),
+        };
+        if accepted { Ok(value) } else { Err(BadArgs(format!("{option} '{value}' is not {wanted}"))) }
+    }
+
+    fn shown(self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Number(..) => " N".into(),
+            Self::OneOf(words) => format!(" {}", words.join("|")),
+        }
     }
 }
 
@@ -75,14 +149,19 @@ fn parse_backlog(value: &str) -> Result<i32, BadArgs> {
     }
 }
 
-pub(crate) fn usage(name: &str) -> String {
+pub(crate) fn usage(name: &str, options: &[Opt]) -> String {
+    let brief: String = options.iter().map(|it| format!(" [{}{}]", it.name, it.takes.shown())).collect();
+    let lines: String = options
+        .iter()
+        .map(|it| format!("\n  {:16}  {}", format!("{}{}", it.name, it.takes.shown()), it.help))
+        .collect();
     format!(
-        "usage: {name} [--addr ADDR:PORT] [--backlog N]
+        "usage: {name} [--addr ADDR:PORT] [--backlog N]{brief}
 
 An echo server: every byte a client sends comes back.
 
   --addr ADDR:PORT  where to listen, IPv4 or [IPv6]; port 0 takes any free port (default 127.0.0.1:7000)
-  --backlog N       connections that may wait to be accepted, 1 to 65535 (default 4096)
+  --backlog N       connections that may wait to be accepted, 1 to 65535 (default 4096){lines}
   --help            this text
 
 It prints 'listening on ADDR:PORT' once it accepts, and ends with exit code 0 on SIGINT or SIGTERM.
@@ -94,15 +173,33 @@ It prints 'listening on ADDR:PORT' once it accepts, and ends with exit code 0 on
 mod tests {
     use super::*;
 
+    const OPTIONS: &[Opt] = &[
+        Opt { name: "--workers", takes: Takes::Number(1, 64), help: "" },
+        Opt { name: "--backend", takes: Takes::OneOf(&["epoll", "poll"]), help: "which" },
+        Opt { name: "--demo", takes: Takes::Nothing, help: "" },
+    ];
+
     fn parse(args: &[&str]) -> Result<Parsed, BadArgs> {
-        Args::parse(args.iter().map(OsString::from))
+        Args::parse(args.iter().map(OsString::from), OPTIONS)
     }
 
     #[test]
     fn both_ways_to_give_a_value_are_the_same() {
-        let expected = Ok(Parsed::Run(Args { addr: "[::1]:0".parse().unwrap(), backlog: 7 }));
+        let expected = Ok(Parsed::Run(Args { addr: "[::1]:0".parse().unwrap(), backlog: 7 }, Given::default()));
         assert_eq!(parse(&["--addr", "[::1]:0", "--backlog", "7"]), expected);
         assert_eq!(parse(&["--addr=[::1]:0", "--backlog=7"]), expected);
+    }
+
+    #[test]
+    fn a_variants_own_options_are_given_by_name() {
+        let Ok(Parsed::Run(_, given)) = parse(&["--workers=3", "--demo", "--backend", "poll"]) else { panic!() };
+        assert_eq!(
+            (given.number("--workers"), given.word("--backend"), given.has("--demo")),
+            (Some(3), Some("poll"), true)
+        );
+        let Ok(Parsed::Run(_, given)) = parse(&["--addr", "[::1]:0"]) else { panic!() };
+        assert_eq!((given.number("--workers"), given.has("--demo")), (None, false));
+        assert!(usage("x", OPTIONS).contains("--backend epoll|poll  which\n"));
     }
 
     #[test]
@@ -115,6 +212,10 @@ mod tests {
             (&["--backlog=many"], "'many'"),
             (&["7000"], "'7000'"),
             (&["--verbose=1"], "'--verbose=1'"),
+            (&["--workers", "65"], "--workers '65' is not a number from 1 to 64"),
+            (&["--backend", "kqueue"], "--backend 'kqueue' is not one of: epoll, poll"),
+            (&["--backend"], "--backend needs a value"),
+            (&["--demo=1"], "'--demo=1'"),
         ] {
             let said = parse(args).unwrap_err().to_string();
             assert!(said.contains(named), "{args:?}: {said}");

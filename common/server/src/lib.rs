@@ -15,16 +15,16 @@ mod shutdown;
 mod socket;
 
 pub use accept::{ACCEPT_BATCH, AcceptError, Retry};
-pub use args::{Args, BadArgs, Parsed};
+pub use args::{Args, BadArgs, Given, Opt, Parsed, Takes};
 pub use connections::Connections;
-pub use listener::listen;
+pub use listener::{listen, listen_beside};
 pub use notice::Notice;
 pub use pending::{MAX_PENDING, Pending, READ_BUFFER};
 pub use shutdown::Shutdown;
 pub use socket::{Received, receive, send};
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 /// Runs a server from its command line to its exit code, so that a chapter's `main.rs` is one call.
@@ -39,22 +39,34 @@ pub fn main<S>(
     new: impl FnOnce(TcpListener, Shutdown) -> anyhow::Result<S>,
     run: impl FnOnce(S) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let args = match Args::parse(std::env::args_os().skip(1)) {
-        Ok(Parsed::Run(args)) => args,
+    let new = |args: Args, _, shutdown| {
+        let listener = listen(args.addr, args.backlog)?;
+        Ok((listener.local_addr()?, new(listener, shutdown)?))
+    };
+    main_with(name, &[], new, run)
+}
+
+/// As [`main`], for a variant that has options of its own or opens its listeners itself: `new` returns the address too.
+pub fn main_with<S>(
+    name: &str,
+    options: &[Opt],
+    new: impl FnOnce(Args, Given, Shutdown) -> anyhow::Result<(SocketAddr, S)>,
+    run: impl FnOnce(S) -> anyhow::Result<()>,
+) -> ExitCode {
+    let (args, given) = match Args::parse(std::env::args_os().skip(1), options) {
+        Ok(Parsed::Run(args, given)) => (args, given),
         Ok(Parsed::Help) => {
-            print!("{}", args::usage(name));
+            print!("{}", args::usage(name, options));
             return ExitCode::SUCCESS;
         }
         Err(bad) => {
-            eprint!("{name}: {bad}\n\n{}", args::usage(name));
+            eprint!("{name}: {bad}\n\n{}", args::usage(name, options));
             return ExitCode::from(2);
         }
     };
     let served = (|| {
         let shutdown = Shutdown::install()?;
-        let listener = listen(args.addr, args.backlog)?;
-        let addr = listener.local_addr()?;
-        let server = new(listener, shutdown)?;
+        let (addr, server) = new(args, given, shutdown)?;
         let mut out = std::io::stdout().lock();
         // A reader that has gone away is no reason not to serve.
         let _ = writeln!(out, "listening on {addr}").and_then(|()| out.flush());

@@ -17,9 +17,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 ///
 /// Errors are one line: what, which address, why, what to do.
 pub fn listen(addr: SocketAddr, backlog: i32) -> Result<TcpListener> {
+    open(addr, backlog, false)
+}
+
+/// As [`listen`], with SO_REUSEPORT: others that have it too, of the same user, may listen on the same address.
+pub fn listen_beside(addr: SocketAddr, backlog: i32) -> Result<TcpListener> {
+    open(addr, backlog, true)
+}
+
+fn open(addr: SocketAddr, backlog: i32, beside_others: bool) -> Result<TcpListener> {
     let attempt = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
+        if beside_others {
+            socket.set_reuse_port(true)?;
+        }
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;

@@ -22,7 +22,7 @@ static WAKE_FD: AtomicI32 = AtomicI32::new(-1);
 pub struct Shutdown {
     readable: UnixStream,
     // Open for as long as a handler may write to it.
-    _wake: UnixStream,
+    wake: Option<UnixStream>,
 }
 
 impl Shutdown {
@@ -35,14 +35,22 @@ impl Shutdown {
         for signal in [libc::SIGINT, libc::SIGTERM] {
             handle(signal).with_context(|| format!("handler for signal {signal}"))?;
         }
-        Ok(Self { readable, _wake: wake })
+        Ok(Self { readable, wake: Some(wake) })
+    }
+
+    /// Another descriptor of the same read end, for another thread's loop. It hears of a signal as long as the original
+    /// lives.
+    pub fn another(&self) -> io::Result<Self> {
+        Ok(Self { readable: self.readable.try_clone()?, wake: None })
     }
 }
 
 impl Drop for Shutdown {
     fn drop(&mut self) {
         // A signal after this ends the process's last moments in peace: the handler finds no descriptor.
-        WAKE_FD.store(-1, Ordering::SeqCst);
+        if self.wake.is_some() {
+            WAKE_FD.store(-1, Ordering::SeqCst);
+        }
     }
 }
 

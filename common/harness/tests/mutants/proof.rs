@@ -155,7 +155,7 @@ fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         argv.extend(["--addr".into(), "127.0.0.1:{port}".into()]);
     }
     let fd_limit = (base == Base::Select).then_some(1024);
-    Ok(Subject { name: name.to_owned(), launch: Launch::Command(argv), own, model, fd_limit })
+    Ok(Subject { name: name.to_owned(), launch: Launch::Command(argv), own, model, fd_limit, differs: &[] })
 }
 
 fn every_group() -> Result<(), Failed> {

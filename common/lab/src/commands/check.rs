@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use harness::checks::GROUPS;
-use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject};
+use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
 use serde::Serialize;
 
 use super::attempt;
@@ -30,6 +30,8 @@ Examples:
   cargo lab check 09                           your attempt at an exercise
   cargo lab check 04-epoll-et drain            one chapter, one group
   cargo lab check 03 04 half_close             two chapters, checks by a part of their name
+  cargo lab check ev_clear                     a variant: an example of a chapter
+  cargo lab check --all                        every chapter and every variant
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
@@ -51,11 +53,14 @@ With --json --list: an array with group, name, check (\"group::name\"), clause, 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
 pub struct Args {
-    /// A server (04, 04-epoll-et, epoll-et), a group (drain), a check or a part of its name; or exercises (09); all servers
-    /// if none is given
+    /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or a part of its name; or exercises (09);
+    /// all chapters if none is given
     #[arg(value_name = "WORD")]
     words: Vec<String>,
-    /// List the checks, and run none
+    /// The variants too: of the chapters that were named, or of all
+    #[arg(long)]
+    all: bool,
+    /// List the servers and the checks, and run none
     #[arg(long)]
     list: bool,
     /// Results as JSON on stdout
@@ -121,15 +126,26 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         }
     }
     let all: Vec<&'static Check> = harness::checks().collect();
-    let Narrowed { chapters, checks } = words::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
+    let narrowed = words::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
     if args.list {
-        text::print(&if args.json { list_json(&checks) } else { list(&checks, text::width(), Palette::stdout()) });
+        let checks = &narrowed.checks;
+        let (width, palette) = (text::width(), Palette::stdout());
+        // Words that narrow ask for checks.
+        let servers = if args.words.is_empty() { list_servers(width, palette) } else { String::new() };
+        text::print(&if args.json { list_json(checks) } else { servers + &list(checks, width, palette) });
         return Ok(ExitCode::SUCCESS);
     }
     let own = args.own.server()?;
-    let (chapters, mut notes) = on_this_platform(&chapters, own.is_some())?;
+    let (chapters, variants) = wanted(&narrowed, args.all, own.is_some());
+    let mut notes = Vec::new();
+    let chapters = here(chapters, |it| (it.folder, it.here), &mut notes);
+    let variants = here(variants, |it| (it.name, it.here), &mut notes);
+    if chapters.is_empty() && variants.is_empty() && own.is_none() {
+        return Err(Error::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
+    }
+    let checks = narrowed.checks;
     let interrupt = Interrupt::watch()?;
-    let servers = match ready(own, &chapters) {
+    let servers = match ready(own, &chapters, &variants) {
         Ok(servers) => servers,
         // After a Ctrl-C, that is why it failed.
         Err(error) => return Err(interrupt.check().err().unwrap_or(error)),
@@ -145,32 +161,44 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The chapters to check: those that were named, or all; but none beside a server of one's own unless it was named.
-/// What this platform cannot run is left out, with a note.
-fn on_this_platform(named: &[&'static Chapter], own: bool) -> Result<(Vec<&'static Chapter>, Vec<String>), Error> {
-    let wanted: Vec<&'static Chapter> = match (named.is_empty(), own) {
-        (false, _) => named.to_vec(),
-        (true, true) => Vec::new(),
-        (true, false) => CHAPTERS.iter().collect(),
-    };
-    let (here, elsewhere): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|chapter| chapter.here);
-    let without =
-        |chapter: &&Chapter| format!("{} is left out: its API is not on {}", chapter.folder, std::env::consts::OS);
-    let notes: Vec<String> = elsewhere.iter().map(without).collect();
-    if here.is_empty() && !own {
-        return Err(Error::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
+/// The servers to check: those that were named, or all chapters; but none beside a server of one's own unless it was
+/// named. `all` adds the variants of the chapters.
+fn wanted(narrowed: &Narrowed, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
+    let named = !narrowed.chapters.is_empty() || !narrowed.variants.is_empty();
+    if !named && !own {
+        return (CHAPTERS.iter().collect(), VARIANTS.iter().filter(|_| all).collect());
     }
-    Ok((here, notes))
+    let belongs = |variant: &&Variant| {
+        let of_a_chapter = narrowed.chapters.iter().any(|chapter| chapter.folder == variant.folder);
+        narrowed.variants.iter().any(|it| it.name == variant.name) || all && (of_a_chapter || !named)
+    };
+    (narrowed.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
+}
+
+/// What this platform cannot run is left out, with a note.
+fn here<T>(
+    wanted: Vec<&'static T>,
+    is_here: impl Fn(&T) -> (&'static str, bool),
+    notes: &mut Vec<String>,
+) -> Vec<&'static T> {
+    let (here, elsewhere): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|it| is_here(it).1);
+    let without = |it: &&T| format!("{} is left out: its API is not on {}", is_here(it).0, std::env::consts::OS);
+    notes.extend(elsewhere.iter().map(without));
+    here
 }
 
 /// Gets all servers to where they can be started.
-fn ready(own: Option<Server>, chapters: &[&'static Chapter]) -> Result<Vec<Server>, Error> {
+fn ready(
+    own: Option<Server>,
+    chapters: &[&'static Chapter],
+    variants: &[&'static Variant],
+) -> Result<Vec<Server>, Error> {
     let mut servers = Vec::new();
     if let Some(own) = own {
         progress::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
         servers.push(own);
     }
-    servers.extend(servers::chapters(chapters)?);
+    servers.extend(servers::ours(chapters, variants)?);
     Ok(servers)
 }
 
@@ -253,6 +281,23 @@ fn report(results: &Results<'_>, notes: &[String]) -> String {
     parts.join("\n\n") + "\n"
 }
 
+/// Servers, by the words that choose them.
+fn list_servers(width: usize, palette: Palette) -> String {
+    let mut out = format!("{}\n", palette.heading("servers"));
+    for chapter in CHAPTERS {
+        out.push_str(&format!("  {}\n", chapter.folder));
+    }
+    out.push_str(&format!("{}\n", palette.heading("variants (run by name, and all of them with --all)")));
+    for variant in VARIANTS {
+        let program = [&[variant.example][..], variant.args].concat().join(" ");
+        out.push_str(&format!("  {}  {}\n", variant.name, palette.faint(&format!("{}: {program}", variant.folder))));
+        for (what, reason) in variant.differs {
+            out.push_str(&text::wrap_lines(&format!("      differs in {what}: {reason}"), width));
+        }
+    }
+    out
+}
+
 fn list(checks: &[&Check], width: usize, palette: Palette) -> String {
     let mut out = String::new();
     for (row, check) in checks.iter().enumerate() {
@@ -279,6 +324,7 @@ fn list_json(checks: &[&Check]) -> String {
 
 fn unknown(unknown: &Unknown) -> Error {
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
+    let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
     let groups: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
     let nearest = if unknown.nearest.is_empty() {
         String::new()
@@ -286,10 +332,11 @@ fn unknown(unknown: &Unknown) -> Error {
         format!("\n  Did you mean {}?", unknown.nearest.join(", or "))
     };
     Error::usage(format!(
-        "'{}' is no server, no group and no part of a check's name.{nearest}\n  servers: {}\n  groups: {}\n  \
+        "'{}' is no server, no group and no part of a check's name.{nearest}\n  servers: {}\n  variants: {}\n  groups: {}\n  \
          checks: cargo lab check --list",
         unknown.word,
         folders.join(" "),
+        variants.join(" "),
         groups.join(" ")
     ))
 }

@@ -199,35 +199,41 @@ fn words(old: &str, new: &str) -> (Vec<Piece>, Vec<Piece>) {
     (left, right)
 }
 
-/// A line as rows of exactly `side` columns.
+/// A line as rows of exactly `side` columns. It is broken behind a space if there is one in the last half of the row, and
+/// goes on a little deeper than it began.
 fn column(line: Option<Line>, side: usize, style: impl Fn(&str, bool) -> String) -> Vec<String> {
     let Some((number, pieces)) = line else { return Vec::new() };
     let room = side - NUMBER;
-    let mut rows = vec![(String::new(), 0)];
-    for (text, mark) in pieces {
-        let mut part = String::new();
-        let mut used = rows.last().expect("it has one").1;
-        for letter in text.chars() {
-            let columns = text::columns(letter.encode_utf8(&mut [0; 4]));
-            if used + columns > room {
-                let row = rows.last_mut().expect("it has one");
-                row.0 += &style(&part, mark);
-                row.1 = used;
-                part.clear();
-                rows.push((String::new(), 0));
-                used = 0;
-            }
-            part.push(letter);
-            used += columns;
+    let letters: Vec<(char, bool)> =
+        pieces.iter().flat_map(|(text, mark)| text.chars().map(move |letter| (letter, *mark))).collect();
+    let deeper = (letters.iter().take_while(|(letter, _)| *letter == ' ').count() + 4).min(room / 3);
+    let columns = |(letter, _): &(char, bool)| text::columns(letter.encode_utf8(&mut [0; 4]));
+    let (mut rows, mut rest) = (Vec::new(), &letters[..]);
+    loop {
+        let indent = if rows.is_empty() { 0 } else { deeper };
+        let mut used = indent;
+        let fits = rest.iter().take_while(|letter| {
+            used += columns(letter);
+            used <= room
+        });
+        let mut end = fits.count();
+        if end < rest.len() {
+            let space = rest[..end].iter().rposition(|(letter, _)| *letter == ' ').filter(|at| *at > end / 2);
+            end = space.map_or(end, |at| at + 1).max(1);
         }
-        let row = rows.last_mut().expect("it has one");
-        if !part.is_empty() {
-            row.0 += &style(&part, mark);
+        let (row, more) = rest.split_at(end);
+        let width: usize = indent + row.iter().map(columns).sum::<usize>();
+        let text: String = row
+            .chunk_by(|a, b| a.1 == b.1)
+            .map(|run| style(&run.iter().map(|(letter, _)| *letter).collect::<String>(), run[0].1))
+            .collect();
+        let head = if rows.is_empty() { format!("{number:>4} ") } else { " ".repeat(NUMBER) };
+        rows.push(format!("{head}{}{text}{}", " ".repeat(indent), " ".repeat(room.saturating_sub(width))));
+        rest = more;
+        if rest.is_empty() {
+            return rows;
         }
-        row.1 = used;
     }
-    let head = |i: usize| if i == 0 { format!("{number:>4} ") } else { " ".repeat(NUMBER) };
-    rows.iter().enumerate().map(|(i, (text, used))| format!("{}{text}{}", head(i), " ".repeat(room - used))).collect()
 }
 
 #[cfg(test)]
@@ -243,7 +249,7 @@ mod tests {
         let shown = plain("a\nb\nc\n", "a\nB\nc\nd\n", 45);
         let rows: Vec<&str> = shown.lines().collect();
         assert_eq!(rows[1], "   1 a                     1 a");
-        assert_eq!(rows[2], "   2 b               |    2 B");
+        assert_eq!(rows[2], "   2 b                |    2 B");
         assert_eq!(rows[4].trim_start(), ">    4 d");
     }
 

@@ -1,0 +1,174 @@
+//! Worker threads that share one listener, each with an epoll of its own, with and without EPOLLEXCLUSIVE.
+//!
+//! It shows the thundering herd as a number, and how uneven its cure is: `--demo` (which is `support/herd.rs`).
+//!
+//! Invariant: the listener is registered in every worker's epoll, level-triggered, so that whoever is woken may leave
+//! connections to the next wait. A connection is registered in one epoll only, so no two threads ever meet at it.
+
+use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+#[path = "support/herd.rs"]
+mod herd;
+#[cfg(target_os = "linux")]
+mod support;
+
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    linux::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    common_server::not_on_this_platform("exclusive", "EPOLLEXCLUSIVE", "Linux")
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::{AsRawFd, RawFd};
+    use std::process::ExitCode;
+    use std::sync::Arc;
+
+    use anyhow::{Context, Result};
+    use common_server::{
+        ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, READ_BUFFER, Retry, Shutdown, Takes, listen,
+        main_with,
+    };
+
+    use crate::support::{Connection, EDGE, EXCLUSIVE, Epoll, IN, LISTEN, NO_EVENT, OUT, run_all};
+
+    const EVENTS: usize = 256;
+    const OPTIONS: &[Opt] = &[
+        Opt { name: "--workers", takes: Takes::Number(1, 64), help: "threads (default 4)" },
+        Opt {
+            name: "--wake",
+            takes: Takes::OneOf(&["one", "all"]),
+            help: "with EPOLLEXCLUSIVE or without (default one)",
+        },
+        Opt {
+            name: "--demo",
+            takes: Takes::Nothing,
+            help: "measure the herd with all ways to share, and serve nobody",
+        },
+    ];
+
+    pub fn main() -> ExitCode {
+        main_with("exclusive", OPTIONS, new, |workers| run_all(workers, Worker::run))
+    }
+
+    fn new(args: Args, given: Given, shutdown: Shutdown) -> Result<(SocketAddr, Vec<Worker>)> {
+        let workers = given.number("--workers").unwrap_or(4);
+        if given.has("--demo") {
+            crate::herd::demo(workers)?;
+            std::process::exit(0);
+        }
+        let listener = Arc::new(listen(args.addr, args.backlog)?);
+        let interest = if given.word("--wake") == Some("all") { LISTEN } else { LISTEN | EXCLUSIVE };
+        let mut all = vec![Worker::new(listener.clone(), shutdown, interest)?];
+        while all.len() < workers {
+            let shutdown = all[0].shutdown.another().context("another descriptor for the shutdown signal")?;
+            all.push(Worker::new(listener.clone(), shutdown, interest)?);
+        }
+        Ok((listener.local_addr()?, all))
+    }
+
+    struct Worker {
+        epoll: Epoll,
+        listener: Arc<TcpListener>,
+        /// How it watches the listener.
+        interest: u32,
+        shutdown: Shutdown,
+        connections: Connections<Connection>,
+        unfinished: Vec<RawFd>,
+        buffer: Box<[u8]>,
+        retry_accept: Retry,
+        out_of_fds: Notice,
+    }
+
+    impl Worker {
+        fn new(listener: Arc<TcpListener>, shutdown: Shutdown, interest: u32) -> Result<Self> {
+            let epoll = Epoll::new().context("epoll_create1")?;
+            epoll.add(listener.as_raw_fd(), interest).context("register the listener")?;
+            epoll.add(shutdown.as_raw_fd(), IN).context("register the shutdown socket")?;
+            Ok(Self {
+                epoll,
+                listener,
+                interest,
+                shutdown,
+                connections: Connections::default(),
+                unfinished: Vec::new(),
+                buffer: vec![0; READ_BUFFER].into(),
+                retry_accept: Retry::default(),
+                out_of_fds: Notice::default(),
+            })
+        }
+
+        fn accept(&mut self) -> Result<()> {
+            for _ in 0..ACCEPT_BATCH {
+                match self.listener.accept() {
+                    Ok((stream, _)) => self.register(stream),
+                    Err(error) => match AcceptError::from(error) {
+                        // Another worker was faster. Without EPOLLEXCLUSIVE that is the usual end of a wake-up.
+                        AcceptError::Drained => break,
+                        AcceptError::Aborted => continue,
+                        AcceptError::OutOfFds(error) => {
+                            self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                            self.retry_accept.later();
+                            // Not an empty mask: EPOLL_CTL_MOD of what has EPOLLEXCLUSIVE is EINVAL (epoll_ctl(2)).
+                            self.epoll.remove(self.listener.as_raw_fd()).context("take the listener off")?;
+                            break;
+                        }
+                        AcceptError::Broken(error) => return Err(error).context("accept"),
+                    },
+                }
+            }
+            Ok(())
+        }
+
+        fn register(&mut self, stream: TcpStream) {
+            let fd = stream.as_raw_fd();
+            match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN | OUT | EDGE)) {
+                Ok(()) => self.connections.insert(fd, Connection::new(stream)),
+                Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+            }
+        }
+
+        fn serve(&mut self, fd: RawFd, events: u32) {
+            let Some(connection) = self.connections.get_mut(fd) else { return };
+            if connection.serve(events, &mut self.buffer).is_err() || connection.is_finished() {
+                self.connections.remove(fd);
+                return self.retry_accept.now();
+            }
+            if connection.may_go_on() && !connection.unfinished {
+                connection.unfinished = true;
+                self.unfinished.push(fd);
+            }
+        }
+
+        fn run(mut self) -> Result<()> {
+            let mut events = [NO_EVENT; EVENTS];
+            loop {
+                let timeout_ms = if self.unfinished.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
+                let ready = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
+                let unfinished = std::mem::take(&mut self.unfinished);
+                for event in ready {
+                    match event.u64 as RawFd {
+                        fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
+                        fd if fd == self.listener.as_raw_fd() => self.accept()?,
+                        fd => self.serve(fd, event.events),
+                    }
+                }
+                for fd in unfinished {
+                    if let Some(connection) = self.connections.get_mut(fd) {
+                        connection.unfinished = false;
+                        self.serve(fd, 0);
+                    }
+                }
+                if self.retry_accept.take_due() {
+                    self.epoll.add(self.listener.as_raw_fd(), self.interest).context("watch the listener again")?;
+                }
+            }
+        }
+    }
+}

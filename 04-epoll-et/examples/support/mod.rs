@@ -1,0 +1,168 @@
+//! What the variants of this chapter do not change: a connection's reads and writes, and epoll's three calls.
+//!
+//! Invariant: as in `src/server.rs`: `readable` and `writable` say what the kernel has announced and no EAGAIN has taken
+//! back.
+#![allow(dead_code)] // No variant needs all of it.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use anyhow::{Result, anyhow};
+use common_server::{Pending, Received, receive, send};
+
+/// Reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
+pub const READS_PER_TURN: usize = 4;
+pub const IN: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+/// Of a listener. Beside EPOLLEXCLUSIVE, RDHUP is EINVAL (epoll_ctl(2) names the few that are allowed).
+pub const LISTEN: u32 = libc::EPOLLIN as u32;
+pub const OUT: u32 = libc::EPOLLOUT as u32;
+pub const EDGE: u32 = libc::EPOLLET as u32;
+pub const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
+pub const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
+/// Reported whether asked for or not. No FIN causes these, only a reset or a timeout.
+pub const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+pub const NO_EVENT: libc::epoll_event = libc::epoll_event { events: 0, u64: 0 };
+
+pub struct Connection {
+    pub stream: TcpStream,
+    pub pending: Pending,
+    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    pub peer_finished: bool,
+    pub readable: bool,
+    pub writable: bool,
+    /// Stands in a list of those that are owed another turn.
+    pub unfinished: bool,
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false, readable: false, writable: false, unfinished: false }
+    }
+
+    pub fn may_read(&self) -> bool {
+        !self.peer_finished && self.pending.has_room()
+    }
+
+    pub fn may_go_on(&self) -> bool {
+        self.readable && self.may_read() || self.writable && !self.pending.is_empty()
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.peer_finished && self.pending.is_empty()
+    }
+
+    /// One turn with what an event announced.
+    pub fn serve(&mut self, events: u32, buffer: &mut [u8]) -> io::Result<()> {
+        if events & GONE != 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        self.readable |= events & IN != 0;
+        self.writable |= events & OUT != 0;
+        self.write()?;
+        self.read(buffer)
+    }
+
+    /// Until EAGAIN, or the end of the turn, or until no more may be owed.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..READS_PER_TURN {
+            if !self.readable || !self.may_read() {
+                break;
+            }
+            match receive(&self.stream, buffer)? {
+                Received::Finished => self.peer_finished = true,
+                Received::Bytes(n) => self.answer(&buffer[..n])?,
+                Received::Nothing => self.readable = false,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what was read, behind what is owed already.
+    pub fn answer(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = if self.pending.is_empty() { send(&self.stream, bytes)? } else { 0 };
+        self.pending.push(&bytes[sent..]);
+        self.write()
+    }
+
+    pub fn write(&mut self) -> io::Result<()> {
+        while self.writable && !self.pending.is_empty() {
+            match send(&self.stream, self.pending.front())? {
+                0 => self.writable = false,
+                sent => self.pending.consume(sent),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; a descriptor that was just returned has no other owner.
+        unsafe {
+            match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
+                -1 => Err(io::Error::last_os_error()),
+                fd => Ok(Self(OwnedFd::from_raw_fd(fd))),
+            }
+        }
+    }
+
+    pub fn add(&self, fd: RawFd, events: u32) -> io::Result<()> {
+        self.ctl(libc::EPOLL_CTL_ADD, fd, events)
+    }
+
+    pub fn modify(&self, fd: RawFd, events: u32) -> io::Result<()> {
+        self.ctl(libc::EPOLL_CTL_MOD, fd, events)
+    }
+
+    pub fn remove(&self, fd: RawFd) -> io::Result<()> {
+        self.ctl(libc::EPOLL_CTL_DEL, fd, 0)
+    }
+
+    fn ctl(&self, operation: libc::c_int, fd: RawFd, events: u32) -> io::Result<()> {
+        let mut event = libc::epoll_event { events, u64: fd as u64 };
+        // SAFETY: `event` outlives the call, which only reads it.
+        match unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &mut event) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Those that are ready; none after a timeout, and after a signal or a debugger interrupted the wait (EINTR).
+    pub fn wait<'a>(
+        &self,
+        events: &'a mut [libc::epoll_event],
+        timeout_ms: libc::c_int,
+    ) -> io::Result<&'a [libc::epoll_event]> {
+        let room = events.len() as libc::c_int;
+        // SAFETY: the kernel writes at most `room` entries.
+        match unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, timeout_ms) } {
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),
+                error => Err(error),
+            },
+            ready => Ok(&events[..ready as usize]),
+        }
+    }
+}
+
+/// Runs each worker on a thread of its own, the first one on this. One that fails stops all of them, as a signal does.
+pub fn run_all<W: Send>(workers: impl IntoIterator<Item = W>, run: impl Fn(W) -> Result<()> + Sync) -> Result<()> {
+    let run = |worker| {
+        run(worker).inspect_err(|_| {
+            // SAFETY: no pointers; the handler is installed, and every worker watches what it writes to.
+            unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+        })
+    };
+    std::thread::scope(|scope| {
+        let mut workers = workers.into_iter();
+        let first = workers.next();
+        let others: Vec<_> = workers.map(|worker| scope.spawn(|| run(worker))).collect();
+        let ended = std::iter::once(first.map_or(Ok(()), run));
+        let joined = others.into_iter().map(|it| it.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked"))));
+        ended.chain(joined).collect()
+    })
+}

@@ -1,0 +1,5 @@
+//! Threads that share one listener keep the same contract.
+
+fn main() -> std::process::ExitCode {
+    harness::conformance_of_example("epoll-et", "exclusive")
+}

@@ -1,0 +1,5 @@
+//! A pool that hands connections from thread to thread keeps the same contract.
+
+fn main() -> std::process::ExitCode {
+    harness::conformance_of_example("epoll-et", "oneshot")
+}
