@@ -82,7 +82,7 @@ pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<Bu
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--message-format", format, "--example", &exercise.name, "--manifest-path"])
-        .arg(root.join("exercises/attempts/Cargo.toml"))
+        .arg(exercise.attempt().with_file_name("Cargo.toml"))
         .arg("--target-dir")
         .arg(target)
         // Set by the cargo that runs this program, and wrong for another package.

@@ -126,8 +126,11 @@ impl Exercise {
             Waits::Completion => Model::Completion,
             Waits::Unknown => Model::Unknown,
         };
+        // A few words for each exercise, once: the harness keeps what is declared for ever.
+        let leak = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
+        let differs: Vec<_> = self.about.differs.iter().map(|(check, reason)| (leak(check), leak(reason))).collect();
         let fd_limit = self.about.fd_limit;
-        Subject { own: true, model, fd_limit, ..Subject::command(self.name.clone(), argv) }
+        Subject { own: true, model, fd_limit, differs: differs.leak(), ..Subject::command(self.name.clone(), argv) }
     }
 
     /// The checks that are kept and are not among its own.

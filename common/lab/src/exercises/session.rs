@@ -10,7 +10,7 @@ use harness::{Check, Outcome, Report};
 use super::attempt::{self, Built};
 use super::catalogue::Exercise;
 use super::judge::{Verdict, judge_until};
-use super::progress::{Progress, State};
+use super::progress::{self, Progress, State};
 use crate::error::Error;
 use crate::results::{Results, duration};
 use crate::servers::Server;
@@ -38,9 +38,13 @@ pub enum Checked {
 }
 
 impl Course {
-    /// Loads both.
+    /// Loads both, from the workspace's `exercises` or the folder that LAB_EXERCISES names.
     pub fn load() -> Result<Self, Error> {
-        let exercises = super::load(&workspace::root()?.join("exercises"))?;
+        let folder = match std::env::var_os("LAB_EXERCISES") {
+            Some(folder) => folder.into(),
+            None => workspace::root()?.join("exercises"),
+        };
+        let exercises = super::load(&folder)?;
         let progress = Progress::load(&exercises)?;
         Ok(Self { exercises, progress })
     }
@@ -111,6 +115,8 @@ impl Course {
         mut line: impl FnMut(&str) + Send,
     ) -> Result<Checked, Error> {
         let exercise = &self.exercises[at];
+        // Before the build: what is saved while the checks run is another text.
+        let digest = progress::digest(exercise);
         let (program, warnings) = match attempt::build(exercise, palette.is_on(), stop)? {
             Built::Program(program, warnings) => (program, warnings),
             Built::Refused(why) => {
@@ -127,7 +133,7 @@ impl Course {
         let Some(verdict) = judged else { return Ok(Checked::Stopped) };
         // A hint may have been shown meanwhile.
         self.progress = Progress::load(&self.exercises)?;
-        self.progress.note(exercise, &verdict);
+        self.progress.note(exercise, digest.unwrap_or_default(), &verdict);
         self.save()?;
         let told = self.tell(at, &verdict, palette);
         Ok(Checked::Judged(verdict, told))

@@ -1,0 +1,159 @@
+//! A student's way through an exercise, in a folder of its own: start, check, hint, solution, watch, reset.
+//!
+//! Invariant: the workspace's own attempts are not touched.
+
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const NAME: &str = "19_accept_queue";
+
+/// The two packages of attempts have one target directory, and in it one name for their programs.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A copy of one exercise; removed when dropped.
+struct Folder(PathBuf, #[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("a workspace");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let (exercise, attempts) = (folder.join(NAME), folder.join("attempts"));
+        fs::create_dir_all(&exercise).expect("a folder");
+        fs::create_dir_all(&attempts).expect("a folder");
+        for file in ["starter.rs", "solution.rs", "exercise.toml", "README.md"] {
+            fs::copy(workspace.join("exercises").join(NAME).join(file), exercise.join(file)).expect("a copy");
+        }
+        let package = workspace.join("exercises/attempts");
+        let manifest = fs::read_to_string(package.join("Cargo.toml")).expect("a manifest");
+        let absolute = manifest
+            .replace("\"../..", &format!("\"{}", workspace.display()))
+            .replace("\"..\"", &format!("\"{}/exercises\"", workspace.display()));
+        fs::write(attempts.join("Cargo.toml"), absolute).expect("a manifest");
+        fs::copy(package.join("Cargo.lock"), attempts.join("Cargo.lock")).expect("a copy");
+        symlink(".", attempts.join("examples")).expect("a link");
+        Self(folder, guard)
+    }
+
+    fn attempt(&self) -> PathBuf {
+        self.0.join("attempts").join(format!("{NAME}.rs"))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        command.args(args).env("LAB_EXERCISES", &self.0);
+        command
+    }
+
+    fn lab(&self, args: &[&str]) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = self.command(args).output().expect("the lab starts");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (status.code().unwrap_or(-1), text(stdout), text(stderr))
+    }
+
+    fn solve(&self) {
+        fs::copy(self.0.join(NAME).join("solution.rs"), self.attempt()).expect("a copy");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn from_the_start_to_the_solution() {
+    let folder = Folder::new("way");
+    let (code, out, _) = folder.lab(&[]);
+    assert!(code == 0 && out.contains("0 of 1 exercise") && out.contains("next: cargo lab start 19"), "{out}");
+    let (code, _, err) = folder.lab(&["check", "19"]);
+    assert!(code == 2 && err.contains("cargo lab start 19"), "{err}");
+
+    let (code, out, _) = folder.lab(&["start", "19"]);
+    assert!(code == 0 && out.contains("19_accept_queue.rs"), "{out}");
+    let (code, out, _) = folder.lab(&["check", "19"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("wait in the accept queue while the server sleeps"), "{out}");
+    assert!(out.contains("0 of 2 points (it is the starter as it was)"), "{out}");
+    let (code, _, err) = folder.lab(&["solution", "19"]);
+    assert!(code == 1 && err.contains("--spoil"), "{err}");
+    assert_eq!(folder.lab(&["diff", "19"]).0, 1);
+
+    for hints in [1, 2, 3, 3] {
+        let (code, out, _) = folder.lab(&["hint", "19"]);
+        assert!(code == 0 && out.matches("hint ").count() >= hints, "{out}");
+        assert!(!out.contains(&format!("hint {} of 3", hints + 1)), "{out}");
+    }
+
+    fs::write(folder.attempt(), "pub fn main() { nonsense() }").expect("a file");
+    let (code, out, _) = folder.lab(&["check", "19"]);
+    assert!(code == 1 && out.contains("does not compile") && out.contains("nonsense"), "{out}");
+
+    folder.solve();
+    assert!(folder.lab(&["list"]).1.contains("begun"), "what was checked is another text");
+    let (code, out, _) = folder.lab(&["check", "19_accept_queue"]);
+    assert!(code == 0 && out.contains("passed 19"), "{out}");
+    let (_, out, _) = folder.lab(&["list"]);
+    assert!(out.contains("passed") && out.contains("2 of 2 points"), "{out}");
+    assert!(folder.lab(&["solution", "19"]).1.contains("ACCEPT_BATCH"));
+    assert!(folder.lab(&["diff", "19"]).1.contains("they are the same"));
+    assert!(folder.lab(&["diff", "19", "--starter"]).1.contains("TODO"));
+
+    let mut text = fs::read_to_string(folder.attempt()).expect("a file");
+    text.push_str("// one more line\n");
+    fs::write(folder.attempt(), &text).expect("a file");
+    assert!(folder.lab(&["list"]).1.contains("changed"));
+    let (code, out, _) = folder.lab(&["reset", "19"]);
+    assert!(code == 0 && out.contains("19_accept_queue.rs.1"), "{out}");
+    assert_eq!(fs::read_to_string(folder.attempt().with_extension("rs.1")).expect("kept"), text);
+}
+
+#[test]
+fn watch_checks_at_each_save_and_answers_while_a_server_hangs() {
+    let folder = Folder::new("watch");
+    let mut child =
+        folder.command(&["watch", "19"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the lab starts");
+    let mut keys = child.stdin.take().expect("piped");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut until = |what: &str| {
+        let seen: Vec<String> = lines.by_ref().take_while(|line| !line.contains(what)).collect();
+        assert!(!seen.iter().any(|line| line.contains("waiting for the next save")), "no '{what}' in {seen:#?}");
+    };
+    until("not yet 19");
+    until("waiting for the next save");
+    folder.solve();
+    until("passed 19");
+    until("waiting for the next save");
+    keys.write_all(b"h").expect("it reads");
+    until("hint 1 of 3");
+    // This one never listens: nobody may have to wait for it.
+    fs::write(folder.attempt(), "pub fn main() { loop { std::thread::park(); } }").expect("a file");
+    until("c check again");
+    keys.write_all(b"l").expect("it reads");
+    until("of 2 points");
+    keys.write_all(b"q").expect("it reads");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn what_does_not_exist_is_a_usage_error() {
+    let folder = Folder::new("usage");
+    for args in [&["start", "99"][..], &["check", "19", "drain"], &["diff", "03"], &["reset"], &["hint", "acept_queue"]]
+    {
+        let (code, _, err) = folder.lab(args);
+        assert!(code == 2 && !err.is_empty(), "{args:?}: {code} {err}");
+    }
+    let (_, _, err) = folder.lab(&["hint", "acept_queue"]);
+    assert!(err.contains("Did you mean 19_accept_queue?"), "{err}");
+    fs::write(folder.0.join(NAME).join("exercise.toml"), "title = 3\n").expect("a file");
+    let (code, _, err) = folder.lab(&["list"]);
+    assert!(code == 1 && err.contains("exercise.toml"), "{err}");
+}
