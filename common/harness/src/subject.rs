@@ -98,6 +98,10 @@ const fn variant(folder: &'static str, package: &'static str, example: &'static 
     Variant { folder, package, example, name: example, args: &[], model, fd_limit: None, differs: &[], here: LINUX }
 }
 
+const fn selector(name: &'static str, args: &'static [&'static str]) -> Variant {
+    Variant { name, args, ..variant("common/server", "common-server", "default_selector", Model::Readiness) }
+}
+
 const THREADS: (&str, &str) = (
     "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
     "with several threads the signal goes to one that is not held at that moment",
@@ -119,6 +123,10 @@ pub const VARIANTS: &[Variant] = &[
         ],
         ..variant("common/server", "common-server", "thread_per_connection", Model::Unknown)
     },
+    selector("selector-epoll", &["--backend", "epoll"]),
+    Variant { here: true, ..selector("selector-kqueue", &["--backend", "kqueue"]) },
+    Variant { here: true, ..selector("selector-poll", &["--backend", "poll"]) },
+    Variant { here: true, fd_limit: Some(1024), ..selector("selector-select", &["--backend", "select"]) },
     Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness) },
     Variant {
         differs: &[

@@ -1,0 +1,171 @@
+//! The lost wakeup that pselect was made for: a signal that comes after the flag was tested and before select waits.
+//!
+//! The gap is some nanoseconds wide, so each child stops itself in it (SIGSTOP); it gets its SIGTERM there and goes on.
+//! With a flag alone it then sleeps for ever with the flag set. A self-pipe and pselect know no such gap.
+//!
+//! Invariant: nothing here depends on luck or on a time. A child that sleeps in select without a timeout, with no signal
+//! pending, has had its handler run and will not look at the flag again: that is what "lost" means, and /proc shows it.
+
+use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    linux::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    common_server::not_on_this_platform("signal_race", "/proc, where the sleeping child is seen,", "Linux")
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::{self, Read, Write};
+    use std::os::fd::{AsRawFd, RawFd};
+    use std::os::unix::net::UnixStream;
+    use std::process::{Child, Command, ExitCode, Stdio};
+    use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+    use std::{env, fs, mem, ptr, thread};
+
+    use anyhow::{Context, Result, ensure};
+
+    static FLAG: AtomicBool = AtomicBool::new(false);
+    static PIPE: AtomicI32 = AtomicI32::new(-1);
+    const STDIN: RawFd = 0;
+
+    pub fn main() -> ExitCode {
+        let done = match env::args().nth(1).as_deref() {
+            None => ["flag", "self-pipe", "pselect"].into_iter().try_for_each(parent),
+            Some(way @ ("flag" | "self-pipe" | "pselect")) => child(way).context("child"),
+            Some(other) => {
+                eprintln!("signal_race: unknown argument '{other}'\n\nusage: signal_race");
+                return ExitCode::from(2);
+            }
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("signal_race: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    extern "C" fn handler(_: libc::c_int) {
+        FLAG.store(true, SeqCst);
+        let pipe = PIPE.load(SeqCst);
+        if pipe >= 0 {
+            // SAFETY: one byte from a static; write(2) is async-signal-safe.
+            unsafe { libc::write(pipe, b"!".as_ptr().cast(), 1) };
+        }
+    }
+
+    /// A loop that waits for stdin and wants to end on SIGTERM; one turn of it.
+    fn child(way: &str) -> Result<()> {
+        let (readable, wake) = UnixStream::pair()?;
+        let mut watched = vec![STDIN];
+        if way == "self-pipe" {
+            PIPE.store(wake.as_raw_fd(), SeqCst);
+            watched.push(readable.as_raw_fd());
+        }
+        // SAFETY: zeroed sets and actions are valid; the handler is async-signal-safe; all outlive the calls.
+        let mask = unsafe {
+            let mut action: libc::sigaction = mem::zeroed();
+            action.sa_sigaction = handler as *const () as libc::sighandler_t;
+            ensure!(libc::sigaction(libc::SIGTERM, &action, ptr::null_mut()) == 0, "sigaction");
+            let mut term: libc::sigset_t = mem::zeroed();
+            libc::sigaddset(&mut term, libc::SIGTERM);
+            if way == "pselect" {
+                // From here on it can come only inside the wait, which opens the mask and closes it again.
+                libc::sigprocmask(libc::SIG_BLOCK, &term, ptr::null_mut());
+            }
+            mem::zeroed::<libc::sigset_t>()
+        };
+
+        let stop = FLAG.load(SeqCst);
+        // The gap. SAFETY: no pointers.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        if !stop {
+            // SAFETY: an fd_set is plain integers, all descriptors are below 1024, and all outlive the call.
+            let (ready, in_pipe) = unsafe {
+                let mut set: libc::fd_set = mem::zeroed();
+                watched.iter().for_each(|fd| libc::FD_SET(*fd, &mut set));
+                let nfds = watched.iter().max().map_or(0, |fd| fd + 1);
+                let (none, no_time) = (ptr::null_mut(), ptr::null_mut());
+                let ready = match way {
+                    "pselect" => libc::pselect(nfds, &mut set, none, none, no_time, &mask),
+                    _ => libc::select(nfds, &mut set, none, none, no_time.cast()),
+                };
+                (ready, ready > 0 && libc::FD_ISSET(readable.as_raw_fd(), &set))
+            };
+            let interrupted = ready == -1 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+            let by = match (interrupted, in_pipe) {
+                (true, _) => "EINTR",
+                (_, true) => "the byte in the pipe",
+                _ => "another event",
+            };
+            println!("woken by {by}, flag {}", if FLAG.load(SeqCst) { "set" } else { "not set" });
+        }
+        Ok(())
+    }
+
+    fn parent(way: &str) -> Result<()> {
+        let mut child = Command::new(env::current_exe()?)
+            .arg(way)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the child")?;
+        let pid = child.id() as libc::pid_t;
+        let mut status = 0;
+        // SAFETY: `status` outlives the call; the others have no pointers.
+        unsafe {
+            libc::waitpid(pid, &mut status, libc::WUNTRACED);
+            ensure!(libc::WIFSTOPPED(status), "the child ended before the gap");
+            libc::kill(pid, libc::SIGTERM);
+            libc::kill(pid, libc::SIGCONT);
+        }
+        let lost = sleeps_for_ever(&mut child)?;
+        if lost {
+            // Something else has to happen now for it to look again.
+            child.stdin.take().context("piped")?.write_all(b"!")?;
+        }
+        let mut said = String::new();
+        child.stdout.take().context("piped")?.read_to_string(&mut said)?;
+        ensure!(child.wait()?.success(), "the child failed");
+        let outcome = if lost { "lost, asleep in select with no signal pending" } else { "seen" };
+        println!("{way:9}  {outcome}; {}", said.trim_end());
+        Ok(())
+    }
+
+    /// Whether it sleeps in select with its signal delivered; no if it ends instead.
+    fn sleeps_for_ever(child: &mut Child) -> Result<bool> {
+        let proc = format!("/proc/{}", child.id());
+        let mut looks = 0;
+        while child.try_wait()?.is_none() {
+            let read = |file: &str| fs::read_to_string(format!("{proc}/{file}")).unwrap_or_default();
+            // The call first: one that is in it and sleeps afterwards is still in the same one.
+            let call = read("syscall");
+            let call = call.split(' ').next().and_then(|number| number.parse::<libc::c_long>().ok());
+            let status = read("status");
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim();
+            let none_pending = ["SigPnd:", "ShdPnd:"].iter().all(|name| u64::from_str_radix(field(name), 16) == Ok(0));
+            let asleep = call.is_some_and(is_select) && field("State:").starts_with('S') && none_pending;
+            // Twice, because the lines of one look are not of one moment, and a wait that ends at once is seen once.
+            looks = if asleep { looks + 1 } else { 0 };
+            if looks == 2 {
+                return Ok(true);
+            }
+            thread::yield_now();
+        }
+        Ok(false)
+    }
+
+    fn is_select(call: libc::c_long) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if call == libc::SYS_select {
+            return true;
+        }
+        call == libc::SYS_pselect6
+    }
+}

@@ -1,0 +1,179 @@
+//! "Pick the best API that is here", as Python's DefaultSelector does it: one server, four APIs behind one small trait
+//! (`selector/`). `--backend` forces one.
+//!
+//! It shows what such a layer costs the reader: nothing of edges, batches of changes or completions is left, because not
+//! all of them have it. The server is 03-epoll-lt's with the name of the API taken out.
+//!
+//! Invariant: a connection is watched for reading exactly while it may be read (the peer has not finished, and a whole
+//! read fits into what we may owe), and for writing exactly while bytes are owed.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, Pending, READ_BUFFER, Received, Retry, Shutdown,
+    Takes, listen, main_with, receive, send,
+};
+
+mod selector;
+use selector::{BACKENDS, Interest, NONE, READ, Ready, Selector};
+
+const OPTIONS: &[Opt] =
+    &[Opt { name: "--backend", takes: Takes::OneOf(BACKENDS), help: "(default: the first of these)" }];
+
+fn main() -> ExitCode {
+    main_with("default_selector", OPTIONS, Server::new, Server::run)
+}
+
+struct Connection {
+    stream: TcpStream,
+    pending: Pending,
+    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    peer_finished: bool,
+    interest: Interest,
+}
+
+struct Server {
+    selector: Box<dyn Selector>,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    connections: Connections<Connection>,
+    buffer: Box<[u8]>,
+    retry_accept: Retry,
+    out_of_fds: Notice,
+    refused: Notice,
+}
+
+impl Server {
+    fn new(args: Args, given: Given, shutdown: Shutdown) -> Result<(SocketAddr, Self)> {
+        let backend = given.word("--backend").unwrap_or(BACKENDS[0]);
+        let listener = listen(args.addr, args.backlog)?;
+        let mut selector = selector::open(backend).with_context(|| backend.to_owned())?;
+        for fd in [listener.as_raw_fd(), shutdown.as_raw_fd()] {
+            let hint = || format!("the listener got fd {fd} (start it with fewer inherited descriptors)");
+            selector.add(fd, READ).with_context(hint)?;
+        }
+        let server = Self {
+            selector,
+            listener,
+            shutdown,
+            connections: Connections::default(),
+            buffer: vec![0; READ_BUFFER].into(),
+            retry_accept: Retry::default(),
+            out_of_fds: Notice::default(),
+            refused: Notice::default(),
+        };
+        Ok((server.listener.local_addr()?, server))
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        for _ in 0..ACCEPT_BATCH {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream),
+                Err(error) => match AcceptError::from(error) {
+                    AcceptError::Drained => break,
+                    AcceptError::Aborted => continue,
+                    AcceptError::OutOfFds(error) => {
+                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        self.retry_accept.later();
+                        self.selector.modify(self.listener.as_raw_fd(), NONE)?;
+                        break;
+                    }
+                    AcceptError::Broken(error) => return Err(error).context("accept"),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) {
+        let fd = stream.as_raw_fd();
+        match stream.set_nonblocking(true).and_then(|()| self.selector.add(fd, READ)) {
+            Ok(()) => {
+                let connection = Connection { stream, pending: Pending::new(), peer_finished: false, interest: READ };
+                self.connections.insert(fd, connection);
+            }
+            Err(error) => self.refused.say(format_args!("connection refused: it got fd {fd}: {error}")),
+        }
+    }
+
+    fn serve(&mut self, ready: Ready) {
+        let Some(connection) = self.connections.get_mut(ready.fd) else { return };
+        let served = connection.write(ready.writable).and_then(|()| connection.read(ready.readable, &mut self.buffer));
+        if served.is_err() || connection.is_finished() || self.update_interest(ready.fd).is_err() {
+            self.close(ready.fd);
+        }
+    }
+
+    fn update_interest(&mut self, fd: RawFd) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
+        let wanted = Interest { read: connection.may_read(), write: !connection.pending.is_empty() };
+        if wanted != connection.interest {
+            self.selector.modify(fd, wanted)?;
+            connection.interest = wanted;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        self.selector.remove(fd);
+        self.connections.remove(fd);
+        self.retry_accept.now();
+    }
+
+    fn run(mut self) -> Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            self.selector.wait(&mut ready, self.retry_accept.timeout_ms()).context("wait")?;
+            for ready in &ready {
+                match ready.fd {
+                    fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
+                    fd if fd == self.listener.as_raw_fd() => self.accept()?,
+                    _ => self.serve(*ready),
+                }
+            }
+            if self.retry_accept.take_due() {
+                self.selector.modify(self.listener.as_raw_fd(), READ)?;
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn may_read(&self) -> bool {
+        !self.peer_finished && self.pending.has_room()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.peer_finished && self.pending.is_empty()
+    }
+
+    /// One read: if there is more, the next wait says so.
+    fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
+        if !ready || !self.may_read() {
+            return Ok(());
+        }
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => {
+                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                self.pending.push(&buffer[sent..n]);
+            }
+            Received::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, ready: bool) -> io::Result<()> {
+        while ready && !self.pending.is_empty() {
+            match send(&self.stream, self.pending.front())? {
+                0 => break,
+                sent => self.pending.consume(sent),
+            }
+        }
+        Ok(())
+    }
+}
