@@ -115,7 +115,13 @@ pub const VARIANTS: &[Variant] = &[
         ..variant("common/server", "common-server", "thread_per_connection", Model::Unknown)
     },
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
-    // 06-io-uring
+    Variant {
+        differs: &[(
+            "fd_setsize::new_clients_are_served_again_once_low_descriptors_are_free",
+            "its sockets are slots of the ring and no descriptors, so none is freed",
+        )],
+        ..variant("06-io-uring", "uring", "multishot", Model::Completion)
+    },
 ];
 
 impl Subject {
