@@ -34,6 +34,7 @@
 #![cfg(target_os = "linux")]
 
 mod pool;
+pub mod setup;
 
 use std::collections::VecDeque;
 use std::io;

@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 mod server;
-#[cfg(target_os = "linux")]
-mod setup;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {

@@ -11,9 +11,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 use common_server::{AcceptError, Notice, Retry, Shutdown};
-use flight::{Bytes, Flight, Landed, Op, is_transient};
-
-use crate::setup;
+use flight::{Bytes, Flight, Landed, Op, is_transient, setup};
 
 pub struct Server {
     // Fields are dropped in this order: the descriptors are closed when nothing is in flight any more.

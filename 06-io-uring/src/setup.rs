@@ -16,7 +16,7 @@ const COMPLETIONS: u32 = 1024;
 
 /// Opens the ring.
 pub fn ring() -> Result<IoUring> {
-    let ring = build().map_err(|error| explain(&error)).context("io_uring_setup")?;
+    let ring = build(ENTRIES, COMPLETIONS).map_err(|error| explain(&error)).context("io_uring_setup")?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).context("io_uring: list the operations (Linux 5.6 can)")?;
     for (name, code, since) in [
@@ -32,20 +32,22 @@ pub fn ring() -> Result<IoUring> {
     Ok(ring)
 }
 
-fn build() -> io::Result<IoUring> {
+/// A ring of this size with the best flags, or with those that this kernel knows.
+pub fn build(entries: u32, completions: u32) -> io::Result<IoUring> {
     // Only this thread submits (6.0), and the kernel's part of a completion runs inside its waits, not between (6.1).
     let mut best = IoUring::builder();
-    best.setup_cqsize(COMPLETIONS).setup_single_issuer().setup_defer_taskrun();
-    match best.build(ENTRIES) {
+    best.setup_cqsize(completions).setup_single_issuer().setup_defer_taskrun();
+    match best.build(entries) {
         // A kernel that does not know a flag says so, and does without.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            IoUring::builder().setup_cqsize(COMPLETIONS).build(ENTRIES)
+            IoUring::builder().setup_cqsize(completions).build(entries)
         }
         result => result,
     }
 }
 
-fn explain(error: &io::Error) -> anyhow::Error {
+/// An error of io_uring_setup(2), with its likeliest reason and what to do about it.
+pub fn explain(error: &io::Error) -> anyhow::Error {
     let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     anyhow!("{error}: {}", reason(error, sysctl.trim(), &status))
