@@ -36,7 +36,7 @@ mod linux {
         main_with,
     };
 
-    use crate::support::{Connection, EDGE, EXCLUSIVE, Epoll, IN, LISTEN, NO_EVENT, OUT, run_all};
+    use crate::support::{Connection, EDGE, EXCLUSIVE, Epoll, IN, LISTEN, NO_EVENT, OUT, READS_PER_TURN, run_all};
 
     const EVENTS: usize = 256;
     const OPTIONS: &[Opt] = &[
@@ -136,7 +136,7 @@ mod linux {
 
         fn serve(&mut self, fd: RawFd, events: u32) {
             let Some(connection) = self.connections.get_mut(fd) else { return };
-            if connection.serve(events, &mut self.buffer).is_err() || connection.is_finished() {
+            if connection.serve(events, READS_PER_TURN, &mut self.buffer).is_err() || connection.is_finished() {
                 self.connections.remove(fd);
                 return self.retry_accept.now();
             }

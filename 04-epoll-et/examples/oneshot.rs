@@ -152,9 +152,10 @@ mod linux {
                     lock(&shared)
                 }
             };
-            // No edges here: what is left is reported when it is re-armed, so these last for one turn only.
+            // No edges here: what is left is reported when it is re-armed. So these last for one turn only, and one read
+            // is enough, with none that only learns EAGAIN.
             (connection.readable, connection.writable) = (false, false);
-            let served = connection.serve(events, buffer);
+            let served = connection.serve(events, 1, buffer);
             let mut wanted = ONESHOT;
             if connection.may_read() {
                 wanted |= IN;

@@ -54,19 +54,19 @@ impl Connection {
     }
 
     /// One turn with what an event announced.
-    pub fn serve(&mut self, events: u32, buffer: &mut [u8]) -> io::Result<()> {
+    pub fn serve(&mut self, events: u32, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
         if events & GONE != 0 {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.readable |= events & IN != 0;
         self.writable |= events & OUT != 0;
         self.write()?;
-        self.read(buffer)
+        self.read(reads, buffer)
     }
 
-    /// Until EAGAIN, or the end of the turn, or until no more may be owed.
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        for _ in 0..READS_PER_TURN {
+    /// Until EAGAIN, or the end of the turn (so many reads), or until no more may be owed.
+    pub fn read(&mut self, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..reads {
             if !self.readable || !self.may_read() {
                 break;
             }
