@@ -89,7 +89,9 @@ mod linux {
     impl Worker {
         fn new(listener: Arc<TcpListener>, shutdown: Shutdown, interest: u32) -> Result<Self> {
             let epoll = Epoll::new().context("epoll_create1")?;
-            epoll.add(listener.as_raw_fd(), interest).context("register the listener")?;
+            epoll
+                .add(listener.as_raw_fd(), interest)
+                .context("register the listener (EPOLLEXCLUSIVE needs Linux 4.5)")?;
             epoll.add(shutdown.as_raw_fd(), IN).context("register the shutdown socket")?;
             Ok(Self {
                 epoll,

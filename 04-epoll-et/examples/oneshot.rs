@@ -31,6 +31,7 @@ mod linux {
     use std::process::ExitCode;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex, TryLockError};
+    use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result};
     use common_server::{
@@ -42,6 +43,8 @@ mod linux {
 
     /// Few: what one thread has taken, no idle one can.
     const EVENTS: usize = 8;
+    /// For a thread that has been woken already.
+    const BACKSTOP: Duration = Duration::from_secs(30);
     const OPTIONS: &[Opt] = &[
         Opt { name: "--workers", takes: Takes::Number(1, 64), help: "threads (default 4)" },
         Opt {
@@ -78,6 +81,8 @@ mod linux {
         early: bool,
         /// How often a thread had an event of a connection that another held.
         met: AtomicU64,
+        /// In the demonstration with the wrong order: whoever holds a connection waits until another thread has come.
+        hold: bool,
     }
 
     /// A thread that panicked here leaves the lock to the others; its connection is lost anyway.
@@ -100,6 +105,7 @@ mod linux {
                 out_of_fds: Mutex::default(),
                 early,
                 met: AtomicU64::new(0),
+                hold: false,
             })
         }
 
@@ -152,6 +158,10 @@ mod linux {
                     lock(&shared)
                 }
             };
+            let end = Instant::now() + BACKSTOP;
+            while self.hold && self.met.load(Ordering::Relaxed) == 0 && Instant::now() < end {
+                std::thread::yield_now();
+            }
             // No edges here: what is left is reported when it is re-armed. So these last for one turn only, and one read
             // is enough, with none that only learns EAGAIN.
             (connection.readable, connection.writable) = (false, false);
@@ -196,15 +206,17 @@ mod linux {
         }
     }
 
-    /// Four clients, a mebibyte each there and back, with each order in turn.
+    /// A mebibyte there and back for each client, with each order in turn. One thread more than clients, so that one is
+    /// always free to come.
     fn demo(workers: usize) -> Result<()> {
+        let workers = workers.max(2);
         for early in [false, true] {
             let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), 64)?;
             let addr = listener.local_addr()?;
-            let server = Server::new(listener, Shutdown::install()?, early)?;
+            let server = Server { hold: early, ..Server::new(listener, Shutdown::install()?, early)? };
             std::thread::scope(|scope| {
                 let pool = scope.spawn(|| run_all((0..workers).map(|_| &server), Server::work));
-                let clients: Vec<_> = (0..4).map(|_| scope.spawn(move || client(addr))).collect();
+                let clients: Vec<_> = (1..workers).map(|_| scope.spawn(move || client(addr))).collect();
                 let served = clients.into_iter().try_for_each(|it| it.join().expect("no panic")).context("a client");
                 // SAFETY: no pointers; the handler is installed.
                 unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };

@@ -107,6 +107,11 @@ const THREADS: (&str, &str) = (
     "with several threads the signal goes to one that is not held at that moment",
 );
 
+const PARALLEL: (&str, &str) = (
+    "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
+    "each worker bounds its own turn, and the others go on accepting meanwhile",
+);
+
 /// The variants, in the order of their chapters.
 pub const VARIANTS: &[Variant] = &[
     Variant {
@@ -127,7 +132,7 @@ pub const VARIANTS: &[Variant] = &[
     Variant { here: true, ..selector("selector-kqueue", &["--backend", "kqueue"]) },
     Variant { here: true, ..selector("selector-poll", &["--backend", "poll"]) },
     Variant { here: true, fd_limit: Some(1024), ..selector("selector-select", &["--backend", "select"]) },
-    Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness) },
+    Variant { differs: &[THREADS, PARALLEL], ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness) },
     Variant {
         differs: &[
             THREADS,
@@ -135,10 +140,7 @@ pub const VARIANTS: &[Variant] = &[
                 "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
                 "queues of their own have no common order: a later client may hold the descriptor that an earlier one waits for",
             ),
-            (
-                "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
-                "each worker bounds its own turn, and the others go on accepting meanwhile",
-            ),
+            PARALLEL,
         ],
         ..variant("04-epoll-et", "epoll-et", "reuseport", Model::Readiness)
     },
@@ -235,5 +237,22 @@ impl Subject {
     /// A server that runs already.
     pub fn served(addr: SocketAddr) -> Self {
         Self { launch: Launch::Served(addr), ..Self::command(addr.to_string(), Vec::new()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_difference_is_about_a_check_or_a_group_and_is_shown_as_a_skip() {
+        for (what, _) in VARIANTS.iter().flat_map(|variant| variant.differs) {
+            assert!(crate::checks().any(|check| check.group == *what || check.full_name() == *what), "{what}");
+        }
+        let check = crate::checks().next().expect("there are checks");
+        let subject = Subject { differs: &[("echo", "it does not")], ..Subject::command("never started", vec![]) };
+        let outcome = crate::run(check, &subject).outcome;
+        let crate::Outcome::Skip { reason } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(reason, "declared difference: it does not");
     }
 }
