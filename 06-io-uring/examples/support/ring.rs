@@ -70,6 +70,18 @@ impl Ring {
         Ok(())
     }
 
+    /// How many entries fit before the next submission.
+    pub fn room(&mut self) -> usize {
+        let queue = self.ring.submission();
+        queue.capacity() - queue.len()
+    }
+
+    /// Hands over what was queued, without a wait.
+    pub fn submit(&mut self) -> io::Result<()> {
+        survive(self.ring.submit())?;
+        self.reap()
+    }
+
     /// Hands over what was queued, and sleeps until something has landed or the timeout has passed (-1: none).
     pub fn wait(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
         let timeout_ms = if self.landed.is_empty() { timeout_ms } else { 0 };

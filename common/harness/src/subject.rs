@@ -122,6 +122,7 @@ pub const VARIANTS: &[Variant] = &[
         )],
         ..variant("06-io-uring", "uring", "multishot", Model::Completion)
     },
+    variant("06-io-uring", "uring", "sqpoll", Model::Completion),
 ];
 
 impl Subject {
