@@ -133,6 +133,8 @@ pub struct Flight {
     /// How many of them this turn hands back. What lands while it is at work waits for the next turn: clients whose
     /// operations never have to wait could keep a turn going for ever.
     this_turn: usize,
+    /// Looks for what has landed instead of waiting for it.
+    spins: bool,
     pool: Rc<Pool>,
 }
 
@@ -140,7 +142,12 @@ impl Flight {
     /// Nothing is in flight yet.
     pub fn new(ring: IoUring) -> io::Result<Self> {
         let pool = Pool::new(&ring.submitter())?;
-        Ok(Self { ring, ops: Vec::new(), free: Vec::new(), landed: VecDeque::new(), this_turn: 0, pool })
+        Ok(Self { ring, ops: Vec::new(), free: Vec::new(), landed: VecDeque::new(), this_turn: 0, spins: false, pool })
+    }
+
+    /// From now on `wait` does not sleep. Where a thread of the kernel looks for submissions (SQPOLL), it makes no call either.
+    pub fn spin(&mut self) {
+        self.spins = true;
     }
 
     /// Takes `op`; the next `wait` hands it to the kernel.
@@ -170,6 +177,11 @@ impl Flight {
     /// the timeout has passed (-1: none, as in poll(2) and epoll_wait(2)).
     pub fn wait(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
         let timeout_ms = if self.landed.is_empty() { timeout_ms } else { 0 };
+        if self.spins {
+            self.look(timeout_ms)?;
+            self.this_turn = self.landed.len();
+            return Ok(());
+        }
         survive(match u64::try_from(timeout_ms).map(|ms| Timespec::from(Duration::from_millis(ms))) {
             Err(_) => self.ring.submit_and_wait(1),
             Ok(timeout) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout)),
@@ -177,6 +189,20 @@ impl Flight {
         self.reap()?;
         self.this_turn = self.landed.len();
         Ok(())
+    }
+
+    fn look(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
+        // Only where the kernel's thread has gone to sleep is this a call.
+        survive(self.ring.submit())?;
+        let timeout = u64::try_from(timeout_ms).map(Duration::from_millis);
+        let start = Instant::now();
+        loop {
+            self.reap()?;
+            if !self.landed.is_empty() || timeout.is_ok_and(|timeout| start.elapsed() >= timeout) {
+                return Ok(());
+            }
+            std::hint::spin_loop();
+        }
     }
 
     /// Empties the completion queue, so that the kernel has all of it for what comes next.

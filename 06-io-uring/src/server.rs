@@ -24,9 +24,13 @@ pub struct Server {
 
 impl Server {
     pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
+        let flight = Flight::new(setup::ring()?).context("io_uring: register a buffer ring (Linux 5.19 can)")?;
+        Self::on(flight, listener, shutdown)
+    }
+
+    pub fn on(mut flight: Flight, listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
         // Waiting is the kernel's part here, also in a worker thread of its own; there O_NONBLOCK would mean EAGAIN.
         listener.set_nonblocking(false)?;
-        let mut flight = Flight::new(setup::ring()?).context("io_uring: register a buffer ring (Linux 5.19 can)")?;
         flight.start(Op::Signal(shutdown.as_raw_fd(), Box::new([0])))?;
         flight.start(Op::Accept(listener.as_raw_fd()))?;
         Ok(Self {

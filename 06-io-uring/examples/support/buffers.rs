@@ -4,6 +4,8 @@
 //! Invariant: a buffer goes back to the kernel when the kernel has done with it and nobody holds bytes of it. The memory is
 //! never freed, so an operation that outlives the server's loop writes to nothing else.
 
+#![allow(dead_code, clippy::len_without_is_empty)] // Each example uses its part.
+
 use std::io;
 use std::ptr;
 use std::slice;
@@ -71,6 +73,16 @@ impl Buffers {
         let mut buffers = Self { memory, count, entries, tail: 0, state };
         (0..count).for_each(|buffer| buffers.give(buffer));
         Ok(buffers)
+    }
+
+    /// Where they lie, side by side.
+    pub fn memory(&self) -> *mut u8 {
+        self.memory
+    }
+
+    /// How many bytes all of them have.
+    pub fn len(&self) -> usize {
+        MEMORY
     }
 
     fn size(&self) -> usize {

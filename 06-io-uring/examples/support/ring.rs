@@ -33,6 +33,8 @@ pub struct Landed {
     pub index: usize,
     /// What it gave.
     pub result: io::Result<usize>,
+    /// The same, as it came.
+    pub raw: i32,
     /// IORING_CQE_F_*.
     pub flags: u32,
 }
@@ -70,6 +72,18 @@ impl Ring {
         Ok(())
     }
 
+    /// How many entries fit before the next submission.
+    pub fn room(&mut self) -> usize {
+        let queue = self.ring.submission();
+        queue.capacity() - queue.len()
+    }
+
+    /// Hands over what was queued, without a wait.
+    pub fn submit(&mut self) -> io::Result<()> {
+        survive(self.ring.submit())?;
+        self.reap()
+    }
+
     /// Hands over what was queued, and sleeps until something has landed or the timeout has passed (-1: none).
     pub fn wait(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
         let timeout_ms = if self.landed.is_empty() { timeout_ms } else { 0 };
@@ -96,9 +110,10 @@ impl Ring {
     pub fn land(&mut self) -> Option<Landed> {
         self.this_turn = self.this_turn.checked_sub(1)?;
         let done = self.landed.pop_front()?;
-        let result = usize::try_from(done.result()).map_err(|_| io::Error::from_raw_os_error(-done.result()));
+        let result =
+            usize::try_from(done.result()).map_err(|_| io::Error::from_raw_os_error(done.result().wrapping_neg()));
         let (what, index) = (done.user_data() as u8, (done.user_data() >> 8) as usize);
-        Some(Landed { what, index, result, flags: done.flags() })
+        Some(Landed { what, index, result, raw: done.result(), flags: done.flags() })
     }
 }
 

@@ -112,6 +112,12 @@ const PARALLEL: (&str, &str) = (
     "each worker bounds its own turn, and the others go on accepting meanwhile",
 );
 
+/// Of servers whose sockets are direct descriptors of an io_uring.
+const NO_FDS: &[(&str, &str)] = &[(
+    "fd_setsize::new_clients_are_served_again_once_low_descriptors_are_free",
+    "its sockets are slots of the ring and no descriptors, so none is freed",
+)];
+
 /// The variants, in the order of their chapters.
 pub const VARIANTS: &[Variant] = &[
     Variant {
@@ -148,13 +154,11 @@ pub const VARIANTS: &[Variant] = &[
     variant("04-epoll-et", "epoll-et", "short_read", Model::Readiness),
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
     Variant { here: true, differs: &[THREADS], ..variant("05-kqueue", "kqueue", "dispatch", Model::Readiness) },
-    Variant {
-        differs: &[(
-            "fd_setsize::new_clients_are_served_again_once_low_descriptors_are_free",
-            "its sockets are slots of the ring and no descriptors, so none is freed",
-        )],
-        ..variant("06-io-uring", "uring", "multishot", Model::Completion)
-    },
+    Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "multishot", Model::Completion) },
+    variant("06-io-uring", "uring", "sqpoll", Model::Completion),
+    Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "fixed", Model::Completion) },
+    Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "send_zc", Model::Completion) },
+    variant("06-io-uring", "uring", "splice", Model::Completion),
 ];
 
 impl Subject {

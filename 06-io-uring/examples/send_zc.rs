@@ -1,0 +1,207 @@
+//! Zero-copy sends: the network card reads the bytes where they are. So a send completes twice: when the socket has taken
+//! the bytes, and with a notification when nobody needs them any more, which may be as late as the peer's acknowledgement.
+//!
+//! Invariant: a connection has one operation in flight and owns the bytes of its send, until the notification has come (or
+//! the send has completed without IORING_CQE_F_MORE, which says that none will). Nothing is received before that, so a
+//! client that does not read holds one `BUFFER`. A receive takes a buffer of the group, and the group gets a new one: lent
+//! out, all could be with clients that do not read.
+//!
+//! Up to `SMALL` bytes an ordinary send is cheaper: pages have to be pinned, and a second completion comes. On loopback
+//! nothing is saved at any size: the receiver keeps what it got, so the kernel copies before it delivers. At its end the
+//! server prints how many notifications said so.
+
+#[cfg(target_os = "linux")]
+#[path = "support/door.rs"]
+mod door;
+#[cfg(target_os = "linux")]
+#[path = "support/ring.rs"]
+mod ring;
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    common_server::not_on_this_platform("send_zc", "io_uring", "Linux")
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    common_server::main("send_zc", linux::Server::new, linux::Server::run)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::mem::{self, ManuallyDrop};
+    use std::net::TcpListener;
+    use std::ptr;
+
+    use anyhow::{Context, Result, bail};
+    use common_server::Shutdown;
+    use io_uring::types::Fixed;
+    use io_uring::{Probe, cqueue, opcode, squeue};
+
+    use crate::door::{ACCEPT, Door, OWN, SIGNAL};
+    use crate::ring::{Landed, Ring};
+
+    const RECEIVE: u8 = OWN;
+    const SEND: u8 = OWN + 1;
+    const PROVIDE: u8 = OWN + 2;
+    const GROUP: u16 = 0;
+    const BUFFERS: u16 = 32;
+    const BUFFER: usize = 32 * 1024;
+    /// Sent with a copy.
+    const SMALL: usize = 8 * 1024;
+    /// IORING_SEND_ZC_REPORT_USAGE: the notification says whether a copy was made after all.
+    const REPORT_USAGE: u16 = 8;
+    const COPIED: i32 = 1 << 31;
+
+    /// The bytes of a connection's send.
+    #[derive(Default)]
+    struct Owed {
+        bytes: Box<[u8]>,
+        sent: usize,
+        broken: bool,
+    }
+
+    pub struct Server {
+        // Never dropped (see `run`).
+        ring: Ring,
+        door: Door,
+        buffers: Vec<Box<[u8]>>,
+        connections: Vec<Owed>,
+        /// Their receive found no buffer.
+        starved: Vec<usize>,
+        notified: u64,
+        copied: u64,
+    }
+
+    impl Server {
+        pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
+            let mut ring = Ring::new(256)?;
+            let mut probe = Probe::new();
+            ring.ring.submitter().register_probe(&mut probe).context("io_uring: list the operations")?;
+            if !probe.is_supported(opcode::SendZc::CODE) {
+                bail!("io_uring: this kernel lacks the operation SEND_ZC, which Linux 6.0 has");
+            }
+            let door = Door::open(&mut ring, listener, shutdown, false)?;
+            let buffers = (0..BUFFERS).map(|_| Box::default()).collect();
+            let (connections, starved) = (Vec::new(), Vec::new());
+            let mut server = Self { ring, door, buffers, connections, starved, notified: 0, copied: 0 };
+            (0..BUFFERS).try_for_each(|buffer| server.provide(buffer).map(drop))?;
+            Ok(server)
+        }
+
+        pub fn run(self) -> Result<()> {
+            // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
+            let mut server = ManuallyDrop::new(self);
+            loop {
+                let Self { ring, door, starved, .. } = &mut *server;
+                door.wait(ring, starved.is_empty())?;
+                mem::take(&mut server.starved).into_iter().try_for_each(|slot| server.receive(slot))?;
+                while let Some(landed) = server.ring.land() {
+                    let slot = landed.index;
+                    match landed.what {
+                        SIGNAL => {
+                            eprintln!("{} notifications, {} of them of a copy", server.notified, server.copied);
+                            return Ok(());
+                        }
+                        ACCEPT => server.accepted(landed)?,
+                        RECEIVE => server.received(slot, landed)?,
+                        SEND => server.sent(slot, landed)?,
+                        _ => {}
+                    }
+                }
+            }
+        }
+
+        fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
+            // SAFETY: entries point to boxes that lie in `buffers` until a receive has named them, and in `connections` until
+            // their send needs them no more.
+            unsafe { self.ring.push(entry, what, slot) }.context("io_uring_enter")
+        }
+
+        /// Puts a new buffer in the place of the one that a receive has filled, and returns that.
+        fn provide(&mut self, buffer: u16) -> Result<Box<[u8]>> {
+            let mut new = vec![0; BUFFER].into_boxed_slice();
+            let provide = opcode::ProvideBuffers::new(new.as_mut_ptr(), BUFFER as i32, 1, GROUP, buffer).build();
+            let filled = mem::replace(&mut self.buffers[buffer as usize], new);
+            self.push(provide, PROVIDE, 0)?;
+            Ok(filled)
+        }
+
+        fn accepted(&mut self, landed: Landed) -> Result<()> {
+            let Some(slot) = self.door.accepted(&mut self.ring, landed)? else { return Ok(()) };
+            if slot >= self.connections.len() {
+                self.connections.resize_with(slot + 1, Owed::default);
+            }
+            self.receive(slot)
+        }
+
+        fn receive(&mut self, slot: usize) -> Result<()> {
+            self.connections[slot] = Owed::default();
+            let receive =
+                opcode::Recv::new(Fixed(slot as u32), ptr::null_mut(), BUFFER as u32).buf_group(GROUP).build();
+            self.push(receive.flags(squeue::Flags::BUFFER_SELECT), RECEIVE, slot)
+        }
+
+        fn received(&mut self, slot: usize, landed: Landed) -> Result<()> {
+            match (landed.result, cqueue::buffer_select(landed.flags)) {
+                (Ok(n), Some(buffer)) if n <= SMALL => {
+                    let bytes = self.buffers[buffer as usize][..n].into();
+                    let again = self.buffers[buffer as usize].as_mut_ptr();
+                    let provide = opcode::ProvideBuffers::new(again, BUFFER as i32, 1, GROUP, buffer).build();
+                    self.push(provide, PROVIDE, 0)?;
+                    self.connections[slot].bytes = bytes;
+                    self.send(slot)
+                }
+                (Ok(n), Some(buffer)) => {
+                    let mut bytes = self.provide(buffer)?.into_vec();
+                    bytes.truncate(n);
+                    self.connections[slot].bytes = bytes.into();
+                    self.send(slot)
+                }
+                (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.starved.push(slot);
+                    Ok(())
+                }
+                (Err(error), _) if flight::is_transient(&error) => self.receive(slot),
+                _ => self.door.close(&mut self.ring, slot),
+            }
+        }
+
+        fn send(&mut self, slot: usize) -> Result<()> {
+            let bytes = &self.connections[slot].bytes[self.connections[slot].sent..];
+            let (socket, flags) = (Fixed(slot as u32), libc::MSG_WAITALL | libc::MSG_NOSIGNAL);
+            let entry = if bytes.len() <= SMALL {
+                opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
+            } else {
+                let send = opcode::SendZc::new(socket, bytes.as_ptr(), bytes.len() as u32);
+                send.flags(flags).zc_flags(REPORT_USAGE).build()
+            };
+            self.push(entry, SEND, slot)
+        }
+
+        fn sent(&mut self, slot: usize, landed: Landed) -> Result<()> {
+            let more = landed.more();
+            let owed = &mut self.connections[slot];
+            match landed.result {
+                _ if cqueue::notif(landed.flags) => {
+                    self.notified += 1;
+                    self.copied += u64::from(landed.raw == COPIED);
+                }
+                Ok(n) => owed.sent += n,
+                Err(error) if flight::is_transient(&error) => {}
+                Err(_) => owed.broken = true,
+            }
+            if more {
+                // The bytes are still in use, whatever the result was.
+                Ok(())
+            } else if owed.broken {
+                *owed = Owed::default();
+                self.door.close(&mut self.ring, slot)
+            } else if owed.sent < owed.bytes.len() {
+                self.send(slot)
+            } else {
+                self.receive(slot)
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! splice: bytes go from the socket into a pipe and from the pipe into the socket, and never into the program's memory.
+//!
+//! A splice cannot be started without a thread to wait in it: io_uring gives each to a worker of its own, and on a silent
+//! socket that worker would wait as long as the client is silent. So it polls first (readiness in disguise), and splices
+//! with SPLICE_F_NONBLOCK when there is something. Two hand-overs to a worker for each echo: it is the slowest server
+//! of this chapter, and shows what "asynchronous" costs where the kernel has no asynchronous way.
+//!
+//! Invariant: a connection has one operation in flight, and a pipe only while bytes are in it. There are `PIPES`, opened at
+//! the start; a connection that finds none waits in a queue. What a socket does not take at once is read out of the pipe
+//! and sent from memory, so clients that do not read keep no pipe from the others.
+
+#[cfg(target_os = "linux")]
+#[path = "support/ring.rs"]
+mod ring;
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> std::process::ExitCode {
+    common_server::not_on_this_platform("splice", "io_uring", "Linux")
+}
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    common_server::main("splice", linux::Server::new, linux::Server::run)
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::VecDeque;
+    use std::io::{self, PipeReader, PipeWriter, Read};
+    use std::mem::ManuallyDrop;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::ptr;
+
+    use anyhow::{Context, Result};
+    use common_server::{AcceptError, Connections, Notice, Retry, Shutdown};
+    use io_uring::types::Fd;
+    use io_uring::{opcode, squeue};
+
+    use crate::ring::{Landed, Ring};
+
+    const ACCEPT: u8 = 0;
+    const SIGNAL: u8 = 1;
+    const POLL: u8 = 2;
+    const IN: u8 = 3;
+    const OUT: u8 = 4;
+    const SEND: u8 = 5;
+
+    const PIPES: usize = 8;
+    /// What a pipe of the usual size takes.
+    const CHUNK: u32 = 64 * 1024;
+
+    type Pipe = (PipeReader, PipeWriter);
+
+    struct Connection {
+        /// Owns the descriptor that operations name.
+        _stream: TcpStream,
+        pipe: Option<Pipe>,
+        in_pipe: usize,
+        rest: Box<[u8]>,
+        sent: usize,
+    }
+
+    pub struct Server {
+        // Never dropped (see `run`).
+        ring: Ring,
+        listener: TcpListener,
+        shutdown: Shutdown,
+        connections: Connections<Connection>,
+        pipes: Vec<Pipe>,
+        /// Readable, without a pipe.
+        queue: VecDeque<i32>,
+        retry: Retry,
+        out_of_fds: Notice,
+    }
+
+    impl Server {
+        pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
+            listener.set_nonblocking(false)?;
+            let pipes = (0..PIPES).map(|_| io::pipe()).collect::<io::Result<_>>().context("pipes (ulimit -n)")?;
+            Ok(Self {
+                ring: Ring::new(256)?,
+                listener,
+                shutdown,
+                connections: Connections::default(),
+                pipes,
+                queue: VecDeque::new(),
+                retry: Retry::default(),
+                out_of_fds: Notice::default(),
+            })
+        }
+
+        fn push(&mut self, entry: squeue::Entry, what: u8, fd: i32) -> Result<()> {
+            // SAFETY: the only memory is that of `rest`, a box that lies in `connections` until its send has landed.
+            unsafe { self.ring.push(entry, what, fd as usize) }.context("io_uring_enter")
+        }
+
+        fn accept(&mut self) -> Result<()> {
+            let fd = self.listener.as_raw_fd();
+            let accept = opcode::Accept::new(Fd(fd), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC);
+            self.push(accept.build(), ACCEPT, fd)
+        }
+
+        fn accepted(&mut self, result: io::Result<usize>) -> Result<()> {
+            match result.map_err(AcceptError::from) {
+                Ok(fd) => {
+                    // SAFETY: made for this completion, so it has no other owner.
+                    let stream = unsafe { TcpStream::from_raw_fd(fd as i32) };
+                    let connection =
+                        Connection { _stream: stream, pipe: None, in_pipe: 0, rest: Box::default(), sent: 0 };
+                    self.connections.insert(fd as i32, connection);
+                    self.poll(fd as i32)?;
+                }
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
+                Err(AcceptError::Drained | AcceptError::Aborted) => {}
+            }
+            self.accept()
+        }
+
+        fn poll(&mut self, fd: i32) -> Result<()> {
+            self.push(opcode::PollAdd::new(Fd(fd), (libc::POLLIN | libc::POLLRDHUP) as u32).build(), POLL, fd)
+        }
+
+        /// Gives pipes to those who wait for one.
+        fn lend(&mut self) -> Result<()> {
+            while let (Some(fd), false) = (self.queue.front().copied(), self.pipes.is_empty()) {
+                self.queue.pop_front();
+                let Some(connection) = self.connections.get_mut(fd) else { continue };
+                let pipe = connection.pipe.insert(self.pipes.pop().expect("not empty"));
+                let splice = opcode::Splice::new(Fd(fd), -1, Fd(pipe.1.as_raw_fd()), -1, CHUNK);
+                let splice = splice.flags(libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE).build();
+                self.push(splice, IN, fd)?;
+            }
+            Ok(())
+        }
+
+        /// What the connection does next, after this came of its operation.
+        fn landed(&mut self, what: u8, fd: i32, result: io::Result<usize>) -> Result<()> {
+            let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
+            let again = result.as_ref().is_err_and(flight::is_transient);
+            match (what, result) {
+                (POLL, Ok(_)) => {
+                    self.queue.push_back(fd);
+                    Ok(())
+                }
+                // A report of readiness is a hint.
+                (IN, Err(_)) if again => {
+                    self.pipes.extend(connection.pipe.take());
+                    self.poll(fd)
+                }
+                (IN, Ok(n @ 1..)) => {
+                    connection.in_pipe = n;
+                    self.splice_out(fd)
+                }
+                (OUT, Ok(n @ 1..)) if n < connection.in_pipe => {
+                    connection.in_pipe -= n;
+                    self.splice_out(fd)
+                }
+                (OUT, Ok(1..)) => {
+                    connection.in_pipe = 0;
+                    self.pipes.extend(connection.pipe.take());
+                    self.poll(fd)
+                }
+                (OUT, result) if again || result.is_ok() => {
+                    let mut rest = vec![0; std::mem::take(&mut connection.in_pipe)].into_boxed_slice();
+                    let (reader, writer) = connection.pipe.take().expect("what goes out comes from a pipe");
+                    (&reader).read_exact(&mut rest).context("read a pipe")?;
+                    self.pipes.push((reader, writer));
+                    (connection.rest, connection.sent) = (rest, 0);
+                    self.send(fd)
+                }
+                (SEND, result) if again || result.is_ok() => {
+                    connection.sent += result.unwrap_or(0);
+                    if connection.sent < connection.rest.len() {
+                        return self.send(fd);
+                    }
+                    connection.rest = Box::default();
+                    self.poll(fd)
+                }
+                (POLL, Err(_)) if again => self.poll(fd),
+                // FIN with nothing owed, or an error.
+                _ => self.close(fd),
+            }
+        }
+
+        fn splice_out(&mut self, fd: i32) -> Result<()> {
+            let connection = self.connections.get_mut(fd).expect("it has just landed");
+            let (reader, _) = connection.pipe.as_ref().expect("what goes out comes from a pipe");
+            let splice = opcode::Splice::new(Fd(reader.as_raw_fd()), -1, Fd(fd), -1, connection.in_pipe as u32);
+            let splice = splice.flags(libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE).build();
+            self.push(splice, OUT, fd)
+        }
+
+        fn send(&mut self, fd: i32) -> Result<()> {
+            let connection = self.connections.get_mut(fd).expect("it has just landed");
+            let rest = &connection.rest[connection.sent..];
+            let send = opcode::Send::new(Fd(fd), rest.as_ptr(), rest.len() as u32);
+            self.push(send.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build(), SEND, fd)
+        }
+
+        fn close(&mut self, fd: i32) -> Result<()> {
+            if let Some(connection) = self.connections.remove(fd)
+                && let Some((mut reader, writer)) = connection.pipe
+            {
+                // Another connection's bytes come next.
+                let mut left = vec![0; connection.in_pipe];
+                reader.read_exact(&mut left).context("empty a pipe")?;
+                self.pipes.push((reader, writer));
+            }
+            self.retry.now();
+            Ok(())
+        }
+
+        pub fn run(self) -> Result<()> {
+            // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
+            let mut server = ManuallyDrop::new(self);
+            let signal = opcode::Recv::new(Fd(server.shutdown.as_raw_fd()), Box::leak(Box::new(0)), 1).build();
+            server.push(signal, SIGNAL, 0)?;
+            server.accept()?;
+            loop {
+                if server.retry.take_due() {
+                    server.accept()?;
+                }
+                server.lend()?;
+                let timeout_ms = server.retry.timeout_ms();
+                server.ring.wait(timeout_ms).context("io_uring_enter")?;
+                while let Some(Landed { what, index, result, .. }) = server.ring.land() {
+                    match what {
+                        SIGNAL => return Ok(()),
+                        ACCEPT => server.accepted(result)?,
+                        _ => server.landed(what, index as i32, result)?,
+                    }
+                }
+            }
+        }
+    }
+}
