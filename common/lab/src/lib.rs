@@ -45,6 +45,8 @@ enum Command {
     Solution(commands::solution::Args),
     Diff(commands::diff::Args),
     Grade(commands::grade::Args),
+    Matrix(commands::matrix::Args),
+    New(commands::new::Args),
     #[command(hide = true)]
     GradeWorker(grading::worker::Args),
     #[command(hide = true)]
@@ -65,6 +67,8 @@ pub fn main() -> ExitCode {
         Some(Command::Reset(args)) => commands::reset::run(args),
         Some(Command::Solution(args)) => commands::solution::run(args),
         Some(Command::Diff(args)) => commands::diff::run(args),
+        Some(Command::Matrix(args)) => commands::matrix::run(args),
+        Some(Command::New(args)) => commands::new::run(args),
         Some(Command::Grade(args)) => commands::grade::run(args),
         Some(Command::GradeWorker(args)) => grading::worker::run(args),
         Some(Command::Confine(args)) => grading::confine::run(args),

@@ -77,7 +77,7 @@ enum Format {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let root = workspace::root()?;
-    let exercises = chosen(exercises::load(&root.join("exercises"))?, &args.only)?;
+    let exercises = exercises::catalogue::chosen(exercises::load(&root.join("exercises"))?, &args.only)?;
     let folder = args.attempts.clone().unwrap_or_else(|| root.join("exercises/attempts"));
     if !folder.is_dir() {
         return Err(Error::usage(format!("--attempts {}: there is no such folder", folder.display())));
@@ -121,19 +121,6 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         None => text::print(&written),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The exercises that `--only` names; all if it names none.
-fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, Error> {
-    let is = |exercise: &Exercise, word: &str| exercise.name == word || word.parse() == Ok(exercise.number);
-    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| is(exercise, word))) {
-        let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
-        return Err(Error::usage(format!(
-            "--only {word}: there is no such exercise\n  exercises: {}",
-            names.join(" ")
-        )));
-    }
-    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| is(it, word))).collect())
 }
 
 /// What holds of a server's confinement here; a process finds out that goes the same way as the servers.

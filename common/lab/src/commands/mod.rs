@@ -8,6 +8,8 @@ pub mod diff;
 pub mod grade;
 pub mod hint;
 pub mod list;
+pub mod matrix;
+pub mod new;
 pub mod next;
 pub mod reset;
 pub mod solution;
