@@ -5,12 +5,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use harness::{Failure, Outcome, Report, Subject};
-use lab::exercises::{self, Exercise};
+use harness::{Outcome, Report, Subject};
+use lab::exercises::{self, Exercise, proof};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-
-/// How often a starter's bug may slip through, and once more: some need a certain timing.
-const TRIES: usize = 3;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -47,64 +44,34 @@ fn starter(exercise: &Exercise) -> Result<Completion, Failed> {
         return Ok(absent);
     }
     let subject = subject(exercise, "starter");
-    let mut wrong = String::new();
-    for proof in &exercise.about.must_pass {
-        let check = harness::checks().find(|check| check.full_name() == proof.check).expect("the catalogue knows it");
-        let mut report = harness::run(check, &subject);
-        for _ in 1..TRIES {
-            if matches!(report.outcome, Outcome::Pass) {
-                report = harness::run(check, &subject);
-            }
-        }
-        match &report.outcome {
-            Outcome::Fail(failure) => {
-                if format!("{:?}", failure.symptom) != proof.symptom || !says(failure, &proof.says) {
-                    wrong += &format!("not for its reason ({}, '{}'): {}\n", proof.symptom, proof.says, story(&report));
-                }
-            }
-            Outcome::Skip { reason } => return Ok(Completion::ignored_with(reason)),
-            Outcome::Pass => wrong += &format!("the starter passes {}\n", proof.check),
-        }
+    let find = |name: &str| harness::checks().find(|check| check.full_name() == name).expect("the catalogue knows it");
+    let mut reports: Vec<Report> =
+        exercise.about.must_pass.iter().map(|proof| proof::run_named(find(&proof.check), &subject)).collect();
+    if let Some(Outcome::Skip { reason }) = reports.iter().map(|report| &report.outcome).find(|it| is_skip(it)) {
+        return Ok(Completion::ignored_with(reason));
     }
-    for name in exercise.kept() {
-        if exercise.about.also_fails.iter().any(|also| name.starts_with(also)) {
-            continue;
-        }
-        let check = harness::checks().find(|check| check.full_name() == name).expect("the catalogue knows it");
-        let report = harness::run(check, &subject);
-        if matches!(report.outcome, Outcome::Fail(_)) {
-            wrong += &format!("a surprise: {}\n", story(&report));
-        }
-    }
-    if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.into()) }
+    reports.extend(exercise.kept().map(|name| harness::run(find(name), &subject)));
+    completed(proof::starter_surprises(exercise, &reports))
 }
 
 fn solution(exercise: &Exercise) -> Result<Completion, Failed> {
     if let Some(absent) = absent(exercise) {
         return Ok(absent);
     }
-    let mut wrong = String::new();
-    let subject = subject(exercise, "solution");
-    let verdict = exercises::judge(exercise, &subject, |report| {
-        if matches!(report.outcome, Outcome::Fail(_)) {
-            wrong += &format!("the solution fails: {}\n", story(report));
+    let verdict = exercises::judge(exercise, &subject(exercise, "solution"), |_| {});
+    let reports: Vec<Report> = verdict.all().cloned().collect();
+    match proof::solution_surprises(&reports) {
+        surprises if surprises.is_empty() && verdict.untried() => {
+            Ok(Completion::ignored_with("all of its checks were skipped here"))
         }
-    });
-    match verdict.own.iter().all(|report| matches!(report.outcome, Outcome::Skip { .. })) {
-        _ if !wrong.is_empty() => Err(wrong.into()),
-        true => Ok(Completion::ignored_with("all of its checks were skipped here")),
-        false => Ok(Completion::Completed),
+        surprises => completed(surprises),
     }
 }
 
-fn says(failure: &Failure, words: &str) -> bool {
-    failure.cause.contains(words) || failure.what.contains(words)
+fn is_skip(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Skip { .. })
 }
 
-fn story(report: &Report) -> String {
-    let symptom = match &report.outcome {
-        Outcome::Fail(failure) => format!("{:?}", failure.symptom),
-        other => format!("{other:?}"),
-    };
-    format!("{symptom} in {}", report.explain().unwrap_or_default())
+fn completed(surprises: Vec<String>) -> Result<Completion, Failed> {
+    if surprises.is_empty() { Ok(Completion::Completed) } else { Err(surprises.join("\n").into()) }
 }

@@ -6,7 +6,7 @@
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::subject::Subject;
@@ -37,7 +37,7 @@ impl Check {
 }
 
 /// How a check ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
     /// The server does what the clause says.
@@ -52,7 +52,7 @@ pub enum Outcome {
 }
 
 /// The result of one check on one server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// `group::name` of the check.
     pub check: String,

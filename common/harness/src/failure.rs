@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Symptom {
     /// The server sleeps in its wait while connections stay in the accept queue.
@@ -44,7 +44,7 @@ pub enum Symptom {
 }
 
 /// Why a check failed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
     /// The kind of trouble.
     pub symptom: Symptom,

@@ -7,6 +7,7 @@
 pub mod commands;
 pub mod error;
 pub mod exercises;
+pub mod grading;
 pub mod interrupt;
 pub mod matrix;
 pub mod progress;
@@ -43,6 +44,13 @@ enum Command {
     Reset(commands::reset::Args),
     Solution(commands::solution::Args),
     Diff(commands::diff::Args),
+    Grade(commands::grade::Args),
+    Matrix(commands::matrix::Args),
+    New(commands::new::Args),
+    #[command(hide = true)]
+    GradeWorker(grading::worker::Args),
+    #[command(hide = true)]
+    Confine(grading::confine::Args),
 }
 
 /// The program.
@@ -59,6 +67,11 @@ pub fn main() -> ExitCode {
         Some(Command::Reset(args)) => commands::reset::run(args),
         Some(Command::Solution(args)) => commands::solution::run(args),
         Some(Command::Diff(args)) => commands::diff::run(args),
+        Some(Command::Matrix(args)) => commands::matrix::run(args),
+        Some(Command::New(args)) => commands::new::run(args),
+        Some(Command::Grade(args)) => commands::grade::run(args),
+        Some(Command::GradeWorker(args)) => grading::worker::run(args),
+        Some(Command::Confine(args)) => grading::confine::run(args),
     };
     result.unwrap_or_else(|error: Error| {
         text::complain(&error.to_string());

@@ -148,6 +148,18 @@ pub fn wrap_lines(text: &str, width: usize) -> String {
     out
 }
 
+/// A stranger's text without control characters, and not longer than `most` characters.
+pub fn clean(text: &str, most: usize) -> String {
+    let text = console::strip_ansi_codes(text);
+    let mut kept: String =
+        text.chars().filter(|it| !it.is_control() || matches!(it, '\n' | '\t')).take(most + 1).collect();
+    if let Some((end, _)) = kept.char_indices().nth(most) {
+        kept.truncate(end);
+        kept.push_str(" [cut here]");
+    }
+    kept
+}
+
 /// `1 server`, `5 servers`.
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -184,6 +196,12 @@ mod tests {
     fn widths_are_columns_and_not_bytes() {
         assert_eq!(padded("é", 3), "é  ");
         assert_eq!(cut("epoll-edge-triggered", 8), "epoll-e…");
+    }
+
+    #[test]
+    fn a_strangers_text_has_no_control_characters_and_an_end() {
+        assert_eq!(clean("\u{1b}[31mred\u{7}\r\n", 10), "red\n");
+        assert_eq!(clean("éabc", 2), "éa [cut here]");
     }
 
     #[test]

@@ -5,8 +5,11 @@
 pub mod attempt;
 pub mod check;
 pub mod diff;
+pub mod grade;
 pub mod hint;
 pub mod list;
+pub mod matrix;
+pub mod new;
 pub mod next;
 pub mod reset;
 pub mod solution;

@@ -159,6 +159,19 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, Error> {
     Ok(exercises)
 }
 
+/// The exercises that these words name, by number or name; all if there are none.
+pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, Error> {
+    let is = |exercise: &Exercise, word: &str| exercise.name == word || word.parse() == Ok(exercise.number);
+    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| is(exercise, word))) {
+        let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
+        return Err(Error::usage(format!(
+            "--only {word}: there is no such exercise\n  exercises: {}",
+            names.join(" ")
+        )));
+    }
+    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| is(it, word))).collect())
+}
+
 fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, Error> {
     let path = folder.join("exercise.toml");
     let wrong = |what: String| Error::failed(format!("{}: {what}", path.display()));

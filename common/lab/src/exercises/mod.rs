@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod catalogue;
 pub mod judge;
 pub mod progress;
+pub mod proof;
 pub mod session;
 
 pub use catalogue::{Exercise, load};

@@ -1,0 +1,197 @@
+//! `cargo lab new`: the skeleton of an exercise.
+//!
+//! Invariant: what it makes compiles without a warning and is refused by `cargo lab matrix` until it is an exercise;
+//! nothing that exists is overwritten.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::error::Error;
+use crate::exercises;
+use crate::text;
+use crate::workspace;
+
+const AFTER: &str = "\
+It is registered in exercises/src/main.rs: a module for each of the two files, and a line for each in SERVERS.
+
+  cargo lab new slow_start --chapter 03-epoll-lt
+
+Then write solution.rs, make starter.rs of it by putting in one bug, and fill in exercise.toml and README.md, until
+'cargo lab matrix --only NN' has no surprise.";
+
+/// Make the skeleton of a new exercise
+///
+/// The next free number; starter.rs, solution.rs, exercise.toml and README.md in a folder of its own, registered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub struct Args {
+    /// What it is about, and not what the bug is: slow_reader
+    name: String,
+    /// The folder of the chapter that it belongs to
+    #[arg(long, default_value = "04-epoll-et")]
+    chapter: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let fits = |name: &str| {
+        name.starts_with(|it: char| it.is_ascii_lowercase())
+            && name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+    };
+    if !fits(&args.name) {
+        let name = &args.name;
+        return Err(Error::usage(format!(
+            "'{name}' is no name for an exercise; use small letters, digits and _: slow_reader"
+        )));
+    }
+    let chapters: Vec<&str> = harness::CHAPTERS.iter().map(|chapter| chapter.folder).collect();
+    if !chapters.contains(&args.chapter.as_str()) {
+        return Err(Error::usage(format!(
+            "there is no chapter '{}'\n  chapters: {}",
+            args.chapter,
+            chapters.join(" ")
+        )));
+    }
+    let folder = workspace::root()?.join("exercises");
+    let all = exercises::load(&folder)?;
+    if let Some(taken) = all.iter().find(|it| it.name.split_once('_').is_some_and(|(_, name)| name == args.name)) {
+        return Err(Error::usage(format!("there is an exercise of that name: {}", taken.name)));
+    }
+    let number = all.iter().map(|exercise| exercise.number).max().unwrap_or(0) + 1;
+    let name = format!("{number:02}_{}", args.name);
+    let program = folder.join("src/main.rs");
+    let cannot = |path: &Path, error: std::io::Error| Error::failed(format!("{}: {error}", path.display()));
+    let source = fs::read_to_string(&program).map_err(|error| cannot(&program, error))?;
+    let registered = register(&source, number, &name, &args.chapter).ok_or_else(|| {
+        Error::failed(format!(
+            "{} does not look as expected (mod solution_.., mod starter_.., SERVERS), so nothing was made",
+            program.display()
+        ))
+    })?;
+    let new = folder.join(&name);
+    fs::create_dir(&new).map_err(|error| cannot(&new, error))?;
+    let server = server(&args.name);
+    for (file, content) in [
+        ("starter.rs", &server),
+        ("solution.rs", &server),
+        ("exercise.toml", &about(&args.chapter)),
+        ("README.md", &readme(number)),
+    ] {
+        let path = new.join(file);
+        fs::write(&path, content).map_err(|error| cannot(&path, error))?;
+    }
+    fs::write(&program, registered).map_err(|error| cannot(&program, error))?;
+    text::print(&format!(
+        "made exercises/{name}/ and registered it in exercises/src/main.rs\n\
+         next: solution.rs, then starter.rs with one bug, exercise.toml, README.md; and then:\n  \
+         cargo lab matrix --only {number}\n"
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `exercises/src/main.rs` with two servers more.
+fn register(source: &str, number: u32, name: &str, chapter: &str) -> Option<String> {
+    // What is everywhere needs no condition.
+    let everywhere = ["01-select", "02-poll", "05-kqueue"].contains(&chapter);
+    let condition =
+        |indent: &str| if everywhere { String::new() } else { format!("{indent}#[cfg(target_os = \"linux\")]\n") };
+    let mut out: Vec<String> = source.lines().map(str::to_owned).collect();
+    for which in ["solution", "starter"] {
+        let last = out.iter().rposition(|line| line.starts_with(&format!("mod {which}_")))?;
+        let module = format!("#[path = \"../{name}/{which}.rs\"]\nmod {which}_{number:02};");
+        out.insert(last + 1, format!("{}{module}", condition("")));
+    }
+    let servers = out.iter().position(|line| line.starts_with("const SERVERS"))?;
+    let end = servers + out[servers..].iter().position(|line| line == "];")?;
+    let entry = |which: &str| format!("{}    (\"{name}/{which}\", {which}_{number:02}::main),", condition("    "));
+    out.insert(end, format!("{}\n{}", entry("starter"), entry("solution")));
+    Some(out.join("\n") + "\n")
+}
+
+fn server(name: &str) -> String {
+    format!(
+        r#"//! An echo server on TODO.
+//!
+//! Invariant: TODO.
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+use anyhow::{{Result, bail}};
+use common_server::Shutdown;
+
+pub fn main() -> ExitCode {{
+    common_server::main("{name}", new, run)
+}}
+
+fn new(listener: TcpListener, shutdown: Shutdown) -> Result<(TcpListener, Shutdown)> {{
+    Ok((listener, shutdown))
+}}
+
+fn run(_server: (TcpListener, Shutdown)) -> Result<()> {{
+    // TODO: the loop. In the starter this comment says what the user of the server saw.
+    bail!("not written yet")
+}}
+"#
+    )
+}
+
+fn about(chapter: &str) -> String {
+    let model = if chapter == "06-io-uring" { "completion" } else { "readiness" };
+    format!(
+        r#"title = "TODO: a few words that do not give it away"
+chapter = "{chapter}"
+minutes = 15
+points = 2
+model = "{model}"
+# Checks, or groups as "drain::", that the starter may fail besides those below.
+also_fails = []
+hints = [
+    "TODO: a nudge",
+    "TODO: where to look",
+    "TODO: nearly the answer",
+]
+
+[modelled_on]
+what = "TODO: what happened in a public server"
+url = "TODO"
+
+# What the starter fails, the harness's word for how, and words of its explanation: cargo lab check --list
+[[must_pass]]
+check = "echo::one_byte_comes_back"
+symptom = "ReadLost"
+says = "TODO"
+"#
+    )
+}
+
+fn readme(number: u32) -> String {
+    format!(
+        "# {number:02}: TODO\n\nTODO: what the user of this server saw.\n\n```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_exercise_is_registered_behind_the_last_one() {
+        let source = "#[path = \"../01_a/solution.rs\"]\nmod solution_01;\n#[path = \"../01_a/starter.rs\"]\nmod starter_01;\n\n\
+                      const SERVERS: &[(&str, Main)] = &[\n    (\"01_a/starter\", starter_01::main),\n];\n\nfn main() {}\n";
+        let expected = "#[path = \"../01_a/solution.rs\"]\nmod solution_01;\n#[path = \"../02_b/solution.rs\"]\nmod solution_02;\n\
+                        #[path = \"../01_a/starter.rs\"]\nmod starter_01;\n#[path = \"../02_b/starter.rs\"]\nmod starter_02;\n\n\
+                        const SERVERS: &[(&str, Main)] = &[\n    (\"01_a/starter\", starter_01::main),\n    \
+                        (\"02_b/starter\", starter_02::main),\n    (\"02_b/solution\", solution_02::main),\n];\n\nfn main() {}\n";
+        assert_eq!(register(source, 2, "02_b", "02-poll").unwrap(), expected);
+        assert!(
+            register(source, 2, "02_b", "04-epoll-et").unwrap().contains(
+                "#[cfg(target_os = \"linux\")]\nmod starter_02;"
+                    .replace("\nmod", "\n#[path = \"../02_b/starter.rs\"]\nmod")
+                    .as_str()
+            )
+        );
+        assert_eq!(register("fn main() {}", 2, "02_b", "02-poll"), None);
+    }
+}

@@ -1,0 +1,350 @@
+//! An attempt as a program, compiled from a copy.
+//!
+//! Invariant: a program that comes from here was made of one file of the student's and of this workspace's crates. The
+//! compiler could not read the exercises where the kernel has Landlock, and where it has not, its own list of the files it
+//! read is believed instead.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+
+use super::supervise::{self, End, Limits, Outcome};
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::text;
+use crate::workspace;
+
+/// A server of an exercise has 150 lines.
+const LARGEST: u64 = 256 << 10;
+/// For the attempt alone: what it depends on is compiled before.
+const TIME: Duration = Duration::from_secs(120);
+const MEMORY: u64 = 4 << 30;
+/// What the compiler says is cut after so many characters.
+const SAID: usize = 6000;
+/// All that cargo and the compiler get of the environment; `env!` would put the rest into a stranger's program.
+const ENVIRONMENT: &[&str] =
+    &["PATH", "HOME", "CARGO", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTUP_DIST_SERVER", "LANG"];
+
+/// Where attempts are compiled, once its dependencies are.
+#[derive(Debug)]
+pub struct Builder {
+    folder: PathBuf,
+    manifest: toml::Table,
+    lock: PathBuf,
+    /// Held until the end: two graders would compile into one folder.
+    _lock: File,
+    wrapper: Option<PathBuf>,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub enum Built {
+    /// Its program.
+    Program(PathBuf),
+    /// There is no such file.
+    Missing,
+    /// It is not compiled, for this reason.
+    Refused(String),
+    /// The compiler's words.
+    Wrong(String),
+}
+
+impl Builder {
+    /// Compiles what attempts depend on.
+    pub fn prepare(interrupt: &Interrupt, landlock: bool) -> Result<Self, Error> {
+        let root = workspace::root()?;
+        let attempts = root.join("exercises/attempts");
+        let folder = folder()?;
+        let lock = lock(&folder)?;
+        let cannot = |path: &Path, error: &dyn std::fmt::Display| {
+            Error::failed(format!("{}: {error}; grading needs it to compile attempts", path.display()))
+        };
+        let path = attempts.join("Cargo.toml");
+        let text = fs::read_to_string(&path).map_err(|error| cannot(&path, &error))?;
+        let mut manifest: toml::Table = toml::from_str(&text).map_err(|error| cannot(&path, &error))?;
+        absolute(&mut manifest, &attempts);
+        let mut builder = Self { folder, manifest, lock: attempts.join("Cargo.lock"), _lock: lock, wrapper: None };
+        if landlock && cfg!(target_os = "linux") {
+            builder.wrapper = Some(builder.wrapper().map_err(|error| cannot(&builder.folder, &error))?);
+        }
+        builder.package("nothing", b"fn main() {}\n").map_err(|error| cannot(&builder.folder, &error))?;
+        let (outcome, said) = builder.cargo("nothing", &["--locked"], Duration::from_secs(3600), interrupt)?;
+        match outcome.end {
+            End::Exited(status) if status.success() => Ok(builder),
+            _ => Err(Error::failed(format!(
+                "what attempts depend on could not be compiled ({}/nothing); grading needs the crates of \
+                 exercises/attempts/Cargo.lock: run 'cargo fetch --manifest-path exercises/attempts/Cargo.toml' where \
+                 there is a network\n{said}",
+                builder.folder.display()
+            ))),
+        }
+    }
+
+    /// Compiles one attempt.
+    pub fn build(&self, name: &str, attempt: &Path, interrupt: &Interrupt) -> Result<Built, Error> {
+        let source = match read(attempt) {
+            Ok(Some(source)) => source,
+            Ok(None) => return Ok(Built::Missing),
+            Err(refused) => return Ok(Built::Refused(refused)),
+        };
+        let cannot = |error| Error::failed(format!("{}: {error}", self.folder.display()));
+        let copy = self.package(name, &source).map_err(cannot)?;
+        // Those of an earlier run would be taken for this one's.
+        for old in self.dependency_files(name) {
+            fs::remove_file(old).map_err(cannot)?;
+        }
+        let (outcome, said) = self.cargo(name, &["--locked", "--offline"], TIME, interrupt)?;
+        match outcome.end {
+            End::TimeUp => {
+                return Ok(Built::Refused(format!("the compiler did not finish within {} s", TIME.as_secs())));
+            }
+            End::OutOfMemory => {
+                return Ok(Built::Refused(format!("the compiler needed more than {} GiB", MEMORY >> 30)));
+            }
+            End::Exited(_) => {}
+        }
+        // Looked at first, also when it did not compile: messages quote what was read.
+        for list in self.dependency_files(name) {
+            let list = fs::read_to_string(list).map_err(cannot)?;
+            if let Some(other) = dependencies(&list).into_iter().find(|path| !same(&copy, Path::new(path))) {
+                return Ok(Built::Refused(format!(
+                    "the compiler read '{other}' for it; an attempt is one file, without include! and modules elsewhere"
+                )));
+            }
+        }
+        match outcome.end {
+            End::Exited(status) if status.success() => {
+                // Under a lock and by a fixed name: this is the program that was just made.
+                Ok(Built::Program(self.folder.join("target/debug").join(name)))
+            }
+            _ => Ok(Built::Wrong(said)),
+        }
+    }
+
+    /// A package of one file; returns that file.
+    fn package(&self, name: &str, source: &[u8]) -> std::io::Result<PathBuf> {
+        let folder = self.folder.join("attempts").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let mut manifest = self.manifest.clone();
+        let file = format!("{name}.rs");
+        let bin = toml::Table::from_iter([("name".into(), name.into()), ("path".into(), file.clone().into())]);
+        manifest.insert("bin".into(), vec![bin].into());
+        fs::write(folder.join("Cargo.toml"), manifest.to_string())?;
+        fs::copy(&self.lock, folder.join("Cargo.lock"))?;
+        fs::write(folder.join(&file), source)?;
+        Ok(folder.join(file))
+    }
+
+    /// Runs cargo on one package; returns its end and the errors of the compiler, or cargo's own.
+    fn cargo(
+        &self,
+        name: &str,
+        options: &[&str],
+        time: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<(Outcome, String), Error> {
+        let folder = self.folder.join("attempts").join(name);
+        let errors = folder.join("cargo.stderr");
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        cargo.env("CARGO_TARGET_DIR", self.folder.join("target")).env("TMPDIR", self.folder.join("tmp"));
+        cargo.env("CARGO_INCREMENTAL", "0");
+        if let Some(wrapper) = &self.wrapper {
+            cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
+        }
+        cargo.current_dir(&folder).args(["build", "--quiet", "--message-format=json", "--bin", name]).args(options);
+        let stderr = File::create(&errors).map_err(|error| Error::failed(format!("{}: {error}", errors.display())))?;
+        cargo.stderr(stderr);
+        let (mut said, mut quoted) = (String::new(), Vec::new());
+        let limits = Limits { time, memory: MEMORY, uid: None };
+        let outcome = supervise::run(&mut cargo, limits, interrupt, |line| {
+            let Some(message) = message(&line) else { return };
+            said += message["rendered"].as_str().unwrap_or_default();
+            files(&message["spans"], &mut quoted);
+        })?;
+        let copy = folder.join(format!("{name}.rs"));
+        if let Some(other) = quoted.iter().find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
+            said = format!("the compiler quotes '{other}', which is none of the attempt's");
+        }
+        if said.is_empty() {
+            let mut bytes = Vec::new();
+            let _ = File::open(&errors).and_then(|file| file.take(SAID as u64).read_to_end(&mut bytes));
+            said = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        Ok((outcome, text::clean(&said, SAID)))
+    }
+
+    /// Whether a file of an error's is one that a message must not quote.
+    fn is_of_the_exercises(&self, path: &Path, copy: &Path) -> bool {
+        let exercises = self.lock.ancestors().nth(2).expect("in exercises/attempts");
+        path.canonicalize().is_ok_and(|path| path.starts_with(exercises) && !same(copy, &path))
+    }
+
+    /// The lists that the compiler made of the files it read for this program.
+    fn dependency_files(&self, name: &str) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.folder.join("target/debug/deps")) else { return Vec::new() };
+        let is = |path: &PathBuf| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            path.extension().is_some_and(|it| it == "d") && stem.rsplit_once('-').is_some_and(|(it, _)| it == name)
+        };
+        entries.flatten().map(|entry| entry.path()).filter(is).collect()
+    }
+
+    /// A script that cargo calls in the compiler's place for the attempt, and not for what it depends on.
+    fn wrapper(&self) -> std::io::Result<PathBuf> {
+        let lab = std::env::current_exe()?;
+        let rustc = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output()?;
+        let home = |variable: &str, usual: &str| {
+            let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(usual));
+            std::env::var_os(variable).map(PathBuf::from).or(home)
+        };
+        let cargo_home = home("CARGO_HOME", ".cargo");
+        let mut read: Vec<PathBuf> = [home("RUSTUP_HOME", ".rustup")].into_iter().flatten().collect();
+        read.push(String::from_utf8_lossy(&rustc.stdout).trim().into());
+        // Not the whole: it may hold the grader's credentials.
+        read.extend(cargo_home.iter().flat_map(|home| [home.join("bin"), home.join("registry"), home.join("git")]));
+        fs::create_dir_all(self.folder.join("tmp"))?;
+        let mut words = vec![lab.to_string_lossy().into_owned(), "confine".into(), "--compiler".into()];
+        for path in read {
+            words.extend(["--read".into(), path.to_string_lossy().into_owned()]);
+        }
+        words.extend(["--write".into(), self.folder.to_string_lossy().into_owned(), "--".into()]);
+        let path = self.folder.join("rustc-confined");
+        fs::write(&path, format!("#!/bin/sh\nexec {} \"$@\"\n", shell_words::join(words)))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+}
+
+/// Below the target directory that this program lies in.
+fn folder() -> Result<PathBuf, Error> {
+    let lab = std::env::current_exe().ok();
+    let target = lab.as_deref().and_then(Path::parent).and_then(Path::parent);
+    let target = target.ok_or_else(|| Error::failed("the lab does not lie in a target directory; call 'cargo lab'"))?;
+    let folder = target.join("grade");
+    let created = fs::create_dir_all(folder.join("tmp"));
+    created.map_err(|error| Error::failed(format!("create {}: {error}", folder.display())))?;
+    Ok(folder)
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("lock");
+    let cannot = |error: std::io::Error| Error::failed(format!("lock {}: {error}", path.display()));
+    let file = File::create(&path).map_err(cannot)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        text::complain("another 'cargo lab grade' runs; this one waits for it");
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
+    }
+    Ok(file)
+}
+
+/// The attempt's text; nothing if there is none.
+fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
+    let metadata = match fs::symlink_metadata(attempt) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("it cannot be read: {error}")),
+    };
+    if !metadata.is_file() {
+        return Err("it is not a file (a link, say, could show anything); hand in the file itself".into());
+    }
+    if metadata.len() > LARGEST {
+        return Err(format!("it is larger than {} KiB", LARGEST >> 10));
+    }
+    fs::read(attempt).map(Some).map_err(|error| format!("it cannot be read: {error}"))
+}
+
+/// Makes the paths of dependencies absolute, because the copy lies elsewhere.
+fn absolute(table: &mut toml::Table, base: &Path) {
+    for (key, value) in table.iter_mut() {
+        match value {
+            toml::Value::String(path) if key == "path" => {
+                let absolute = base.join(path.as_str());
+                *path = absolute.canonicalize().unwrap_or(absolute).to_string_lossy().into_owned();
+            }
+            toml::Value::Table(table) => absolute(table, base),
+            _ => {}
+        }
+    }
+}
+
+/// An error of the compiler, from one line of cargo's; warnings are nobody's business here.
+fn message(line: &str) -> Option<Value> {
+    let mut message = serde_json::from_str::<Value>(line).ok()?;
+    let is_error = message["reason"] == "compiler-message" && message["message"]["level"] == "error";
+    is_error.then(|| message["message"].take())
+}
+
+/// The files that an error quotes, at any depth.
+fn files(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("file_name").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| files(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| files(value, found)),
+        _ => {}
+    }
+}
+
+/// The files in one of the compiler's lists: what stands behind the colons, with `\ ` for a space.
+fn dependencies(list: &str) -> Vec<String> {
+    let mut files: Vec<String> = Vec::new();
+    for line in list.lines().filter(|line| !line.starts_with('#')) {
+        let Some((_, names)) = line.split_once(": ") else { continue };
+        let names = names.replace("\\ ", "\0");
+        files.extend(names.split_whitespace().map(|name| name.replace('\0', " ")));
+    }
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// Whether a path in a list, from the package's folder, is the copy.
+fn same(copy: &Path, path: &Path) -> bool {
+    let folder = copy.parent().expect("a file in a folder");
+    match (copy.canonicalize(), folder.join(path).canonicalize()) {
+        (Ok(copy), Ok(path)) => copy == path,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_dependencies_is_read_as_the_compiler_writes_it() {
+        let list = "/t/a-1.d: a.rs ../b\\ c.rs\n\n/t/a-1: a.rs ../b\\ c.rs\n\na.rs:\n../b\\ c.rs:\n# env-dep:X=1: 2\n";
+        assert_eq!(dependencies(list), ["../b c.rs", "a.rs"]);
+    }
+
+    #[test]
+    fn paths_of_dependencies_become_absolute_and_nothing_else_changes() {
+        let mut manifest: toml::Table =
+            toml::from_str("[dependencies]\na = { path = \"../src\" }\nb = \"1\"\n[target.'cfg(unix)'.dependencies]\n")
+                .unwrap();
+        absolute(&mut manifest, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")));
+        assert_eq!(manifest["dependencies"]["a"]["path"].as_str(), Some(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+        assert_eq!(manifest["dependencies"]["b"].as_str(), Some("1"));
+    }
+
+    #[test]
+    fn a_link_is_no_attempt_whatever_it_shows() {
+        let folder = std::env::temp_dir().join(format!("lab-link-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(file!(), folder.join("a.rs")).unwrap();
+        assert!(read(&folder.join("a.rs")).unwrap_err().contains("not a file"));
+        assert_eq!(read(&folder.join("b.rs")), Ok(None));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,295 @@
+//! `lab confine`, hidden: takes from itself what a stranger's server, or the compiler of its source, does not need, and
+//! becomes that program under the same process id.
+//!
+//! Invariant: a limit that was asked for holds, or nothing is started. What the kernel does not have (Landlock) is left
+//! out, and `--report`, which goes the same way and then speaks instead of starting, names it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// The command line, as the lab itself writes it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Become this user and group, which nobody else is
+    #[arg(long)]
+    uid: Option<u32>,
+    /// How many processes and threads the user may have
+    #[arg(long, default_value_t = PROCESSES)]
+    processes: u64,
+    /// It is the compiler: it may read the toolchain, and write where --write says
+    #[arg(long)]
+    compiler: bool,
+    /// A folder to write in
+    #[arg(long)]
+    write: Vec<PathBuf>,
+    /// A folder to read and to start programs from
+    #[arg(long)]
+    read: Vec<PathBuf>,
+    /// As on a kernel without Landlock
+    #[arg(long)]
+    no_landlock: bool,
+    /// Say what holds, and start nothing
+    #[arg(long)]
+    report: bool,
+    /// End all processes of the user, and start nothing
+    #[arg(long, requires = "uid")]
+    end_all: bool,
+    /// The program
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+/// A server is one process, or a few.
+pub const PROCESSES: u64 = 32;
+
+/// What `--report` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What holds.
+    pub holds: Vec<String>,
+    /// What does not, each with the reason.
+    pub missing: Vec<String>,
+    /// Why a confined server gets no io_uring; nothing if it gets one.
+    pub no_io_uring: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    platform::run(args)
+}
+
+/// Not Linux: there is nothing to confine with that would be worth its name.
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use std::process::ExitCode;
+
+    use super::Args;
+    use crate::error::Error;
+
+    pub fn run(_: &Args) -> Result<ExitCode, Error> {
+        Err(Error::failed("confine: servers are confined on Linux only"))
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod platform {
+    use std::env;
+    use std::fs::{self, File, OpenOptions};
+    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    use std::os::unix::process::CommandExt;
+    use std::path::Path;
+    use std::process::{Command, ExitCode};
+
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, RulesetAttr, RulesetCreated,
+        RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+    };
+    use rustix::io::{FdFlags, fcntl_setfd};
+    use rustix::process::{
+        Gid, Pid, Resource, Rlimit, Signal, Uid, kill_process_group, set_parent_process_death_signal, setrlimit,
+    };
+    use rustix::thread::{
+        UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe,
+    };
+
+    use super::{Args, Report};
+    use crate::error::Error;
+
+    const MIB: u64 = 1 << 20;
+    /// Where programs and what they are linked with lie. A server reads nothing else.
+    const LIBRARIES: &[&str] = &["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/nix/store"];
+    /// What the compiler and the linker are made of.
+    const TOOLS: &[&str] = &["/bin", "/usr", "/opt", "/nix/store", "/lib", "/lib32", "/lib64"];
+    const FILES: &[&str] = &["/etc/ld.so.cache", "/etc/ld.so.conf", "/dev/urandom", "/proc/self", "/etc/alternatives"];
+    /// All that a server gets of the environment: nothing that could be a secret of the grader's.
+    const ENVIRONMENT: &[&str] = &["ECHO_HARNESS_SUBJECT", "RUST_BACKTRACE"];
+
+    pub fn run(args: &Args) -> Result<ExitCode, Error> {
+        let uid = args.uid.map(Uid::from_raw);
+        if args.end_all {
+            become_user(uid)?;
+            // kill(-1): all that this user may signal, in one step of the kernel's, so that no fork escapes it.
+            let _ = kill_process_group(Pid::INIT, Signal::KILL);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut report = Report::default();
+        // Opened before the user changes: it may lie in a folder that only the grader may enter.
+        let program = match args.command.first() {
+            Some(path) if !args.compiler => Some(open(Path::new(path))?),
+            _ => None,
+        };
+        let landlock = match args.no_landlock {
+            true => None,
+            false => Some(ruleset(args, program.as_ref()).map_err(|error| cannot("prepare Landlock", error))?),
+        };
+        limit(args, &mut report)?;
+        // The first to go when memory is short. Only a hint: nothing is lost where it is not taken.
+        let _ = fs::write("/proc/self/oom_score_adj", "1000");
+        if uid.is_some() {
+            // System V memory ends with its namespace and would outlive the processes otherwise.
+            // SAFETY: descriptors are not unshared.
+            let _ = unsafe { unshare_unsafe(UnshareFlags::NEWIPC) };
+        }
+        become_user(uid)?;
+        match (uid, args.compiler) {
+            (Some(_), _) => report.holds.push("a user of its own".into()),
+            (None, true) => {}
+            (None, false) => report.missing.push(
+                "it runs as the grader's own user (only root can give it another), and can end the grader".into(),
+            ),
+        }
+        // The kernel forgets it when the user changes. The compiler ends with cargo.
+        if !args.compiler {
+            set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(|error| cannot("end with its parent", error))?;
+        }
+        set_no_new_privs(true).map_err(|error| cannot("give up new privileges", error))?;
+        let status = landlock.map(RulesetCreated::restrict_self).transpose();
+        enforced(status.map_err(|error| cannot("apply Landlock", error))?, uid.is_some(), &mut report);
+        if args.report {
+            report.no_io_uring = no_io_uring();
+            println!("{}", serde_json::to_string(&report).expect("strings"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Some(path) = args.command.first() else { return Err(Error::usage("confine: no program to start")) };
+        let mut command = match &program {
+            None => Command::new(path),
+            Some(program) => {
+                close_on_exec().map_err(|error| cannot("close descriptors", error))?;
+                let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+                command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+                command.arg0(path).current_dir("/");
+                command
+            }
+        };
+        let error = command.args(&args.command[1..]).exec();
+        Err(cannot(&format!("start {}", Path::new(path).display()), error))
+    }
+
+    fn cannot(what: &str, error: impl std::fmt::Display) -> Error {
+        Error::failed(format!("confine: cannot {what}: {error}"))
+    }
+
+    fn open(path: &Path) -> Result<File, Error> {
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
+        opened.map_err(|error| cannot(&format!("open {}", path.display()), error))
+    }
+
+    /// Landlock's rules: what may be read, run and written below which folder, no connections, no signals to others.
+    fn ruleset(args: &Args, program: Option<&File>) -> Result<RulesetCreated, landlock::RulesetError> {
+        let all = AccessFs::from_all(ABI::V6);
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let run = read | AccessFs::Execute;
+        let null: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::WriteFile;
+        let mut rules = landlock::Ruleset::default().handle_access(all)?.handle_access(AccessNet::ConnectTcp)?;
+        rules = rules.handle_access(AccessNet::ConnectSendUdp)?;
+        if !args.compiler {
+            rules = rules.scope(Scope::Signal | Scope::AbstractUnixSocket)?;
+        }
+        let mut rules = rules.create()?;
+        rules = rules.add_rules(path_beneath_rules(if args.compiler { TOOLS } else { LIBRARIES }, run))?;
+        rules = rules.add_rules(path_beneath_rules(FILES, read))?;
+        rules = rules.add_rules(path_beneath_rules(["/dev/null"], null))?;
+        rules = rules.add_rules(path_beneath_rules(&args.read, run))?;
+        rules = rules.add_rules(path_beneath_rules(&args.write, all))?;
+        if let Some(program) = program {
+            let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+            if let Ok(program) = PathFd::new(path) {
+                rules = rules.add_rule(PathBeneath::new(program, AccessFs::ReadFile | AccessFs::Execute))?;
+            }
+        }
+        Ok(rules)
+    }
+
+    /// What came of it.
+    fn enforced(status: Option<landlock::RestrictionStatus>, own_user: bool, report: &mut Report) {
+        let abi = match status {
+            Some(status) if status.ruleset != RulesetStatus::NotEnforced => match status.landlock {
+                LandlockStatus::Available { effective_abi, .. } => effective_abi,
+                _ => ABI::Unsupported,
+            },
+            _ => ABI::Unsupported,
+        };
+        if abi == ABI::Unsupported {
+            report.missing.push("no Landlock on this kernel: it can read the files that its user can".into());
+            return;
+        }
+        report.holds.push("Landlock: no files but the system's libraries, nothing written".into());
+        if abi < ABI::V4 {
+            report.missing.push("this kernel's Landlock is too old to keep it from connecting to others".into());
+        }
+        if abi < ABI::V6 && !own_user {
+            report.missing.push("this kernel's Landlock is too old to keep it from sending signals".into());
+        }
+    }
+
+    fn limit(args: &Args, report: &mut Report) -> Result<(), Error> {
+        let server: &[(Resource, &str, u64)] = &[
+            (Resource::Cpu, "processor time", 60),
+            (Resource::As, "address space", 2048 * MIB),
+            (Resource::Data, "memory", 512 * MIB),
+            (Resource::Fsize, "size of files", 0),
+            (Resource::Core, "core dumps", 0),
+            (Resource::Nproc, "number of processes", args.processes),
+        ];
+        let compiler: &[(Resource, &str, u64)] = &[
+            (Resource::Cpu, "processor time", 120),
+            (Resource::Data, "memory", 4096 * MIB),
+            (Resource::Fsize, "size of files", 512 * MIB),
+            (Resource::Core, "core dumps", 0),
+        ];
+        for (resource, name, most) in if args.compiler { compiler } else { server } {
+            // A lower hard limit than this one is kept: it can't be raised.
+            let hard = rustix::process::getrlimit(*resource).maximum.map_or(*most, |hard| hard.min(*most));
+            let limit = Rlimit { current: Some(hard), maximum: Some(hard) };
+            setrlimit(*resource, limit).map_err(|error| cannot(&format!("limit the {name}"), error))?;
+        }
+        report.holds.push("limits of processor time, memory, files and processes".into());
+        Ok(())
+    }
+
+    fn become_user(uid: Option<Uid>) -> Result<(), Error> {
+        let Some(uid) = uid else { return Ok(()) };
+        let gid = Gid::from_raw(uid.as_raw());
+        // This process has one thread, so a thread's user is the process's.
+        set_thread_groups(&[])
+            .and_then(|()| set_thread_res_gid(gid, gid, gid))
+            .and_then(|()| set_thread_res_uid(uid, uid, uid))
+            .map_err(|error| cannot(&format!("become user {}", uid.as_raw()), error))
+    }
+
+    /// Of what was inherited, the server gets its three streams and what a check put there: /dev/null.
+    fn close_on_exec() -> std::io::Result<()> {
+        let null = fs::metadata("/dev/null")?.rdev();
+        for entry in fs::read_dir("/proc/self/fd")?.flatten() {
+            let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse::<i32>().ok()) else { continue };
+            // The folder's own descriptor is gone by now, or soon is.
+            let Ok(file) = fs::metadata(entry.path()) else { continue };
+            if fd > 2 && file.rdev() != null {
+                // SAFETY: it is open, or the call fails; nobody's ownership changes.
+                let _ = fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::CLOEXEC);
+            }
+        }
+        Ok(())
+    }
+
+    /// Containers deny io_uring more often than not, and so does a sysctl.
+    fn no_io_uring() -> Option<String> {
+        let mut parameters = [0u8; 120];
+        // SAFETY: the kernel writes at most its 120 bytes of parameters; a descriptor that was just returned has no owner.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr());
+            if fd < 0 {
+                return Some(format!("io_uring_setup: {}", std::io::Error::last_os_error()));
+            }
+            drop(<OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32));
+        }
+        None
+    }
+}

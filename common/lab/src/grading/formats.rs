@@ -1,0 +1,198 @@
+//! Grades in the formats of those who read them.
+//!
+//! Invariant: each format has the same points, to the hundredth.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use harness::Outcome;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::confine;
+use super::grade::{Grade, State};
+use crate::results::duration;
+use crate::text::{self, Palette};
+
+/// Of the output of one exercise; Gradescope shows it as it is.
+const OUTPUT: usize = 20_000;
+/// GitHub's reporter gets the result in an environment variable, and Linux has 128 KiB for one. Base64 adds a third.
+const GITHUB: usize = 90_000;
+
+/// All grades, and what holds for all of them.
+#[derive(Debug, Serialize)]
+pub struct Grades {
+    /// Points won.
+    pub score: f64,
+    /// Points to win.
+    pub max_score: f64,
+    /// In seconds.
+    pub seconds: f64,
+    /// What could not be kept from attempts here, and files that are none.
+    pub notes: Vec<String>,
+    /// In their order.
+    pub exercises: Vec<Grade>,
+}
+
+impl Grades {
+    /// Adds up.
+    pub fn new(exercises: Vec<Grade>, confined: &confine::Report, ignored: Vec<String>, seconds: f64) -> Self {
+        let sum = |of: fn(&Grade) -> f64| (exercises.iter().map(of).sum::<f64>() * 100.0).round() / 100.0;
+        let notes = confined.missing.iter().map(|what| format!("not confined: {what}")).chain(ignored).collect();
+        Self { score: sum(|it| it.score), max_score: sum(|it| it.max_score), seconds, notes, exercises }
+    }
+
+    /// For people.
+    pub fn text(&self, palette: Palette) -> String {
+        let mut out = String::new();
+        for grade in &self.exercises {
+            let head = format!("{}  {}", grade.name, grade.title);
+            out += &format!("{}  {}\n", self.points(grade, palette), palette.heading(&head));
+            out += &grade.explain().lines().map(|line| format!("  {line}\n")).collect::<String>();
+        }
+        out += &self.notes.iter().map(|note| format!("{note}\n")).collect::<String>();
+        out + &format!("{} of {} points in {}\n", self.score, self.max_score, duration(self.seconds))
+    }
+
+    fn points(&self, grade: &Grade, palette: Palette) -> String {
+        let points = format!("{:>5}/{}", format!("{:.2}", grade.score), grade.max_score);
+        match grade.state {
+            State::Passed => palette.good(&points),
+            State::Missing | State::Untouched | State::Withheld => palette.left_out(&points),
+            _ => palette.bad(&points),
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n"
+    }
+
+    /// Gradescope's `results.json`.
+    pub fn gradescope(&self) -> String {
+        let tests: Vec<Value> = self
+            .exercises
+            .iter()
+            .map(|grade| {
+                json!({
+                    "score": grade.score,
+                    "max_score": grade.max_score,
+                    "status": if grade.state == State::Passed { "passed" } else { "failed" },
+                    "name": format!("{}: {}", grade.name, grade.title),
+                    "name_format": "text",
+                    "number": grade.number.to_string(),
+                    "output": text::clean(&grade.explain(), OUTPUT),
+                    "output_format": "text",
+                    "visibility": "visible",
+                })
+            })
+            .collect();
+        let results = json!({
+            "score": self.score,
+            "execution_time": self.seconds.ceil() as u64,
+            "output": self.notes.join("\n"),
+            "output_format": "text",
+            "visibility": "visible",
+            // What the grader itself says on stdout is for instructors.
+            "stdout_visibility": "hidden",
+            "tests": tests,
+        });
+        serde_json::to_string_pretty(&results).expect("strings and numbers only") + "\n"
+    }
+
+    /// JUnit's XML: a suite for each exercise, a case for each check.
+    pub fn junit(&self) -> String {
+        let mut report = Report::new("cargo lab grade");
+        report.set_time(Duration::from_secs_f64(self.seconds));
+        for grade in &self.exercises {
+            let mut suite = TestSuite::new(grade.name.as_str());
+            suite.set_time(Duration::from_secs_f64(grade.seconds));
+            suite.add_property(("score", grade.score.to_string().as_str()));
+            suite.add_property(("max_score", grade.max_score.to_string().as_str()));
+            if grade.reports.is_empty() {
+                let mut status = match grade.state {
+                    State::Withheld => TestCaseStatus::skipped(),
+                    _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
+                };
+                status.set_message(grade.note.lines().next().unwrap_or_default()).set_description(grade.note.as_str());
+                let mut case = TestCase::new("the attempt", status);
+                case.set_classname(grade.name.as_str());
+                suite.add_test_case(case);
+            }
+            for checked in &grade.reports {
+                let mut status = match &checked.outcome {
+                    Outcome::Pass => TestCaseStatus::success(),
+                    Outcome::Skip { .. } => TestCaseStatus::skipped(),
+                    Outcome::Fail(_) => TestCaseStatus::non_success(NonSuccessKind::Failure),
+                };
+                match &checked.outcome {
+                    Outcome::Fail(failure) => {
+                        let story = text::clean(&checked.explain().unwrap_or_default(), OUTPUT);
+                        status.set_message(failure.what.as_str()).set_type(format!("{:?}", failure.symptom));
+                        status.set_description(story);
+                    }
+                    Outcome::Skip { reason } => {
+                        status.set_message(reason.as_str());
+                    }
+                    Outcome::Pass => {}
+                }
+                let mut case = TestCase::new(checked.check.as_str(), status);
+                case.set_classname(grade.name.as_str()).set_time(Duration::from_secs_f64(checked.seconds));
+                suite.add_test_case(case);
+            }
+            if !grade.note.is_empty() {
+                suite.set_system_out(grade.note.as_str());
+            }
+            report.add_test_suite(suite);
+        }
+        report.to_string().expect("strings and numbers only")
+    }
+
+    /// The step output `result=...` that GitHub Classroom's reporter takes: base64 of JSON, a test for each exercise.
+    pub fn github(&self) -> String {
+        // The longer the messages, the less of each is left.
+        let mut most = OUTPUT;
+        loop {
+            let json = self.github_json(most).to_string();
+            if json.len() <= GITHUB || most == 0 {
+                return format!("result={}\n", STANDARD.encode(json));
+            }
+            most /= 2;
+        }
+    }
+
+    fn github_json(&self, most: usize) -> Value {
+        let all = self.exercises.iter().all(|it| matches!(it.state, State::Passed | State::Withheld));
+        let tests = self.exercises.iter().map(|grade| {
+            json!({
+                "name": format!("{}: {}", grade.name, grade.title),
+                "status": if matches!(grade.state, State::Passed | State::Withheld) { "pass" } else { "fail" },
+                "score": grade.score,
+                "message": text::clean(&grade.explain(), most),
+                "test_code": format!("cargo lab check {}", grade.number),
+                "filename": format!("exercises/attempts/{}.rs", grade.name),
+                // The reporter shows a line unless it is 0.
+                "line_no": 0,
+                "duration": (grade.seconds * 1000.0).round() as u64,
+            })
+        });
+        json!({
+            "version": 1,
+            "status": if all { "pass" } else { "fail" },
+            "max_score": self.max_score,
+            "tests": tests.collect::<Vec<_>>(),
+        })
+    }
+
+    /// The text for a log of GitHub's, where lines with certain beginnings are commands.
+    pub fn log(&self) -> String {
+        let harmless = |line: &str| {
+            let line = line.replace("##[", "# #[");
+            let text = line.trim_start();
+            if text.starts_with("::") { format!("' {text}\n") } else { format!("{line}\n") }
+        };
+        self.text(Palette::plain()).lines().map(harmless).collect()
+    }
+}

@@ -1,0 +1,315 @@
+//! What an attempt is worth, and why.
+//!
+//! Invariant: every check of an exercise counts once: by its report if there is one, as failed if there is none. Points
+//! are withheld only for what this machine cannot check for anybody.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::{Failure, Outcome, Report, Symptom};
+use serde::Serialize;
+
+use super::build::{Builder, Built};
+use super::confine;
+use super::supervise::{self, End, Limits};
+use super::worker::News;
+use crate::error::Error;
+use crate::exercises::catalogue::Waits;
+use crate::exercises::{Exercise, Verdict};
+use crate::interrupt::Interrupt;
+use crate::text;
+
+/// All processes of an attempt together.
+const MEMORY: u64 = 1 << 30;
+/// Of each of a report's texts; a server's last words may be long.
+const SAID: usize = 2000;
+/// Users that nobody else is: far above what systems give away, and for containers that have only 65536 of them.
+const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
+
+/// How an attempt was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It passes everything.
+    Passed,
+    /// It fails something.
+    Failed,
+    /// There is none.
+    Missing,
+    /// It is the starter.
+    Untouched,
+    /// It is no program.
+    NotCompiled,
+    /// It was not compiled or not run, for a reason of the grader's.
+    Refused,
+    /// Its server does not come to accept connections.
+    NotStarted,
+    /// It used up its time or memory, or ended the process that checks it.
+    Stopped,
+    /// This machine cannot check it, whatever it is.
+    Withheld,
+}
+
+/// A grade.
+#[derive(Debug, Clone, Serialize)]
+pub struct Grade {
+    /// The exercise's number.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// How the attempt was met.
+    pub state: State,
+    /// Points won, to the hundredth.
+    pub score: f64,
+    /// Points to win: the exercise's, or none if they are withheld.
+    pub max_score: f64,
+    /// In seconds, with compiling.
+    pub seconds: f64,
+    /// What there is to say besides the reports.
+    pub note: String,
+    /// A report for each check, its own first; none if no check was run.
+    pub reports: Vec<Report>,
+}
+
+/// How attempts are graded.
+#[derive(Debug)]
+pub struct Grader<'a> {
+    /// Where they are compiled.
+    pub builder: &'a Builder,
+    /// For each.
+    pub time: Duration,
+    /// What holds of confinement here.
+    pub confined: &'a confine::Report,
+    /// As on a kernel without Landlock.
+    pub no_landlock: bool,
+    /// Ctrl-C.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Grader<'_> {
+    /// Grades one attempt.
+    pub fn grade(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, Error> {
+        let start = Instant::now();
+        let mut grade = self.grade_unmeasured(exercise, attempt)?;
+        grade.seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        Ok(grade)
+    }
+
+    fn grade_unmeasured(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, Error> {
+        let nothing = |state, note: String| Ok(Grade::of(exercise, state, note, Vec::new(), 0.0));
+        if let (Waits::Completion, Some(why)) = (exercise.about.model, &self.confined.no_io_uring) {
+            return nothing(State::Withheld, format!("points withheld: servers get no io_uring here ({why})"));
+        }
+        if untouched(exercise, attempt) {
+            return nothing(State::Untouched, "it is the starter, unchanged".into());
+        }
+        let program = match self.builder.build(&exercise.name, attempt, self.interrupt)? {
+            Built::Program(program) => program,
+            Built::Missing => {
+                let how = format!("no attempt: there is no {}.rs (cargo lab start {})", exercise.name, exercise.number);
+                return nothing(State::Missing, how);
+            }
+            Built::Refused(why) => return nothing(State::Refused, format!("refused: {why}")),
+            Built::Wrong(said) => return nothing(State::NotCompiled, format!("it does not compile:\n{said}")),
+        };
+        self.check(exercise, &program)
+    }
+
+    fn check(&self, exercise: &Exercise, program: &Path) -> Result<Grade, Error> {
+        let uid = own_user();
+        let mut worker = supervise::lab();
+        worker.args(["grade-worker", "--exercise", &exercise.name, "--server"]).arg(program);
+        if cfg!(target_os = "linux") {
+            worker.arg("--").args(self.confine(uid));
+        }
+        worker.stderr(std::process::Stdio::null());
+        let limits = Limits { time: self.time, memory: MEMORY, uid };
+        let (mut reports, mut not_started, mut done) = (Vec::new(), None, false);
+        let outcome = supervise::run(&mut worker, limits, self.interrupt, |line| {
+            match serde_json::from_str(&line) {
+                Ok(News::Checked(report)) => reports.push(cleaned(*report)),
+                Ok(News::NotStarted(why)) => not_started = Some(text::clean(&why, SAID)),
+                Ok(News::Done) => done = true,
+                // A line that is cut, because its writer was killed: the check it was about has no report.
+                Err(_) => {}
+            }
+        })?;
+        let mut note = match outcome.end {
+            _ if done => String::new(),
+            End::Exited(_) if not_started.is_some() => {
+                format!("nothing was checked: {}", not_started.unwrap_or_default())
+            }
+            End::Exited(status) => {
+                format!("the process that checks it ended with {}", harness::child::describe(status))
+            }
+            End::TimeUp => format!("stopped: it used up its {} s", self.time.as_secs()),
+            End::OutOfMemory => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),
+        };
+        let state = match outcome.end {
+            _ if done => State::Passed,
+            End::Exited(_) if note.starts_with("nothing") => State::NotStarted,
+            _ => State::Stopped,
+        };
+        if matches!(outcome.end, End::Exited(_)) && outcome.strays > 0 {
+            let processes = if outcome.strays == 1 { "process" } else { "processes" };
+            note += &format!(
+                "{}it left {} {processes} behind, which were ended",
+                if note.is_empty() { "" } else { "; " },
+                outcome.strays
+            );
+        }
+        Ok(verdict(exercise, state, note, reports))
+    }
+
+    /// What comes before a program's path to confine it.
+    fn confine(&self, uid: Option<u32>) -> Vec<String> {
+        let mut words = vec![supervise::lab_path().to_string_lossy().into_owned(), "confine".into()];
+        words.extend(confinement(uid, self.no_landlock));
+        words.push("--".into());
+        words
+    }
+}
+
+/// The options of `confine` for a server.
+pub fn confinement(uid: Option<u32>, no_landlock: bool) -> Vec<String> {
+    let mut words = Vec::new();
+    match uid {
+        Some(uid) => words.extend(["--uid".into(), uid.to_string()]),
+        // The limit counts all processes of the user, so what runs already comes on top.
+        None => words.extend(["--processes".into(), (confine::PROCESSES + running()).to_string()]),
+    }
+    if no_landlock {
+        words.push("--no-landlock".into());
+    }
+    words
+}
+
+/// A user for one attempt; nothing if this process may not choose one, or has none to choose from.
+pub fn own_user() -> Option<u32> {
+    if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users: Vec<Vec<u64>> = ["/proc/self/uid_map", "/proc/self/gid_map"]
+        .map(|map| std::fs::read_to_string(map).unwrap_or_default())
+        .iter()
+        .flat_map(|map| map.lines().map(|line| line.split_whitespace().filter_map(|it| it.parse().ok()).collect()))
+        .collect();
+    let in_reach =
+        |uid: u64| users.iter().filter(|it| it.len() == 3 && it[0] <= uid && uid < it[0] + it[2]).count() == 2;
+    USERS.into_iter().map(|(first, count)| first + std::process::id() % count).find(|uid| in_reach((*uid).into()))
+}
+
+/// The processes and threads of this user.
+fn running() -> u64 {
+    let own = rustix::process::getuid().as_raw();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return 0 };
+    let threads = |entry: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next();
+        (field("Uid:")?.parse() == Ok(own)).then(|| field("Threads:")?.parse::<u64>().ok())?
+    };
+    entries.flatten().filter_map(threads).sum()
+}
+
+/// Whether an attempt is what `cargo lab start` wrote, whatever happened to its line ends.
+fn untouched(exercise: &Exercise, attempt: &Path) -> bool {
+    let is_file = std::fs::symlink_metadata(attempt).is_ok_and(|it| it.is_file() && it.len() < 1 << 20);
+    let lines = |path: &Path| {
+        std::fs::read_to_string(path)
+            .ok()
+            .map(|text| text.lines().map(|it| it.trim_end().to_owned()).collect::<Vec<_>>())
+    };
+    is_file && lines(attempt).is_some_and(|text| Some(text) == lines(&exercise.file("starter.rs")))
+}
+
+/// The grade for these reports. `state` is what it is if none of them is a failure.
+fn verdict(exercise: &Exercise, state: State, note: String, reports: Vec<Report>) -> Grade {
+    if state == State::NotStarted {
+        return Grade::of(exercise, state, note, Vec::new(), 0.0);
+    }
+    let of = |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| not_run(name));
+    let own = exercise.about.must_pass.iter().map(|proof| of(&proof.check)).collect();
+    let kept = exercise.kept().map(of).collect();
+    let verdict = Verdict { own, kept };
+    let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
+    let (share, state, note) = match state {
+        _ if verdict.own.iter().all(skipped) => {
+            (0.0, State::Withheld, join("points withheld: none of its own checks can be run on this machine", &note))
+        }
+        State::Passed if !verdict.passed() => (verdict.share(), State::Failed, note),
+        state => (verdict.share(), state, note),
+    };
+    let skips = verdict.own.iter().chain(&verdict.kept).filter(|report| skipped(report)).count();
+    let note = match skips {
+        0 => note,
+        _ if state == State::Withheld => note,
+        skips => join(&format!("{} skipped here; the others have their points", text::count(skips, "check")), &note),
+    };
+    let reports = verdict.own.into_iter().chain(verdict.kept).collect();
+    Grade::of(exercise, state, note, reports, share)
+}
+
+fn join(a: &str, b: &str) -> String {
+    if b.is_empty() { a.to_owned() } else { format!("{a}; {b}") }
+}
+
+/// What stands for the report of a check that was not reached.
+fn not_run(name: &str) -> Report {
+    let clause = harness::checks().find(|check| check.full_name() == name).map_or(1, |check| check.clause);
+    let failure = Failure {
+        symptom: Symptom::Slow,
+        what: "not run: the attempt was stopped before".into(),
+        steps: Vec::new(),
+        kernel: Vec::new(),
+        cause: String::new(),
+    };
+    Report { check: name.to_owned(), clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
+}
+
+/// A report whose texts are fit for anybody's terminal.
+fn cleaned(mut report: Report) -> Report {
+    if let Outcome::Fail(failure) = &mut report.outcome {
+        let Failure { what, steps, kernel, cause, .. } = failure;
+        [what, cause].into_iter().chain(steps).chain(kernel).for_each(|text| *text = text::clean(text, SAID));
+    }
+    report
+}
+
+impl Grade {
+    fn of(exercise: &Exercise, state: State, note: String, reports: Vec<Report>, share: f64) -> Self {
+        let points = f64::from(exercise.about.points);
+        let max_score = if state == State::Withheld { 0.0 } else { points };
+        Self {
+            number: exercise.number,
+            name: exercise.name.clone(),
+            title: exercise.about.title.clone(),
+            state,
+            score: (share * max_score * 100.0).round() / 100.0,
+            max_score,
+            seconds: 0.0,
+            note,
+            reports,
+        }
+    }
+
+    /// How many of its checks passed, of those that were tried.
+    pub fn passed(&self) -> (usize, usize) {
+        let tried = self.reports.iter().filter(|report| !matches!(report.outcome, Outcome::Skip { .. }));
+        (self.reports.iter().filter(|report| matches!(report.outcome, Outcome::Pass)).count(), tried.count())
+    }
+
+    /// All there is to say, for the student: a line for each check, and each failure's story.
+    pub fn explain(&self) -> String {
+        let mut out = if self.note.is_empty() { String::new() } else { format!("{}\n", self.note) };
+        for report in &self.reports {
+            match &report.outcome {
+                Outcome::Pass => out += &format!("pass  {}\n", report.check),
+                Outcome::Skip { reason } => out += &format!("skip  {} ({reason})\n", report.check),
+                Outcome::Fail(_) => out += &format!("FAIL  {}", report.explain().unwrap_or_default()),
+            }
+        }
+        out
+    }
+}

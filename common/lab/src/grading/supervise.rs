@@ -1,0 +1,181 @@
+//! A child process with limits from outside, and the end of all that it started.
+//!
+//! Invariant: when `run` returns, no process that the child started is left, however it was detached: orphans come to
+//! this process (a subreaper), and nobody else's child is here.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use harness::kernel::Process;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+
+/// A longer line is cut: no report is that long.
+const LINE: u64 = 1 << 20;
+const LOOK: Duration = Duration::from_millis(50);
+/// A backstop: killed processes are gone within milliseconds.
+const ENDED: Duration = Duration::from_secs(30);
+
+/// What the child and all its descendants may use together.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From start to end.
+    pub time: Duration,
+    /// Resident bytes of its descendants.
+    pub memory: u64,
+    /// The user that its servers run as, if it is one of their own.
+    pub uid: Option<u32>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub enum End {
+    /// By itself, or somebody's signal.
+    Exited(ExitStatus),
+    /// Its time was used up.
+    TimeUp,
+    /// Its memory was.
+    OutOfMemory,
+}
+
+/// An end, and what was left to end.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How the child ended.
+    pub end: End,
+    /// How many processes it left behind.
+    pub strays: usize,
+}
+
+/// The path of this very program, also after it was built anew.
+pub fn lab_path() -> PathBuf {
+    match cfg!(target_os = "linux") {
+        true => "/proc/self/exe".into(),
+        false => std::env::current_exe().unwrap_or_else(|_| "lab".into()),
+    }
+}
+
+/// This very program, once more.
+pub fn lab() -> Command {
+    Command::new(lab_path())
+}
+
+/// From now on what loses its parent below this process becomes its child.
+pub fn adopt_orphans() -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| Error::failed(format!("cannot adopt orphaned processes (PR_SET_CHILD_SUBREAPER): {error}")))?;
+    Ok(())
+}
+
+/// Runs a command in a process group of its own, and hands on each line of its stdout as it comes.
+pub fn run(
+    command: &mut Command,
+    limits: Limits,
+    interrupt: &Interrupt,
+    mut line: impl FnMut(String),
+) -> Result<Outcome, Error> {
+    let what = command.get_program().to_string_lossy().into_owned();
+    let spawned = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| Error::failed(format!("cannot start '{what}': {error}")))?;
+    let lines = lines(child.stdout.take().expect("piped"));
+    let deadline = Instant::now() + limits.time;
+    let mut open = true;
+    let end = loop {
+        let news = if open { lines.recv_timeout(LOOK) } else { Err(RecvTimeoutError::Timeout) };
+        match news {
+            Ok(text) => line(text),
+            Err(RecvTimeoutError::Disconnected) => open = false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if interrupt.check().is_err() || Instant::now() > deadline {
+            break End::TimeUp;
+        }
+        if resident(child.id() as i32) > limits.memory {
+            break End::OutOfMemory;
+        }
+        if !open {
+            match child.try_wait() {
+                Ok(Some(status)) => break End::Exited(status),
+                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+                Err(error) => return Err(Error::failed(format!("wait for '{what}': {error}"))),
+            }
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    // What was said before the end counts.
+    while let Ok(text) = lines.try_recv() {
+        line(text);
+    }
+    let strays = descendants(std::process::id() as i32).len();
+    if let Some(uid) = limits.uid {
+        // At once and as a whole, where a loop over processes would race with a fork bomb.
+        let ended = lab().args(["confine", "--end-all", "--uid", &uid.to_string()]).stdin(Stdio::null()).status();
+        ended.map_err(|error| Error::failed(format!("cannot end the processes of user {uid}: {error}")))?;
+    }
+    end_descendants()?;
+    interrupt.check()?;
+    Ok(Outcome { end, strays })
+}
+
+fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        let mut line = Vec::new();
+        while matches!(reader.by_ref().take(LINE).read_until(b'\n', &mut line), Ok(n) if n > 0) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    });
+    receiver
+}
+
+/// The descendants of a process, without itself; none where that cannot be seen.
+fn descendants(pid: i32) -> Vec<i32> {
+    let mut family = Process { pid }.family().unwrap_or_default();
+    family.retain(|it| *it != pid);
+    family
+}
+
+/// Resident bytes of all descendants of a process. What they share counts for each: a limit for strangers may be strict.
+fn resident(pid: i32) -> u64 {
+    let pages = |pid: i32| -> Option<u64> {
+        std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
+    };
+    descendants(pid).into_iter().filter_map(pages).sum::<u64>() * rustix::param::page_size() as u64
+}
+
+/// Ends everything below this process.
+fn end_descendants() -> Result<(), Error> {
+    let end = Instant::now() + ENDED;
+    loop {
+        let left = descendants(std::process::id() as i32);
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+            // Gone already, at worst.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            let left: Vec<String> = left.iter().map(i32::to_string).collect();
+            return Err(Error::failed(format!(
+                "{} s after SIGKILL these processes of an attempt still run: {}; end them before you grade again",
+                ENDED.as_secs(),
+                left.join(" ")
+            )));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,81 @@
+//! `lab grade-worker`, hidden: one attempt's checks, in a process that an attempt may ruin.
+//!
+//! Invariant: stdout has one piece of [`News`] a line and nothing else, and no server inherits it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use harness::child::{Options, Server};
+use harness::{Report, Stop, Subject};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::{Deserialize, Serialize};
+
+use super::supervise;
+use crate::error::Error;
+use crate::exercises::{self, Exercise};
+use crate::{text, workspace};
+
+/// The command line, as the lab itself writes it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The exercise's name
+    #[arg(long)]
+    exercise: String,
+    /// The attempt's program
+    #[arg(long)]
+    server: PathBuf,
+    /// What comes before the program's path to confine it
+    #[arg(last = true)]
+    confine: Vec<OsString>,
+}
+
+/// What a worker has to say.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum News {
+    /// The server does not come to accept connections, so nothing was checked.
+    NotStarted(String),
+    /// A check has ended.
+    Checked(Box<Report>),
+    /// All have.
+    Done,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    #[cfg(target_os = "linux")]
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| Error::failed(format!("cannot end with the grader: {error}")))?;
+    supervise::adopt_orphans()?;
+    let exercise = find(&args.exercise)?;
+    let mut argv: Vec<String> = args.confine.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    argv.push(args.server.to_string_lossy().into_owned());
+    let subject = exercise.subject(argv);
+    match preflight(&subject) {
+        Err(why) => tell(&News::NotStarted(why)),
+        Ok(()) => {
+            exercises::judge(&exercise, &subject, |report| tell(&News::Checked(Box::new(report.clone()))));
+            tell(&News::Done);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(name: &str) -> Result<Exercise, Error> {
+    let all = exercises::load(&workspace::root()?.join("exercises"))?;
+    let found = all.into_iter().find(|exercise| exercise.name == name);
+    found.ok_or_else(|| Error::usage(format!("there is no exercise '{name}'")))
+}
+
+/// A server that does not start fails every check after the same long wait; once is enough.
+fn preflight(subject: &Subject) -> Result<(), String> {
+    match Server::start(subject, &Options::default()) {
+        Ok(_) => Ok(()),
+        Err(Stop::Fail(failure)) => Err(format!("{}. {}", failure.what, failure.cause)),
+        Err(Stop::Broken(what) | Stop::Skip(what)) => Err(what),
+    }
+}
+
+fn tell(news: &News) {
+    text::print(&(serde_json::to_string(news).expect("strings and numbers only") + "\n"));
+}
