@@ -62,6 +62,8 @@ pub struct Exploration {
     pub coverage: Coverage,
     /// The first schedule that fails.
     pub finding: Option<Finding>,
+    /// Schedules that did not lead to the same system calls each time. They were run all the same.
+    pub diverged: u64,
     /// How long it took.
     pub seconds: f64,
 }
@@ -71,7 +73,7 @@ pub struct Exploration {
 /// # Errors
 /// If nothing can be explored here, or the server does not start.
 pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Sync)) -> Result<Exploration, Error> {
-    in_a_thread(|| Explorer { plan, stop, progress, runs: 0, points: 0, started: Instant::now(), cut: None }.explore())
+    in_a_thread(|| Explorer { plan, stop, progress, runs: 0, points: 0, started: Instant::now(), cut: None, diverged: 0 }.explore())
 }
 
 /// One run under a schedule, with all that happens in it.
@@ -112,7 +114,11 @@ struct Explorer<'a> {
     points: usize,
     started: Instant,
     cut: Option<String>,
+    diverged: u64,
 }
+
+/// Runs of one schedule before it counts as one that leads to something else each time.
+const TRIES: u32 = 4;
 
 impl Explorer<'_> {
     fn explore(mut self) -> Result<Exploration, Error> {
@@ -136,6 +142,7 @@ impl Explorer<'_> {
             points: self.points,
             coverage: self.cut.map_or(Coverage::Complete(reached), Coverage::Cut),
             finding,
+            diverged: self.diverged,
             seconds: self.started.elapsed().as_secs_f64(),
         })
     }
@@ -147,6 +154,10 @@ impl Explorer<'_> {
             return Ok((None, false));
         }
         let run = self.run(schedule, before, false)?;
+        if run.verdict == Verdict::NonDeterministic && self.diverged <= 3 + self.runs / 10 {
+            // There is no such schedule any more. A server that is like this again and again is a finding.
+            return Ok((None, false));
+        }
         if run.verdict != Verdict::Ok {
             return Ok((Some(if run.verdict == Verdict::NonDeterministic { schedule.clone() } else { run.schedule() }), true));
         }
@@ -183,23 +194,33 @@ impl Explorer<'_> {
 
     fn run(&mut self, schedule: &Schedule, before_last: Option<u64>, keep: bool) -> Result<Run, Error> {
         let Plan { target, script, faults, .. } = *self.plan;
-        let mut tries = 0;
-        loop {
+        for tries in 1..=TRIES {
+            // What comes before the last decision may differ by a timer of the server's or the kernel's own. The run is
+            // a real one all the same, so in the end it is taken as it is.
+            let before_last = before_last.filter(|_| tries < TRIES);
             let order = engine::Order { target, script, faults, schedule, before_last, keep, stop: self.stop };
             let run = engine::run(&order)?;
             self.runs += 1;
             (self.progress)(self.runs);
-            tries += 1;
-            // A server's own timer may have gone off; one that differs again and again is a finding.
-            if run.verdict != Verdict::NonDeterministic || tries == 4 {
+            if run.verdict != Verdict::NonDeterministic {
+                self.diverged += u64::from(tries == TRIES);
                 return Ok(run);
             }
         }
+        self.diverged += 1;
+        let order = engine::Order { target, script, faults, schedule, before_last: None, keep, stop: self.stop };
+        engine::run(&order)
     }
 
     /// Runs the failing schedule once more for the record, and looks for one that passes.
     fn confirm(&mut self, schedule: Schedule) -> Result<Finding, Error> {
-        let run = self.run(&schedule, None, true)?;
+        let mut run = self.run(&schedule, None, true)?;
+        for _ in 0..TRIES {
+            if run.verdict != Verdict::Ok {
+                break;
+            }
+            run = self.run(&schedule, None, true)?;
+        }
         let passing = self.nearest_passing(&run)?;
         let (verdict, what) = match run.verdict {
             Verdict::Ok => (Verdict::NonDeterministic, "the schedule failed once and passed when it was replayed".into()),
@@ -210,23 +231,24 @@ impl Explorer<'_> {
 
     /// With one placement less, it passed. If it had none, one placement may help.
     fn nearest_passing(&mut self, failing: &Run) -> Result<Option<Run>, Error> {
-        const TRIES: usize = 60;
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let started = Instant::now();
         let taken: Vec<u8> = failing.points.iter().map(|point| point.chosen).collect();
-        if let Some(last) = taken.iter().rposition(|choice| *choice != 0) {
-            let run = self.run(&Schedule(taken[..last].to_vec()).trimmed(), None, true)?;
-            if run.verdict == Verdict::Ok {
-                return Ok(Some(run));
-            }
-        }
+        let last = taken.iter().rposition(|choice| *choice != 0);
+        let fewer = last.map(|last| Schedule(taken[..last].to_vec()).trimmed());
         // From the end: what comes late in the run is nearest to where it failed.
-        for (at, point) in failing.points.iter().enumerate().rev().take(TRIES) {
-            if point.chosen == 0 {
-                let mut other = taken[..at].to_vec();
-                other.push(1);
-                let run = self.run(&Schedule(other), Some(point.before), true)?;
-                if run.verdict == Verdict::Ok {
-                    return Ok(Some(run));
-                }
+        let more = failing.points.iter().enumerate().rev().filter(|(_, point)| point.chosen == 0).map(|(at, _)| {
+            let mut other = taken[..at].to_vec();
+            other.push(1);
+            Schedule(other)
+        });
+        for schedule in fewer.into_iter().chain(more) {
+            if started.elapsed() > PATIENCE {
+                break;
+            }
+            if self.run(&schedule, None, false)?.verdict == Verdict::Ok {
+                let run = self.run(&schedule, None, true)?;
+                return Ok((run.verdict == Verdict::Ok).then_some(run));
             }
         }
         Ok(None)

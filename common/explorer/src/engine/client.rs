@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 /// What a small socket buffer is set to; the kernel doubles it and has a minimum of its own.
-pub const SMALL: usize = 4096;
+pub const SMALL: usize = 32 * 1024;
 const CHUNK: usize = 64 * 1024;
 
 /// One client.
@@ -60,6 +60,7 @@ impl Client {
         calm(&socket);
         if small_buffers {
             socket.set_recv_buffer_size(SMALL)?;
+            socket.set_send_buffer_size(4 * SMALL)?;
         }
         socket.connect_timeout(&to.into(), Duration::from_secs(10))?;
         socket.set_nonblocking(true)?;

@@ -58,6 +58,15 @@ impl Process {
         link.map_or_else(|_| String::new(), |path| path.to_string_lossy().into_owned())
     }
 
+    /// Whether it has a timerfd that will go off.
+    pub fn has_armed_timer(&self) -> bool {
+        let armed = |fd: RawFd| {
+            let info = fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.pid)).unwrap_or_default();
+            info.contains("it_value:") && !info.contains("it_value: (0, 0)")
+        };
+        self.fds().into_iter().any(|fd| self.link(fd).contains("[timerfd]") && armed(fd))
+    }
+
     /// Reads its memory; what could not be read stays zero.
     pub fn read(&self, at: u64, bytes: &mut [u8]) {
         let len = bytes.len();

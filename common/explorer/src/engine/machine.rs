@@ -29,7 +29,9 @@ use crate::run::{
 use crate::script::{MAX_CLIENTS, Script, Signal, Step};
 
 /// Calls in a row that move nothing: more than any server needs between two waits.
-const IDLE_CALLS: u32 = 3000;
+const IDLE_CALLS: u32 = 2000;
+/// Of those, as many are kept.
+const IDLE_KEPT: u32 = 40;
 /// A timer of the server's own gets this long before its silence counts.
 const TIMERS: Duration = Duration::from_millis(1500);
 /// A start that takes this long is a fault.
@@ -125,6 +127,8 @@ pub struct Machine<'a> {
     clients: Vec<Option<Client>>,
     next: usize,
     signalled: bool,
+    /// It has a signalfd, which shows its signals to itself only: no other process may look at an epoll with one in it.
+    signalfd: bool,
     fds_limited: bool,
     current: Option<i32>,
     points: Vec<Point>,
@@ -196,6 +200,7 @@ impl<'a> Machine<'a> {
             clients: (0..MAX_CLIENTS).map(|_| None).collect(),
             next: 0,
             signalled: false,
+            signalfd: false,
             fds_limited: false,
             current: None,
             points: Vec::new(),
@@ -473,22 +478,27 @@ impl<'a> Machine<'a> {
                 self.interrupt()?;
             }
             Step::Signal(signal) => {
-                self.log_step(step, false, String::new(), 0);
-                self.signal_now(signal)?;
+                // It comes while the server sleeps in its wait, or just before it goes to sleep: after its last look at
+                // whatever its handler changes.
+                let held = self.threads.values().find_map(|tid| match self.by_tid[tid].state {
+                    State::Entry(call) if call.kind.is_wait() => Some((*tid, call)),
+                    _ => None,
+                });
+                match held {
+                    Some((tid, call)) if self.choose(2) == 1 => {
+                        let before = if self.order.keep { self.text(tid, &call) } else { String::new() };
+                        self.log_step(step, true, before, 0);
+                        self.signal_before(tid, call, signal)?;
+                    }
+                    _ => {
+                        self.log_step(step, false, String::new(), 0);
+                        self.signal_now(signal)?;
+                    }
+                }
             }
             step => {
                 let bytes = self.perform(step)?;
                 self.log_step(step, false, String::new(), bytes);
-                if let Step::ExpectEof(client) = step
-                    && self.clients[client].as_ref().is_some_and(|client| !client.eof && !client.gone)
-                {
-                    if self.time_passes()? {
-                        self.next -= 1;
-                        return Ok(None);
-                    }
-                    let what = format!("c{client} was to see the server's FIN by now, and did not");
-                    return Ok(Some(Ending(Verdict::NoEof, what)));
-                }
             }
         }
         Ok(None)
@@ -581,8 +591,13 @@ impl<'a> Machine<'a> {
         }
         let asleep = self.threads.values().copied().filter(|tid| self.is_asleep(*tid));
         let asleep: Vec<i32> = asleep.filter(|tid| self.wakes_by_itself(*tid)).collect();
-        while !asleep.is_empty() && self.timers + start.elapsed() < TIMERS {
+        let timer = self.processes.values().any(Process::has_armed_timer);
+        while (timer || !asleep.is_empty()) && self.timers + start.elapsed() < TIMERS {
             std::thread::sleep(Duration::from_millis(1));
+            if timer && !self.ready_threads()?.is_empty() {
+                self.timers += start.elapsed();
+                return Ok(true);
+            }
             for tid in &asleep {
                 if !self.sleeps_on(*tid)? {
                     self.timers += start.elapsed();
@@ -600,6 +615,7 @@ impl<'a> Machine<'a> {
         match call.kind {
             // IORING_ENTER_EXT_ARG: the timeout is in the argument.
             Kind::UringEnter => call.args[3] & 8 != 0,
+            Kind::EpollWait => matches!(self.patience(tid, &call), Patience::Until(_)),
             Kind::Other => match call.name {
                 "futex" => call.args[3] != 0,
                 "nanosleep" | "clock_nanosleep" => true,
@@ -616,6 +632,10 @@ impl<'a> Machine<'a> {
             return Some(Ending(Verdict::LostWakeup, what.into()));
         }
         let full = self.fds_limited && self.no_descriptor_left();
+        let expected = match self.order.script.steps.get(self.next) {
+            Some(Step::ExpectEof(id)) => Some(*id),
+            _ => None,
+        };
         (0..MAX_CLIENTS).find_map(|id| {
             let client = self.clients[id].as_ref()?;
             if client.gone {
@@ -646,6 +666,9 @@ impl<'a> Machine<'a> {
                 return None;
             }
             match (owed, finished && !eof && !reset) {
+                (0, false) if expected == Some(id) && !eof => {
+                    Some(Ending(Verdict::NoEof, format!("c{id} was to see the server's FIN by now, and did not")))
+                }
                 (0, false) => None,
                 (0, true) => Some(Ending(Verdict::NoEof, format!("c{id} has finished and got its {asked} bytes back, but no FIN"))),
                 _ => Some(Ending(Verdict::LostWakeup, format!("{owed} of c{id}'s {asked} bytes did not come back, and the server sleeps"))),
@@ -796,7 +819,7 @@ impl<'a> Machine<'a> {
     fn signal_now(&mut self, signal: Signal) -> Result<(), Error> {
         "signal".hash(&mut self.hash);
         self.idle = 0;
-        self.signalled = true;
+        self.expect_signal();
         self.send_signal(number(signal))?;
         // Those that sleep by our doing have to be where a signal finds them.
         self.let_sleepers_in()
@@ -806,7 +829,7 @@ impl<'a> Machine<'a> {
     fn signal_before(&mut self, tid: i32, call: Pending, signal: Signal) -> Result<(), Error> {
         "signal before".hash(&mut self.hash);
         self.idle = 0;
-        self.signalled = true;
+        self.expect_signal();
         let number = number(signal);
         let bit = 1 << (number - 1);
         let blocked = ptrace::blocked_signals(tid)? & bit != 0;
@@ -823,6 +846,11 @@ impl<'a> Machine<'a> {
         ptrace::give(tid, call.number, ERESTARTNOINTR)?;
         self.set_state(tid, State::Free);
         Ok(())
+    }
+
+    fn expect_signal(&mut self) {
+        self.signalled = true;
+        self.signalfd = self.processes.values().any(|it| it.fds().into_iter().any(|fd| it.link(fd).contains("[signalfd]")));
     }
 
     fn send_signal(&self, signal: i32) -> Result<(), Error> {
@@ -943,7 +971,8 @@ impl<'a> Machine<'a> {
         {
             thread.last_wait = Some(call);
         }
-        let watched = may_sleep || matches!(call.kind, Kind::UringEnter | Kind::Other) || self.may_sleep_inside(tid, &call);
+        let unseen = self.signalfd && call.kind == Kind::EpollWait;
+        let watched = may_sleep || unseen || matches!(call.kind, Kind::UringEnter | Kind::Other) || self.may_sleep_inside(tid, &call);
         self.set_state(tid, State::Asleep(call));
         self.resume(tid, 0)?;
         if watched && self.sleeps_on(tid)? {
@@ -1147,6 +1176,9 @@ impl<'a> Machine<'a> {
     fn would_sleep(&self, tid: i32, call: &Pending) -> bool {
         let process = &self.processes[&self.by_tid[&tid].process];
         if call.kind.is_wait() && call.kind != Kind::UringEnter {
+            if self.signalfd && call.kind == Kind::EpollWait {
+                return false;
+            }
             return self.patience(tid, call) != Patience::None && !self.has_news(tid, call) && !self.lets_signal_in(tid, call);
         }
         let events = match call.kind {
@@ -1306,6 +1338,8 @@ impl<'a> Machine<'a> {
         calm(&socket);
         if self.order.script.small_buffers {
             socket.set_send_buffer_size(SMALL)?;
+            // Not small, but set: a size that the kernel tunes as it goes is not the same in each run.
+            socket.set_recv_buffer_size(4 * SMALL)?;
         }
         self.addr = match addr.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, addr.port())),
@@ -1333,7 +1367,7 @@ impl<'a> Machine<'a> {
         if self.idle == IDLE_CALLS || self.order.keep {
             self.last_call = format!("{} = {}", self.text(tid, call), result_text(value));
         }
-        if !self.order.keep {
+        if !self.order.keep || self.idle > IDLE_KEPT {
             return;
         }
         let event = Call {
@@ -1586,7 +1620,7 @@ impl<'a> Machine<'a> {
         let state = |(process, fd): (i32, RawFd)| {
             let of = self.processes.get(&process)?;
             let interests = of.interests(fd);
-            let ready = of.borrow(fd).is_some_and(|fd| kernel::is_ready(&fd, libc::POLLIN));
+            let ready = !self.signalfd && of.borrow(fd).is_some_and(|fd| kernel::is_ready(&fd, libc::POLLIN));
             let interests = interests.iter().map(|(fd, events, _)| {
                 kernel::describe(*fd, *events, self.name(self.label(process, *fd)))
             });
