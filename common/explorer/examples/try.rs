@@ -16,6 +16,6 @@ fn main() {
     let b: usize = std::env::var("BOUND").ok().map_or(2, |b| b.parse().unwrap());
     let e = explore(&Plan { target: &target, script: &script, faults, max_placements: b, max_runs: None, max_time: None }, &stop, &|_| {});
     match e {
-    Ok(e) => println!("{} runs, {} points, {:?}, {:.2} s, {:?}", e.runs, e.points, e.coverage, e.seconds, e.finding.map(|f| (f.verdict, f.what, f.schedule.to_string()))),
+    Ok(e) => { if let Some(f) = &e.finding { print!("{}", report::finding(&target.name, &script, f, 100)); } println!("{}", report::summary(&script, &e)); if std::env::var_os("V").is_some() { println!("{} runs, {} points, {:?}, {:.2} s, {:?}", e.runs, e.points, e.coverage, e.seconds, e.finding.map(|f| (f.verdict, f.what, f.schedule.to_string()))); } }
     Err(e) => println!("{e}") }
 }

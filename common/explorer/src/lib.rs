@@ -7,6 +7,7 @@
 //! Invariant: the server runs its own code on its own kernel, and what it is told is true. Only the moment at which
 //! things happen is chosen, and only faults that can happen are made.
 
+pub mod diagnose;
 pub mod explore;
 pub mod record;
 pub mod report;

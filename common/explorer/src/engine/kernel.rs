@@ -216,7 +216,9 @@ pub fn socket(fd: OwnedFd) -> Socket {
 
 /// A registration for a person.
 pub fn describe(fd: RawFd, events: u32, label: String) -> Interest {
-    Interest { fd, label, mask: mask(events) }
+    // The kernel adds these to every registration; only what was asked for tells something.
+    let implied = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
+    Interest { fd, label, mask: mask(events & !implied) }
 }
 
 /// An epoll mask as its manual page writes it, without EPOLL.
