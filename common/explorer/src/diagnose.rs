@@ -17,9 +17,11 @@ pub fn diagnose(run: &Run) -> String {
         Verdict::WrongBytes => wrong_bytes(run),
         Verdict::Exited => exited(run),
         Verdict::Spinning => spinning(run),
-        Verdict::NonDeterministic => "It depends on something that the explorer does not choose: time, random numbers, or \
+        Verdict::NonDeterministic => {
+            "It depends on something that the explorer does not choose: time, random numbers, or \
                                       threads that meet in memory."
-            .into(),
+                .into()
+        }
     }
 }
 
@@ -96,7 +98,9 @@ fn queued(run: &Run, end: &Snapshot) -> String {
         n => format!("{n} connections wait in the accept queue"),
     };
     let listener = end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.label == "listener");
-    let out_of_fds = calls(run).rev().find(|call| call.name.starts_with("accept"))
+    let out_of_fds = calls(run)
+        .rev()
+        .find(|call| call.name.starts_with("accept"))
         .is_some_and(|call| matches!(call.result.as_str(), "EMFILE" | "ENFILE"));
     match listener {
         Some(listener) if has(&listener.mask, "ET") && out_of_fds => format!(
@@ -108,10 +112,9 @@ fn queued(run: &Run, end: &Snapshot) -> String {
              EAGAIN: no other edge comes before another client does.",
             listener.mask
         ),
-        Some(listener) if !has(&listener.mask, "IN") => format!(
-            "{queue}, and the listener is registered for {}: nobody asks for IN again.",
-            listener.mask
-        ),
+        Some(listener) if !has(&listener.mask, "IN") => {
+            format!("{queue}, and the listener is registered for {}: nobody asks for IN again.", listener.mask)
+        }
         Some(_) => format!("{queue}, and the server sleeps elsewhere."),
         None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
             format!("{queue}, and no accept is in flight: one completes once, so its completion has to start the next.")
@@ -180,7 +183,7 @@ fn truncated(run: &Run) -> String {
         let state = match event {
             Event::Call(call) => &call.state,
             Event::Step(step) => &step.state,
-            Event::Quiescent { state, .. } => state,
+            Event::Rest { state, .. } => state,
             Event::Preempted { .. } => continue,
         };
         for connection in &state.connections {
@@ -190,13 +193,21 @@ fn truncated(run: &Run) -> String {
     if let Some((call, unread)) = closed {
         let told = calls(run).rev().find(|wait| wait.wait && wait.out.contains("RDHUP"));
         let rdhup = match told {
-            Some(wait) => format!(" {} had said {}: RDHUP means that the client has finished, not that all was read.", wait.name, wait.out),
+            Some(wait) => format!(
+                " {} had said {}: RDHUP means that the client has finished, not that all was read.",
+                wait.name, wait.out
+            ),
             None => String::new(),
         };
-        return format!("{}({}) found {unread} bytes unread, and such a close resets the connection.{rdhup}", call.name, call.arguments);
+        return format!(
+            "{}({}) found {unread} bytes unread, and such a close resets the connection.{rdhup}",
+            call.name, call.arguments
+        );
     }
     let short = calls(run).rev().find(|call| {
-        matches!(call.name, "write" | "sendto") && call.client.is_some() && call.raw[2].is_some_and(|asked| call.value > 0 && call.value < asked)
+        matches!(call.name, "write" | "sendto")
+            && call.client.is_some()
+            && call.raw[2].is_some_and(|asked| call.value > 0 && call.value < asked)
     });
     match short {
         Some(call) => format!(

@@ -45,6 +45,8 @@ pub struct Finding {
     pub what: String,
     /// The schedule.
     pub schedule: Schedule,
+    /// The faults that were tried.
+    pub faults: Faults,
     /// What happens under it.
     pub run: Run,
     /// The nearest one that passes, if one was found.
@@ -73,7 +75,9 @@ pub struct Exploration {
 /// # Errors
 /// If nothing can be explored here, or the server does not start.
 pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Sync)) -> Result<Exploration, Error> {
-    in_a_thread(|| Explorer { plan, stop, progress, runs: 0, points: 0, started: Instant::now(), cut: None, diverged: 0 }.explore())
+    in_a_thread(|| {
+        Explorer { plan, stop, progress, runs: 0, points: 0, started: Instant::now(), cut: None, diverged: 0 }.explore()
+    })
 }
 
 /// One run under a schedule, with all that happens in it.
@@ -87,7 +91,9 @@ pub fn replay(
     schedule: &Schedule,
     stop: &AtomicBool,
 ) -> Result<Run, Error> {
-    in_a_thread(|| engine::run(&engine::Order { target, script, faults, schedule, before_last: None, keep: true, stop }))
+    in_a_thread(|| {
+        engine::run(&engine::Order { target, script, faults, schedule, before_last: None, keep: true, stop })
+    })
 }
 
 /// Whether anything can be explored here; if not, why.
@@ -149,7 +155,12 @@ impl Explorer<'_> {
 
     /// Tries every schedule that begins with this one and has `left` more placements; the first that fails, and whether
     /// there is any such schedule.
-    fn all_with(&mut self, schedule: &Schedule, before: Option<u64>, left: usize) -> Result<(Option<Schedule>, bool), Error> {
+    fn all_with(
+        &mut self,
+        schedule: &Schedule,
+        before: Option<u64>,
+        left: usize,
+    ) -> Result<(Option<Schedule>, bool), Error> {
         if self.cut.is_some() || self.is_cut() {
             return Ok((None, false));
         }
@@ -159,7 +170,10 @@ impl Explorer<'_> {
             return Ok((None, false));
         }
         if run.verdict != Verdict::Ok {
-            return Ok((Some(if run.verdict == Verdict::NonDeterministic { schedule.clone() } else { run.schedule() }), true));
+            return Ok((
+                Some(if run.verdict == Verdict::NonDeterministic { schedule.clone() } else { run.schedule() }),
+                true,
+            ));
         }
         if schedule.0.is_empty() {
             self.points = run.points.len();
@@ -223,10 +237,12 @@ impl Explorer<'_> {
         }
         let passing = self.nearest_passing(&run)?;
         let (verdict, what) = match run.verdict {
-            Verdict::Ok => (Verdict::NonDeterministic, "the schedule failed once and passed when it was replayed".into()),
+            Verdict::Ok => {
+                (Verdict::NonDeterministic, "the schedule failed once and passed when it was replayed".into())
+            }
             verdict => (verdict, run.what.clone()),
         };
-        Ok(Finding { verdict, what, schedule, run, passing })
+        Ok(Finding { verdict, what, schedule, faults: self.plan.faults, run, passing })
     }
 
     /// With one placement less, it passed. If it had none, one placement may help.

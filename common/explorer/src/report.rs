@@ -63,7 +63,10 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
             };
             vec![Row { server: place, client, placed: step.placed }]
         }
-        Event::Quiescent { sleeps, .. } => sleeps.iter().map(|sleep| server(format!("[{sleep}]"), false)).collect(),
+        Event::Rest { sleeps, wrong, .. } => {
+            let for_ever = if wrong.is_some() { " for ever" } else { "" };
+            vec![server(format!("[sleeps{for_ever}: {}]", sleeps.join(", ")), false)]
+        }
         Event::Preempted { thread, instead_of } => {
             vec![server(format!("-- thread {thread} goes first, thread {instead_of} is kept waiting --"), true)]
         }
@@ -82,7 +85,10 @@ pub fn summary(script: &Script, exploration: &Exploration) -> String {
         (Coverage::Complete(placements), None) => format!("COMPLETE at {placements} placements"),
         (Coverage::Cut(why), None) => format!("CUT {why}"),
     };
-    let found = exploration.finding.as_ref().map_or_else(|| "no finding".to_owned(), |it| it.verdict.to_string().to_uppercase());
+    let found = exploration
+        .finding
+        .as_ref()
+        .map_or_else(|| "no finding".to_owned(), |it| it.verdict.to_string().to_uppercase());
     let diverged = match exploration.diverged {
         0 => String::new(),
         n => format!("; {n} did not replay exactly"),
@@ -97,7 +103,11 @@ pub fn summary(script: &Script, exploration: &Exploration) -> String {
 pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -> String {
     let mut out = String::new();
     let width = width.clamp(60, 160);
-    out += &wrap(&format!("{}: {}.", finding.verdict.to_string().to_uppercase(), finding.what.trim_end_matches('.')), width, 0);
+    out += &wrap(
+        &format!("{}: {}.", finding.verdict.to_string().to_uppercase(), finding.what.trim_end_matches('.')),
+        width,
+        0,
+    );
     out.push('\n');
     out += &trace(server, &script.name, &finding.run, width);
     if let Some(end) = &finding.run.end {
@@ -116,7 +126,13 @@ pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -
         Some(passing) => beside(&finding.run, passing, width),
         None => "no schedule near this one passes: it fails in every order that was tried\n".to_owned(),
     };
-    out += &format!("\nreplay: --script '{}' --replay {}\n", script_argument(script), finding.schedule);
+    let faults = match (finding.faults.eintr, finding.faults.econnaborted) {
+        (false, false) => "",
+        (true, false) => " --faults eintr",
+        (false, true) => " --faults econnaborted",
+        (true, true) => " --faults eintr,econnaborted",
+    };
+    out += &format!("\nreplay: --script '{}'{faults} --replay {}\n", script_argument(script), finding.schedule);
     out
 }
 
@@ -177,7 +193,8 @@ pub fn state(end: &Snapshot) -> Vec<String> {
                 if it.unsent > 0 {
                     parts.push(format!("{} bytes not taken by the client", it.unsent));
                 }
-                let interests = end.epolls.iter().flat_map(|epoll| epoll.interests.iter().map(move |it| (epoll.fd, it)));
+                let interests =
+                    end.epolls.iter().flat_map(|epoll| epoll.interests.iter().map(move |it| (epoll.fd, it)));
                 for (epoll, interest) in interests.filter(|(_, interest)| interest.fd == fd) {
                     parts.push(format!("registered with epoll {epoll} for {}", interest.mask));
                 }
@@ -203,7 +220,8 @@ pub fn state(end: &Snapshot) -> Vec<String> {
         lines.push(format!("epoll {}: its ready list {ready}{}", epoll.fd, masks.concat()));
     }
     for thread in &end.threads {
-        lines.push(format!("thread {} {}", thread.thread, thread.at));
+        let what = if thread.sleeps { "sleeps in" } else { "stands before" };
+        lines.push(format!("thread {} {what} {}", thread.thread, thread.at));
     }
     lines
 }
@@ -228,7 +246,8 @@ fn beside(failing: &Run, passing: &Run, width: usize) -> String {
     );
     out += &format!("{} | passes, {}\n", pad(&format!("fails, {}", failing.schedule()), column), passing.schedule());
     out += &format!("{}-+-{}\n", "-".repeat(column), "-".repeat(column));
-    let length = fails.len().max(passes.len());
+    const LONGER: usize = 6;
+    let length = fails.len().max(passes.len().min(fails.len() + LONGER));
     for at in start..length.min(start + AFTER) {
         let one = fails.get(at).map_or("", String::as_str);
         let other = passes.get(at).map_or("", String::as_str);

@@ -95,9 +95,11 @@ impl Schedule {
         let choice = |part: &str| part.trim().parse::<u8>().map_err(|_| part.trim().to_owned());
         match text.trim() {
             "" => Ok(Self::default()),
-            text => text.split(',').map(choice).collect::<Result<_, _>>().map(Self).map_err(|part| {
-                format!("'{part}' is no choice; a schedule is a list of small numbers, as in 0,1,0")
-            }),
+            text => {
+                text.split(',').map(choice).collect::<Result<_, _>>().map(Self).map_err(|part| {
+                    format!("'{part}' is no choice; a schedule is a list of small numbers, as in 0,1,0")
+                })
+            }
         }
     }
 
@@ -177,10 +179,12 @@ pub enum Event {
     Call(Call),
     /// A step of the client's side.
     Step(ClientStep),
-    /// The server sleeps, and the oracle found nothing missing.
-    Quiescent {
-        /// The thread that sleeps, and in what.
+    /// The server sleeps, and the oracle looks.
+    Rest {
+        /// What each thread sleeps in.
         sleeps: Vec<String>,
+        /// What is missing; nothing, if all is well.
+        wrong: Option<String>,
         /// What the kernel shows.
         state: Snapshot,
     },

@@ -164,11 +164,43 @@ impl Script {
         Ok(script)
     }
 
+    /// Short reads: what was sent in one piece comes in two.
+    pub fn with_short_reads(mut self) -> Self {
+        let split = |step: &Step| match *step {
+            Step::Send(client, bytes @ 2..) => {
+                vec![Step::Send(client, bytes / 2), Step::Send(client, bytes - bytes / 2)]
+            }
+            step => vec![step],
+        };
+        self.steps = self.steps.iter().flat_map(split).collect();
+        self
+    }
+
+    /// Short writes: small buffers.
+    pub fn with_short_writes(self) -> Self {
+        Self { small_buffers: true, ..self }
+    }
+
+    /// No descriptor is free after the first connect; at the end they are again.
+    pub fn with_emfile(mut self) -> Self {
+        if !self.steps.contains(&Step::FdsNone)
+            && let Some(at) = self.steps.iter().position(|step| matches!(step, Step::Connect(_)))
+        {
+            self.steps.insert(at + 1, Step::FdsNone);
+            // A signal ends the server, so nothing comes after it.
+            let end = self.steps.iter().position(|step| matches!(step, Step::Signal(_))).unwrap_or(self.steps.len());
+            self.steps.insert(end, Step::FdsFree);
+        }
+        self
+    }
+
     fn add(&mut self, part: &str) -> Result<(), String> {
         let words: Vec<&str> = part.split_whitespace().collect();
         if words[0] == "small-buffers" {
             if !self.steps.is_empty() {
-                return Err("it belongs before the first step, because buffers are set before a connection exists".into());
+                return Err(
+                    "it belongs before the first step, because buffers are set before a connection exists".into()
+                );
             }
             self.small_buffers = true;
             return nothing_after(&words, 1);
@@ -187,7 +219,8 @@ impl Script {
         let step = match *verb {
             "connect" => Step::Connect(client),
             "send" => {
-                let bytes = words.get(2).and_then(|word| word.parse().ok()).filter(|bytes| (1..=16 << 20).contains(bytes));
+                let bytes =
+                    words.get(2).and_then(|word| word.parse().ok()).filter(|bytes| (1..=16 << 20).contains(bytes));
                 Step::Send(client, bytes.ok_or("send takes a number of bytes, 1 to 16777216, as in 'c0 send 3'")?)
             }
             "pause" => Step::Pause(client),
@@ -216,7 +249,8 @@ impl Script {
 
 /// `c0` to `c7`; `None` if it does not look like a client at all.
 fn client(word: &str) -> Option<Result<usize, String>> {
-    let digits = word.strip_prefix('c').filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let digits =
+        word.strip_prefix('c').filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))?;
     let number = digits.parse().ok().filter(|number| *number < MAX_CLIENTS);
     Some(number.ok_or_else(|| format!("clients are c0 to c{}", MAX_CLIENTS - 1)))
 }

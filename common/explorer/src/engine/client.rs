@@ -4,7 +4,6 @@
 //! is compared. No call here waits.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -195,13 +194,6 @@ impl Client {
     /// Bytes that the peer's socket has not acknowledged.
     pub fn unacknowledged(&self) -> u64 {
         super::kernel::out_queue(&self.socket)
-    }
-
-    /// Bytes that came and were not read.
-    pub fn unread(&self) -> u64 {
-        let mut buffer = [MaybeUninit::uninit(); 1];
-        // FIONREAD counts a FIN on some systems; here it only has to tell some from none.
-        self.socket.peek(&mut buffer).map_or(0, |n| n as u64)
     }
 }
 

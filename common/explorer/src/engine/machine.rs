@@ -101,7 +101,6 @@ enum Choice {
     GoOn,
     Step,
     Preempt(i32),
-    Interrupt,
     Abort,
 }
 
@@ -249,7 +248,8 @@ impl<'a> Machine<'a> {
                 return self.after_exit(how);
             }
             if self.idle > IDLE_CALLS {
-                let what = format!("{IDLE_CALLS} system calls in a row moved nothing; the last one was {}", self.last_call);
+                let what =
+                    format!("{IDLE_CALLS} system calls in a row moved nothing; the last one was {}", self.last_call);
                 return Ok(Ending(Verdict::Spinning, what));
             }
             if self.listener.is_none() && self.started.elapsed() > START {
@@ -270,7 +270,6 @@ impl<'a> Machine<'a> {
                     Choice::Step => self.place_step(tid, &call)?,
                     Choice::Preempt(other) => self.preempt(tid, other),
                     Choice::Abort => self.abort_accept(tid, &call)?,
-                    Choice::Interrupt => unreachable!("offered at rest only"),
                 },
                 State::Asleep(_) => unreachable!("asleep is not ready"),
             }
@@ -383,8 +382,7 @@ impl<'a> Machine<'a> {
                 wait || about(client) && matches!(call.kind, Kind::Read | Kind::Close | Kind::Shutdown | Kind::EpollCtl)
             }
             Step::Reset(client) => {
-                wait || call.kind == Kind::Accept
-                    || about(client) && !matches!(call.kind, Kind::Quick | Kind::Other)
+                wait || call.kind == Kind::Accept || about(client) && !matches!(call.kind, Kind::Quick | Kind::Other)
             }
             Step::Recv(client) => wait || about(client) && matches!(call.kind, Kind::Write | Kind::EpollCtl),
             Step::Signal(_) => wait,
@@ -447,14 +445,15 @@ impl<'a> Machine<'a> {
             if !self.ready_threads()?.is_empty() {
                 return Ok(None);
             }
+            if self.order.keep {
+                self.log_rest(Some(verdict.1.clone()));
+            }
             return Ok(Some(verdict));
         }
         self.timers = Duration::ZERO;
         "rest".hash(&mut self.hash);
         if self.order.keep {
-            let sleeps = self.sleepers();
-            let state = self.snapshot();
-            self.events.push(Event::Quiescent { sleeps, state });
+            self.log_rest(None);
         }
         let Some(step) = next else {
             return Ok(Some(Ending(Verdict::Ok, String::new())));
@@ -507,7 +506,7 @@ impl<'a> Machine<'a> {
     fn start_goes_on(&mut self) -> Result<Option<Ending>, Error> {
         if self.started.elapsed() > START {
             let sleepers = self.sleepers().join(", ");
-            return Err(self.no_start(&format!("it does not listen, and {sleepers}")));
+            return Err(self.no_start(&format!("it does not listen, and sleeps in {sleepers},")));
         }
         if !self.time_passes()? {
             std::thread::sleep(Duration::from_millis(1));
@@ -518,7 +517,11 @@ impl<'a> Machine<'a> {
 
     fn no_start(&mut self, what: &str) -> Error {
         let words = self.last_words();
-        Error::Start(format!("'{}': {what} {:.1} s after its start{words}", self.order.target.name, self.started.elapsed().as_secs_f64()))
+        Error::Start(format!(
+            "'{}': {what} {:.1} s after its start{words}",
+            self.order.target.name,
+            self.started.elapsed().as_secs_f64()
+        ))
     }
 
     /// Lets the clients read and go on sending, and waits for what is under way; whether anything has moved.
@@ -576,10 +579,14 @@ impl<'a> Machine<'a> {
             return Ok(false);
         }
         let start = Instant::now();
-        let waits: Vec<(i32, Pending)> = self.threads.values().filter_map(|tid| match self.by_tid[tid].state {
-            State::Entry(call) => Some((*tid, call)),
-            _ => None,
-        }).collect();
+        let waits: Vec<(i32, Pending)> = self
+            .threads
+            .values()
+            .filter_map(|tid| match self.by_tid[tid].state {
+                State::Entry(call) => Some((*tid, call)),
+                _ => None,
+            })
+            .collect();
         let timed = waits.iter().filter_map(|(tid, call)| match self.patience(*tid, call) {
             Patience::Until(time) => Some((time, *tid, *call)),
             _ => None,
@@ -670,8 +677,14 @@ impl<'a> Machine<'a> {
                     Some(Ending(Verdict::NoEof, format!("c{id} was to see the server's FIN by now, and did not")))
                 }
                 (0, false) => None,
-                (0, true) => Some(Ending(Verdict::NoEof, format!("c{id} has finished and got its {asked} bytes back, but no FIN"))),
-                _ => Some(Ending(Verdict::LostWakeup, format!("{owed} of c{id}'s {asked} bytes did not come back, and the server sleeps"))),
+                (0, true) => Some(Ending(
+                    Verdict::NoEof,
+                    format!("c{id} has finished and got its {asked} bytes back, but no FIN"),
+                )),
+                _ => Some(Ending(
+                    Verdict::LostWakeup,
+                    format!("{owed} of c{id}'s {asked} bytes did not come back, and the server sleeps"),
+                )),
             }
         })
     }
@@ -736,7 +749,10 @@ impl<'a> Machine<'a> {
         if self.signalled {
             return Ok(match self.clean_exit {
                 true => Ending(Verdict::Ok, String::new()),
-                false => Ending(Verdict::Exited, format!("after the signal the server ended with {how}, not with exit code 0")),
+                false => Ending(
+                    Verdict::Exited,
+                    format!("after the signal the server ended with {how}, not with exit code 0"),
+                ),
             });
         }
         let words = self.last_words();
@@ -850,7 +866,8 @@ impl<'a> Machine<'a> {
 
     fn expect_signal(&mut self) {
         self.signalled = true;
-        self.signalfd = self.processes.values().any(|it| it.fds().into_iter().any(|fd| it.link(fd).contains("[signalfd]")));
+        self.signalfd =
+            self.processes.values().any(|it| it.fds().into_iter().any(|fd| it.link(fd).contains("[signalfd]")));
     }
 
     fn send_signal(&self, signal: i32) -> Result<(), Error> {
@@ -871,10 +888,14 @@ impl<'a> Machine<'a> {
 
     /// Lets threads that are held before a wait into it; a pending signal gets them out again.
     fn let_sleepers_in(&mut self) -> Result<(), Error> {
-        let held: Vec<(i32, Pending)> = self.threads.values().filter_map(|tid| match self.by_tid[tid].state {
-            State::Entry(call) => Some((*tid, call)),
-            _ => None,
-        }).collect();
+        let held: Vec<(i32, Pending)> = self
+            .threads
+            .values()
+            .filter_map(|tid| match self.by_tid[tid].state {
+                State::Entry(call) => Some((*tid, call)),
+                _ => None,
+            })
+            .collect();
         for (tid, call) in held {
             if self.by_tid.contains_key(&tid) && self.exit.is_none() {
                 // A signal for another thread leaves this one asleep.
@@ -972,7 +993,10 @@ impl<'a> Machine<'a> {
             thread.last_wait = Some(call);
         }
         let unseen = self.signalfd && call.kind == Kind::EpollWait;
-        let watched = may_sleep || unseen || matches!(call.kind, Kind::UringEnter | Kind::Other) || self.may_sleep_inside(tid, &call);
+        let watched = may_sleep
+            || unseen
+            || matches!(call.kind, Kind::UringEnter | Kind::Other)
+            || self.may_sleep_inside(tid, &call);
         self.set_state(tid, State::Asleep(call));
         self.resume(tid, 0)?;
         if watched && self.sleeps_on(tid)? {
@@ -1031,7 +1055,9 @@ impl<'a> Machine<'a> {
             }
             Stop::Event(event, message) => {
                 match event {
-                    libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => self.new_thread(tid, message)?,
+                    libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => {
+                        self.new_thread(tid, message)?
+                    }
                     libc::PTRACE_EVENT_EXEC => {
                         let process = self.by_tid[&tid].process;
                         self.labels.retain(|(it, _), _| *it != process);
@@ -1063,8 +1089,12 @@ impl<'a> Machine<'a> {
         }
         let process = Process::status(tid, "Tgid", 10) as i32;
         if process != self.by_tid[&parent].process {
-            let copied: Vec<_> = self.labels.iter().filter(|((it, _), _)| *it == self.by_tid[&parent].process)
-                .map(|((_, fd), label)| ((process, *fd), *label)).collect();
+            let copied: Vec<_> = self
+                .labels
+                .iter()
+                .filter(|((it, _), _)| *it == self.by_tid[&parent].process)
+                .map(|((_, fd), label)| ((process, *fd), *label))
+                .collect();
             self.labels.extend(copied);
         }
         self.add_thread(tid, process)
@@ -1179,7 +1209,9 @@ impl<'a> Machine<'a> {
             if self.signalfd && call.kind == Kind::EpollWait {
                 return false;
             }
-            return self.patience(tid, call) != Patience::None && !self.has_news(tid, call) && !self.lets_signal_in(tid, call);
+            return self.patience(tid, call) != Patience::None
+                && !self.has_news(tid, call)
+                && !self.lets_signal_in(tid, call);
         }
         let events = match call.kind {
             Kind::Read | Kind::Accept => libc::POLLIN,
@@ -1213,9 +1245,12 @@ impl<'a> Machine<'a> {
             // EBADF, or POLLNVAL: an answer at once.
             return true;
         }
-        let mut fds: Vec<libc::pollfd> = borrowed.iter().flat_map(|(fd, events)| {
-            fd.as_ref().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: *events, revents: 0 })
-        }).collect();
+        let mut fds: Vec<libc::pollfd> = borrowed
+            .iter()
+            .flat_map(|(fd, events)| {
+                fd.as_ref().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: *events, revents: 0 })
+            })
+            .collect();
         kernel::ready(&mut fds);
         // A pollfd that asks for nothing still hears of errors; a set of select's does not.
         fds.iter().any(|fd| fd.revents != 0)
@@ -1396,8 +1431,24 @@ impl<'a> Machine<'a> {
             let (implied, fault) = (false, false);
             let of_script = Some(step);
             let step = step.to_string();
-            self.events.push(Event::Step(ClientStep { step, placed, implied, fault, before, client, bytes, state, of_script }));
+            self.events.push(Event::Step(ClientStep {
+                step,
+                placed,
+                implied,
+                fault,
+                before,
+                client,
+                bytes,
+                state,
+                of_script,
+            }));
         }
+    }
+
+    fn log_rest(&mut self, wrong: Option<String>) {
+        let sleeps = self.sleepers();
+        let state = self.snapshot();
+        self.events.push(Event::Rest { sleeps, wrong, state });
     }
 
     fn log_fault(&mut self, what: &str) {
@@ -1491,13 +1542,16 @@ impl<'a> Machine<'a> {
             }
             Kind::Poll => {
                 let set = poll_set(memory, call);
-                let parts = set.iter().map(|(fd, events)| format!("{} {}", self.fd_text(process, *fd), kernel::poll_mask(*events)));
+                let parts = set
+                    .iter()
+                    .map(|(fd, events)| format!("{} {}", self.fd_text(process, *fd), kernel::poll_mask(*events)));
                 format!("[{}]{patience}", parts.collect::<Vec<_>>().join(", "))
             }
             Kind::Select => {
                 let set = select_set(memory, call);
                 let pick = |event: i16| {
-                    let fds = set.iter().filter(|(_, events)| events & event != 0).map(|(fd, _)| self.fd_text(process, *fd));
+                    let fds =
+                        set.iter().filter(|(_, events)| events & event != 0).map(|(fd, _)| self.fd_text(process, *fd));
                     fds.collect::<Vec<_>>().join(", ")
                 };
                 let write = pick(libc::POLLOUT);
@@ -1549,7 +1603,8 @@ impl<'a> Machine<'a> {
                     let entry: [u8; 8] = memory.word(call.args[0] + at * 8);
                     let fd = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
                     let revents = i16::from_le_bytes([entry[6], entry[7]]);
-                    (fd >= 0 && revents != 0).then(|| format!("{} {}", self.fd_text(process, fd), kernel::poll_mask(revents)))
+                    (fd >= 0 && revents != 0)
+                        .then(|| format!("{} {}", self.fd_text(process, fd), kernel::poll_mask(revents)))
                 });
                 each.collect::<Vec<_>>().join(", ")
             }
@@ -1573,10 +1628,10 @@ impl<'a> Machine<'a> {
     fn thread_states(&self) -> Vec<ThreadState> {
         let state = |(index, tid): (&usize, &i32)| {
             let (at, sleeps) = match self.by_tid[tid].state {
-                State::Free => ("runs".to_owned(), false),
-                State::Entry(call) if self.would_sleep(*tid, &call) => (format!("sleeps in {}", self.text(*tid, &call)), true),
-                State::Entry(call) => (format!("stands before {}", self.text(*tid, &call)), false),
-                State::Asleep(call) => (format!("sleeps in {}", self.text(*tid, &call)), true),
+                State::Free => ("its own code".to_owned(), false),
+                State::Entry(call) if self.would_sleep(*tid, &call) => (self.text(*tid, &call), true),
+                State::Entry(call) => (self.text(*tid, &call), false),
+                State::Asleep(call) => (self.text(*tid, &call), true),
             };
             ThreadState { thread: *index, at, sleeps }
         };
@@ -1621,9 +1676,9 @@ impl<'a> Machine<'a> {
             let of = self.processes.get(&process)?;
             let interests = of.interests(fd);
             let ready = !self.signalfd && of.borrow(fd).is_some_and(|fd| kernel::is_ready(&fd, libc::POLLIN));
-            let interests = interests.iter().map(|(fd, events, _)| {
-                kernel::describe(*fd, *events, self.name(self.label(process, *fd)))
-            });
+            let interests = interests
+                .iter()
+                .map(|(fd, events, _)| kernel::describe(*fd, *events, self.name(self.label(process, *fd))));
             Some(EpollState { fd, ready, interests: interests.collect() })
         };
         known.into_iter().filter_map(state).collect()
@@ -1655,9 +1710,14 @@ impl Drop for Machine<'_> {
 fn about(call: &Pending) -> Option<RawFd> {
     match call.kind {
         Kind::EpollCtl => Some(call.args[2] as RawFd),
-        Kind::EpollWait | Kind::UringEnter | Kind::Accept | Kind::Read | Kind::Write | Kind::Close | Kind::Shutdown | Kind::Listen => {
-            Some(call.args[0] as RawFd)
-        }
+        Kind::EpollWait
+        | Kind::UringEnter
+        | Kind::Accept
+        | Kind::Read
+        | Kind::Write
+        | Kind::Close
+        | Kind::Shutdown
+        | Kind::Listen => Some(call.args[0] as RawFd),
         _ => None,
     }
 }

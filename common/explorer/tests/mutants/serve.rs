@@ -85,7 +85,8 @@ impl Edge {
     fn run(mut self) -> io::Result<()> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
         loop {
-            let timeout = self.accept_at.map_or(-1, |at| at.saturating_duration_since(Instant::now()).as_millis() as i32 + 1);
+            let timeout =
+                self.accept_at.map_or(-1, |at| at.saturating_duration_since(Instant::now()).as_millis() as i32 + 1);
             let ready = match epoll_wait(self.epoll, &mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted && !self.is(Bug::EintrIsFatal) => 0,
                 other => other?,
@@ -127,8 +128,14 @@ impl Edge {
                     let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
                     epoll_ctl(self.epoll, libc::EPOLL_CTL_ADD, fd, events)?;
                     let pending = VecDeque::new();
-                    let connection =
-                        Connection { stream, pending, readable: false, writable: false, finished: false, broken: false };
+                    let connection = Connection {
+                        stream,
+                        pending,
+                        readable: false,
+                        writable: false,
+                        finished: false,
+                        broken: false,
+                    };
                     self.connections.insert(fd, connection);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -155,7 +162,10 @@ impl Edge {
         }
         let mut done = Vec::new();
         for (fd, connection) in &mut self.connections {
-            if connection.broken || connection.serve(bug).is_err() || connection.finished && connection.pending.is_empty() {
+            if connection.broken
+                || connection.serve(bug).is_err()
+                || connection.finished && connection.pending.is_empty()
+            {
                 done.push(*fd);
             }
         }

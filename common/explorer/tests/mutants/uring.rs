@@ -72,7 +72,9 @@ fn next(ring: &mut IoUring, all: &mut BTreeMap<u64, Connection>, id: u64, result
     let bytes = connection.buffer.as_mut_ptr();
     let entry = match connection.rest.len() {
         0 => opcode::Recv::new(fd, bytes, BUFFER as u32).build(),
-        len => opcode::Send::new(fd, bytes.wrapping_add(connection.rest.start), len as u32).flags(libc::MSG_NOSIGNAL).build(),
+        len => opcode::Send::new(fd, bytes.wrapping_add(connection.rest.start), len as u32)
+            .flags(libc::MSG_NOSIGNAL)
+            .build(),
     };
     start(ring, &entry.user_data(id))
 }
