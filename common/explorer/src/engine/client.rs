@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -100,9 +101,7 @@ impl Client {
         }
         let before = self.sent;
         while self.sent < self.asked {
-            let len = (self.asked - self.sent).min(CHUNK as u64);
-            let bytes: Vec<u8> = (self.sent..self.sent + len).map(|at| byte(self.id, at)).collect();
-            match self.socket.write(&bytes) {
+            match self.socket.write(stretch(self.id, self.sent, self.asked)) {
                 Ok(sent) => self.sent += sent as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // The read says what has happened to the connection.
@@ -121,7 +120,7 @@ impl Client {
         if self.gone || self.eof || self.reset {
             return 0;
         }
-        let mut buffer = [0u8; CHUNK];
+        let mut buffer = vec![0u8; CHUNK];
         let mut total = 0;
         loop {
             match self.socket.read(&mut buffer) {
@@ -147,13 +146,18 @@ impl Client {
 
     fn compare(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
-        if self.stray.is_empty() {
-            let right = bytes.iter().take_while(|it| {
-                let due = self.came_back < self.asked && **it == byte(self.id, self.came_back);
-                self.came_back += u64::from(due);
-                due
-            });
-            bytes = &bytes[right.count()..];
+        while self.stray.is_empty() && !bytes.is_empty() {
+            let due = stretch(self.id, self.came_back, self.asked);
+            let len = due.len().min(bytes.len());
+            let right = match bytes[..len] == due[..len] {
+                true => len,
+                false => bytes.iter().zip(due).take_while(|(one, other)| one == other).count(),
+            };
+            self.came_back += right as u64;
+            bytes = &bytes[right..];
+            if right < len || len == 0 {
+                break;
+            }
         }
         self.stray.extend_from_slice(bytes);
     }
@@ -210,12 +214,37 @@ pub fn calm(socket: &Socket) {
     let _ = socket.set_tcp_congestion(b"reno");
 }
 
-/// Byte `at` of a client's stream. No stretch of it looks like another, so that a hole shows how large it is.
+/// A client's stream repeats after this many bytes.
+const PERIOD: usize = 1 << 20;
+
+/// Random bytes, the same in every run. No stretch of them looks like another, so that a hole shows how large it is.
+fn noise() -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    NOISE.get_or_init(|| {
+        let mix = |at: u64| {
+            let mut x = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            x = (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (x >> 56) as u8
+        };
+        (1..=PERIOD as u64).map(mix).collect()
+    })
+}
+
+/// Where the byte `at` of a client's stream stands in the noise.
+fn place(client: usize, at: u64) -> usize {
+    (at as usize + client * 130_003) % PERIOD
+}
+
+/// Byte `at` of a client's stream.
 fn byte(client: usize, at: u64) -> u8 {
-    let mut x = (at ^ (client as u64) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x ^= x >> 29;
-    x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (x >> 56) as u8
+    noise()[place(client, at)]
+}
+
+/// A piece of a client's stream, from `at` to `end` at most.
+fn stretch(client: usize, at: u64, end: u64) -> &'static [u8] {
+    let start = place(client, at);
+    let len = (end - at).min((PERIOD - start) as u64).min(CHUNK as u64);
+    &noise()[start..start + len as usize]
 }
 
 #[cfg(test)]

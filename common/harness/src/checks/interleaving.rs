@@ -54,7 +54,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "back_pressure_is_lifted_at_any_time",
         clause: 5,
-        about: "a client that does not read sends 600,000 bytes and reads again, between any two of the system calls",
+        about: "a client that does not read sends 450,000 bytes and reads again, between any two of the system calls",
         alone: false,
         run: |trial| explore(trial, "back-pressure", NONE),
     },
