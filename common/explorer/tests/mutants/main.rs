@@ -1,10 +1,14 @@
 //! The proof of the explorer: servers with one bug each, and what has to be found in them; correct ones, in which nothing
 //! may be found.
 //!
-//! This binary is the servers too: `--serve NAME`.
+//! `cargo test -p explorer` explores each mutant once. `EXPLORER=all` explores each ten times, with every script, and the
+//! correct ones with one placement more; `EXPLORER=table` does that for the mutants, and prints the table of README.md.
+//! This binary is the servers too: a test starts it again with `--serve NAME`.
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+mod proof;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
@@ -18,9 +22,14 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("--serve") => match table::find(&args[1]) {
             Some((base, bug)) => serve::serve(base, bug),
-            None => ExitCode::from(2),
+            None => {
+                eprintln!("no mutant has the name '{}'", args[1]);
+                ExitCode::from(2)
+            }
         },
-        _ => ExitCode::SUCCESS,
+        Some("--explore") => proof::explore_for_ever(&args[1]),
+        Some("--memory") => proof::memory(),
+        _ => proof::main(),
     }
 }
 

@@ -14,6 +14,8 @@ use super::table::{Base, Bug};
 
 const BUFFER: usize = 4096;
 const MAX_PENDING: usize = 64 * 1024;
+/// Before another accept, out of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Is the server until it ends.
 pub fn serve(base: Base, bug: Option<Bug>) -> ExitCode {
@@ -24,6 +26,7 @@ pub fn serve(base: Base, bug: Option<Bug>) -> ExitCode {
         Base::Uring => super::uring::run(&listener, bug),
         Base::Threads => threads(&listener),
         Base::Forks => forks(&listener),
+        Base::Spins => spins(&listener),
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,7 +144,7 @@ impl Edge {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
                     if !self.is(Bug::EmfileParks) {
-                        self.accept_at = Some(Instant::now() + Duration::from_millis(100));
+                        self.accept_at = Some(Instant::now() + PAUSE);
                     }
                     return Ok(());
                 }
@@ -274,31 +277,45 @@ fn oneshot(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
     let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
     let events = libc::EPOLLIN | libc::EPOLLONESHOT;
     epoll_ctl(epoll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), events)?;
+    let parked = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(move || worker(epoll, listener, bug));
+            scope.spawn(|| worker(epoll, listener, &parked, bug));
         }
     });
     Ok(())
 }
 
-fn worker(epoll: RawFd, listener: &TcpListener, bug: Option<Bug>) {
+fn worker(epoll: RawFd, listener: &TcpListener, parked: &AtomicBool, bug: Option<Bug>) {
     let armed = libc::EPOLLIN | libc::EPOLLONESHOT;
+    let rearm = |fd: RawFd| epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, armed);
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 1];
     loop {
-        if !matches!(epoll_wait(epoll, &mut events, -1), Ok(1)) {
+        let timeout = if parked.load(Ordering::SeqCst) { PAUSE.as_millis() as libc::c_int } else { -1 };
+        let ready = epoll_wait(epoll, &mut events, timeout).unwrap_or(0);
+        // Out of descriptors the listener stays unarmed for a while.
+        if ready == 0 && parked.swap(false, Ordering::SeqCst) {
+            let _ = rearm(listener.as_raw_fd());
+        }
+        if ready == 0 {
             continue;
         }
         let fd = events[0].u64 as RawFd;
         if fd == listener.as_raw_fd() {
-            while let Ok((stream, _)) = listener.accept() {
-                let _ = epoll_ctl(epoll, libc::EPOLL_CTL_ADD, stream.into_raw_fd(), armed);
+            loop {
+                match listener.accept() {
+                    Ok((stream, _)) => drop(epoll_ctl(epoll, libc::EPOLL_CTL_ADD, stream.into_raw_fd(), armed)),
+                    Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
+                        break parked.store(true, Ordering::SeqCst);
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break drop(rearm(fd)),
+                    Err(_) => {}
+                }
             }
-            let _ = epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, armed);
             continue;
         }
         if bug == Some(Bug::RearmedEarly) {
-            let _ = epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, armed);
+            let _ = rearm(fd);
         }
         // SAFETY: it was accepted here, and a close is the last that is done to it.
         let stream = unsafe { TcpStream::from_raw_fd(fd) };
@@ -306,7 +323,7 @@ fn worker(epoll: RawFd, listener: &TcpListener, bug: Option<Bug>) {
         if goes_on {
             let _ = stream.into_raw_fd();
             if bug != Some(Bug::RearmedEarly) {
-                let _ = epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, armed);
+                let _ = rearm(fd);
             }
         }
     }
@@ -356,6 +373,7 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
     };
     let mut streams: Vec<TcpStream> = Vec::new();
     let mut buffer = [0; BUFFER];
+    let mut paused = false;
     loop {
         if STOP.load(Ordering::SeqCst) {
             return Ok(());
@@ -363,13 +381,19 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
         // SAFETY: as above.
         let (ready, set) = unsafe {
             let mut set: libc::fd_set = std::mem::zeroed();
-            let fds = streams.iter().map(AsRawFd::as_raw_fd).chain([listener.as_raw_fd()]);
+            let listening = (!paused).then_some(listener.as_raw_fd());
+            let fds = streams.iter().map(AsRawFd::as_raw_fd).chain(listening);
             let last = fds.inspect(|fd| libc::FD_SET(*fd, &mut set)).max().unwrap_or(0);
             let null = std::ptr::null_mut();
+            let pause = libc::timespec { tv_sec: 0, tv_nsec: PAUSE.as_nanos() as libc::c_long };
+            let timeout = if paused { &raw const pause } else { std::ptr::null() };
             let ready = match bug {
-                Some(Bug::FlagBeforeSelect) => libc::select(last + 1, &mut set, null, null, std::ptr::null_mut()),
-                _ => libc::pselect(last + 1, &mut set, null, null, std::ptr::null(), &open),
+                Some(Bug::FlagBeforeSelect) if !paused => {
+                    libc::select(last + 1, &mut set, null, null, std::ptr::null_mut())
+                }
+                _ => libc::pselect(last + 1, &mut set, null, null, timeout, &open),
             };
+            paused = false;
             (ready, set)
         };
         if ready < 0 {
@@ -384,10 +408,11 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
                     Ok(n) => stream.write_all(&buffer[..n]).is_ok(),
                 }
         });
-        if is_set(listener.as_raw_fd())
-            && let Ok((stream, _)) = listener.accept()
-        {
-            streams.push(stream);
+        if is_set(listener.as_raw_fd()) {
+            match listener.accept() {
+                Ok((stream, _)) => streams.push(stream),
+                Err(error) => paused = error.raw_os_error() == Some(libc::EMFILE) && bug != Some(Bug::EmfileSpins),
+            }
         }
     }
 }
@@ -396,7 +421,10 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
 
 fn threads(listener: &TcpListener) -> io::Result<()> {
     loop {
-        let Ok((stream, _)) = listener.accept() else { continue };
+        let Ok((stream, _)) = listener.accept() else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         std::thread::spawn(move || one(stream));
     }
 }
@@ -405,12 +433,24 @@ fn forks(listener: &TcpListener) -> io::Result<()> {
     // SAFETY: no pointers. The kernel reaps the children.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     loop {
-        let Ok((stream, _)) = listener.accept() else { continue };
+        let Ok((stream, _)) = listener.accept() else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         // SAFETY: this process has one thread, so its child may do anything.
         if unsafe { libc::fork() } == 0 {
             one(stream);
             std::process::exit(0);
         }
+    }
+}
+
+/// Computes for ever once a client has sent something.
+fn spins(listener: &TcpListener) -> io::Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    stream.read_exact(&mut [0])?;
+    loop {
+        std::hint::spin_loop();
     }
 }
 

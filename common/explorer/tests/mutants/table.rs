@@ -13,6 +13,7 @@ pub enum Base {
     Uring,
     Threads,
     Forks,
+    Spins,
 }
 
 /// One mistake.
@@ -30,6 +31,7 @@ pub enum Bug {
     RearmedEarly,
     AcceptNotRearmed,
     FlagBeforeSelect,
+    EmfileSpins,
 }
 
 /// A server to be found wrong.
@@ -68,20 +70,22 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("oneshot_rearmed_early", Base::Oneshot, Bug::RearmedEarly, "re-arms ONESHOT before the drain, with two threads", "close", Verdict::WrongBytes),
     mutant("uring_accept_not_rearmed", Base::Uring, Bug::AcceptNotRearmed, "starts one accept, and no other", "two", Verdict::LostWakeup),
     mutant("select_flag_before_select", Base::Select, Bug::FlagBeforeSelect, "tests a signal's flag, and then calls select", "stop", Verdict::LostWakeup),
+    mutant("select_emfile_spins", Base::Select, Bug::EmfileSpins, "goes on waiting for its listener after EMFILE", "emfile", Verdict::Spinning),
 ];
 
-/// The correct counterparts, and correct servers of other shapes.
-pub const CORRECT: &[(&str, Base)] = &[
-    ("et", Base::EpollEt),
-    ("oneshot", Base::Oneshot),
-    ("select", Base::Select),
-    ("uring", Base::Uring),
-    ("threads", Base::Threads),
-    ("forks", Base::Forks),
+/// The correct counterparts, and correct servers of other shapes; whether they handle SIGTERM.
+pub const CORRECT: &[(&str, Base, bool)] = &[
+    ("et", Base::EpollEt, false),
+    ("oneshot", Base::Oneshot, false),
+    ("select", Base::Select, true),
+    ("uring", Base::Uring, false),
+    ("threads", Base::Threads, false),
+    ("forks", Base::Forks, false),
 ];
 
 /// A server by its name.
 pub fn find(name: &str) -> Option<(Base, Option<Bug>)> {
     let mutant = MUTANTS.iter().find(|mutant| mutant.name == name).map(|mutant| (mutant.base, Some(mutant.bug)));
-    mutant.or_else(|| CORRECT.iter().find(|(it, _)| *it == name).map(|(_, base)| (*base, None)))
+    let correct = || CORRECT.iter().find(|(it, ..)| *it == name).map(|(_, base, _)| (*base, None));
+    mutant.or_else(correct).or_else(|| (name == "spins").then_some((Base::Spins, None)))
 }

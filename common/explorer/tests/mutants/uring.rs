@@ -8,12 +8,13 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 
-use io_uring::types::Fd;
+use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
 use super::table::Bug;
 
 const ACCEPT: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
 const BUFFER: usize = 4096;
 
 struct Connection {
@@ -28,6 +29,9 @@ pub fn run(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
     let accept = opcode::Accept::new(Fd(listener.as_raw_fd()), std::ptr::null_mut(), std::ptr::null_mut());
     let accept = accept.build().user_data(ACCEPT);
+    // Out of descriptors: the next accept comes after this.
+    let pause = Timespec::new().nsec(100_000_000);
+    let timer = opcode::Timeout::new(&pause).build().user_data(TIMER);
     start(&mut ring, &accept)?;
     loop {
         match ring.submit_and_wait(1) {
@@ -45,9 +49,13 @@ pub fn run(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
                     connections.insert(id, connection);
                     next(&mut ring, &mut connections, id, None)?;
                 }
-                if bug != Some(Bug::AcceptNotRearmed) {
-                    start(&mut ring, &accept)?;
+                match result {
+                    _ if bug == Some(Bug::AcceptNotRearmed) => {}
+                    result if result == -libc::EMFILE => start(&mut ring, &timer)?,
+                    _ => start(&mut ring, &accept)?,
                 }
+            } else if id == TIMER {
+                start(&mut ring, &accept)?;
             } else {
                 next(&mut ring, &mut connections, id, Some(result))?;
             }
@@ -80,7 +88,7 @@ fn next(ring: &mut IoUring, all: &mut BTreeMap<u64, Connection>, id: u64, result
 }
 
 fn start(ring: &mut IoUring, entry: &squeue::Entry) -> io::Result<()> {
-    // SAFETY: the memory is a connection's box, which stays until this operation has ended.
+    // SAFETY: the memory is a connection's box, which stays until this operation has ended, or the timer's time.
     while unsafe { ring.submission().push(entry) }.is_err() {
         ring.submit()?;
     }
