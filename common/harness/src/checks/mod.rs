@@ -11,6 +11,7 @@ mod fairness;
 mod faults;
 mod fd_setsize;
 mod idle;
+mod interleaving;
 mod lifetime;
 mod scale;
 mod start;
@@ -27,6 +28,7 @@ pub const GROUPS: &[(&str, &[Check])] = &[
     ("fd_setsize", fd_setsize::CHECKS),
     ("faults", faults::CHECKS),
     ("idle", idle::CHECKS),
+    ("interleaving", interleaving::CHECKS),
     ("fairness", fairness::CHECKS),
     ("scale", scale::CHECKS),
     ("lifetime", lifetime::CHECKS),

@@ -5,6 +5,7 @@
 pub mod attempt;
 pub mod check;
 pub mod diff;
+pub mod explore;
 pub mod grade;
 pub mod hint;
 pub mod list;

@@ -1,0 +1,261 @@
+//! What a failing run means, in one or two sentences.
+//!
+//! Invariant: a sentence says only what the trace and the kernel's last state show; where they do not tell, it says less.
+
+use crate::run::{Call, ClientStep, ConnectionState, Event, Interest, Run, Snapshot, Verdict};
+use crate::script::Step;
+
+/// The diagnosis of a failing run.
+pub fn diagnose(run: &Run) -> String {
+    let nothing = Snapshot::default();
+    let end = run.end.as_ref().unwrap_or(&nothing);
+    match run.verdict {
+        Verdict::Ok => String::new(),
+        Verdict::LostWakeup => lost_wakeup(run, end),
+        Verdict::NoEof => no_eof(run, end),
+        Verdict::Truncated => truncated(run),
+        Verdict::WrongBytes => wrong_bytes(run),
+        Verdict::Exited => exited(run),
+        Verdict::Spinning => spinning(run),
+        Verdict::NonDeterministic => {
+            "It depends on something that the explorer does not choose: time, random numbers, or \
+                                      threads that meet in memory."
+                .into()
+        }
+    }
+}
+
+fn calls(run: &Run) -> impl DoubleEndedIterator<Item = &Call> {
+    run.events.iter().filter_map(|event| match event {
+        Event::Call(call) => Some(call),
+        _ => None,
+    })
+}
+
+fn steps(run: &Run) -> impl DoubleEndedIterator<Item = &ClientStep> {
+    run.events.iter().filter_map(|event| match event {
+        Event::Step(step) => Some(step),
+        _ => None,
+    })
+}
+
+fn placed(run: &Run) -> Option<&ClientStep> {
+    steps(run).rfind(|step| step.placed)
+}
+
+/// `, placed before epoll_wait(4, timeout 0)`
+fn where_placed(run: &Run, client: usize) -> String {
+    match placed(run).filter(|step| step.client == Some(client) && !step.before.is_empty()) {
+        Some(step) => format!(" '{}' came before {}, and", step.step, step.before),
+        None => String::new(),
+    }
+}
+
+fn interest<'a>(end: &'a Snapshot, fd: i32) -> Option<&'a Interest> {
+    end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.fd == fd)
+}
+
+fn has(mask: &str, name: &str) -> bool {
+    mask.split('|').any(|it| it == name)
+}
+
+fn last_wait(run: &Run) -> Option<&Call> {
+    calls(run).rfind(|call| call.wait)
+}
+
+fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
+    if let Some(step) = steps(run).rfind(|step| matches!(step.of_script, Some(Step::Signal(_)))) {
+        let wait = if step.before.is_empty() { "its wait".to_owned() } else { step.before.clone() };
+        return match step.placed {
+            true => format!(
+                "The handler ran after the server's last look at what it sets, and before {wait}; so the wait knows \
+                 nothing of it, and sleeps. Block the signal and let pselect or ppoll open the mask as they wait, or let \
+                 the handler write to a pipe that the wait watches."
+            ),
+            false => "The handler ran, and the loop went back to its wait without a look at what it sets.".into(),
+        };
+    }
+    if end.accept_queue > 0 {
+        return queued(run, end);
+    }
+    let owed = |it: &&ConnectionState| it.came_back < it.asked;
+    let Some(connection) = end.connections.iter().find(owed) else { return String::new() };
+    match connection.fd {
+        Some(fd) if connection.unread > 0 => unread(run, end, connection, fd),
+        Some(fd) => format!(
+            "The server has read all of c{0}'s bytes and holds {1} of them; fd {fd} has room, and nothing that it waits for \
+             tells it to go on sending.",
+            connection.client,
+            connection.asked - connection.came_back
+        ),
+        None => String::new(),
+    }
+}
+
+fn queued(run: &Run, end: &Snapshot) -> String {
+    let queue = match end.accept_queue {
+        1 => "One connection waits in the accept queue".to_owned(),
+        n => format!("{n} connections wait in the accept queue"),
+    };
+    let listener = end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.label == "listener");
+    let out_of_fds = calls(run)
+        .rev()
+        .find(|call| call.name.starts_with("accept"))
+        .is_some_and(|call| matches!(call.result.as_str(), "EMFILE" | "ENFILE"));
+    match listener {
+        Some(listener) if has(&listener.mask, "ET") && out_of_fds => format!(
+            "{queue}. Its edge was used up by the accept that ended with EMFILE, and no new edge comes for those who wait \
+             already: accept again when a descriptor is free, or after a while."
+        ),
+        Some(listener) if has(&listener.mask, "ET") => format!(
+            "{queue}. The listener is registered with {}, one edge told of all of them, and accept was not called until \
+             EAGAIN: no other edge comes before another client does.",
+            listener.mask
+        ),
+        Some(listener) if !has(&listener.mask, "IN") => {
+            format!("{queue}, and the listener is registered for {}: nobody asks for IN again.", listener.mask)
+        }
+        Some(_) => format!("{queue}, and the server sleeps elsewhere."),
+        None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
+            format!("{queue}, and no accept is in flight: one completes once, so its completion has to start the next.")
+        }
+        None => format!("{queue}, and the listener is not among what the server waits for."),
+    }
+}
+
+fn unread(run: &Run, end: &Snapshot, connection: &ConnectionState, fd: i32) -> String {
+    let (client, bytes) = (connection.client, connection.unread);
+    let lie = format!("{bytes} bytes of c{client} lie unread in fd {fd}");
+    let placed = where_placed(run, client);
+    match interest(end, fd) {
+        Some(interest) if has(&interest.mask, "ET") && has(&interest.mask, "IN") => format!(
+            "{lie}, which is registered with {}.{placed} the edge that told of them was used up: epoll tells once, and \
+             nothing new comes. Only EAGAIN says that a socket is empty, and only after it may a ready flag be taken back.",
+            interest.mask
+        )
+        .replace(". the", ". The"),
+        Some(interest) if has(&interest.mask, "ONESHOT") && !has(&interest.mask, "IN") => {
+            format!("{lie}, and its ONESHOT registration was used up and not armed again.")
+        }
+        Some(interest) if !has(&interest.mask, "IN") => {
+            format!("{lie}, which is registered for {}: nobody has asked for IN again.", interest.mask)
+        }
+        Some(_) => format!("{lie}, and the server sleeps elsewhere."),
+        None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
+            format!("{lie}, and no receive is in flight on it.")
+        }
+        None => format!("{lie}, and it is not among what the server waits for."),
+    }
+}
+
+fn no_eof(run: &Run, end: &Snapshot) -> String {
+    let open = |it: &&ConnectionState| it.fin_arrived && !it.eof;
+    let Some(connection) = end.connections.iter().find(open) else {
+        return "The server did not close a connection that it was done with.".into();
+    };
+    let client = connection.client;
+    let Some(fd) = connection.fd else { return String::new() };
+    let edge = interest(end, fd).is_some_and(|interest| has(&interest.mask, "ET"));
+    let read = calls(run).rfind(|call| call.client == Some(client) && matches!(call.name, "read" | "recvfrom"));
+    match read {
+        Some(read) if edge && read.value > 0 => format!(
+            "The FIN came with the bytes, and one edge told of both. {}({}) = {} was taken for the last of it, so the read \
+             that gives 0 was never made: read until EAGAIN or 0.",
+            read.name, read.arguments, read.result
+        ),
+        Some(read) if read.value == 0 => format!("The server has read c{client}'s FIN and does not close fd {fd}."),
+        _ => format!("c{client}'s FIN waits in fd {fd}, and the server sleeps elsewhere."),
+    }
+}
+
+fn truncated(run: &Run) -> String {
+    // The state before an event is the one after the event before it.
+    let mut unread_before = [0; crate::script::MAX_CLIENTS];
+    let mut closed = None;
+    for event in &run.events {
+        if let Event::Call(call) = event
+            && matches!(call.name, "close" | "shutdown")
+            && let Some(client) = call.client
+            && unread_before[client] > 0
+        {
+            closed = Some((call, unread_before[client]));
+        }
+        let state = match event {
+            Event::Call(call) => &call.state,
+            Event::Step(step) => &step.state,
+            Event::Rest { state, .. } => state,
+            Event::Preempted { .. } => continue,
+        };
+        for connection in &state.connections {
+            unread_before[connection.client] = connection.unread;
+        }
+    }
+    if let Some((call, unread)) = closed {
+        let told = calls(run).rev().find(|wait| wait.wait && wait.out.contains("RDHUP"));
+        let rdhup = match told {
+            Some(wait) => format!(
+                " {} had said {}: RDHUP means that the client has finished, not that all was read.",
+                wait.name, wait.out
+            ),
+            None => String::new(),
+        };
+        return format!(
+            "{}({}) found {unread} bytes unread, and such a close resets the connection.{rdhup}",
+            call.name, call.arguments
+        );
+    }
+    let short = calls(run).rev().find(|call| {
+        matches!(call.name, "write" | "sendto")
+            && call.client.is_some()
+            && call.raw[2].is_some_and(|asked| call.value > 0 && call.value < asked)
+    });
+    match short {
+        Some(call) => format!(
+            "{}({}) took {} bytes; what a short write leaves has to be kept and sent when there is room.",
+            call.name, call.arguments, call.result
+        ),
+        None => "The server ended the connection before it had sent back what it was sent.".into(),
+    }
+}
+
+fn wrong_bytes(run: &Run) -> String {
+    let mut preempted = run.events.iter().filter_map(|event| match event {
+        Event::Preempted { thread, instead_of } => Some((*thread, *instead_of)),
+        _ => None,
+    });
+    match preempted.next_back() {
+        Some((thread, other)) => format!(
+            "Two threads had the same connection: thread {thread} read and sent while thread {other} had read and not yet \
+             sent. A connection belongs to one thread until it is drained, so ONESHOT is armed again after that."
+        ),
+        None => "The bytes that came back are not those that were sent, or not in their order.".into(),
+    }
+}
+
+fn exited(run: &Run) -> String {
+    match calls(run).rev().find(|call| call.value < 0 && call.result != "EAGAIN") {
+        Some(call) => {
+            let advice = match call.result.as_str() {
+                "EINTR" => "an interruption is no error: wait again",
+                "EMFILE" | "ENFILE" => "clients are to stay queued until a descriptor is free",
+                "ECONNABORTED" => "that one connection is gone, and the next may be fine",
+                "ECONNRESET" | "EPIPE" => "it ends that connection and no other",
+                _ => "one connection's error is none of the others'",
+            };
+            format!("The last error before its end was {}({}) = {}: {advice}.", call.name, call.arguments, call.result)
+        }
+        None => String::new(),
+    }
+}
+
+fn spinning(run: &Run) -> String {
+    let last: Vec<String> =
+        calls(run).rev().take(3).map(|call| format!("{}({}) = {}", call.name, call.arguments, call.result)).collect();
+    match last.is_empty() {
+        true => String::new(),
+        false => format!(
+            "It goes round and round ({}): what it is told of stays as it is, and so is told of again.",
+            last.into_iter().rev().collect::<Vec<_>>().join(", ")
+        ),
+    }
+}

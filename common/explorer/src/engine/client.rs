@@ -1,0 +1,290 @@
+//! The clients: what they send, what came back, and what of it was right.
+//!
+//! Invariant: byte `n` of a client's stream is a function of the client and of `n` alone, and every byte that comes back
+//! is compared. No call here waits.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+/// What a small socket buffer is set to; the kernel doubles it and has a minimum of its own.
+pub const SMALL: usize = 32 * 1024;
+const CHUNK: usize = 64 * 1024;
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    id: usize,
+    socket: Socket,
+    /// Its port, by which the server's end of the connection is found.
+    pub port: u16,
+    /// Bytes that the script wants sent.
+    pub asked: u64,
+    /// Bytes that its socket has taken.
+    pub sent: u64,
+    /// Bytes that came back as they should.
+    pub came_back: u64,
+    /// It does not read.
+    pub paused: bool,
+    /// FIN belongs behind the last byte.
+    finish: bool,
+    /// FIN is sent.
+    pub finished: bool,
+    /// The server has closed.
+    pub eof: bool,
+    /// The server has reset.
+    pub reset: bool,
+    /// It has left, or was cut off by a fault: nothing is owed to it.
+    pub gone: bool,
+    /// What came where something else was due, from there on.
+    stray: Vec<u8>,
+}
+
+/// What is wrong with the bytes that came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// As many are missing at this offset, and the stream goes on behind them.
+    Gap(u64, u64),
+    /// Something else stands at this offset.
+    Bytes(u64),
+}
+
+impl Client {
+    /// Connects; on loopback the connection is there when the call returns.
+    pub fn connect(id: usize, to: SocketAddr, small_buffers: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.set_tcp_nodelay(true)?;
+        calm(&socket);
+        if small_buffers {
+            socket.set_recv_buffer_size(SMALL)?;
+            socket.set_send_buffer_size(4 * SMALL)?;
+        }
+        socket.connect_timeout(&to.into(), Duration::from_secs(10))?;
+        socket.set_nonblocking(true)?;
+        let port = socket.local_addr()?.as_socket().map_or(0, |addr| addr.port());
+        Ok(Self {
+            id,
+            socket,
+            port,
+            asked: 0,
+            sent: 0,
+            came_back: 0,
+            paused: false,
+            finish: false,
+            finished: false,
+            eof: false,
+            reset: false,
+            gone: false,
+            stray: Vec::new(),
+        })
+    }
+
+    /// Sends, or what is left of it later.
+    pub fn send(&mut self, bytes: u64) -> u64 {
+        self.asked += bytes;
+        self.push()
+    }
+
+    /// Sends FIN behind the last byte.
+    pub fn shutdown(&mut self) {
+        self.finish = true;
+        self.push();
+    }
+
+    /// Goes on sending; returns how much its socket has taken.
+    pub fn push(&mut self) -> u64 {
+        if self.gone || self.finished {
+            return 0;
+        }
+        let before = self.sent;
+        while self.sent < self.asked {
+            match self.socket.write(stretch(self.id, self.sent, self.asked)) {
+                Ok(sent) => self.sent += sent as u64,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // The read says what has happened to the connection.
+                Err(_) => break,
+            }
+        }
+        if self.finish && self.sent == self.asked {
+            self.finished = true;
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
+        self.sent - before
+    }
+
+    /// Reads what is there; returns how much that was.
+    pub fn pull(&mut self) -> u64 {
+        if self.gone || self.eof || self.reset {
+            return 0;
+        }
+        let mut buffer = vec![0u8; CHUNK];
+        let mut total = 0;
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => {
+                    self.eof = true;
+                    break;
+                }
+                Ok(n) => {
+                    self.compare(&buffer[..n]);
+                    total += n as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.reset = true;
+                    break;
+                }
+            }
+        }
+        // An acknowledgement that is delayed would be an event that comes by itself, some time later.
+        let _ = self.socket.set_tcp_quickack(true);
+        total
+    }
+
+    fn compare(&mut self, bytes: &[u8]) {
+        let mut bytes = bytes;
+        while self.stray.is_empty() && !bytes.is_empty() {
+            let due = stretch(self.id, self.came_back, self.asked);
+            let len = due.len().min(bytes.len());
+            let right = match bytes[..len] == due[..len] {
+                true => len,
+                false => bytes.iter().zip(due).take_while(|(one, other)| one == other).count(),
+            };
+            self.came_back += right as u64;
+            bytes = &bytes[right..];
+            if right < len || len == 0 {
+                break;
+            }
+        }
+        self.stray.extend_from_slice(bytes);
+    }
+
+    /// What is wrong with the bytes that came back, if anything.
+    pub fn wrong(&self) -> Option<Wrong> {
+        if self.stray.is_empty() {
+            return None;
+        }
+        let (start, stray) = (self.came_back, &self.stray);
+        let missing = self.asked.checked_sub(start + stray.len() as u64).filter(|missing| *missing > 0);
+        // A hole is told from a mix by what stands behind it: the stream itself, to the end of what came.
+        let sample = &stray[..stray.len().min(64)];
+        let fits = |skip: &u64| (start + skip..).zip(sample).all(|(at, it)| *it == byte(self.id, at));
+        match missing.and_then(|_| (1..self.asked - start).find(fits)) {
+            Some(skip) => Some(Wrong::Gap(start, skip)),
+            None => Some(Wrong::Bytes(start)),
+        }
+    }
+
+    /// Bytes that did not come back yet.
+    pub fn owed(&self) -> u64 {
+        self.asked - self.came_back
+    }
+
+    /// Leaves; with a reset, or in order.
+    pub fn leave(&mut self, reset: bool) {
+        if reset {
+            let _ = self.socket.set_linger(Some(Duration::ZERO));
+        }
+        self.gone = true;
+        // Closed by taking its place: a new socket has never been anywhere.
+        if let Ok(other) = Socket::new(Domain::IPV4, Type::STREAM, None) {
+            self.socket = other;
+        }
+    }
+
+    /// Bytes that the peer's socket has not acknowledged.
+    pub fn unacknowledged(&self) -> u64 {
+        super::kernel::out_queue(&self.socket)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // No connection is left behind in TIME_WAIT.
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Without pacing: a congestion control that paces sends by a timer, so bytes would arrive by themselves some time later.
+pub fn calm(socket: &Socket) {
+    // Every Linux has reno, and lets everybody use it.
+    let _ = socket.set_tcp_congestion(b"reno");
+}
+
+/// A client's stream repeats after this many bytes.
+const PERIOD: usize = 1 << 20;
+
+/// Random bytes, the same in every run. No stretch of them looks like another, so that a hole shows how large it is.
+fn noise() -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    NOISE.get_or_init(|| {
+        let mix = |at: u64| {
+            let mut x = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            x = (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (x >> 56) as u8
+        };
+        (1..=PERIOD as u64).map(mix).collect()
+    })
+}
+
+/// Where the byte `at` of a client's stream stands in the noise.
+fn place(client: usize, at: u64) -> usize {
+    (at as usize + client * 130_003) % PERIOD
+}
+
+/// Byte `at` of a client's stream.
+fn byte(client: usize, at: u64) -> u8 {
+    noise()[place(client, at)]
+}
+
+/// A piece of a client's stream, from `at` to `end` at most.
+fn stretch(client: usize, at: u64, end: u64) -> &'static [u8] {
+    let start = place(client, at);
+    let len = (end - at).min((PERIOD - start) as u64).min(CHUNK as u64);
+    &noise()[start..start + len as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn client(asked: u64) -> (Client, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Client::connect(0, listener.local_addr().unwrap(), false).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        client.send(asked);
+        (client, peer)
+    }
+
+    fn stream(range: std::ops::Range<u64>) -> Vec<u8> {
+        range.map(|at| byte(0, at)).collect()
+    }
+
+    #[test]
+    fn the_right_bytes_are_right_in_any_pieces() {
+        let (mut client, mut peer) = client(1000);
+        for range in [0..1, 1..700, 700..1000] {
+            peer.write_all(&stream(range)).unwrap();
+            client.pull();
+        }
+        assert_eq!((client.owed(), client.wrong()), (0, None));
+    }
+
+    #[test]
+    fn a_hole_is_told_from_a_mix() {
+        let (mut holed, mut peer) = client(1000);
+        peer.write_all(&[stream(0..100), stream(150..900)].concat()).unwrap();
+        holed.pull();
+        assert_eq!(holed.wrong(), Some(Wrong::Gap(100, 50)));
+
+        let (mut mixed, mut peer) = client(1000);
+        peer.write_all(&[stream(0..100), stream(200..1000), stream(100..200)].concat()).unwrap();
+        mixed.pull();
+        assert_eq!(mixed.wrong(), Some(Wrong::Bytes(100)));
+    }
+}

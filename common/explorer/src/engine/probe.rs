@@ -1,0 +1,62 @@
+//! Whether this machine lets a process be traced, found out by tracing one.
+
+use std::io::Error;
+use std::os::fd::AsRawFd;
+
+use super::kernel::Process;
+use super::ptrace::{self, Place};
+
+/// The reason if it does not.
+pub fn probe() -> Result<(), String> {
+    let pipe = std::io::pipe().map_err(|error| format!("no pipe for a trial of ptrace: {error}"))?;
+    // SAFETY: the child makes only system calls, and ends with _exit.
+    let pid = unsafe {
+        match libc::fork() {
+            0 => {
+                if ptrace::trace_me().is_err() {
+                    libc::_exit(1);
+                }
+                libc::raise(libc::SIGSTOP);
+                libc::getppid();
+                libc::_exit(0)
+            }
+            pid => pid,
+        }
+    };
+    if pid < 0 {
+        return Err(format!("no process for a trial of ptrace: {}", Error::last_os_error()));
+    }
+    let result = try_it(pid, pipe.0.as_raw_fd());
+    let mut status = 0;
+    // SAFETY: the child has this id until it is waited for.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, &mut status, libc::__WALL);
+    }
+    result
+}
+
+fn try_it(pid: i32, fd: i32) -> Result<(), String> {
+    stopped(pid)?;
+    ptrace::set_options(pid).map_err(|error| format!("ptrace is denied here: {error}"))?;
+    ptrace::resume(pid, 0).map_err(|error| format!("ptrace is denied here: {error}"))?;
+    stopped(pid)?;
+    match ptrace::place(pid) {
+        Ok(Place::Elsewhere) | Err(_) => {
+            return Err("PTRACE_GET_SYSCALL_INFO is missing here (Linux 5.3 has it)".into());
+        }
+        Ok(_) => {}
+    }
+    let borrowed = Process::open(pid).ok().and_then(|process| process.borrow(fd));
+    borrowed.map(drop).ok_or_else(|| "pidfd_getfd(2) is missing or denied here (Linux 5.6 has it)".into())
+}
+
+fn stopped(pid: i32) -> Result<(), String> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    let got = unsafe { libc::waitpid(pid, &mut status, libc::__WALL) };
+    match got == pid && libc::WIFSTOPPED(status) {
+        true => Ok(()),
+        false => Err("ptrace is denied here: a process may not ask its parent to trace it".into()),
+    }
+}

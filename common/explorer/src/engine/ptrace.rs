@@ -1,0 +1,187 @@
+//! ptrace(2) and waitpid(2), as far as they are needed.
+//!
+//! Invariant: every call is made by the thread that started the server: the kernel takes no other one's. Waiting is
+//! for children of this thread only, so that other threads of the program keep theirs.
+
+use std::io::{Error, Result};
+
+/// What stopped a thread of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The entry or the exit of a system call.
+    Syscall,
+    /// A ptrace event, and its message.
+    Event(i32, i32),
+    /// A signal is about to be delivered.
+    Signal(i32),
+    /// It has ended.
+    Exited(i32),
+    /// A signal has ended it.
+    Killed(i32),
+}
+
+const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+const GETSIGMASK: libc::c_uint = 0x420a;
+const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_EXITKILL
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC;
+
+/// `struct ptrace_syscall_info`.
+#[repr(C)]
+#[derive(Default)]
+struct Info {
+    op: u8,
+    pad: [u8; 3],
+    arch: u32,
+    ip: u64,
+    sp: u64,
+    data: [u64; 8],
+}
+
+/// Where a thread stands that a system call has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the entry: the number and the arguments.
+    Entry(i64, [u64; 6]),
+    /// At the exit: the result, or minus the error's number.
+    Exit(i64),
+    /// Neither.
+    Elsewhere,
+}
+
+fn request(request: libc::c_uint, tid: i32, at: usize, data: usize) -> Result<i64> {
+    // SAFETY: each caller gives as `data` what its request takes: a number, or the address of a variable of `at` bytes.
+    let result = unsafe { libc::ptrace(request as _, tid, at, data) };
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
+}
+
+/// For the child, between fork and exec.
+pub fn trace_me() -> Result<()> {
+    request(libc::PTRACE_TRACEME as _, 0, 0, 0).map(drop)
+}
+
+/// From here on the kernel kills the server when this thread ends, and reports its threads and children.
+pub fn set_options(tid: i32) -> Result<()> {
+    request(libc::PTRACE_SETOPTIONS as _, tid, 0, OPTIONS as usize).map(drop)
+}
+
+/// Lets a thread go on to its next system call, entry or exit, with a signal if that is not 0.
+pub fn resume(tid: i32, signal: i32) -> Result<()> {
+    request(libc::PTRACE_SYSCALL as _, tid, 0, signal as usize).map(drop)
+}
+
+/// Where the thread stands.
+pub fn place(tid: i32) -> Result<Place> {
+    let mut info = Info::default();
+    request(GET_SYSCALL_INFO, tid, size_of::<Info>(), &raw mut info as usize)?;
+    let d = &info.data;
+    Ok(match info.op {
+        1 => Place::Entry(d[0] as i64, [d[1], d[2], d[3], d[4], d[5], d[6]]),
+        2 => Place::Exit(d[0] as i64),
+        _ => Place::Elsewhere,
+    })
+}
+
+/// The signals that the thread has blocked.
+pub fn blocked_signals(tid: i32) -> Result<u64> {
+    let mut mask = 0u64;
+    request(GETSIGMASK, tid, size_of::<u64>(), &raw mut mask as usize)?;
+    Ok(mask)
+}
+
+fn message(tid: i32) -> i32 {
+    let mut message: libc::c_ulong = 0;
+    match request(libc::PTRACE_GETEVENTMSG as _, tid, 0, &raw mut message as usize) {
+        Ok(_) => message as i32,
+        Err(_) => 0,
+    }
+}
+
+/// The next stop of any thread of any server of this thread; `None` if there is none yet (`hang` off), and an error
+/// (ECHILD) if there is none left.
+pub fn wait(hang: bool) -> Result<Option<(i32, Stop)>> {
+    let mut status = 0;
+    let flags = libc::__WALL | libc::__WNOTHREAD | if hang { 0 } else { libc::WNOHANG };
+    loop {
+        // SAFETY: `status` outlives the call.
+        match unsafe { libc::waitpid(-1, &mut status, flags) } {
+            0 => return Ok(None),
+            -1 if Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
+            -1 => return Err(Error::last_os_error()),
+            tid => return Ok(Some((tid, decode(tid, status)))),
+        }
+    }
+}
+
+fn decode(tid: i32, status: i32) -> Stop {
+    if libc::WIFEXITED(status) {
+        return Stop::Exited(libc::WEXITSTATUS(status));
+    }
+    if libc::WIFSIGNALED(status) {
+        return Stop::Killed(libc::WTERMSIG(status));
+    }
+    match (libc::WSTOPSIG(status), status >> 16) {
+        (signal, 0) if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
+        (signal, 0) => Stop::Signal(signal),
+        (_, event) => Stop::Event(event, message(tid)),
+    }
+}
+
+/// At the entry of a call: it is not made. At its exit, `give` says what came of it.
+pub fn skip(tid: i32) -> Result<()> {
+    regs::set_number(tid, -1)
+}
+
+/// At the exit of a call that was skipped: its result.
+pub fn give(tid: i32, number: i64, result: i64) -> Result<()> {
+    regs::set_number(tid, number)?;
+    regs::set_result(tid, result)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod regs {
+    use std::io::Result;
+    use std::mem::offset_of;
+
+    const REGS: usize = offset_of!(libc::user, regs);
+
+    fn poke(tid: i32, at: usize, value: i64) -> Result<()> {
+        super::request(libc::PTRACE_POKEUSER as _, tid, REGS + at, value as usize).map(drop)
+    }
+
+    pub fn set_number(tid: i32, number: i64) -> Result<()> {
+        poke(tid, offset_of!(libc::user_regs_struct, orig_rax), number)
+    }
+
+    pub fn set_result(tid: i32, result: i64) -> Result<()> {
+        poke(tid, offset_of!(libc::user_regs_struct, rax), result)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod regs {
+    use std::io::Result;
+
+    const NT_PRSTATUS: usize = 1;
+    const NT_ARM_SYSTEM_CALL: usize = 0x404;
+
+    fn regset<T>(request: libc::c_uint, tid: i32, set: usize, value: &mut T) -> Result<()> {
+        let mut vector = libc::iovec { iov_base: (&raw mut *value).cast(), iov_len: size_of::<T>() };
+        super::request(request, tid, set, &raw mut vector as usize).map(drop)
+    }
+
+    pub fn set_number(tid: i32, number: i64) -> Result<()> {
+        // At an exit the number has no effect; at an entry -1 skips the call.
+        regset(libc::PTRACE_SETREGSET as _, tid, NT_ARM_SYSTEM_CALL, &mut (number as i32))
+    }
+
+    pub fn set_result(tid: i32, result: i64) -> Result<()> {
+        let mut registers = [0u64; 34];
+        regset(libc::PTRACE_GETREGSET as _, tid, NT_PRSTATUS, &mut registers)?;
+        registers[0] = result as u64;
+        regset(libc::PTRACE_SETREGSET as _, tid, NT_PRSTATUS, &mut registers)
+    }
+}

@@ -1,0 +1,311 @@
+//! What a person reads: one run as two columns, the kernel's last state, and where a passing schedule parts from it.
+//!
+//! Invariant: the same run gives the same text; no line is longer than the width that was asked for.
+
+use crate::diagnose::diagnose;
+use crate::explore::{Coverage, Exploration, Finding};
+use crate::run::{Event, Run, Schedule, Snapshot};
+use crate::script::Script;
+
+/// Rows of a trace that are shown in full.
+const ROWS: usize = 64;
+const HEAD: usize = 10;
+const TAIL: usize = 40;
+
+/// A row of a trace: on one side or on the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What the server does; empty if the client does something.
+    pub server: String,
+    /// What the client does.
+    pub client: String,
+    /// The schedule has put it there.
+    pub placed: bool,
+}
+
+impl Row {
+    fn merged(&self) -> String {
+        match (self.client.is_empty(), self.placed) {
+            (true, _) => self.server.clone(),
+            (false, true) => format!(">> {}", self.client),
+            (false, false) => format!(" > {}", self.client),
+        }
+    }
+}
+
+/// A run's rows.
+pub fn rows(run: &Run) -> Vec<Row> {
+    let threads = run.events.iter().any(|event| matches!(event, Event::Call(call) if call.thread > 0));
+    run.events.iter().flat_map(|event| rows_of(event, threads)).collect()
+}
+
+fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
+    let server = |text: String, placed| Row { server: text, client: String::new(), placed };
+    match event {
+        Event::Call(call) => {
+            let who = if threads { format!("{}: ", call.thread) } else { String::new() };
+            let out = match call.name {
+                // The number and the name are one thing.
+                "accept" | "accept4" if !call.out.is_empty() => format!(" {}", call.out),
+                _ if call.out.is_empty() => String::new(),
+                _ => format!(": {}", call.out),
+            };
+            vec![server(format!("{who}{}({}) = {}{out}", call.name, call.arguments, call.result), false)]
+        }
+        Event::Step(step) => {
+            let client = match step.implied {
+                true => format!("({})", step.step),
+                false => step.step.clone(),
+            };
+            let place = match (step.placed, step.before.is_empty()) {
+                (true, false) => format!("-- before {} --", step.before),
+                _ => String::new(),
+            };
+            vec![Row { server: place, client, placed: step.placed }]
+        }
+        Event::Rest { sleeps, wrong, .. } => {
+            let for_ever = if wrong.is_some() { " for ever" } else { "" };
+            vec![server(format!("[sleeps{for_ever}: {}]", sleeps.join(", ")), false)]
+        }
+        Event::Preempted { thread, instead_of } => {
+            vec![server(format!("-- thread {thread} goes first, thread {instead_of} is kept waiting --"), true)]
+        }
+    }
+}
+
+/// The first line of an exploration: `close        62 runs  COMPLETE at 2 placements  no finding`.
+pub fn summary(script: &Script, exploration: &Exploration) -> String {
+    let coverage = match (&exploration.coverage, &exploration.finding) {
+        // What was found ends the search.
+        (_, Some(finding)) => match finding.schedule.placements() {
+            0 => "with no placement".to_owned(),
+            1 => "with 1 placement".to_owned(),
+            n => format!("with {n} placements"),
+        },
+        (Coverage::Complete(placements), None) => format!("COMPLETE at {placements} placements"),
+        (Coverage::Cut(why), None) => format!("CUT {why}"),
+    };
+    let found = exploration
+        .finding
+        .as_ref()
+        .map_or_else(|| "no finding".to_owned(), |it| it.verdict.to_string().to_uppercase());
+    let diverged = match exploration.diverged {
+        0 => String::new(),
+        n => format!("; {n} did not replay exactly"),
+    };
+    format!(
+        "{:<14}{:>6} runs {:>6.2} s  {coverage:<24}  {found}{diverged}",
+        script.name, exploration.runs, exploration.seconds
+    )
+}
+
+/// The whole story of a finding.
+pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -> String {
+    let mut out = String::new();
+    let width = width.clamp(60, 160);
+    out += &wrap(
+        &format!("{}: {}.", finding.verdict.to_string().to_uppercase(), finding.what.trim_end_matches('.')),
+        width,
+        0,
+    );
+    out.push('\n');
+    out += &trace(server, &script.name, &finding.run, width);
+    if let Some(end) = &finding.run.end {
+        out += "\nthe kernel at the end\n";
+        for line in state(end) {
+            out += &wrap(&line, width - 2, 2);
+        }
+    }
+    let diagnosis = diagnose(&finding.run);
+    if !diagnosis.is_empty() {
+        out.push('\n');
+        out += &wrap(&diagnosis, width, 0);
+    }
+    out.push('\n');
+    out += &match &finding.passing {
+        Some(passing) => beside(&finding.run, passing, width),
+        None => "no schedule near this one passes: it fails in every order that was tried\n".to_owned(),
+    };
+    let faults = match (finding.faults.eintr, finding.faults.econnaborted) {
+        (false, false) => "",
+        (true, false) => " --faults eintr",
+        (false, true) => " --faults econnaborted",
+        (true, true) => " --faults eintr,econnaborted",
+    };
+    out += &format!("\nreplay: --script '{}'{faults} --replay {}\n", script_argument(script), finding.schedule);
+    out
+}
+
+/// How the script is given on a command line: by its name, if that means the same.
+pub fn script_argument(script: &Script) -> String {
+    match Script::standard(&script.name) {
+        Some(standard) if standard == *script => script.name.clone(),
+        _ => script.to_string(),
+    }
+}
+
+/// A run as two columns.
+pub fn trace(server: &str, script: &str, run: &Run, width: usize) -> String {
+    let rows = rows(run);
+    let widest = rows.iter().map(|row| row.client.chars().count() + 3).max().unwrap_or(0);
+    let right = widest.clamp(18, width * 2 / 5);
+    let left = width.saturating_sub(right + 3);
+    let mut out = format!("{} | {}\n", pad(server, left), script);
+    out += &format!("{}-+-{}\n", "-".repeat(left), "-".repeat(right));
+    let shown = shown(&rows);
+    let mut hidden = 0;
+    for (row, shown) in rows.iter().zip(shown) {
+        if !shown {
+            hidden += 1;
+            continue;
+        }
+        if hidden > 0 {
+            out += &format!("{} |\n", pad(&format!("   ... {hidden} rows ..."), left));
+            hidden = 0;
+        }
+        let mark = if row.placed && !row.client.is_empty() { ">> " } else { "" };
+        let line = format!("{} | {mark}{}", pad(&row.server, left), cut(&row.client, right - mark.len()));
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// A long trace is shown at its ends and around its placements.
+fn shown(rows: &[Row]) -> Vec<bool> {
+    let near = |at: usize| rows[at.saturating_sub(3)..rows.len().min(at + 4)].iter().any(|row| row.placed);
+    let all = rows.len() <= ROWS;
+    (0..rows.len()).map(|at| all || at < HEAD || at + TAIL >= rows.len() || near(at)).collect()
+}
+
+/// The kernel's state as lines.
+pub fn state(end: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    for it in &end.connections {
+        let mut parts = Vec::new();
+        match it.fd {
+            Some(fd) => {
+                parts.push(format!("fd {fd}"));
+                parts.push(format!("{} bytes unread", it.unread));
+                if it.fin_arrived {
+                    parts.push("the FIN has arrived".into());
+                }
+                if it.unsent > 0 {
+                    parts.push(format!("{} bytes not taken by the client", it.unsent));
+                }
+                let interests =
+                    end.epolls.iter().flat_map(|epoll| epoll.interests.iter().map(move |it| (epoll.fd, it)));
+                for (epoll, interest) in interests.filter(|(_, interest)| interest.fd == fd) {
+                    parts.push(format!("registered with epoll {epoll} for {}", interest.mask));
+                }
+            }
+            None => parts.push("the server has no descriptor for it".into()),
+        }
+        parts.push(format!("{} of {} bytes came back", it.came_back, it.asked));
+        if it.eof {
+            parts.push("the server has closed".into());
+        }
+        lines.push(format!("c{}: {}", it.client, parts.join(", ")));
+    }
+    let queue = match end.accept_queue {
+        0 => "is empty".to_owned(),
+        1 => "holds 1 connection".to_owned(),
+        n => format!("holds {n} connections"),
+    };
+    lines.push(format!("the accept queue {queue}"));
+    for epoll in &end.epolls {
+        let ready = if epoll.ready { "has something to report" } else { "is empty" };
+        let listeners = epoll.interests.iter().filter(|interest| interest.label == "listener");
+        let masks: Vec<String> = listeners.map(|it| format!("; the listener is registered for {}", it.mask)).collect();
+        lines.push(format!("epoll {}: its ready list {ready}{}", epoll.fd, masks.concat()));
+    }
+    for thread in &end.threads {
+        let what = if thread.sleeps { "sleeps in" } else { "stands before" };
+        lines.push(format!("thread {} {what} {}", thread.thread, thread.at));
+    }
+    lines
+}
+
+/// The failing run and the passing one side by side, from just before they part.
+fn beside(failing: &Run, passing: &Run, width: usize) -> String {
+    const BEFORE: usize = 2;
+    const AFTER: usize = 26;
+    let merged = |run: &Run| rows(run).iter().map(Row::merged).collect::<Vec<_>>();
+    let (fails, passes) = (merged(failing), merged(passing));
+    let part = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();
+    let start = part.saturating_sub(BEFORE);
+    let column = (width - 3) / 2;
+    let mut out = wrap(
+        &format!(
+            "The nearest schedule that passes is {}; the two part at row {} (>> is a placed step, > one of the client's):",
+            passing.schedule(),
+            part + 1
+        ),
+        width,
+        0,
+    );
+    out += &format!("{} | passes, {}\n", pad(&format!("fails, {}", failing.schedule()), column), passing.schedule());
+    out += &format!("{}-+-{}\n", "-".repeat(column), "-".repeat(column));
+    const LONGER: usize = 6;
+    let length = fails.len().max(passes.len().min(fails.len() + LONGER));
+    for at in start..length.min(start + AFTER) {
+        let one = fails.get(at).map_or("", String::as_str);
+        let other = passes.get(at).map_or("", String::as_str);
+        let line = format!("{} | {}", pad(one, column), cut(other, column));
+        out += line.trim_end();
+        out.push('\n');
+    }
+    if length > start + AFTER {
+        out += &format!("{} |\n", pad(&format!("   ... {} more rows ...", length - start - AFTER), column));
+    }
+    out
+}
+
+fn cut(text: &str, width: usize) -> String {
+    match text.chars().count() > width {
+        true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}
+
+fn pad(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let missing = width.saturating_sub(text.chars().count());
+    text + &" ".repeat(missing)
+}
+
+fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut out = String::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            out += &format!("{}{line}\n", " ".repeat(indent));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    out + &format!("{}{line}\n", " ".repeat(indent))
+}
+
+/// For `--replay`: one run, whatever came of it.
+pub fn replayed(server: &str, script: &Script, schedule: &Schedule, run: &Run, width: usize) -> String {
+    let width = width.clamp(60, 160);
+    let mut out = trace(server, &script.name, run, width);
+    if let Some(end) = &run.end {
+        out += "\nthe kernel at the end\n";
+        for line in state(end) {
+            out += &wrap(&line, width - 2, 2);
+        }
+    }
+    let what = if run.what.is_empty() { String::new() } else { format!(": {}", run.what) };
+    out.push('\n');
+    out += &wrap(&format!("schedule {schedule}: {}{what}", run.verdict.to_string().to_uppercase()), width, 0);
+    let diagnosis = diagnose(run);
+    if !diagnosis.is_empty() {
+        out += &wrap(&diagnosis, width, 0);
+    }
+    out
+}

@@ -1,0 +1,159 @@
+//! Every order of a client's steps and the server's system calls, up to a bound, on the real kernel.
+//!
+//! Invariant: a check that passes has tried every schedule with no placement and with one. What more it tries is bounded
+//! by time, and no result depends on it: a schedule that fails, fails whenever it is run.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use explorer::{Coverage, Error, Exploration, Faults, Plan, Script, Target, Verdict};
+
+use crate::check::Check;
+use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::trial::Trial;
+
+const GROUP: &str = "interleaving";
+/// For the schedules with two placements; those with fewer are always tried, in far less as a rule.
+const BUDGET: Duration = Duration::from_secs(3);
+const NONE: Faults = Faults { eintr: false, econnaborted: false };
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        group: GROUP,
+        name: "bytes_and_fin_between_any_two_calls_are_answered",
+        clause: 3,
+        about: "connect, 3 bytes, 5000 bytes, FIN: each placed between any two of the server's system calls",
+        alone: false,
+        run: |trial| explore(trial, "close", NONE),
+    },
+    Check {
+        group: GROUP,
+        name: "two_connections_between_any_two_calls_are_served",
+        clause: 2,
+        about: "two clients connect, send and finish, each step between any two of the server's system calls",
+        alone: false,
+        run: |trial| explore(trial, "two", NONE),
+    },
+    Check {
+        group: GROUP,
+        name: "a_reset_between_any_two_calls_ends_that_connection_alone",
+        clause: 4,
+        about: "one of two clients sends and is reset, between any two of the server's system calls",
+        alone: false,
+        run: |trial| explore(trial, "reset", NONE),
+    },
+    Check {
+        group: GROUP,
+        name: "a_half_close_between_any_two_calls_is_answered",
+        clause: 3,
+        about: "20,000 bytes and FIN, each placed between any two of the server's system calls",
+        alone: false,
+        run: |trial| explore(trial, "half-close", NONE),
+    },
+    Check {
+        group: GROUP,
+        name: "back_pressure_is_lifted_at_any_time",
+        clause: 5,
+        about: "a client that does not read sends 450,000 bytes and reads again, between any two of the system calls",
+        alone: false,
+        run: |trial| explore(trial, "back-pressure", NONE),
+    },
+    Check {
+        group: GROUP,
+        name: "an_interruption_of_any_wait_is_survived",
+        clause: 10,
+        about: "each wait is interrupted as by a SIGSTOP and SIGCONT, and accept says ECONNABORTED at any time",
+        alone: false,
+        run: |trial| explore(trial, "close", Faults { eintr: true, econnaborted: true }),
+    },
+    Check {
+        group: GROUP,
+        name: "a_client_queued_without_descriptors_is_served_once_one_is_free",
+        clause: 9,
+        about: "a second client comes when no descriptor is free, and the first leaves, between any two system calls",
+        alone: false,
+        run: |trial| explore(trial, "emfile", NONE),
+    },
+    Check {
+        group: GROUP,
+        name: "a_signal_before_or_in_any_wait_ends_the_server",
+        clause: 12,
+        about: "SIGTERM comes just before or during each of the server's waits",
+        alone: false,
+        run: |trial| {
+            trial.only_own("to end with exit code 0 after SIGTERM")?;
+            explore(trial, "stop", NONE)
+        },
+    },
+];
+
+fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
+    explorer::possible().map_err(Stop::skip)?;
+    let mut argv = trial.argv()?;
+    if trial.subject.own {
+        argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
+    }
+    let target = Target { name: trial.subject.name.clone(), argv };
+    let script = Script::standard(script).expect("the scripts named here ship");
+    trial.step(format!("clients' steps: {script}"));
+    let plan = |max_placements, max_time| Plan {
+        target: &target,
+        script: &script,
+        faults,
+        max_placements,
+        max_runs: None,
+        max_time,
+    };
+    let run = |max_placements, max_time| -> Step<Exploration> {
+        explorer::explore(&plan(max_placements, max_time), &AtomicBool::new(false), &|_| {}).map_err(
+            |error| match error {
+                Error::Unsupported(why) => Stop::skip(why),
+                Error::Start(what) => {
+                    Stop::fail(Symptom::Exited, what, "The server does not come to listen under ptrace.")
+                }
+                other => Stop::Broken(other.to_string()),
+            },
+        )
+    };
+    // One placement finds nearly everything, and takes a fraction of a second.
+    let mut exploration = run(1, None)?;
+    if exploration.finding.is_none() {
+        exploration = run(2, Some(BUDGET))?;
+    }
+    let reach = match &exploration.coverage {
+        Coverage::Complete(placements) => format!("COMPLETE at {placements} placements"),
+        Coverage::Cut(why) => format!("COMPLETE at 1 placement, and CUT {why} at 2"),
+    };
+    trial.step(format!("{} runs, {reach}", exploration.runs));
+    let Some(finding) = exploration.finding else { return Ok(()) };
+    if finding.verdict == Verdict::NonDeterministic {
+        return Err(Stop::skip("the same schedule leads to other system calls each time, so it cannot be explored"));
+    }
+    let report = explorer::report::finding(&target.name, &script, &finding, 100);
+    let mut steps: Vec<String> = vec![format!("clients' steps: {script}")];
+    steps.extend(report.lines().map(str::to_owned));
+    Err(Stop::Fail(Box::new(Failure {
+        symptom: symptom(&finding),
+        what: finding.what.clone(),
+        steps,
+        kernel: finding.run.end.as_ref().map(explorer::report::state).unwrap_or_default(),
+        cause: explorer::diagnose::diagnose(&finding.run),
+    })))
+}
+
+fn symptom(finding: &explorer::Finding) -> Symptom {
+    let end = finding.run.end.as_ref();
+    match finding.verdict {
+        Verdict::LostWakeup if end.is_some_and(|end| end.accept_queue > 0) => Symptom::AcceptQueueNotDrained,
+        Verdict::LostWakeup if end.is_some_and(|end| end.connections.iter().any(|it| it.unread > 0)) => {
+            Symptom::ReadLost
+        }
+        Verdict::LostWakeup => Symptom::WriteLost,
+        Verdict::NoEof => Symptom::EofLost,
+        Verdict::Truncated => Symptom::Truncated,
+        Verdict::WrongBytes => Symptom::WrongBytes,
+        Verdict::Exited => Symptom::Exited,
+        Verdict::Spinning => Symptom::Spinning,
+        Verdict::Ok | Verdict::NonDeterministic => Symptom::Contract,
+    }
+}

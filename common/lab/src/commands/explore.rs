@@ -1,0 +1,362 @@
+//! `cargo lab explore`: a server's lost wakeups, found by every order of client steps and system calls.
+//!
+//! Invariant: exit code 0 means that no schedule that was tried fails; what was not tried is said.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use explorer::{Coverage, Exploration, Faults, Finding, Plan, Run, Schedule, Script, Target, Verdict, report};
+use harness::{CHAPTERS, Check, Launch, Subject};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use crate::servers;
+use crate::text;
+use crate::words;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo lab explore epoll-et                      a chapter, with every script that ships
+  cargo lab explore epoll-et --script reset
+  cargo lab explore epoll-et --script 'c0 connect; c0 send 3; c0 shutdown'
+  cargo lab explore --cmd './a.out {port}' --faults eintr,emfile
+  cargo lab explore --cmd './a.out {port}' --script close --replay 0,0,1
+  cargo lab explore epoll-et --script close --record run.json
+
+Exit code: 0 no schedule that was tried fails; 1 one does, or nothing could be tried; 2 wrong command line.";
+
+/// Find lost wakeups: place a client's steps between a server's system calls in every way
+///
+/// Runs the server under ptrace(2), again and again, each time with the client's steps at other places between its system
+/// calls: first only where the server sleeps, then with one step placed where it could have gone on, then with two. A
+/// schedule that fails is shown as two columns, with the kernel's state and the nearest schedule that passes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = long_help())]
+pub struct Args {
+    /// A server of this workspace (04, 04-epoll-et, epoll-et)
+    #[arg(value_name = "SERVER", required_unless_present = "cmd", conflicts_with = "cmd")]
+    server: Option<String>,
+    /// The command that starts your own; {port} stands for the port it has to listen on
+    #[arg(long, value_name = "COMMAND")]
+    cmd: Option<String>,
+    /// A script that ships, a file, or the steps themselves; every one that ships if not given
+    #[arg(long, value_name = "SCRIPT")]
+    script: Option<String>,
+    /// Steps placed at most where the server could have gone on
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=6))]
+    max_placements: u8,
+    /// Seconds for each script at most
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    max_seconds: u32,
+    /// Faults that can happen to any server, at every place where they can
+    #[arg(long, value_name = "FAULT,..", value_enum, value_delimiter = ',')]
+    faults: Vec<Fault>,
+    /// Run one schedule only, and show it
+    #[arg(long, value_name = "0,1,..", value_parser = Schedule::parse, requires = "script")]
+    replay: Option<Schedule>,
+    /// Write one run to a file: the one that fails, the one of --replay, or the one without a placement
+    #[arg(long, value_name = "FILE.json", requires = "script")]
+    record: Option<String>,
+    /// Results as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Faults that blame no correct server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// Each wait is interrupted, as by a SIGSTOP and SIGCONT
+    Eintr,
+    /// A queued connection is gone by the time of its accept
+    Econnaborted,
+    /// No descriptor is free from the first connection to the script's end
+    Emfile,
+    /// What is sent in one piece comes in two
+    ShortReads,
+    /// Small socket buffers, so that writes take less than they were given
+    ShortWrites,
+    /// All of these
+    All,
+}
+
+#[derive(Serialize)]
+struct Explored {
+    server: String,
+    scripts: Vec<ScriptResult>,
+}
+
+#[derive(Serialize)]
+struct ScriptResult {
+    name: String,
+    script: String,
+    runs: u64,
+    seconds: f64,
+    complete: bool,
+    placements: Option<usize>,
+    cut: Option<String>,
+    diverged: u64,
+    finding: Option<Found>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    verdict: Verdict,
+    what: String,
+    diagnosis: String,
+    replay: String,
+    trace: Vec<TraceRow>,
+    kernel: Vec<String>,
+    passing: Option<Passing>,
+}
+
+#[derive(Serialize)]
+struct Passing {
+    replay: String,
+    trace: Vec<TraceRow>,
+}
+
+#[derive(Serialize)]
+struct TraceRow {
+    server: String,
+    client: String,
+    placed: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let scripts = scripts(args)?;
+    let interrupt = Interrupt::watch()?;
+    explorer::possible().map_err(|why| Error::failed(format!("nothing can be explored on this machine: {why}")))?;
+    let target = target(args)?;
+    let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
+    match &args.replay {
+        Some(schedule) => replay(args, &target, &scripts[0], faults, schedule, &interrupt),
+        None => explore(args, &target, &scripts, faults, &interrupt),
+    }
+}
+
+fn explore(
+    args: &Args,
+    target: &Target,
+    scripts: &[Script],
+    faults: Faults,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Error> {
+    let mut results = Vec::new();
+    let mut failed = false;
+    for script in scripts {
+        let plan = Plan {
+            target,
+            script,
+            faults,
+            max_placements: args.max_placements.into(),
+            max_runs: None,
+            max_time: Some(Duration::from_secs(args.max_seconds.into())),
+        };
+        let explored =
+            explorer::explore(&plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
+        interrupt.check()?;
+        if let Some(file) = &args.record {
+            let run = match &explored.finding {
+                Some(finding) => &finding.run,
+                None => &replayed(target, script, faults, &Schedule::default(), interrupt)?,
+            };
+            write_record(file, target, script, run)?;
+        }
+        failed |= explored.finding.is_some();
+        if !args.json {
+            text::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
+            if let Some(finding) = &explored.finding {
+                text::print(&format!("\n{}\n", report::finding(&target.name, script, finding, text::width())));
+            }
+        }
+        results.push(result(script, &explored));
+    }
+    if args.json {
+        let explored = Explored { server: target.name.clone(), scripts: results };
+        text::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn replay(
+    args: &Args,
+    target: &Target,
+    script: &Script,
+    faults: Faults,
+    schedule: &Schedule,
+    interrupt: &Interrupt,
+) -> Result<ExitCode, Error> {
+    let run = replayed(target, script, faults, schedule, interrupt)?;
+    if let Some(file) = &args.record {
+        write_record(file, target, script, &run)?;
+    }
+    if args.json {
+        text::print(&explorer::record::record(&target.name, script, &run));
+    } else {
+        text::print(&report::replayed(&target.name, script, schedule, &run, text::width()));
+    }
+    Ok(if run.verdict == Verdict::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn replayed(
+    target: &Target,
+    script: &Script,
+    faults: Faults,
+    schedule: &Schedule,
+    interrupt: &Interrupt,
+) -> Result<Run, Error> {
+    let run = explorer::replay(target, script, faults, schedule, interrupt.flag());
+    let run = run.map_err(|error| failure(interrupt, &error))?;
+    interrupt.check()?;
+    Ok(run)
+}
+
+fn failure(interrupt: &Interrupt, error: &explorer::Error) -> Error {
+    // After a Ctrl-C, that is why it failed.
+    interrupt.check().err().unwrap_or_else(|| Error::failed(error.to_string()))
+}
+
+fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), Error> {
+    std::fs::write(file, explorer::record::record(&target.name, script, run))
+        .map_err(|error| Error::failed(format!("--record {file}: {error}; give a file that can be written")))?;
+    text::complain(&format!("recorded: {file}"));
+    Ok(())
+}
+
+impl Args {
+    fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault) || self.faults.contains(&Fault::All)
+    }
+}
+
+fn scripts(args: &Args) -> Result<Vec<Script>, Error> {
+    let scripts = match &args.script {
+        None => Script::all_standard(),
+        Some(text) => vec![script(text)?],
+    };
+    let faulty = |script: Script| {
+        let script = if args.has(Fault::ShortReads) { script.with_short_reads() } else { script };
+        let script = if args.has(Fault::ShortWrites) { script.with_short_writes() } else { script };
+        if args.has(Fault::Emfile) { script.with_emfile() } else { script }
+    };
+    Ok(scripts.into_iter().map(faulty).collect())
+}
+
+fn script(text: &str) -> Result<Script, Error> {
+    if let Some(script) = Script::standard(text) {
+        return Ok(script);
+    }
+    let path = Path::new(text);
+    let (name, steps) = match path.is_file() {
+        true => {
+            let steps =
+                std::fs::read_to_string(path).map_err(|error| Error::usage(format!("--script {text}: {error}")))?;
+            (path.file_stem().map_or_else(|| text.into(), |name| name.to_string_lossy().into_owned()), steps)
+        }
+        false => ("script".to_owned(), text.to_owned()),
+    };
+    Script::parse(&name, &steps).map_err(|what| {
+        let names: Vec<&str> = explorer::script::STANDARD.iter().map(|(name, _)| *name).collect();
+        // A single word was meant to be a name.
+        let hint = match text.contains(char::is_whitespace) || path.is_file() {
+            true => String::new(),
+            false => {
+                let nearest = names.iter().max_by(|a, b| strsim::jaro(text, a).total_cmp(&strsim::jaro(text, b)));
+                let nearest = nearest.filter(|it| strsim::jaro(text, it) > 0.7);
+                nearest.map_or_else(String::new, |it| format!("\n  Did you mean the script '{it}'?"))
+            }
+        };
+        Error::usage(format!("--script: {what}{hint}\n  scripts that ship: {}", names.join(" ")))
+    })
+}
+
+fn target(args: &Args) -> Result<Target, Error> {
+    let subject = match (&args.cmd, &args.server) {
+        (Some(line), _) => servers::command(line)?.subject,
+        (None, Some(word)) => chapter(word)?,
+        (None, None) => return Err(Error::usage("name a server, or give --cmd")),
+    };
+    let Launch::Command(mut argv) = subject.launch else {
+        return Err(Error::usage("the server has to be started here"));
+    };
+    if subject.own {
+        argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
+    }
+    Ok(Target { name: subject.name, argv })
+}
+
+fn chapter(word: &str) -> Result<Subject, Error> {
+    let none: Vec<&'static Check> = Vec::new();
+    let narrowed = words::narrow(&[word.to_owned()], CHAPTERS, &none).map_err(|unknown| {
+        let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
+        let nearest = match unknown.nearest.is_empty() {
+            true => String::new(),
+            false => format!("\n  Did you mean {}?", unknown.nearest.join(", or ")),
+        };
+        let folders = folders.join(" ");
+        Error::usage(format!(
+            "'{word}' is no server of this workspace.{nearest}\n  servers: {folders}\n  your own: --cmd"
+        ))
+    })?;
+    let found = narrowed.chapters.len() + narrowed.variants.len();
+    if found != 1 {
+        let names = narrowed.chapters.iter().map(|it| it.folder).chain(narrowed.variants.iter().map(|it| it.name));
+        return Err(Error::usage(format!(
+            "'{word}' names {found} servers ({}); name one",
+            names.collect::<Vec<_>>().join(", ")
+        )));
+    }
+    let server = servers::ours(&narrowed.chapters, &narrowed.variants)?.pop();
+    server.map(|server| server.subject).ok_or_else(|| Error::failed("the server was not built"))
+}
+
+fn result(script: &Script, explored: &Exploration) -> ScriptResult {
+    let (placements, cut) = match &explored.coverage {
+        Coverage::Complete(placements) => (Some(*placements), None),
+        Coverage::Cut(why) => (None, Some(why.clone())),
+    };
+    ScriptResult {
+        name: script.name.clone(),
+        script: script.to_string(),
+        runs: explored.runs,
+        seconds: explored.seconds,
+        complete: cut.is_none() && explored.finding.is_none(),
+        placements,
+        cut,
+        diverged: explored.diverged,
+        finding: explored.finding.as_ref().map(found),
+    }
+}
+
+fn found(finding: &Finding) -> Found {
+    Found {
+        verdict: finding.verdict,
+        what: finding.what.clone(),
+        diagnosis: explorer::diagnose::diagnose(&finding.run),
+        replay: finding.schedule.to_string(),
+        trace: trace(&finding.run),
+        kernel: finding.run.end.as_ref().map(report::state).unwrap_or_default(),
+        passing: finding.passing.as_ref().map(|run| Passing { replay: run.schedule().to_string(), trace: trace(run) }),
+    }
+}
+
+fn trace(run: &Run) -> Vec<TraceRow> {
+    let row = |row: report::Row| TraceRow { server: row.server, client: row.client, placed: row.placed };
+    report::rows(run).into_iter().map(row).collect()
+}
+
+fn long_help() -> String {
+    let scripts = explorer::script::STANDARD.iter().map(|(name, text)| format!("  {name:<14}{text}"));
+    format!(
+        "{EXAMPLES}\n\nScripts. {}\n\nThose that ship:\n{}\n\nWith --json, stdout gets an object: server, and scripts, an \
+         object for each with name, script, runs, seconds, complete, placements (null if cut), cut (why, or null), diverged \
+         and finding (null, or an object with verdict, what, diagnosis, replay, trace, kernel and passing). With --replay, it \
+         is the run itself, as --record writes it (common/explorer/RECORD.md).",
+        explorer::script::LANGUAGE,
+        scripts.collect::<Vec<_>>().join("\n")
+    )
+}
