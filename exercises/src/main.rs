@@ -7,9 +7,25 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
+#[path = "../01_the_sets/solution.rs"]
+mod solution_01;
+#[path = "../02_nfds/solution.rs"]
+mod solution_02;
+#[path = "../03_fd_1024/solution.rs"]
+mod solution_03;
+#[path = "../04_signal_gap/solution.rs"]
+mod solution_04;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/solution.rs"]
 mod solution_13;
+#[path = "../01_the_sets/starter.rs"]
+mod starter_01;
+#[path = "../02_nfds/starter.rs"]
+mod starter_02;
+#[path = "../03_fd_1024/starter.rs"]
+mod starter_03;
+#[path = "../04_signal_gap/starter.rs"]
+mod starter_04;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
@@ -21,6 +37,14 @@ type Main = fn() -> ExitCode;
 
 /// The servers of this platform, by the paths of their files.
 const SERVERS: &[(&str, Main)] = &[
+    ("01_the_sets/starter", starter_01::main),
+    ("01_the_sets/solution", solution_01::main),
+    ("02_nfds/starter", starter_02::main),
+    ("02_nfds/solution", solution_02::main),
+    ("03_fd_1024/starter", starter_03::main),
+    ("03_fd_1024/solution", solution_03::main),
+    ("04_signal_gap/starter", starter_04::main),
+    ("04_signal_gap/solution", solution_04::main),
     #[cfg(target_os = "linux")]
     ("13_accept_queue/starter", starter_13::main),
     #[cfg(target_os = "linux")]
