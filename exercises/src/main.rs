@@ -15,6 +15,12 @@ mod solution_02;
 mod solution_03;
 #[path = "../04_signal_gap/solution.rs"]
 mod solution_04;
+#[path = "../05_hang_up/solution.rs"]
+mod solution_05;
+#[path = "../06_slots/solution.rs"]
+mod solution_06;
+#[path = "../07_write_interest/solution.rs"]
+mod solution_07;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/solution.rs"]
 mod solution_13;
@@ -26,6 +32,12 @@ mod starter_02;
 mod starter_03;
 #[path = "../04_signal_gap/starter.rs"]
 mod starter_04;
+#[path = "../05_hang_up/starter.rs"]
+mod starter_05;
+#[path = "../06_slots/starter.rs"]
+mod starter_06;
+#[path = "../07_write_interest/starter.rs"]
+mod starter_07;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
@@ -45,6 +57,12 @@ const SERVERS: &[(&str, Main)] = &[
     ("03_fd_1024/solution", solution_03::main),
     ("04_signal_gap/starter", starter_04::main),
     ("04_signal_gap/solution", solution_04::main),
+    ("05_hang_up/starter", starter_05::main),
+    ("05_hang_up/solution", solution_05::main),
+    ("06_slots/starter", starter_06::main),
+    ("06_slots/solution", solution_06::main),
+    ("07_write_interest/starter", starter_07::main),
+    ("07_write_interest/solution", solution_07::main),
     #[cfg(target_os = "linux")]
     ("13_accept_queue/starter", starter_13::main),
     #[cfg(target_os = "linux")]
