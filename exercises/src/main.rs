@@ -22,6 +22,21 @@ mod solution_06;
 #[path = "../07_write_interest/solution.rs"]
 mod solution_07;
 #[cfg(target_os = "linux")]
+#[path = "../08_duplicate/solution.rs"]
+mod solution_08;
+#[cfg(target_os = "linux")]
+#[path = "../09_one_reset/solution.rs"]
+mod solution_09;
+#[cfg(target_os = "linux")]
+#[path = "../10_slow_reader/solution.rs"]
+mod solution_10;
+#[cfg(target_os = "linux")]
+#[path = "../11_full_socket/solution.rs"]
+mod solution_11;
+#[cfg(target_os = "linux")]
+#[path = "../12_broken_pipe/solution.rs"]
+mod solution_12;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/solution.rs"]
 mod solution_13;
 #[path = "../01_the_sets/starter.rs"]
@@ -38,6 +53,21 @@ mod starter_05;
 mod starter_06;
 #[path = "../07_write_interest/starter.rs"]
 mod starter_07;
+#[cfg(target_os = "linux")]
+#[path = "../08_duplicate/starter.rs"]
+mod starter_08;
+#[cfg(target_os = "linux")]
+#[path = "../09_one_reset/starter.rs"]
+mod starter_09;
+#[cfg(target_os = "linux")]
+#[path = "../10_slow_reader/starter.rs"]
+mod starter_10;
+#[cfg(target_os = "linux")]
+#[path = "../11_full_socket/starter.rs"]
+mod starter_11;
+#[cfg(target_os = "linux")]
+#[path = "../12_broken_pipe/starter.rs"]
+mod starter_12;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
@@ -63,6 +93,26 @@ const SERVERS: &[(&str, Main)] = &[
     ("06_slots/solution", solution_06::main),
     ("07_write_interest/starter", starter_07::main),
     ("07_write_interest/solution", solution_07::main),
+    #[cfg(target_os = "linux")]
+    ("08_duplicate/starter", starter_08::main),
+    #[cfg(target_os = "linux")]
+    ("08_duplicate/solution", solution_08::main),
+    #[cfg(target_os = "linux")]
+    ("09_one_reset/starter", starter_09::main),
+    #[cfg(target_os = "linux")]
+    ("09_one_reset/solution", solution_09::main),
+    #[cfg(target_os = "linux")]
+    ("10_slow_reader/starter", starter_10::main),
+    #[cfg(target_os = "linux")]
+    ("10_slow_reader/solution", solution_10::main),
+    #[cfg(target_os = "linux")]
+    ("11_full_socket/starter", starter_11::main),
+    #[cfg(target_os = "linux")]
+    ("11_full_socket/solution", solution_11::main),
+    #[cfg(target_os = "linux")]
+    ("12_broken_pipe/starter", starter_12::main),
+    #[cfg(target_os = "linux")]
+    ("12_broken_pipe/solution", solution_12::main),
     #[cfg(target_os = "linux")]
     ("13_accept_queue/starter", starter_13::main),
     #[cfg(target_os = "linux")]
