@@ -6,3 +6,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod epoll;
+pub mod poll;
+pub mod select;
+pub mod signals;
+pub mod socket;

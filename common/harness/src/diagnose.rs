@@ -242,6 +242,15 @@ pub fn threads(view: &View) -> Vec<String> {
 pub fn spinning(view: &View) -> String {
     let level = view.watches.iter().filter(|watch| !watch.has(ET));
     for watch in level {
+        if !watch.open {
+            return format!(
+                "fd {} is registered for {} and is not open any more: a duplicate of it (dup, try_clone, fork) keeps the \
+                 socket, its connection and its registration alive. Close every duplicate with it, or remove the \
+                 registration (EPOLL_CTL_DEL) before the close.",
+                watch.fd,
+                watch.mask()
+            );
+        }
         let Some(socket) = view.sockets.iter().find(|socket| socket.fd == Some(watch.fd)) else { continue };
         if socket.listening && socket.rx > 0 {
             return format!(

@@ -61,6 +61,8 @@ pub struct Watch {
     pub fd: i32,
     /// The event mask with its flags.
     pub events: u32,
+    /// The watched number is an open descriptor. (Where it is not, another one of the same socket keeps the registration.)
+    pub open: bool,
 }
 
 /// A picture of the server at one moment.
@@ -296,10 +298,12 @@ mod proc {
         pub fn view(&self, port: u16) -> Option<View> {
             let mut view = View { threads: self.threads()?, ..View::default() };
             let mut owners = HashMap::new();
+            let mut open = HashSet::new();
             for pid in self.family()? {
                 // One that has just ended shows nothing, and that is the truth.
-                let _ = descriptors(pid, &mut view, &mut owners);
+                let _ = descriptors(pid, &mut view, &mut owners, &mut open);
             }
+            view.watches.iter_mut().for_each(|watch| watch.open = open.contains(&watch.fd));
             for row in rows(port).unwrap_or_default() {
                 let ends = if row.local_address.port() == port { &mut view.sockets } else { &mut view.peers };
                 ends.push(Socket {
@@ -395,9 +399,15 @@ mod proc {
         Some(Call { name: name.unwrap_or_else(|| format!("syscall {number}")), args })
     }
 
-    fn descriptors(pid: i32, view: &mut View, owners: &mut HashMap<u64, i32>) -> ProcResult<()> {
+    fn descriptors(
+        pid: i32,
+        view: &mut View,
+        owners: &mut HashMap<u64, i32>,
+        open: &mut HashSet<i32>,
+    ) -> ProcResult<()> {
         for fd in procfs::process::Process::new(pid)?.fd()?.flatten() {
             view.fds += 1;
+            open.insert(fd.fd);
             match fd.target {
                 FDTarget::Socket(inode) => {
                     owners.insert(inode, fd.fd);
@@ -425,7 +435,7 @@ mod proc {
         let mut fields = line.strip_prefix("tfd:")?.split_whitespace();
         let fd = fields.next()?.parse().ok()?;
         let events = fields.nth(1)?;
-        Some(Watch { epoll, fd, events: u32::from_str_radix(events, 16).ok()? })
+        Some(Watch { epoll, fd, events: u32::from_str_radix(events, 16).ok()?, open: true })
     }
 }
 

@@ -36,6 +36,7 @@ pub enum Bug {
     SigpipeKills,
     // errors
     ResetLeaks,
+    DuplicateKept,
     ResetEndsServer,
     EventsComparedForEquality,
     // the wait

@@ -40,6 +40,8 @@ pub struct Server<P> {
     listener: TcpListener,
     wake: UnixStream,
     connections: Vec<Option<Connection>>,
+    /// Only under `DuplicateKept`: of the newest connection.
+    duplicate: Option<TcpStream>,
     unfinished: Vec<RawFd>,
     buffer: Vec<u8>,
     accept_at: Option<Instant>,
@@ -53,7 +55,8 @@ impl<P: Poller> Server<P> {
         poller.add(wake.as_raw_fd(), READ)?;
         let buffer = vec![0; READ_BUFFER];
         let (connections, unfinished) = (Vec::new(), Vec::new());
-        Ok(Self { poller, listener, wake, connections, unfinished, buffer, accept_at: None, said_at: None })
+        let (accept_at, said_at) = (None, None);
+        Ok(Self { poller, listener, wake, connections, duplicate: None, unfinished, buffer, accept_at, said_at })
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -95,6 +98,9 @@ impl<P: Poller> Server<P> {
         if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
             self.say(&format!("fd {fd} refused: {error}"));
             return;
+        }
+        if bug(Bug::DuplicateKept) {
+            self.duplicate = stream.try_clone().ok();
         }
         let places = self.connections.len().max(fd as usize + 1);
         self.connections.resize_with(places, || None);

@@ -505,6 +505,22 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         base: EpollLt,
+        bug: Some(Bug::DuplicateKept),
+        what: "keeps a duplicate of the newest connection's descriptor",
+        caught: &[
+            ("close::fin_alone_is_answered_with_fin", Spinning, "is not open any more"),
+            ("idle::a_server_without_clients_sleeps", Spinning, "is not open any more"),
+        ],
+        also: &[
+            "close::",
+            "drain::",
+            "idle::",
+            "scale::an_idle_connection_costs_less_than_256_bytes",
+            "wakeup::those_who_stay_are_heard_whoever_leaves",
+        ],
+    },
+    Mutant {
+        base: EpollLt,
         bug: Some(Bug::EmfileForgotten),
         what: "keeps the listener registered at EMFILE",
         caught: &[("faults::out_of_descriptors_the_server_rests", Spinning, "stop watching it until one is free")],

@@ -1,0 +1,147 @@
+//! An echo server on select(2).
+//!
+//! Invariant: a connection's bit is in `reading` exactly while it may be read, and in `writing` exactly while bytes are
+//! owed to it.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
+use exercises::select::{FdSet, select};
+
+struct Connection {
+    stream: TcpStream,
+    pending: Pending,
+    peer_finished: bool,
+}
+
+struct Server {
+    reading: FdSet,
+    writing: FdSet,
+    nfds: RawFd,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    connections: Connections<Connection>,
+    buffer: Vec<u8>,
+    retry_accept: Retry,
+    refused: Notice,
+}
+
+pub fn main() -> ExitCode {
+    common_server::main("the_sets", new, run)
+}
+
+fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
+    let (mut reading, writing, mut nfds) = (FdSet::default(), FdSet::default(), 0);
+    for fd in [listener.as_raw_fd(), shutdown.as_raw_fd()] {
+        FdSet::check(fd).context("the listener")?;
+        reading.set(fd, true);
+        nfds = nfds.max(fd + 1);
+    }
+    let (connections, buffer) = (Connections::default(), vec![0; READ_BUFFER]);
+    let (retry_accept, refused) = (Retry::default(), Notice::default());
+    Ok(Server { reading, writing, nfds, listener, shutdown, connections, buffer, retry_accept, refused })
+}
+
+fn run(mut server: Server) -> Result<()> {
+    loop {
+        let timeout_ms = server.retry_accept.timeout_ms();
+        // TODO: whoever keeps silent for a moment is never heard again, once somebody else has spoken.
+        select(server.nfds, &mut server.reading, &mut server.writing, timeout_ms).context("select")?;
+        let (readable, writable) = (server.reading.clone(), server.writing.clone());
+        if readable.contains(server.shutdown.as_raw_fd()) {
+            return Ok(());
+        }
+        for fd in 0..server.nfds {
+            let (may_read, may_write) = (readable.contains(fd), writable.contains(fd));
+            if fd == server.listener.as_raw_fd() && may_read {
+                server.accept()?;
+            } else if may_read || may_write {
+                server.serve(fd, may_read, may_write);
+            }
+        }
+        if server.retry_accept.take_due() {
+            server.reading.set(server.listener.as_raw_fd(), true);
+        }
+    }
+}
+
+impl Server {
+    fn accept(&mut self) -> Result<()> {
+        for _ in 0..ACCEPT_BATCH {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream),
+                Err(error) => match AcceptError::from(error) {
+                    AcceptError::Drained => break,
+                    AcceptError::Aborted => continue,
+                    AcceptError::OutOfFds(error) => {
+                        self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        self.retry_accept.later();
+                        self.reading.set(self.listener.as_raw_fd(), false);
+                        break;
+                    }
+                    AcceptError::Broken(error) => return Err(error).context("accept"),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) {
+        let fd = stream.as_raw_fd();
+        match stream.set_nonblocking(true).and_then(|()| FdSet::check(fd)) {
+            Ok(()) => {
+                self.reading.set(fd, true);
+                self.nfds = self.nfds.max(fd + 1);
+                self.connections.insert(fd, Connection { stream, pending: Pending::new(), peer_finished: false });
+            }
+            Err(error) => self.refused.say(format_args!("connection closed: {error}")),
+        }
+    }
+
+    fn serve(&mut self, fd: RawFd, may_read: bool, may_write: bool) {
+        let Some(connection) = self.connections.get_mut(fd) else { return };
+        let served = connection.write(may_write).and_then(|()| connection.read(may_read, &mut self.buffer));
+        let finished = connection.peer_finished && connection.pending.is_empty();
+        self.reading.set(fd, !finished && served.is_ok() && connection.may_read());
+        self.writing.set(fd, !finished && served.is_ok() && !connection.pending.is_empty());
+        if finished || served.is_err() {
+            self.connections.remove(fd);
+            self.retry_accept.now();
+        }
+    }
+}
+
+impl Connection {
+    fn may_read(&self) -> bool {
+        !self.peer_finished && self.pending.has_room()
+    }
+
+    fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
+        if !ready || !self.may_read() {
+            return Ok(());
+        }
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => {
+                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                self.pending.push(&buffer[sent..n]);
+            }
+            Received::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, ready: bool) -> io::Result<()> {
+        if ready && !self.pending.is_empty() {
+            let sent = send(&self.stream, self.pending.front())?;
+            self.pending.consume(sent);
+        }
+        Ok(())
+    }
+}
