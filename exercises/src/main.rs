@@ -13,6 +13,12 @@ mod solution_13;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
+#[cfg(target_os = "linux")]
+#[path = "../14_large_messages/solution.rs"]
+mod solution_14;
+#[cfg(target_os = "linux")]
+#[path = "../14_large_messages/starter.rs"]
+mod starter_14;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -25,6 +31,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("13_accept_queue/starter", starter_13::main),
     #[cfg(target_os = "linux")]
     ("13_accept_queue/solution", solution_13::main),
+    #[cfg(target_os = "linux")]
+    ("14_large_messages/starter", starter_14::main),
+    #[cfg(target_os = "linux")]
+    ("14_large_messages/solution", solution_14::main),
 ];
 
 fn main() -> ExitCode {
