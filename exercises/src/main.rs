@@ -19,6 +19,12 @@ mod solution_14;
 #[cfg(target_os = "linux")]
 #[path = "../14_large_messages/starter.rs"]
 mod starter_14;
+#[cfg(target_os = "linux")]
+#[path = "../15_short_read/solution.rs"]
+mod solution_15;
+#[cfg(target_os = "linux")]
+#[path = "../15_short_read/starter.rs"]
+mod starter_15;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -35,6 +41,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("14_large_messages/starter", starter_14::main),
     #[cfg(target_os = "linux")]
     ("14_large_messages/solution", solution_14::main),
+    #[cfg(target_os = "linux")]
+    ("15_short_read/starter", starter_15::main),
+    #[cfg(target_os = "linux")]
+    ("15_short_read/solution", solution_15::main),
 ];
 
 fn main() -> ExitCode {
