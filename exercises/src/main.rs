@@ -25,6 +25,12 @@ mod solution_15;
 #[cfg(target_os = "linux")]
 #[path = "../15_short_read/starter.rs"]
 mod starter_15;
+#[cfg(target_os = "linux")]
+#[path = "../16_goodbye/solution.rs"]
+mod solution_16;
+#[cfg(target_os = "linux")]
+#[path = "../16_goodbye/starter.rs"]
+mod starter_16;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -45,6 +51,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("15_short_read/starter", starter_15::main),
     #[cfg(target_os = "linux")]
     ("15_short_read/solution", solution_15::main),
+    #[cfg(target_os = "linux")]
+    ("16_goodbye/starter", starter_16::main),
+    #[cfg(target_os = "linux")]
+    ("16_goodbye/solution", solution_16::main),
 ];
 
 fn main() -> ExitCode {
