@@ -31,6 +31,12 @@ mod solution_16;
 #[cfg(target_os = "linux")]
 #[path = "../16_goodbye/starter.rs"]
 mod starter_16;
+#[cfg(target_os = "linux")]
+#[path = "../17_back_pressure/solution.rs"]
+mod solution_17;
+#[cfg(target_os = "linux")]
+#[path = "../17_back_pressure/starter.rs"]
+mod starter_17;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -55,6 +61,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("16_goodbye/starter", starter_16::main),
     #[cfg(target_os = "linux")]
     ("16_goodbye/solution", solution_16::main),
+    #[cfg(target_os = "linux")]
+    ("17_back_pressure/starter", starter_17::main),
+    #[cfg(target_os = "linux")]
+    ("17_back_pressure/solution", solution_17::main),
 ];
 
 fn main() -> ExitCode {
