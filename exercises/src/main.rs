@@ -37,6 +37,12 @@ mod solution_17;
 #[cfg(target_os = "linux")]
 #[path = "../17_back_pressure/starter.rs"]
 mod starter_17;
+#[cfg(target_os = "linux")]
+#[path = "../19_registration/solution.rs"]
+mod solution_19;
+#[cfg(target_os = "linux")]
+#[path = "../19_registration/starter.rs"]
+mod starter_19;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -65,6 +71,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("17_back_pressure/starter", starter_17::main),
     #[cfg(target_os = "linux")]
     ("17_back_pressure/solution", solution_17::main),
+    #[cfg(target_os = "linux")]
+    ("19_registration/starter", starter_19::main),
+    #[cfg(target_os = "linux")]
+    ("19_registration/solution", solution_19::main),
 ];
 
 fn main() -> ExitCode {
