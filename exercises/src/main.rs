@@ -43,6 +43,12 @@ mod solution_19;
 #[cfg(target_os = "linux")]
 #[path = "../19_registration/starter.rs"]
 mod starter_19;
+#[cfg(target_os = "linux")]
+#[path = "../20_oneshot/solution.rs"]
+mod solution_20;
+#[cfg(target_os = "linux")]
+#[path = "../20_oneshot/starter.rs"]
+mod starter_20;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -75,6 +81,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("19_registration/starter", starter_19::main),
     #[cfg(target_os = "linux")]
     ("19_registration/solution", solution_19::main),
+    #[cfg(target_os = "linux")]
+    ("20_oneshot/starter", starter_20::main),
+    #[cfg(target_os = "linux")]
+    ("20_oneshot/solution", solution_20::main),
 ];
 
 fn main() -> ExitCode {
