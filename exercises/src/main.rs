@@ -49,6 +49,12 @@ mod solution_20;
 #[cfg(target_os = "linux")]
 #[path = "../20_oneshot/starter.rs"]
 mod starter_20;
+#[cfg(target_os = "linux")]
+#[path = "../21_out_of_fds/solution.rs"]
+mod solution_21;
+#[cfg(target_os = "linux")]
+#[path = "../21_out_of_fds/starter.rs"]
+mod starter_21;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -85,6 +91,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("20_oneshot/starter", starter_20::main),
     #[cfg(target_os = "linux")]
     ("20_oneshot/solution", solution_20::main),
+    #[cfg(target_os = "linux")]
+    ("21_out_of_fds/starter", starter_21::main),
+    #[cfg(target_os = "linux")]
+    ("21_out_of_fds/solution", solution_21::main),
 ];
 
 fn main() -> ExitCode {
