@@ -55,6 +55,12 @@ mod solution_21;
 #[cfg(target_os = "linux")]
 #[path = "../21_out_of_fds/starter.rs"]
 mod starter_21;
+#[cfg(target_os = "linux")]
+#[path = "../22_firehose/solution.rs"]
+mod solution_22;
+#[cfg(target_os = "linux")]
+#[path = "../22_firehose/starter.rs"]
+mod starter_22;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -95,6 +101,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("21_out_of_fds/starter", starter_21::main),
     #[cfg(target_os = "linux")]
     ("21_out_of_fds/solution", solution_21::main),
+    #[cfg(target_os = "linux")]
+    ("22_firehose/starter", starter_22::main),
+    #[cfg(target_os = "linux")]
+    ("22_firehose/solution", solution_22::main),
 ];
 
 fn main() -> ExitCode {
