@@ -61,6 +61,10 @@ mod solution_22;
 #[cfg(target_os = "linux")]
 #[path = "../22_firehose/starter.rs"]
 mod starter_22;
+#[path = "../24_end_of_file/solution.rs"]
+mod solution_24;
+#[path = "../24_end_of_file/starter.rs"]
+mod starter_24;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -105,6 +109,8 @@ const SERVERS: &[(&str, Main)] = &[
     ("22_firehose/starter", starter_22::main),
     #[cfg(target_os = "linux")]
     ("22_firehose/solution", solution_22::main),
+    ("24_end_of_file/starter", starter_24::main),
+    ("24_end_of_file/solution", solution_24::main),
 ];
 
 fn main() -> ExitCode {
