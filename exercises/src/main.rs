@@ -65,6 +65,10 @@ mod starter_22;
 mod solution_24;
 #[path = "../24_end_of_file/starter.rs"]
 mod starter_24;
+#[path = "../25_clear/solution.rs"]
+mod solution_25;
+#[path = "../25_clear/starter.rs"]
+mod starter_25;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -111,6 +115,8 @@ const SERVERS: &[(&str, Main)] = &[
     ("22_firehose/solution", solution_22::main),
     ("24_end_of_file/starter", starter_24::main),
     ("24_end_of_file/solution", solution_24::main),
+    ("25_clear/starter", starter_25::main),
+    ("25_clear/solution", solution_25::main),
 ];
 
 fn main() -> ExitCode {
