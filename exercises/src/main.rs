@@ -11,62 +11,62 @@ use std::process::{Command, ExitCode};
 #[path = "../13_accept_queue/solution.rs"]
 mod solution_13;
 #[cfg(target_os = "linux")]
-#[path = "../13_accept_queue/starter.rs"]
-mod starter_13;
-#[cfg(target_os = "linux")]
 #[path = "../14_large_messages/solution.rs"]
 mod solution_14;
-#[cfg(target_os = "linux")]
-#[path = "../14_large_messages/starter.rs"]
-mod starter_14;
 #[cfg(target_os = "linux")]
 #[path = "../15_short_read/solution.rs"]
 mod solution_15;
 #[cfg(target_os = "linux")]
-#[path = "../15_short_read/starter.rs"]
-mod starter_15;
-#[cfg(target_os = "linux")]
 #[path = "../16_goodbye/solution.rs"]
 mod solution_16;
-#[cfg(target_os = "linux")]
-#[path = "../16_goodbye/starter.rs"]
-mod starter_16;
 #[cfg(target_os = "linux")]
 #[path = "../17_back_pressure/solution.rs"]
 mod solution_17;
 #[cfg(target_os = "linux")]
-#[path = "../17_back_pressure/starter.rs"]
-mod starter_17;
-#[cfg(target_os = "linux")]
 #[path = "../19_registration/solution.rs"]
 mod solution_19;
-#[cfg(target_os = "linux")]
-#[path = "../19_registration/starter.rs"]
-mod starter_19;
 #[cfg(target_os = "linux")]
 #[path = "../20_oneshot/solution.rs"]
 mod solution_20;
 #[cfg(target_os = "linux")]
-#[path = "../20_oneshot/starter.rs"]
-mod starter_20;
-#[cfg(target_os = "linux")]
 #[path = "../21_out_of_fds/solution.rs"]
 mod solution_21;
+#[cfg(target_os = "linux")]
+#[path = "../22_firehose/solution.rs"]
+mod solution_22;
+#[path = "../24_end_of_file/solution.rs"]
+mod solution_24;
+#[path = "../25_clear/solution.rs"]
+mod solution_25;
+#[cfg(target_os = "linux")]
+#[path = "../13_accept_queue/starter.rs"]
+mod starter_13;
+#[cfg(target_os = "linux")]
+#[path = "../14_large_messages/starter.rs"]
+mod starter_14;
+#[cfg(target_os = "linux")]
+#[path = "../15_short_read/starter.rs"]
+mod starter_15;
+#[cfg(target_os = "linux")]
+#[path = "../16_goodbye/starter.rs"]
+mod starter_16;
+#[cfg(target_os = "linux")]
+#[path = "../17_back_pressure/starter.rs"]
+mod starter_17;
+#[cfg(target_os = "linux")]
+#[path = "../19_registration/starter.rs"]
+mod starter_19;
+#[cfg(target_os = "linux")]
+#[path = "../20_oneshot/starter.rs"]
+mod starter_20;
 #[cfg(target_os = "linux")]
 #[path = "../21_out_of_fds/starter.rs"]
 mod starter_21;
 #[cfg(target_os = "linux")]
-#[path = "../22_firehose/solution.rs"]
-mod solution_22;
-#[cfg(target_os = "linux")]
 #[path = "../22_firehose/starter.rs"]
 mod starter_22;
-#[path = "../24_end_of_file/solution.rs"]
-mod solution_24;
 #[path = "../24_end_of_file/starter.rs"]
 mod starter_24;
-#[path = "../25_clear/solution.rs"]
-mod solution_25;
 #[path = "../25_clear/starter.rs"]
 mod starter_25;
 
