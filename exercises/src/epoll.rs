@@ -85,9 +85,19 @@ impl Epoll {
 
     /// epoll_wait(2): what is ready, at most 256 at once; nothing after `timeout_ms` (-1: never) or a signal.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<impl Iterator<Item = Event> + use<>> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
+        self.wait_for::<256>(timeout_ms)
+    }
+
+    /// The same for one event: what several threads that wait for the same epoll want.
+    pub fn wait_for_one(&self, timeout_ms: i32) -> io::Result<Option<Event>> {
+        self.wait_for::<1>(timeout_ms).map(|mut events| events.next())
+    }
+
+    fn wait_for<const MOST: usize>(&self, timeout_ms: i32) -> io::Result<impl Iterator<Item = Event> + use<MOST>> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; MOST];
+        let most = MOST as libc::c_int;
         // SAFETY: the kernel writes at most as many entries as said.
-        let ready = match unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), 256, timeout_ms) } {
+        let ready = match unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), most, timeout_ms) } {
             -1 => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => 0,
                 error => return Err(error),

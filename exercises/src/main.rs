@@ -37,8 +37,36 @@ mod solution_11;
 #[path = "../12_broken_pipe/solution.rs"]
 mod solution_12;
 #[cfg(target_os = "linux")]
+#[path = "../14_large_messages/solution.rs"]
+mod solution_14;
+#[cfg(target_os = "linux")]
+#[path = "../15_short_read/solution.rs"]
+mod solution_15;
+#[cfg(target_os = "linux")]
+#[path = "../16_goodbye/solution.rs"]
+mod solution_16;
+#[cfg(target_os = "linux")]
+#[path = "../17_back_pressure/solution.rs"]
+mod solution_17;
+#[cfg(target_os = "linux")]
 #[path = "../19_accept_queue/solution.rs"]
 mod solution_19;
+#[cfg(target_os = "linux")]
+#[path = "../19_registration/solution.rs"]
+mod solution_19;
+#[cfg(target_os = "linux")]
+#[path = "../20_oneshot/solution.rs"]
+mod solution_20;
+#[cfg(target_os = "linux")]
+#[path = "../21_out_of_fds/solution.rs"]
+mod solution_21;
+#[cfg(target_os = "linux")]
+#[path = "../22_firehose/solution.rs"]
+mod solution_22;
+#[path = "../24_end_of_file/solution.rs"]
+mod solution_24;
+#[path = "../25_clear/solution.rs"]
+mod solution_25;
 #[path = "../01_the_sets/starter.rs"]
 mod starter_01;
 #[path = "../02_nfds/starter.rs"]
@@ -69,8 +97,36 @@ mod starter_11;
 #[path = "../12_broken_pipe/starter.rs"]
 mod starter_12;
 #[cfg(target_os = "linux")]
+#[path = "../14_large_messages/starter.rs"]
+mod starter_14;
+#[cfg(target_os = "linux")]
+#[path = "../15_short_read/starter.rs"]
+mod starter_15;
+#[cfg(target_os = "linux")]
+#[path = "../16_goodbye/starter.rs"]
+mod starter_16;
+#[cfg(target_os = "linux")]
+#[path = "../17_back_pressure/starter.rs"]
+mod starter_17;
+#[cfg(target_os = "linux")]
 #[path = "../19_accept_queue/starter.rs"]
 mod starter_19;
+#[cfg(target_os = "linux")]
+#[path = "../19_registration/starter.rs"]
+mod starter_19;
+#[cfg(target_os = "linux")]
+#[path = "../20_oneshot/starter.rs"]
+mod starter_20;
+#[cfg(target_os = "linux")]
+#[path = "../21_out_of_fds/starter.rs"]
+mod starter_21;
+#[cfg(target_os = "linux")]
+#[path = "../22_firehose/starter.rs"]
+mod starter_22;
+#[path = "../24_end_of_file/starter.rs"]
+mod starter_24;
+#[path = "../25_clear/starter.rs"]
+mod starter_25;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -114,9 +170,45 @@ const SERVERS: &[(&str, Main)] = &[
     #[cfg(target_os = "linux")]
     ("12_broken_pipe/solution", solution_12::main),
     #[cfg(target_os = "linux")]
+    ("14_large_messages/starter", starter_14::main),
+    #[cfg(target_os = "linux")]
+    ("14_large_messages/solution", solution_14::main),
+    #[cfg(target_os = "linux")]
+    ("15_short_read/starter", starter_15::main),
+    #[cfg(target_os = "linux")]
+    ("15_short_read/solution", solution_15::main),
+    #[cfg(target_os = "linux")]
+    ("16_goodbye/starter", starter_16::main),
+    #[cfg(target_os = "linux")]
+    ("16_goodbye/solution", solution_16::main),
+    #[cfg(target_os = "linux")]
+    ("17_back_pressure/starter", starter_17::main),
+    #[cfg(target_os = "linux")]
+    ("17_back_pressure/solution", solution_17::main),
+    #[cfg(target_os = "linux")]
     ("19_accept_queue/starter", starter_19::main),
     #[cfg(target_os = "linux")]
     ("19_accept_queue/solution", solution_19::main),
+    #[cfg(target_os = "linux")]
+    ("19_registration/starter", starter_19::main),
+    #[cfg(target_os = "linux")]
+    ("19_registration/solution", solution_19::main),
+    #[cfg(target_os = "linux")]
+    ("20_oneshot/starter", starter_20::main),
+    #[cfg(target_os = "linux")]
+    ("20_oneshot/solution", solution_20::main),
+    #[cfg(target_os = "linux")]
+    ("21_out_of_fds/starter", starter_21::main),
+    #[cfg(target_os = "linux")]
+    ("21_out_of_fds/solution", solution_21::main),
+    #[cfg(target_os = "linux")]
+    ("22_firehose/starter", starter_22::main),
+    #[cfg(target_os = "linux")]
+    ("22_firehose/solution", solution_22::main),
+    ("24_end_of_file/starter", starter_24::main),
+    ("24_end_of_file/solution", solution_24::main),
+    ("25_clear/starter", starter_25::main),
+    ("25_clear/solution", solution_25::main),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,159 @@
+//! An echo server on edge-triggered epoll.
+//!
+//! Invariant: `readable` and `writable` are what an edge announced and no EAGAIN took back.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
+use exercises::epoll::{ERR, ET, Epoll, Event, HUP, IN, OUT, RDHUP};
+
+const EVERYTHING: u32 = IN | OUT | RDHUP | ET;
+const READS_PER_TURN: usize = 4;
+
+struct Connection {
+    stream: TcpStream,
+    pending: Pending,
+    peer_finished: bool,
+    readable: bool,
+    writable: bool,
+}
+
+struct Server {
+    epoll: Epoll,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    connections: Connections<Connection>,
+    buffer: Vec<u8>,
+    retry_accept: Retry,
+    out_of_fds: Notice,
+}
+
+pub fn main() -> ExitCode {
+    common_server::main("goodbye", new, run)
+}
+
+fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
+    let epoll = Epoll::new().context("epoll_create1")?;
+    epoll.add(listener.as_raw_fd(), IN | ET).context("register the listener")?;
+    epoll.add(shutdown.as_raw_fd(), IN | ET).context("register the shutdown socket")?;
+    let (connections, buffer) = (Connections::default(), vec![0; READ_BUFFER]);
+    let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
+    Ok(Server { epoll, listener, shutdown, connections, buffer, retry_accept, out_of_fds })
+}
+
+fn run(mut server: Server) -> Result<()> {
+    loop {
+        for event in server.epoll.wait(server.retry_accept.timeout_ms()).context("epoll_wait")? {
+            match event.fd() {
+                fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
+                fd if fd == server.listener.as_raw_fd() => server.accept()?,
+                _ => server.serve(event),
+            }
+        }
+        if server.retry_accept.take_due() {
+            server.accept()?;
+        }
+    }
+}
+
+impl Server {
+    fn accept(&mut self) -> Result<()> {
+        for _ in 0..ACCEPT_BATCH {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream),
+                Err(error) => match AcceptError::from(error) {
+                    AcceptError::Drained => return Ok(()),
+                    AcceptError::Aborted => continue,
+                    AcceptError::OutOfFds(error) => {
+                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        self.retry_accept.later();
+                        return Ok(());
+                    }
+                    AcceptError::Broken(error) => return Err(error).context("accept"),
+                },
+            }
+        }
+        self.retry_accept.at_once();
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) {
+        let fd = stream.as_raw_fd();
+        match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, EVERYTHING)) {
+            Ok(()) => {
+                let (peer_finished, readable, writable) = (false, false, false);
+                let connection = Connection { stream, pending: Pending::new(), peer_finished, readable, writable };
+                self.connections.insert(fd, connection);
+            }
+            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+        }
+    }
+
+    fn serve(&mut self, event: Event) {
+        let (fd, events) = (event.fd(), event.events);
+        let Some(connection) = self.connections.get_mut(fd) else { return };
+        connection.readable |= events & IN != 0;
+        connection.writable |= events & OUT != 0;
+        // TODO: a client that says its last words and goodbye in one breath gets no answer to them.
+        let served = match events & (RDHUP | ERR | HUP) {
+            0 => connection.echo(&mut self.buffer),
+            _ => Err(io::ErrorKind::ConnectionReset.into()),
+        };
+        let goes_on = match served {
+            Ok(()) if connection.peer_finished && connection.pending.is_empty() => false,
+            // Its turn has ended with more to read. What is set anew is looked at anew, which gives another edge.
+            Ok(()) if connection.may_read() => self.epoll.modify(fd, EVERYTHING).is_ok(),
+            Ok(()) => true,
+            Err(_) => false,
+        };
+        if !goes_on {
+            self.close(fd);
+        }
+    }
+
+    fn close(&mut self, fd: RawFd) {
+        self.connections.remove(fd);
+        self.retry_accept.now();
+    }
+}
+
+impl Connection {
+    fn may_read(&self) -> bool {
+        self.readable && !self.peer_finished && self.pending.has_room()
+    }
+
+    fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.write()?;
+        for _ in 0..READS_PER_TURN {
+            if self.may_read() {
+                self.read(buffer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => self.pending.push(&buffer[..n]),
+            Received::Nothing => self.readable = false,
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while self.writable && !self.pending.is_empty() {
+            match send(&self.stream, self.pending.front())? {
+                0 => self.writable = false,
+                sent => self.pending.consume(sent),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! An echo server on edge-triggered epoll, with a bound on what it owes to a client.
+//!
+//! Invariant: `readable` and `writable` are what an edge announced and no EAGAIN took back; a connection whose turn ended
+//! with its reads used up stands in `unfinished`.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
+use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT, RDHUP};
+
+const READS_PER_TURN: usize = 4;
+
+struct Connection {
+    stream: TcpStream,
+    pending: Pending,
+    peer_finished: bool,
+    readable: bool,
+    writable: bool,
+    unfinished: bool,
+}
+
+struct Server {
+    epoll: Epoll,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    connections: Connections<Connection>,
+    unfinished: Vec<RawFd>,
+    buffer: Vec<u8>,
+    retry_accept: Retry,
+    out_of_fds: Notice,
+}
+
+pub fn main() -> ExitCode {
+    common_server::main("back_pressure", new, run)
+}
+
+fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
+    let epoll = Epoll::new().context("epoll_create1")?;
+    epoll.add(listener.as_raw_fd(), IN | ET).context("register the listener")?;
+    epoll.add(shutdown.as_raw_fd(), IN | ET).context("register the shutdown socket")?;
+    let (connections, unfinished) = (Connections::default(), Vec::new());
+    let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
+    let buffer = vec![0; READ_BUFFER];
+    Ok(Server { epoll, listener, shutdown, connections, unfinished, buffer, retry_accept, out_of_fds })
+}
+
+fn run(mut server: Server) -> Result<()> {
+    loop {
+        let timeout_ms = if server.unfinished.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
+        let events = server.epoll.wait(timeout_ms).context("epoll_wait")?;
+        let unfinished = std::mem::take(&mut server.unfinished);
+        for event in events {
+            match event.fd() {
+                fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
+                fd if fd == server.listener.as_raw_fd() => server.accept()?,
+                fd => server.serve(fd, event.events),
+            }
+        }
+        for fd in unfinished {
+            if let Some(connection) = server.connections.get_mut(fd) {
+                connection.unfinished = false;
+                server.serve(fd, IN);
+            }
+        }
+        if server.retry_accept.take_due() {
+            server.accept()?;
+        }
+    }
+}
+
+impl Server {
+    fn accept(&mut self) -> Result<()> {
+        for _ in 0..ACCEPT_BATCH {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream),
+                Err(error) => match AcceptError::from(error) {
+                    AcceptError::Drained => return Ok(()),
+                    AcceptError::Aborted => continue,
+                    AcceptError::OutOfFds(error) => {
+                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        self.retry_accept.later();
+                        return Ok(());
+                    }
+                    AcceptError::Broken(error) => return Err(error).context("accept"),
+                },
+            }
+        }
+        self.retry_accept.at_once();
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) {
+        let fd = stream.as_raw_fd();
+        match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN | OUT | RDHUP | ET)) {
+            Ok(()) => {
+                let (readable, writable, unfinished, peer_finished) = (false, false, false, false);
+                let pending = Pending::new();
+                let connection = Connection { stream, pending, peer_finished, readable, writable, unfinished };
+                self.connections.insert(fd, connection);
+            }
+            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+        }
+    }
+
+    fn serve(&mut self, fd: RawFd, events: u32) {
+        let Some(connection) = self.connections.get_mut(fd) else { return };
+        let more = connection.handle(events, &mut self.buffer);
+        let finished = connection.peer_finished && connection.pending.is_empty();
+        match more {
+            Ok(_) if !finished && connection.unfinished => {}
+            Ok(true) if !finished => {
+                connection.unfinished = true;
+                self.unfinished.push(fd);
+            }
+            Ok(false) if !finished => {}
+            _ => {
+                self.connections.remove(fd);
+                self.retry_accept.now();
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether it has used up its reads and there may be more.
+    fn handle(&mut self, events: u32, buffer: &mut [u8]) -> io::Result<bool> {
+        if events & (ERR | HUP) != 0 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        self.writable |= events & OUT != 0;
+        self.readable |= events & (IN | RDHUP) != 0;
+        if !self.pending.is_empty() {
+            // TODO: a client that took its time to read, and then read everything, gets no answer any more.
+            self.flush()?;
+            return Ok(false);
+        }
+        self.read(buffer)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        for _ in 0..READS_PER_TURN {
+            // At the bound it stops, and what is not read is what makes the client stop.
+            if !self.readable || self.peer_finished || !self.pending.has_room() {
+                return Ok(false);
+            }
+            match receive(&self.stream, buffer)? {
+                Received::Finished => self.peer_finished = true,
+                Received::Bytes(n) => self.pending.push(&buffer[..n]),
+                Received::Nothing => self.readable = false,
+            }
+            self.flush()?;
+        }
+        Ok(true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.writable && !self.pending.is_empty() {
+            match send(&self.stream, self.pending.front())? {
+                0 => self.writable = false,
+                sent => self.pending.consume(sent),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! An echo server on kqueue with EV_CLEAR: each filter reports what is new, and once.
+//!
+//! Invariant: a connection has its two knotes from its first day to its last. `readable` and `writable` are what an event
+//! announced and no EAGAIN took back; who could go on when its turn ends stands in `unfinished`.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common_server::{
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+};
+use kqueue::sys::{EV_ADD, EV_CLEAR, EV_EOF, EVFILT_READ, EVFILT_WRITE, Kevent, Kqueue};
+
+const READS_PER_TURN: usize = 4;
+
+struct Connection {
+    stream: TcpStream,
+    pending: Pending,
+    peer_finished: bool,
+    number: usize,
+    readable: bool,
+    writable: bool,
+}
+
+struct Server {
+    kqueue: Kqueue,
+    listener: TcpListener,
+    shutdown: Shutdown,
+    connections: Connections<Connection>,
+    accepted: usize,
+    unfinished: Vec<(RawFd, usize)>,
+    buffer: Vec<u8>,
+    retry_accept: Retry,
+    out_of_fds: Notice,
+}
+
+pub fn main() -> ExitCode {
+    common_server::main("clear", new, run)
+}
+
+fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
+    let kqueue = Kqueue::new().context("kqueue")?;
+    watch(&kqueue, listener.as_raw_fd(), &[EVFILT_READ], 0).context("register the listener")?;
+    watch(&kqueue, shutdown.as_raw_fd(), &[EVFILT_READ], 0).context("register the shutdown socket")?;
+    let (connections, accepted, unfinished) = (Connections::default(), 0, Vec::new());
+    let (buffer, retry_accept, out_of_fds) = (vec![0; READ_BUFFER], Retry::default(), Notice::default());
+    Ok(Server { kqueue, listener, shutdown, connections, accepted, unfinished, buffer, retry_accept, out_of_fds })
+}
+
+fn watch(kqueue: &Kqueue, fd: RawFd, filters: &[i32], number: usize) -> io::Result<()> {
+    let knote = |filter: &i32| Kevent::new(fd as usize, *filter, EV_ADD | EV_CLEAR).with_udata(number);
+    let changes: Vec<Kevent> = filters.iter().map(knote).collect();
+    kqueue.kevent(&changes, &mut [], Some(Duration::ZERO)).map(|_| ())
+}
+
+fn run(mut server: Server) -> Result<()> {
+    let mut events = [Kevent::default(); 256];
+    loop {
+        let timeout_ms = if server.unfinished.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        let ready = server.kqueue.kevent(&[], &mut events, timeout).context("kevent")?;
+        let unfinished = std::mem::take(&mut server.unfinished);
+        for event in ready {
+            match event.ident() as RawFd {
+                fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
+                fd if fd == server.listener.as_raw_fd() => server.accept()?,
+                fd => server.serve(fd, event.udata(), Some(event)),
+            }
+        }
+        for (fd, number) in unfinished {
+            server.serve(fd, number, None);
+        }
+        if server.retry_accept.take_due() {
+            server.accept()?;
+        }
+    }
+}
+
+impl Server {
+    fn accept(&mut self) -> Result<()> {
+        for _ in 0..ACCEPT_BATCH {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.register(stream),
+                Err(error) => match AcceptError::from(error) {
+                    AcceptError::Drained => return Ok(()),
+                    AcceptError::Aborted => continue,
+                    AcceptError::OutOfFds(error) => {
+                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        self.retry_accept.later();
+                        return Ok(());
+                    }
+                    AcceptError::Broken(error) => return Err(error).context("accept"),
+                },
+            }
+        }
+        self.retry_accept.at_once();
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) {
+        let fd = stream.as_raw_fd();
+        self.accepted += 1;
+        let number = self.accepted;
+        let filters = [EVFILT_READ, EVFILT_WRITE];
+        match stream.set_nonblocking(true).and_then(|()| watch(&self.kqueue, fd, &filters, number)) {
+            Ok(()) => {
+                let (pending, peer_finished, readable, writable) = (Pending::new(), false, false, false);
+                self.connections.insert(fd, Connection { stream, pending, peer_finished, number, readable, writable });
+            }
+            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+        }
+    }
+
+    fn serve(&mut self, fd: RawFd, number: usize, event: Option<&Kevent>) {
+        // A connection that was closed, and the descriptor may have a new owner.
+        let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == number) else { return };
+        let filter = event.map(Kevent::filter);
+        connection.readable |= filter == Some(EVFILT_READ);
+        connection.writable |= filter == Some(EVFILT_WRITE);
+        let gone = filter == Some(EVFILT_WRITE) && event.is_some_and(|event| event.flags() & EV_EOF != 0);
+        let served = if gone { Err(io::ErrorKind::ConnectionReset.into()) } else { connection.echo(&mut self.buffer) };
+        if served.is_err() || connection.peer_finished && connection.pending.is_empty() {
+            self.connections.remove(fd);
+            self.retry_accept.now();
+        } else if connection.may_read() && !self.unfinished.contains(&(fd, number)) {
+            // Its turn has ended with more to read, and no event will come for it.
+            self.unfinished.push((fd, number));
+        }
+    }
+}
+
+impl Connection {
+    fn may_read(&self) -> bool {
+        self.readable && !self.peer_finished && self.pending.has_room()
+    }
+
+    fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.write()?;
+        // `data` said how many bytes there were when the event was made; more may have come, and they bring an event of
+        // their own or not. Only EAGAIN says that the next ones do.
+        for _ in 0..READS_PER_TURN {
+            if self.may_read() {
+                self.read(buffer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match receive(&self.stream, buffer)? {
+            Received::Finished => self.peer_finished = true,
+            Received::Bytes(n) => self.pending.push(&buffer[..n]),
+            Received::Nothing => self.readable = false,
+        }
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while self.writable && !self.pending.is_empty() {
+            match send(&self.stream, self.pending.front())? {
+                0 => self.writable = false,
+                sent => self.pending.consume(sent),
+            }
+        }
+        Ok(())
+    }
+}
