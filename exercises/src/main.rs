@@ -11,8 +11,14 @@ use std::process::{Command, ExitCode};
 #[path = "../13_accept_queue/solution.rs"]
 mod solution_13;
 #[cfg(target_os = "linux")]
+#[path = "../27_one_buffer/solution.rs"]
+mod solution_27;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
+#[cfg(target_os = "linux")]
+#[path = "../27_one_buffer/starter.rs"]
+mod starter_27;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -25,6 +31,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("13_accept_queue/starter", starter_13::main),
     #[cfg(target_os = "linux")]
     ("13_accept_queue/solution", solution_13::main),
+    #[cfg(target_os = "linux")]
+    ("27_one_buffer/starter", starter_27::main),
+    #[cfg(target_os = "linux")]
+    ("27_one_buffer/solution", solution_27::main),
 ];
 
 fn main() -> ExitCode {
