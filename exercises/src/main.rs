@@ -14,11 +14,17 @@ mod solution_13;
 #[path = "../27_one_buffer/solution.rs"]
 mod solution_27;
 #[cfg(target_os = "linux")]
+#[path = "../28_early_free/solution.rs"]
+mod solution_28;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
 #[cfg(target_os = "linux")]
 #[path = "../27_one_buffer/starter.rs"]
 mod starter_27;
+#[cfg(target_os = "linux")]
+#[path = "../28_early_free/starter.rs"]
+mod starter_28;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -35,6 +41,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("27_one_buffer/starter", starter_27::main),
     #[cfg(target_os = "linux")]
     ("27_one_buffer/solution", solution_27::main),
+    #[cfg(target_os = "linux")]
+    ("28_early_free/starter", starter_28::main),
+    #[cfg(target_os = "linux")]
+    ("28_early_free/solution", solution_28::main),
 ];
 
 fn main() -> ExitCode {
