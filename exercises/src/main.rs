@@ -17,6 +17,9 @@ mod solution_27;
 #[path = "../28_early_free/solution.rs"]
 mod solution_28;
 #[cfg(target_os = "linux")]
+#[path = "../29_short_send/solution.rs"]
+mod solution_29;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
 #[cfg(target_os = "linux")]
@@ -25,6 +28,9 @@ mod starter_27;
 #[cfg(target_os = "linux")]
 #[path = "../28_early_free/starter.rs"]
 mod starter_28;
+#[cfg(target_os = "linux")]
+#[path = "../29_short_send/starter.rs"]
+mod starter_29;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -45,6 +51,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("28_early_free/starter", starter_28::main),
     #[cfg(target_os = "linux")]
     ("28_early_free/solution", solution_28::main),
+    #[cfg(target_os = "linux")]
+    ("29_short_send/starter", starter_29::main),
+    #[cfg(target_os = "linux")]
+    ("29_short_send/solution", solution_29::main),
 ];
 
 fn main() -> ExitCode {
