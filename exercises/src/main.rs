@@ -20,6 +20,9 @@ mod solution_28;
 #[path = "../29_short_send/solution.rs"]
 mod solution_29;
 #[cfg(target_os = "linux")]
+#[path = "../30_multishot/solution.rs"]
+mod solution_30;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
 #[cfg(target_os = "linux")]
@@ -31,6 +34,9 @@ mod starter_28;
 #[cfg(target_os = "linux")]
 #[path = "../29_short_send/starter.rs"]
 mod starter_29;
+#[cfg(target_os = "linux")]
+#[path = "../30_multishot/starter.rs"]
+mod starter_30;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -55,6 +61,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("29_short_send/starter", starter_29::main),
     #[cfg(target_os = "linux")]
     ("29_short_send/solution", solution_29::main),
+    #[cfg(target_os = "linux")]
+    ("30_multishot/starter", starter_30::main),
+    #[cfg(target_os = "linux")]
+    ("30_multishot/solution", solution_30::main),
 ];
 
 fn main() -> ExitCode {
