@@ -23,6 +23,9 @@ mod solution_29;
 #[path = "../30_multishot/solution.rs"]
 mod solution_30;
 #[cfg(target_os = "linux")]
+#[path = "../31_no_buffers/solution.rs"]
+mod solution_31;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
 #[cfg(target_os = "linux")]
@@ -37,6 +40,9 @@ mod starter_29;
 #[cfg(target_os = "linux")]
 #[path = "../30_multishot/starter.rs"]
 mod starter_30;
+#[cfg(target_os = "linux")]
+#[path = "../31_no_buffers/starter.rs"]
+mod starter_31;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -65,6 +71,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("30_multishot/starter", starter_30::main),
     #[cfg(target_os = "linux")]
     ("30_multishot/solution", solution_30::main),
+    #[cfg(target_os = "linux")]
+    ("31_no_buffers/starter", starter_31::main),
+    #[cfg(target_os = "linux")]
+    ("31_no_buffers/solution", solution_31::main),
 ];
 
 fn main() -> ExitCode {
