@@ -26,6 +26,9 @@ mod solution_30;
 #[path = "../31_no_buffers/solution.rs"]
 mod solution_31;
 #[cfg(target_os = "linux")]
+#[path = "../32_the_chain/solution.rs"]
+mod solution_32;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
 #[cfg(target_os = "linux")]
@@ -43,6 +46,9 @@ mod starter_30;
 #[cfg(target_os = "linux")]
 #[path = "../31_no_buffers/starter.rs"]
 mod starter_31;
+#[cfg(target_os = "linux")]
+#[path = "../32_the_chain/starter.rs"]
+mod starter_32;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -75,6 +81,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("31_no_buffers/starter", starter_31::main),
     #[cfg(target_os = "linux")]
     ("31_no_buffers/solution", solution_31::main),
+    #[cfg(target_os = "linux")]
+    ("32_the_chain/starter", starter_32::main),
+    #[cfg(target_os = "linux")]
+    ("32_the_chain/solution", solution_32::main),
 ];
 
 fn main() -> ExitCode {
