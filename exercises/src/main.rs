@@ -29,6 +29,9 @@ mod solution_31;
 #[path = "../32_the_chain/solution.rs"]
 mod solution_32;
 #[cfg(target_os = "linux")]
+#[path = "../33_close_in_flight/solution.rs"]
+mod solution_33;
+#[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
 #[cfg(target_os = "linux")]
@@ -49,6 +52,9 @@ mod starter_31;
 #[cfg(target_os = "linux")]
 #[path = "../32_the_chain/starter.rs"]
 mod starter_32;
+#[cfg(target_os = "linux")]
+#[path = "../33_close_in_flight/starter.rs"]
+mod starter_33;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -85,6 +91,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("32_the_chain/starter", starter_32::main),
     #[cfg(target_os = "linux")]
     ("32_the_chain/solution", solution_32::main),
+    #[cfg(target_os = "linux")]
+    ("33_close_in_flight/starter", starter_33::main),
+    #[cfg(target_os = "linux")]
+    ("33_close_in_flight/solution", solution_33::main),
 ];
 
 fn main() -> ExitCode {
