@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 pub mod epoll;
 pub mod poll;
+#[cfg(target_os = "linux")]
+pub mod ring;
 pub mod select;
 pub mod signals;
 pub mod socket;

@@ -67,6 +67,27 @@ mod solution_22;
 mod solution_24;
 #[path = "../25_clear/solution.rs"]
 mod solution_25;
+#[cfg(target_os = "linux")]
+#[path = "../27_one_buffer/solution.rs"]
+mod solution_27;
+#[cfg(target_os = "linux")]
+#[path = "../28_early_free/solution.rs"]
+mod solution_28;
+#[cfg(target_os = "linux")]
+#[path = "../29_short_send/solution.rs"]
+mod solution_29;
+#[cfg(target_os = "linux")]
+#[path = "../30_multishot/solution.rs"]
+mod solution_30;
+#[cfg(target_os = "linux")]
+#[path = "../31_no_buffers/solution.rs"]
+mod solution_31;
+#[cfg(target_os = "linux")]
+#[path = "../32_the_chain/solution.rs"]
+mod solution_32;
+#[cfg(target_os = "linux")]
+#[path = "../33_close_in_flight/solution.rs"]
+mod solution_33;
 #[path = "../01_the_sets/starter.rs"]
 mod starter_01;
 #[path = "../02_nfds/starter.rs"]
@@ -127,6 +148,27 @@ mod starter_22;
 mod starter_24;
 #[path = "../25_clear/starter.rs"]
 mod starter_25;
+#[cfg(target_os = "linux")]
+#[path = "../27_one_buffer/starter.rs"]
+mod starter_27;
+#[cfg(target_os = "linux")]
+#[path = "../28_early_free/starter.rs"]
+mod starter_28;
+#[cfg(target_os = "linux")]
+#[path = "../29_short_send/starter.rs"]
+mod starter_29;
+#[cfg(target_os = "linux")]
+#[path = "../30_multishot/starter.rs"]
+mod starter_30;
+#[cfg(target_os = "linux")]
+#[path = "../31_no_buffers/starter.rs"]
+mod starter_31;
+#[cfg(target_os = "linux")]
+#[path = "../32_the_chain/starter.rs"]
+mod starter_32;
+#[cfg(target_os = "linux")]
+#[path = "../33_close_in_flight/starter.rs"]
+mod starter_33;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -209,6 +251,34 @@ const SERVERS: &[(&str, Main)] = &[
     ("24_end_of_file/solution", solution_24::main),
     ("25_clear/starter", starter_25::main),
     ("25_clear/solution", solution_25::main),
+    #[cfg(target_os = "linux")]
+    ("27_one_buffer/starter", starter_27::main),
+    #[cfg(target_os = "linux")]
+    ("27_one_buffer/solution", solution_27::main),
+    #[cfg(target_os = "linux")]
+    ("28_early_free/starter", starter_28::main),
+    #[cfg(target_os = "linux")]
+    ("28_early_free/solution", solution_28::main),
+    #[cfg(target_os = "linux")]
+    ("29_short_send/starter", starter_29::main),
+    #[cfg(target_os = "linux")]
+    ("29_short_send/solution", solution_29::main),
+    #[cfg(target_os = "linux")]
+    ("30_multishot/starter", starter_30::main),
+    #[cfg(target_os = "linux")]
+    ("30_multishot/solution", solution_30::main),
+    #[cfg(target_os = "linux")]
+    ("31_no_buffers/starter", starter_31::main),
+    #[cfg(target_os = "linux")]
+    ("31_no_buffers/solution", solution_31::main),
+    #[cfg(target_os = "linux")]
+    ("32_the_chain/starter", starter_32::main),
+    #[cfg(target_os = "linux")]
+    ("32_the_chain/solution", solution_32::main),
+    #[cfg(target_os = "linux")]
+    ("33_close_in_flight/starter", starter_33::main),
+    #[cfg(target_os = "linux")]
+    ("33_close_in_flight/solution", solution_33::main),
 ];
 
 fn main() -> ExitCode {

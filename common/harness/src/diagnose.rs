@@ -15,6 +15,11 @@ const ET: u32 = 0x8000_0000;
 /// A stream this short has met no full send buffer: half of the least that Linux gives a socket (tcp_wmem).
 const ALWAYS_FITS: u64 = 2048;
 
+/// Why a socket lives on that has no descriptor.
+pub const HELD_IN_FLIGHT: &str = "The server has closed the connection's descriptor, and an operation in flight on its \
+    io_uring still holds the socket: close(2) only gives up the number, so no FIN was sent and the socket is kept. Cancel \
+    what is in flight before you close (IORING_OP_ASYNC_CANCEL, by descriptor or by user_data).";
+
 /// What the client knows of a connection that does not go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Stalled {
@@ -63,6 +68,9 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
             "The server's end of this connection is gone, and the client has not been told.".into(),
         );
     };
+    if socket.fd.is_none() && view.accept_queue() == 0 && view.armed > 0 {
+        return (Symptom::EofLost, HELD_IN_FLIGHT.into());
+    }
     let Some(fd) = socket.fd else {
         let cause = format!(
             "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. \

@@ -79,6 +79,8 @@ pub struct View {
     pub watches: Vec<Watch>,
     /// Open descriptors.
     pub fds: usize,
+    /// Operations of its io_urings that wait for their socket.
+    pub armed: usize,
     /// A line for each io_uring.
     pub rings: Vec<String>,
 }
@@ -422,6 +424,7 @@ mod proc {
                     let heads: Vec<_> = info.lines().filter(|l| wanted.iter().any(|w| l.starts_with(w))).collect();
                     let armed = info.lines().skip_while(|line| !line.starts_with("PollList")).skip(1);
                     let armed = armed.take_while(|line| line.trim_start().starts_with("op=")).count();
+                    view.armed += armed;
                     let heads = heads.join(", ").replace('\t', " ");
                     view.rings.push(format!("ring fd {}: {heads}; {armed} operations wait for their socket", fd.fd));
                 }

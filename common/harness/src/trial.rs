@@ -298,6 +298,25 @@ impl<'a> Trial<'a> {
         }
     }
 
+    /// Operations in flight on the server's io_urings that wait for their socket; 0 where there are none.
+    pub fn in_flight(&mut self) -> Step<usize> {
+        let port = self.server()?.addr.port();
+        Ok(self.process()?.view(port).map_or(0, |view| view.armed))
+    }
+
+    /// At rest, no more than `expected` of them are left.
+    pub fn expect_in_flight(&mut self, expected: usize, after: &str) -> Step {
+        self.rest()?;
+        let now = self.in_flight()?;
+        if now <= expected {
+            return Ok(());
+        }
+        let what = format!(
+            "{after}, {now} operations are in flight and not {expected}, with the descriptors they were for closed"
+        );
+        Err(self.with_view(Symptom::Leak, what, diagnose::HELD_IN_FLIGHT))
+    }
+
     /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for again.
     fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
         let patience = if self.restless { 4 * apart } else { Duration::from_secs(2) };

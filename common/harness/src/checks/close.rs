@@ -63,7 +63,7 @@ pub const CHECKS: &[Check] = &[
         group: GROUP,
         name: "connections_are_freed_in_whatever_order_they_end",
         clause: 4,
-        about: "50 clients end in mixed order, by FIN, by close or by reset: no descriptor is left behind",
+        about: "50 clients end in mixed order, by FIN, by close or by reset: no descriptor, and no operation in flight, is left behind",
         alone: false,
         run: mixed_order,
     },
@@ -195,6 +195,7 @@ fn resets_are_freed(trial: &mut Trial<'_>) -> Step {
 
 fn mixed_order(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
+    let in_flight = trial.in_flight()?;
     let mut clients = trial.connect_many(50)?;
     trial.echo_all(&mut clients, 10)?;
     trial.step("one after the other they leave: the oldest, the newest, one in the middle; by FIN, close or reset");
@@ -216,6 +217,7 @@ fn mixed_order(trial: &mut Trial<'_>) -> Step {
         echo_all(&mut clients)?;
     }
     trial.expect_fds(base, "after all 50 clients had left")?;
+    trial.expect_in_flight(in_flight, "after all 50 clients had left")?;
     trial.probe()
 }
 

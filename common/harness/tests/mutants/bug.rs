@@ -51,6 +51,8 @@ pub enum Bug {
     BufferLentTwice,
     FixedLength,
     DontWait,
+    CloseInFlight,
+    CloseAfterShutdown,
     // start and stop
     BadArgsExit1,
     BindPanics,

@@ -22,6 +22,8 @@ const ACCEPT: u64 = 0;
 const WAKE: u64 = 1;
 const RECV: u64 = 2;
 const SEND: u64 = 3;
+/// Tells nothing that is acted on.
+const WATCH: u64 = u64::MAX;
 
 struct Lane {
     stream: Rc<TcpStream>,
@@ -74,6 +76,9 @@ impl Server {
             let landed: Vec<_> = self.ring.completion().collect();
             for completion in landed {
                 let index = (completion.user_data() >> 2) as usize;
+                if completion.user_data() == WATCH {
+                    continue;
+                }
                 match completion.user_data() & 3 {
                     WAKE => return Ok(()),
                     ACCEPT => self.accepted(&completion)?,
@@ -108,6 +113,10 @@ impl Server {
             if bug(Bug::TwoSendsInFlight) {
                 let second = self.add(stream, first);
                 self.lane(first).other = second;
+            }
+            if bug(Bug::CloseInFlight) || bug(Bug::CloseAfterShutdown) {
+                // Multishot, so it goes on after the FIN that it reports.
+                self.push(opcode::PollAdd::new(Fd(fd), 0).multi(true).build(), WATCH)?;
             }
             self.recv(first)?;
         }
@@ -201,6 +210,9 @@ impl Server {
 
     fn end(&mut self, index: usize) -> io::Result<()> {
         let other = self.lane(index).other;
+        if bug(Bug::CloseAfterShutdown) {
+            let _ = self.lane(index).stream.shutdown(std::net::Shutdown::Both);
+        }
         self.lanes[index] = None;
         match self.lanes.get_mut(other) {
             // What it sends is still owed; it ends with the next receive.
