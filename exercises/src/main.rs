@@ -1,4 +1,4 @@
-//! All starters and solutions in one program, so that they are built once: `exercises 19_accept_queue/starter [ARGUMENT]...`
+//! All starters and solutions in one program, so that they are built once: `exercises 13_accept_queue/starter [ARGUMENT]...`
 //! is that server, with those arguments.
 //!
 //! Invariant: a server sees the command line that it would see as a program of its own.
@@ -7,35 +7,9 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-#[path = "../01_the_sets/solution.rs"]
-mod solution_01;
-#[path = "../02_nfds/solution.rs"]
-mod solution_02;
-#[path = "../03_fd_1024/solution.rs"]
-mod solution_03;
-#[path = "../04_signal_gap/solution.rs"]
-mod solution_04;
-#[path = "../05_hang_up/solution.rs"]
-mod solution_05;
-#[path = "../06_slots/solution.rs"]
-mod solution_06;
-#[path = "../07_write_interest/solution.rs"]
-mod solution_07;
 #[cfg(target_os = "linux")]
-#[path = "../08_duplicate/solution.rs"]
-mod solution_08;
-#[cfg(target_os = "linux")]
-#[path = "../09_one_reset/solution.rs"]
-mod solution_09;
-#[cfg(target_os = "linux")]
-#[path = "../10_slow_reader/solution.rs"]
-mod solution_10;
-#[cfg(target_os = "linux")]
-#[path = "../11_full_socket/solution.rs"]
-mod solution_11;
-#[cfg(target_os = "linux")]
-#[path = "../12_broken_pipe/solution.rs"]
-mod solution_12;
+#[path = "../13_accept_queue/solution.rs"]
+mod solution_13;
 #[cfg(target_os = "linux")]
 #[path = "../14_large_messages/solution.rs"]
 mod solution_14;
@@ -49,8 +23,8 @@ mod solution_16;
 #[path = "../17_back_pressure/solution.rs"]
 mod solution_17;
 #[cfg(target_os = "linux")]
-#[path = "../19_accept_queue/solution.rs"]
-mod solution_19;
+#[path = "../18_ready_flag/solution.rs"]
+mod solution_18;
 #[cfg(target_os = "linux")]
 #[path = "../19_registration/solution.rs"]
 mod solution_19;
@@ -67,35 +41,9 @@ mod solution_22;
 mod solution_24;
 #[path = "../25_clear/solution.rs"]
 mod solution_25;
-#[path = "../01_the_sets/starter.rs"]
-mod starter_01;
-#[path = "../02_nfds/starter.rs"]
-mod starter_02;
-#[path = "../03_fd_1024/starter.rs"]
-mod starter_03;
-#[path = "../04_signal_gap/starter.rs"]
-mod starter_04;
-#[path = "../05_hang_up/starter.rs"]
-mod starter_05;
-#[path = "../06_slots/starter.rs"]
-mod starter_06;
-#[path = "../07_write_interest/starter.rs"]
-mod starter_07;
 #[cfg(target_os = "linux")]
-#[path = "../08_duplicate/starter.rs"]
-mod starter_08;
-#[cfg(target_os = "linux")]
-#[path = "../09_one_reset/starter.rs"]
-mod starter_09;
-#[cfg(target_os = "linux")]
-#[path = "../10_slow_reader/starter.rs"]
-mod starter_10;
-#[cfg(target_os = "linux")]
-#[path = "../11_full_socket/starter.rs"]
-mod starter_11;
-#[cfg(target_os = "linux")]
-#[path = "../12_broken_pipe/starter.rs"]
-mod starter_12;
+#[path = "../13_accept_queue/starter.rs"]
+mod starter_13;
 #[cfg(target_os = "linux")]
 #[path = "../14_large_messages/starter.rs"]
 mod starter_14;
@@ -109,8 +57,8 @@ mod starter_16;
 #[path = "../17_back_pressure/starter.rs"]
 mod starter_17;
 #[cfg(target_os = "linux")]
-#[path = "../19_accept_queue/starter.rs"]
-mod starter_19;
+#[path = "../18_ready_flag/starter.rs"]
+mod starter_18;
 #[cfg(target_os = "linux")]
 #[path = "../19_registration/starter.rs"]
 mod starter_19;
@@ -135,40 +83,10 @@ type Main = fn() -> ExitCode;
 
 /// The servers of this platform, by the paths of their files.
 const SERVERS: &[(&str, Main)] = &[
-    ("01_the_sets/starter", starter_01::main),
-    ("01_the_sets/solution", solution_01::main),
-    ("02_nfds/starter", starter_02::main),
-    ("02_nfds/solution", solution_02::main),
-    ("03_fd_1024/starter", starter_03::main),
-    ("03_fd_1024/solution", solution_03::main),
-    ("04_signal_gap/starter", starter_04::main),
-    ("04_signal_gap/solution", solution_04::main),
-    ("05_hang_up/starter", starter_05::main),
-    ("05_hang_up/solution", solution_05::main),
-    ("06_slots/starter", starter_06::main),
-    ("06_slots/solution", solution_06::main),
-    ("07_write_interest/starter", starter_07::main),
-    ("07_write_interest/solution", solution_07::main),
     #[cfg(target_os = "linux")]
-    ("08_duplicate/starter", starter_08::main),
+    ("13_accept_queue/starter", starter_13::main),
     #[cfg(target_os = "linux")]
-    ("08_duplicate/solution", solution_08::main),
-    #[cfg(target_os = "linux")]
-    ("09_one_reset/starter", starter_09::main),
-    #[cfg(target_os = "linux")]
-    ("09_one_reset/solution", solution_09::main),
-    #[cfg(target_os = "linux")]
-    ("10_slow_reader/starter", starter_10::main),
-    #[cfg(target_os = "linux")]
-    ("10_slow_reader/solution", solution_10::main),
-    #[cfg(target_os = "linux")]
-    ("11_full_socket/starter", starter_11::main),
-    #[cfg(target_os = "linux")]
-    ("11_full_socket/solution", solution_11::main),
-    #[cfg(target_os = "linux")]
-    ("12_broken_pipe/starter", starter_12::main),
-    #[cfg(target_os = "linux")]
-    ("12_broken_pipe/solution", solution_12::main),
+    ("13_accept_queue/solution", solution_13::main),
     #[cfg(target_os = "linux")]
     ("14_large_messages/starter", starter_14::main),
     #[cfg(target_os = "linux")]
@@ -186,9 +104,9 @@ const SERVERS: &[(&str, Main)] = &[
     #[cfg(target_os = "linux")]
     ("17_back_pressure/solution", solution_17::main),
     #[cfg(target_os = "linux")]
-    ("19_accept_queue/starter", starter_19::main),
+    ("18_ready_flag/starter", starter_18::main),
     #[cfg(target_os = "linux")]
-    ("19_accept_queue/solution", solution_19::main),
+    ("18_ready_flag/solution", solution_18::main),
     #[cfg(target_os = "linux")]
     ("19_registration/starter", starter_19::main),
     #[cfg(target_os = "linux")]
