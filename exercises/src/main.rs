@@ -37,6 +37,9 @@ mod solution_21;
 #[cfg(target_os = "linux")]
 #[path = "../22_firehose/solution.rs"]
 mod solution_22;
+#[cfg(target_os = "linux")]
+#[path = "../23_the_herd/solution.rs"]
+mod solution_23;
 #[path = "../24_end_of_file/solution.rs"]
 mod solution_24;
 #[path = "../25_clear/solution.rs"]
@@ -71,6 +74,9 @@ mod starter_21;
 #[cfg(target_os = "linux")]
 #[path = "../22_firehose/starter.rs"]
 mod starter_22;
+#[cfg(target_os = "linux")]
+#[path = "../23_the_herd/starter.rs"]
+mod starter_23;
 #[path = "../24_end_of_file/starter.rs"]
 mod starter_24;
 #[path = "../25_clear/starter.rs"]
@@ -123,6 +129,10 @@ const SERVERS: &[(&str, Main)] = &[
     ("22_firehose/starter", starter_22::main),
     #[cfg(target_os = "linux")]
     ("22_firehose/solution", solution_22::main),
+    #[cfg(target_os = "linux")]
+    ("23_the_herd/starter", starter_23::main),
+    #[cfg(target_os = "linux")]
+    ("23_the_herd/solution", solution_23::main),
     ("24_end_of_file/starter", starter_24::main),
     ("24_end_of_file/solution", solution_24::main),
     ("25_clear/starter", starter_25::main),
