@@ -44,6 +44,8 @@ mod solution_23;
 mod solution_24;
 #[path = "../25_clear/solution.rs"]
 mod solution_25;
+#[path = "../26_second_event/solution.rs"]
+mod solution_26;
 #[cfg(target_os = "linux")]
 #[path = "../13_accept_queue/starter.rs"]
 mod starter_13;
@@ -81,6 +83,8 @@ mod starter_23;
 mod starter_24;
 #[path = "../25_clear/starter.rs"]
 mod starter_25;
+#[path = "../26_second_event/starter.rs"]
+mod starter_26;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -137,6 +141,8 @@ const SERVERS: &[(&str, Main)] = &[
     ("24_end_of_file/solution", solution_24::main),
     ("25_clear/starter", starter_25::main),
     ("25_clear/solution", solution_25::main),
+    ("26_second_event/starter", starter_26::main),
+    ("26_second_event/solution", solution_26::main),
 ];
 
 fn main() -> ExitCode {
