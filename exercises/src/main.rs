@@ -7,168 +7,184 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-#[path = "../01_the_sets/solution.rs"]
-mod solution_01;
-#[path = "../02_nfds/solution.rs"]
-mod solution_02;
-#[path = "../03_fd_1024/solution.rs"]
-mod solution_03;
-#[path = "../04_signal_gap/solution.rs"]
-mod solution_04;
-#[path = "../05_hang_up/solution.rs"]
-mod solution_05;
-#[path = "../06_slots/solution.rs"]
-mod solution_06;
-#[path = "../07_write_interest/solution.rs"]
+#[path = "../07_the_sets/solution.rs"]
 mod solution_07;
-#[cfg(target_os = "linux")]
-#[path = "../08_duplicate/solution.rs"]
+#[path = "../08_nfds/solution.rs"]
 mod solution_08;
-#[cfg(target_os = "linux")]
-#[path = "../09_one_reset/solution.rs"]
+#[path = "../09_fd_1024/solution.rs"]
 mod solution_09;
-#[cfg(target_os = "linux")]
-#[path = "../10_slow_reader/solution.rs"]
+#[path = "../10_signal_gap/solution.rs"]
 mod solution_10;
-#[cfg(target_os = "linux")]
-#[path = "../11_full_socket/solution.rs"]
+#[path = "../11_hang_up/solution.rs"]
 mod solution_11;
-#[cfg(target_os = "linux")]
-#[path = "../12_broken_pipe/solution.rs"]
+#[path = "../12_slots/solution.rs"]
 mod solution_12;
+#[path = "../13_write_interest/solution.rs"]
+mod solution_13;
 #[cfg(target_os = "linux")]
-#[path = "../14_large_messages/solution.rs"]
+#[path = "../14_duplicate/solution.rs"]
 mod solution_14;
 #[cfg(target_os = "linux")]
-#[path = "../15_short_read/solution.rs"]
+#[path = "../15_one_reset/solution.rs"]
 mod solution_15;
 #[cfg(target_os = "linux")]
-#[path = "../16_goodbye/solution.rs"]
+#[path = "../16_slow_reader/solution.rs"]
 mod solution_16;
 #[cfg(target_os = "linux")]
-#[path = "../17_back_pressure/solution.rs"]
+#[path = "../17_full_socket/solution.rs"]
 mod solution_17;
+#[cfg(target_os = "linux")]
+#[path = "../18_broken_pipe/solution.rs"]
+mod solution_18;
 #[cfg(target_os = "linux")]
 #[path = "../19_accept_queue/solution.rs"]
 mod solution_19;
 #[cfg(target_os = "linux")]
-#[path = "../19_registration/solution.rs"]
-mod solution_19;
-#[cfg(target_os = "linux")]
-#[path = "../20_oneshot/solution.rs"]
+#[path = "../20_large_messages/solution.rs"]
 mod solution_20;
 #[cfg(target_os = "linux")]
-#[path = "../21_out_of_fds/solution.rs"]
+#[path = "../21_short_read/solution.rs"]
 mod solution_21;
 #[cfg(target_os = "linux")]
-#[path = "../22_firehose/solution.rs"]
+#[path = "../22_goodbye/solution.rs"]
 mod solution_22;
-#[path = "../24_end_of_file/solution.rs"]
+#[cfg(target_os = "linux")]
+#[path = "../23_back_pressure/solution.rs"]
+mod solution_23;
+#[cfg(target_os = "linux")]
+#[path = "../24_ready_flag/solution.rs"]
 mod solution_24;
-#[path = "../25_clear/solution.rs"]
+#[cfg(target_os = "linux")]
+#[path = "../25_registration/solution.rs"]
 mod solution_25;
 #[cfg(target_os = "linux")]
-#[path = "../27_one_buffer/solution.rs"]
+#[path = "../26_oneshot/solution.rs"]
+mod solution_26;
+#[cfg(target_os = "linux")]
+#[path = "../27_out_of_fds/solution.rs"]
 mod solution_27;
 #[cfg(target_os = "linux")]
-#[path = "../28_early_free/solution.rs"]
+#[path = "../28_firehose/solution.rs"]
 mod solution_28;
 #[cfg(target_os = "linux")]
-#[path = "../29_short_send/solution.rs"]
+#[path = "../29_the_herd/solution.rs"]
 mod solution_29;
-#[cfg(target_os = "linux")]
-#[path = "../30_multishot/solution.rs"]
+#[path = "../30_end_of_file/solution.rs"]
 mod solution_30;
-#[cfg(target_os = "linux")]
-#[path = "../31_no_buffers/solution.rs"]
+#[path = "../31_clear/solution.rs"]
 mod solution_31;
-#[cfg(target_os = "linux")]
-#[path = "../32_the_chain/solution.rs"]
+#[path = "../32_second_event/solution.rs"]
 mod solution_32;
 #[cfg(target_os = "linux")]
-#[path = "../33_close_in_flight/solution.rs"]
+#[path = "../33_one_buffer/solution.rs"]
 mod solution_33;
-#[path = "../01_the_sets/starter.rs"]
-mod starter_01;
-#[path = "../02_nfds/starter.rs"]
-mod starter_02;
-#[path = "../03_fd_1024/starter.rs"]
-mod starter_03;
-#[path = "../04_signal_gap/starter.rs"]
-mod starter_04;
-#[path = "../05_hang_up/starter.rs"]
-mod starter_05;
-#[path = "../06_slots/starter.rs"]
-mod starter_06;
-#[path = "../07_write_interest/starter.rs"]
+#[cfg(target_os = "linux")]
+#[path = "../34_early_free/solution.rs"]
+mod solution_34;
+#[cfg(target_os = "linux")]
+#[path = "../35_short_send/solution.rs"]
+mod solution_35;
+#[cfg(target_os = "linux")]
+#[path = "../36_multishot/solution.rs"]
+mod solution_36;
+#[cfg(target_os = "linux")]
+#[path = "../37_no_buffers/solution.rs"]
+mod solution_37;
+#[cfg(target_os = "linux")]
+#[path = "../38_the_chain/solution.rs"]
+mod solution_38;
+#[cfg(target_os = "linux")]
+#[path = "../39_close_in_flight/solution.rs"]
+mod solution_39;
+#[path = "../07_the_sets/starter.rs"]
 mod starter_07;
-#[cfg(target_os = "linux")]
-#[path = "../08_duplicate/starter.rs"]
+#[path = "../08_nfds/starter.rs"]
 mod starter_08;
-#[cfg(target_os = "linux")]
-#[path = "../09_one_reset/starter.rs"]
+#[path = "../09_fd_1024/starter.rs"]
 mod starter_09;
-#[cfg(target_os = "linux")]
-#[path = "../10_slow_reader/starter.rs"]
+#[path = "../10_signal_gap/starter.rs"]
 mod starter_10;
-#[cfg(target_os = "linux")]
-#[path = "../11_full_socket/starter.rs"]
+#[path = "../11_hang_up/starter.rs"]
 mod starter_11;
-#[cfg(target_os = "linux")]
-#[path = "../12_broken_pipe/starter.rs"]
+#[path = "../12_slots/starter.rs"]
 mod starter_12;
+#[path = "../13_write_interest/starter.rs"]
+mod starter_13;
 #[cfg(target_os = "linux")]
-#[path = "../14_large_messages/starter.rs"]
+#[path = "../14_duplicate/starter.rs"]
 mod starter_14;
 #[cfg(target_os = "linux")]
-#[path = "../15_short_read/starter.rs"]
+#[path = "../15_one_reset/starter.rs"]
 mod starter_15;
 #[cfg(target_os = "linux")]
-#[path = "../16_goodbye/starter.rs"]
+#[path = "../16_slow_reader/starter.rs"]
 mod starter_16;
 #[cfg(target_os = "linux")]
-#[path = "../17_back_pressure/starter.rs"]
+#[path = "../17_full_socket/starter.rs"]
 mod starter_17;
+#[cfg(target_os = "linux")]
+#[path = "../18_broken_pipe/starter.rs"]
+mod starter_18;
 #[cfg(target_os = "linux")]
 #[path = "../19_accept_queue/starter.rs"]
 mod starter_19;
 #[cfg(target_os = "linux")]
-#[path = "../19_registration/starter.rs"]
-mod starter_19;
-#[cfg(target_os = "linux")]
-#[path = "../20_oneshot/starter.rs"]
+#[path = "../20_large_messages/starter.rs"]
 mod starter_20;
 #[cfg(target_os = "linux")]
-#[path = "../21_out_of_fds/starter.rs"]
+#[path = "../21_short_read/starter.rs"]
 mod starter_21;
 #[cfg(target_os = "linux")]
-#[path = "../22_firehose/starter.rs"]
+#[path = "../22_goodbye/starter.rs"]
 mod starter_22;
-#[path = "../24_end_of_file/starter.rs"]
+#[cfg(target_os = "linux")]
+#[path = "../23_back_pressure/starter.rs"]
+mod starter_23;
+#[cfg(target_os = "linux")]
+#[path = "../24_ready_flag/starter.rs"]
 mod starter_24;
-#[path = "../25_clear/starter.rs"]
+#[cfg(target_os = "linux")]
+#[path = "../25_registration/starter.rs"]
 mod starter_25;
 #[cfg(target_os = "linux")]
-#[path = "../27_one_buffer/starter.rs"]
+#[path = "../26_oneshot/starter.rs"]
+mod starter_26;
+#[cfg(target_os = "linux")]
+#[path = "../27_out_of_fds/starter.rs"]
 mod starter_27;
 #[cfg(target_os = "linux")]
-#[path = "../28_early_free/starter.rs"]
+#[path = "../28_firehose/starter.rs"]
 mod starter_28;
 #[cfg(target_os = "linux")]
-#[path = "../29_short_send/starter.rs"]
+#[path = "../29_the_herd/starter.rs"]
 mod starter_29;
-#[cfg(target_os = "linux")]
-#[path = "../30_multishot/starter.rs"]
+#[path = "../30_end_of_file/starter.rs"]
 mod starter_30;
-#[cfg(target_os = "linux")]
-#[path = "../31_no_buffers/starter.rs"]
+#[path = "../31_clear/starter.rs"]
 mod starter_31;
-#[cfg(target_os = "linux")]
-#[path = "../32_the_chain/starter.rs"]
+#[path = "../32_second_event/starter.rs"]
 mod starter_32;
 #[cfg(target_os = "linux")]
-#[path = "../33_close_in_flight/starter.rs"]
+#[path = "../33_one_buffer/starter.rs"]
 mod starter_33;
+#[cfg(target_os = "linux")]
+#[path = "../34_early_free/starter.rs"]
+mod starter_34;
+#[cfg(target_os = "linux")]
+#[path = "../35_short_send/starter.rs"]
+mod starter_35;
+#[cfg(target_os = "linux")]
+#[path = "../36_multishot/starter.rs"]
+mod starter_36;
+#[cfg(target_os = "linux")]
+#[path = "../37_no_buffers/starter.rs"]
+mod starter_37;
+#[cfg(target_os = "linux")]
+#[path = "../38_the_chain/starter.rs"]
+mod starter_38;
+#[cfg(target_os = "linux")]
+#[path = "../39_close_in_flight/starter.rs"]
+mod starter_39;
 
 /// In the environment of the second start: which server to be.
 const CHOSEN: &str = "EXERCISES_SERVER";
@@ -177,108 +193,118 @@ type Main = fn() -> ExitCode;
 
 /// The servers of this platform, by the paths of their files.
 const SERVERS: &[(&str, Main)] = &[
-    ("01_the_sets/starter", starter_01::main),
-    ("01_the_sets/solution", solution_01::main),
-    ("02_nfds/starter", starter_02::main),
-    ("02_nfds/solution", solution_02::main),
-    ("03_fd_1024/starter", starter_03::main),
-    ("03_fd_1024/solution", solution_03::main),
-    ("04_signal_gap/starter", starter_04::main),
-    ("04_signal_gap/solution", solution_04::main),
-    ("05_hang_up/starter", starter_05::main),
-    ("05_hang_up/solution", solution_05::main),
-    ("06_slots/starter", starter_06::main),
-    ("06_slots/solution", solution_06::main),
-    ("07_write_interest/starter", starter_07::main),
-    ("07_write_interest/solution", solution_07::main),
+    ("07_the_sets/starter", starter_07::main),
+    ("07_the_sets/solution", solution_07::main),
+    ("08_nfds/starter", starter_08::main),
+    ("08_nfds/solution", solution_08::main),
+    ("09_fd_1024/starter", starter_09::main),
+    ("09_fd_1024/solution", solution_09::main),
+    ("10_signal_gap/starter", starter_10::main),
+    ("10_signal_gap/solution", solution_10::main),
+    ("11_hang_up/starter", starter_11::main),
+    ("11_hang_up/solution", solution_11::main),
+    ("12_slots/starter", starter_12::main),
+    ("12_slots/solution", solution_12::main),
+    ("13_write_interest/starter", starter_13::main),
+    ("13_write_interest/solution", solution_13::main),
     #[cfg(target_os = "linux")]
-    ("08_duplicate/starter", starter_08::main),
+    ("14_duplicate/starter", starter_14::main),
     #[cfg(target_os = "linux")]
-    ("08_duplicate/solution", solution_08::main),
+    ("14_duplicate/solution", solution_14::main),
     #[cfg(target_os = "linux")]
-    ("09_one_reset/starter", starter_09::main),
+    ("15_one_reset/starter", starter_15::main),
     #[cfg(target_os = "linux")]
-    ("09_one_reset/solution", solution_09::main),
+    ("15_one_reset/solution", solution_15::main),
     #[cfg(target_os = "linux")]
-    ("10_slow_reader/starter", starter_10::main),
+    ("16_slow_reader/starter", starter_16::main),
     #[cfg(target_os = "linux")]
-    ("10_slow_reader/solution", solution_10::main),
+    ("16_slow_reader/solution", solution_16::main),
     #[cfg(target_os = "linux")]
-    ("11_full_socket/starter", starter_11::main),
+    ("17_full_socket/starter", starter_17::main),
     #[cfg(target_os = "linux")]
-    ("11_full_socket/solution", solution_11::main),
+    ("17_full_socket/solution", solution_17::main),
     #[cfg(target_os = "linux")]
-    ("12_broken_pipe/starter", starter_12::main),
+    ("18_broken_pipe/starter", starter_18::main),
     #[cfg(target_os = "linux")]
-    ("12_broken_pipe/solution", solution_12::main),
-    #[cfg(target_os = "linux")]
-    ("14_large_messages/starter", starter_14::main),
-    #[cfg(target_os = "linux")]
-    ("14_large_messages/solution", solution_14::main),
-    #[cfg(target_os = "linux")]
-    ("15_short_read/starter", starter_15::main),
-    #[cfg(target_os = "linux")]
-    ("15_short_read/solution", solution_15::main),
-    #[cfg(target_os = "linux")]
-    ("16_goodbye/starter", starter_16::main),
-    #[cfg(target_os = "linux")]
-    ("16_goodbye/solution", solution_16::main),
-    #[cfg(target_os = "linux")]
-    ("17_back_pressure/starter", starter_17::main),
-    #[cfg(target_os = "linux")]
-    ("17_back_pressure/solution", solution_17::main),
+    ("18_broken_pipe/solution", solution_18::main),
     #[cfg(target_os = "linux")]
     ("19_accept_queue/starter", starter_19::main),
     #[cfg(target_os = "linux")]
     ("19_accept_queue/solution", solution_19::main),
     #[cfg(target_os = "linux")]
-    ("19_registration/starter", starter_19::main),
+    ("20_large_messages/starter", starter_20::main),
     #[cfg(target_os = "linux")]
-    ("19_registration/solution", solution_19::main),
+    ("20_large_messages/solution", solution_20::main),
     #[cfg(target_os = "linux")]
-    ("20_oneshot/starter", starter_20::main),
+    ("21_short_read/starter", starter_21::main),
     #[cfg(target_os = "linux")]
-    ("20_oneshot/solution", solution_20::main),
+    ("21_short_read/solution", solution_21::main),
     #[cfg(target_os = "linux")]
-    ("21_out_of_fds/starter", starter_21::main),
+    ("22_goodbye/starter", starter_22::main),
     #[cfg(target_os = "linux")]
-    ("21_out_of_fds/solution", solution_21::main),
+    ("22_goodbye/solution", solution_22::main),
     #[cfg(target_os = "linux")]
-    ("22_firehose/starter", starter_22::main),
+    ("23_back_pressure/starter", starter_23::main),
     #[cfg(target_os = "linux")]
-    ("22_firehose/solution", solution_22::main),
-    ("24_end_of_file/starter", starter_24::main),
-    ("24_end_of_file/solution", solution_24::main),
-    ("25_clear/starter", starter_25::main),
-    ("25_clear/solution", solution_25::main),
+    ("23_back_pressure/solution", solution_23::main),
     #[cfg(target_os = "linux")]
-    ("27_one_buffer/starter", starter_27::main),
+    ("24_ready_flag/starter", starter_24::main),
     #[cfg(target_os = "linux")]
-    ("27_one_buffer/solution", solution_27::main),
+    ("24_ready_flag/solution", solution_24::main),
     #[cfg(target_os = "linux")]
-    ("28_early_free/starter", starter_28::main),
+    ("25_registration/starter", starter_25::main),
     #[cfg(target_os = "linux")]
-    ("28_early_free/solution", solution_28::main),
+    ("25_registration/solution", solution_25::main),
     #[cfg(target_os = "linux")]
-    ("29_short_send/starter", starter_29::main),
+    ("26_oneshot/starter", starter_26::main),
     #[cfg(target_os = "linux")]
-    ("29_short_send/solution", solution_29::main),
+    ("26_oneshot/solution", solution_26::main),
     #[cfg(target_os = "linux")]
-    ("30_multishot/starter", starter_30::main),
+    ("27_out_of_fds/starter", starter_27::main),
     #[cfg(target_os = "linux")]
-    ("30_multishot/solution", solution_30::main),
+    ("27_out_of_fds/solution", solution_27::main),
     #[cfg(target_os = "linux")]
-    ("31_no_buffers/starter", starter_31::main),
+    ("28_firehose/starter", starter_28::main),
     #[cfg(target_os = "linux")]
-    ("31_no_buffers/solution", solution_31::main),
+    ("28_firehose/solution", solution_28::main),
     #[cfg(target_os = "linux")]
-    ("32_the_chain/starter", starter_32::main),
+    ("29_the_herd/starter", starter_29::main),
     #[cfg(target_os = "linux")]
-    ("32_the_chain/solution", solution_32::main),
+    ("29_the_herd/solution", solution_29::main),
+    ("30_end_of_file/starter", starter_30::main),
+    ("30_end_of_file/solution", solution_30::main),
+    ("31_clear/starter", starter_31::main),
+    ("31_clear/solution", solution_31::main),
+    ("32_second_event/starter", starter_32::main),
+    ("32_second_event/solution", solution_32::main),
     #[cfg(target_os = "linux")]
-    ("33_close_in_flight/starter", starter_33::main),
+    ("33_one_buffer/starter", starter_33::main),
     #[cfg(target_os = "linux")]
-    ("33_close_in_flight/solution", solution_33::main),
+    ("33_one_buffer/solution", solution_33::main),
+    #[cfg(target_os = "linux")]
+    ("34_early_free/starter", starter_34::main),
+    #[cfg(target_os = "linux")]
+    ("34_early_free/solution", solution_34::main),
+    #[cfg(target_os = "linux")]
+    ("35_short_send/starter", starter_35::main),
+    #[cfg(target_os = "linux")]
+    ("35_short_send/solution", solution_35::main),
+    #[cfg(target_os = "linux")]
+    ("36_multishot/starter", starter_36::main),
+    #[cfg(target_os = "linux")]
+    ("36_multishot/solution", solution_36::main),
+    #[cfg(target_os = "linux")]
+    ("37_no_buffers/starter", starter_37::main),
+    #[cfg(target_os = "linux")]
+    ("37_no_buffers/solution", solution_37::main),
+    #[cfg(target_os = "linux")]
+    ("38_the_chain/starter", starter_38::main),
+    #[cfg(target_os = "linux")]
+    ("38_the_chain/solution", solution_38::main),
+    #[cfg(target_os = "linux")]
+    ("39_close_in_flight/starter", starter_39::main),
+    #[cfg(target_os = "linux")]
+    ("39_close_in_flight/solution", solution_39::main),
 ];
 
 fn main() -> ExitCode {

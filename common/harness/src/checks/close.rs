@@ -4,7 +4,7 @@
 //! sleeps; one about bytes reads up to the server's own FIN, so that a reset at the end fails it.
 
 use crate::check::Check;
-use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all};
+use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all, size};
 use crate::failure::Step;
 use crate::trial::Trial;
 
@@ -106,6 +106,14 @@ pub const CHECKS: &[Check] = &[
         about: "in one wake three clients are reset, three new ones get their descriptors, and three others send; 15 times",
         alone: false,
         run: next_owner,
+    },
+    Check {
+        group: GROUP,
+        name: "a_reset_while_output_is_owed_leaves_the_next_owner_alone",
+        clause: 4,
+        about: "in one wake three clients are reset that bytes are owed to, and three new ones get their descriptors; 10 times",
+        alone: false,
+        run: next_owner_of_a_debtor,
     },
 ];
 
@@ -290,5 +298,25 @@ fn next_owner(trial: &mut Trial<'_>) -> Step {
         trial.echo_all(&mut owners, 1)?;
     }
     drop((owners, others));
+    trial.expect_fds(base, "after all had left")
+}
+
+fn next_owner_of_a_debtor(trial: &mut Trial<'_>) -> Step {
+    let base = trial.fds_without_clients()?;
+    // The server waits for both, input and room for output, and a reset is news on both.
+    let bytes = trial.more_than_fits()?;
+    for _ in 0..10 {
+        let mut owed = trial.connect_many_with(3, ConnectOptions::NARROW)?;
+        trial.step(format!("each sends {} and reads nothing", size(bytes)));
+        send_all(&mut owed, bytes)?;
+        trial.freeze()?;
+        trial.step("they are reset, and three others connect and send 1,000 bytes each");
+        owed.into_iter().for_each(Client::reset_quietly);
+        let mut next = trial.connect_many(3)?;
+        send_all(&mut next, 1000)?;
+        trial.thaw()?;
+        echo_all(&mut next)?;
+        trial.echo_all(&mut next, 1)?;
+    }
     trial.expect_fds(base, "after all had left")
 }

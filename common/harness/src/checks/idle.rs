@@ -5,7 +5,8 @@
 
 use crate::check::Check;
 use crate::client::{Client, ConnectOptions, expect_eof_all, send_all, size};
-use crate::failure::Step;
+use crate::failure::{Step, Symptom};
+use crate::kernel::{Call, Thread};
 use crate::trial::Trial;
 
 const GROUP: &str = "idle";
@@ -22,6 +23,10 @@ const LEFT: &str = "A client that has left shows as the end of input (read retur
                     an error or a hang-up, asked for or not: close the connection at either.";
 const TIMER: &str = "Nothing has happened that could wake it: a wait with a short timeout, or one that returns at once because of \
                      its own wake-up descriptor, is a busy loop in disguise.";
+
+const HERD: &str = "Several threads wait for one listener, so a connect wakes them all, and all but one for nothing. Register the \
+                    listener with EPOLLEXCLUSIVE (at ADD only), or let one thread accept, or give each a listener of its own \
+                    (SO_REUSEPORT).";
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -95,6 +100,14 @@ pub const CHECKS: &[Check] = &[
         about: "after a lack of descriptors is over there is nothing to retry",
         alone: false,
         run: descriptors_again,
+    },
+    Check {
+        group: GROUP,
+        name: "a_connect_wakes_one_worker_and_not_all",
+        clause: 7,
+        about: "12 clients connect one at a time: of the threads that wait for events, at most two wake for each",
+        alone: false,
+        run: one_worker,
     },
 ];
 
@@ -208,4 +221,35 @@ fn stuck(trial: &mut Trial<'_>) -> Step<Client> {
     client.echo(1)?;
     trial.fill(std::slice::from_mut(&mut client))?;
     Ok(client)
+}
+
+fn one_worker(trial: &mut Trial<'_>) -> Step {
+    const CONNECTS: usize = 12;
+    // One that accepts and one that it hands the connection to, and now and then a third.
+    const ENOUGH: usize = CONNECTS * 5 / 2;
+    trial.needs_proc()?;
+    let process = trial.process()?;
+    trial.probe()?;
+    trial.settle()?;
+    trial.step(format!(
+        "{CONNECTS} clients connect one at a time, and the threads that each wakes from a wait are counted"
+    ));
+    let mut clients = Vec::new();
+    let mut woken = 0;
+    for _ in 0..CONNECTS {
+        let before = process.threads().unwrap_or_default();
+        clients.push(trial.connect_quietly(ConnectOptions::default())?);
+        trial.settle()?;
+        let after = process.threads().unwrap_or_default();
+        let same = |thread: &&Thread| after.iter().any(|it| it.tid == thread.tid && it.switches == thread.switches);
+        // Threads that sleep elsewhere (for a lock, for work) are woken by the server itself, with a purpose.
+        let waits =
+            |thread: &&Thread| thread.call.as_ref().is_some_and(|call: &Call| call.is_wait() && call.is_endless());
+        woken += before.iter().filter(waits).filter(|thread| !same(thread)).count();
+    }
+    if woken > ENOUGH {
+        let what = format!("{CONNECTS} connects, one at a time, woke threads from their wait {woken} times");
+        return Err(trial.with_view(Symptom::Spinning, what, HERD));
+    }
+    Ok(())
 }

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use crate::check::Check;
-use crate::client::{Client, ConnectOptions, echo_all, size};
-use crate::failure::Step;
+use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
+use crate::failure::{Step, Stop, Symptom};
 use crate::kernel::Call;
 use crate::trial::Trial;
 
@@ -85,6 +85,14 @@ pub const CHECKS: &[Check] = &[
         about: "32 MiB through a small receive buffer, in turns of sending without reading and of reading a burst",
         alone: false,
         run: bursts,
+    },
+    Check {
+        group: GROUP,
+        name: "a_second_message_at_any_moment_after_the_first_is_heard",
+        clause: 2,
+        about: "16 clients send a byte in one wake, and another one some microseconds later, which are others each time",
+        alone: false,
+        run: at_any_moment,
     },
 ];
 
@@ -254,4 +262,93 @@ fn bursts(trial: &mut Trial<'_>) -> Step {
         }
     }
     client.echo(1)
+}
+
+fn at_any_moment(trial: &mut Trial<'_>) -> Step {
+    const CLIENTS: u32 = 16;
+    const ROUNDS: u32 = 300;
+    /// Rounds that find out for how long the server is at work on a byte of each.
+    const LEARNING: u32 = 10;
+    const ENOUGH: Duration = Duration::from_secs(15);
+    /// Multiples of it, without the whole part, fall evenly between 0 and 1 however many there are.
+    const GOLDEN: f64 = 0.618_033_988_749_895;
+    let mut clients = trial.connect_many(CLIENTS)?;
+    trial.echo_all(&mut clients, 1)?;
+    let _apart = Apart::begin(trial)?;
+    let start = Instant::now();
+    let mut work = ENOUGH;
+    for round in 0..ROUNDS {
+        trial.freeze()?;
+        trial.step(format!("each of the {CLIENTS} sends 1 byte"));
+        send_all(&mut clients, 1)?;
+        trial.thaw()?;
+        let thawed = Instant::now();
+        if round >= LEARNING {
+            let moment = work.mul_f64(1.2 * (f64::from(round) * GOLDEN).fract());
+            // A sleep would take longer than all of the server's work.
+            while thawed.elapsed() < moment {
+                std::hint::spin_loop();
+            }
+            trial.step(format!("{} us later each of them sends another one", moment.as_micros()));
+            send_all(&mut clients, 1)?;
+        }
+        echo_all(&mut clients).map_err(meanwhile)?;
+        work = if round < LEARNING { work.min(thawed.elapsed()) } else { work };
+        if start.elapsed() > ENOUGH {
+            trial.step(format!("the machine is busy: {round} times were enough"));
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What a wake-up lost here is about.
+fn meanwhile(stop: Stop) -> Stop {
+    match stop {
+        Stop::Fail(mut failure) if failure.symptom == Symptom::ReadLost => {
+            failure.cause += " These bytes came while the server was at work on the ones before, and their edge was lost: what \
+                              announces new bytes must not be taken back (clear a flag at EAGAIN or before the read, not after), \
+                              and no event may be dropped because its connection is being served.";
+            Stop::Fail(failure)
+        }
+        other => other,
+    }
+}
+
+/// While it lives, the calling thread has a processor to itself as far as the server is concerned, so that both run at once.
+/// With one processor they cannot, and a check sees less.
+struct Apart {
+    #[cfg(target_os = "linux")]
+    before: rustix::thread::CpuSet,
+}
+
+impl Apart {
+    #[cfg(target_os = "linux")]
+    fn begin(trial: &mut Trial<'_>) -> Step<Option<Self>> {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+        let threads = trial.process()?.threads().unwrap_or_default();
+        let Ok(before) = sched_getaffinity(None) else { return Ok(None) };
+        let (mut here, mut others) = (CpuSet::new(), before);
+        here.set(sched_getcpu());
+        others.unset(sched_getcpu());
+        if others.count() == 0 || sched_setaffinity(None, &here).is_err() {
+            return Ok(None);
+        }
+        for thread in threads {
+            let _ = sched_setaffinity(rustix::process::Pid::from_raw(thread.tid), &others);
+        }
+        Ok(Some(Self { before }))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn begin(_trial: &mut Trial<'_>) -> Step<Option<Self>> {
+        Ok(None)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let _ = rustix::thread::sched_setaffinity(None, &self.before);
+    }
 }

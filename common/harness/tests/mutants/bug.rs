@@ -15,6 +15,7 @@ pub enum Bug {
     AcceptNotRearmed,
     LineForEachRefusal,
     BlockingSockets,
+    Herd,
     // read
     ReadOncePerEdge,
     ShortReadIsDrained,
@@ -41,6 +42,8 @@ pub enum Bug {
     EventsComparedForEquality,
     // the wait
     EintrIsFatal,
+    NewsTakenForOld,
+    TwoEventsEach,
     ClosedSlotLeft,
     SlotNotMoved,
     NfdsOffByOne,

@@ -216,16 +216,29 @@ impl<P: Poller> Server<P> {
                 return Ok(());
             }
             let turns = std::mem::take(&mut self.unfinished);
+            if bug(Bug::TwoEventsEach) {
+                // As kqueue has it: first who can be read, then who can be written to, and a reset is both.
+                let input = |event: &Ready| Ready { writable: false, gone: false, readable: true, ..*event };
+                let reads: Vec<Ready> = ready.iter().filter(|event| event.readable).map(input).collect();
+                ready.retain(|event| event.writable || event.gone);
+                ready.iter_mut().for_each(|event| (event.readable, event.finished) = (false, false));
+                ready.splice(0..0, reads);
+            }
             for &event in &ready {
-                match event.fd {
-                    // Edge-triggered, it is registered for everything, and always writable.
-                    fd if fd == self.wake.as_raw_fd() => {
-                        if event.readable {
-                            return Ok(());
-                        }
+                if self.handle(event)? {
+                    return Ok(());
+                }
+            }
+            if bug(Bug::NewsTakenForOld) {
+                // A quick look for new clients. Those who were just served can have nothing new.
+                let mut news = Vec::new();
+                self.poller.wait(0, &mut news)?;
+                let served = |fd| ready.iter().any(|event| event.fd == fd && fd != self.listener.as_raw_fd());
+                news.retain(|event| !served(event.fd));
+                for event in news {
+                    if self.handle(event)? {
+                        return Ok(());
                     }
-                    fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                    _ => self.serve(event)?,
                 }
             }
             for fd in turns {
@@ -240,6 +253,17 @@ impl<P: Poller> Server<P> {
                 self.accept()?;
             }
         }
+    }
+
+    /// Whether it is time to stop.
+    fn handle(&mut self, event: Ready) -> io::Result<bool> {
+        match event.fd {
+            // Edge-triggered, it is registered for everything, and always writable.
+            fd if fd == self.wake.as_raw_fd() => return Ok(event.readable),
+            fd if fd == self.listener.as_raw_fd() => self.accept()?,
+            _ => self.serve(event)?,
+        }
+        Ok(false)
     }
 
     fn timeout_ms(&self) -> i32 {

@@ -112,7 +112,14 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::Select => Server::new(Select::new(), listener, wake)?.run(ready),
         Base::Poll => Server::new(Poll::new(), listener, wake)?.run(ready),
         Base::EpollLt => Server::new(Epoll::new(false)?, listener, wake)?.run(ready),
-        Base::EpollEt => Server::new(Epoll::new(true)?, listener, wake)?.run(ready),
+        Base::EpollEt => {
+            // A worker for each processor, and each waits for the listener.
+            for _ in 0..if bug(Bug::Herd) { 3 } else { 0 } {
+                let worker = Server::new(Epoll::new(true)?, listener.try_clone()?, wake.try_clone()?)?;
+                std::thread::spawn(move || worker.run(|| ()));
+            }
+            Server::new(Epoll::new(true)?, listener, wake)?.run(ready)
+        }
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),

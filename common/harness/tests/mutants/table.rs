@@ -237,6 +237,52 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         base: EpollEt,
+        bug: Some(Bug::NewsTakenForOld),
+        what: "drops what is announced of a connection that was just served: a flag cleared too late",
+        caught: &[("wakeup::a_second_message_at_any_moment_after_the_first_is_heard", ReadLost, "their edge was lost")],
+        also: &[
+            "close::",
+            "drain::",
+            "echo::",
+            "faults::",
+            "lifetime::",
+            "wakeup::",
+            "write::a_client_that_never_reads_leaves_others_served",
+            "write::twenty_clients_that_never_read_leave_others_served",
+        ],
+    },
+    Mutant {
+        base: EpollEt,
+        bug: Some(Bug::TwoEventsEach),
+        what: "has two events of a connection in one batch, and the second meets the descriptor's next owner",
+        caught: &[(
+            "close::a_reset_while_output_is_owed_leaves_the_next_owner_alone",
+            Reset,
+            "the descriptor's last owner",
+        )],
+        also: &[
+            "close::a_client_that_closes_with_unread_echoes_is_freed",
+            "close::an_event_of_a_closed_connection_never_reaches_the_next_one",
+            "close::fin_while_megabytes_are_owed_loses_nothing",
+            "faults::queued_clients_are_served_as_soon_as_others_leave",
+            "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+            "lifetime::a_new_connection_gets_nothing_of_the_one_before_it",
+            "lifetime::buffers_come_back_from_thousands_of_connections",
+            "scale::",
+        ],
+    },
+    Mutant {
+        base: EpollEt,
+        bug: Some(Bug::Herd),
+        what: "has four threads that wait for one listener, and a connect wakes them all",
+        caught: &[("idle::a_connect_wakes_one_worker_and_not_all", Spinning, "EPOLLEXCLUSIVE")],
+        also: &[
+            "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
+            "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
+        ],
+    },
+    Mutant {
+        base: EpollEt,
         bug: Some(Bug::EofIgnored),
         what: "takes read's 0 for \"nothing yet\"",
         caught: &[
@@ -451,6 +497,7 @@ pub const MUTANTS: &[Mutant] = &[
         caught: &[("wakeup::reading_goes_on_after_back_pressure", WriteLost, "EPOLLONESHOT disarmed")],
         also: &[
             "close::a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor",
+            "close::a_reset_while_output_is_owed_leaves_the_next_owner_alone",
             "close::a_reset_while_reading_is_paused_frees_the_descriptor",
             "close::fin_while_megabytes_are_owed_loses_nothing",
             "drain::a_backlog_larger_than_the_send_buffer_is_drained_after_a_wakeup",
@@ -539,6 +586,7 @@ pub const MUTANTS: &[Mutant] = &[
         what: "ends when its wait says EINTR",
         caught: &[("faults::a_stop_and_a_continue_are_survived", Exited, "Interrupted system call")],
         also: &[
+            "close::a_reset_while_output_is_owed_leaves_the_next_owner_alone",
             "close::an_event_of_a_closed_connection_never_reaches_the_next_one",
             "close::clients_that_vanish_before_they_are_accepted_are_survived",
             "close::fins_of_many_clients_at_once_are_all_answered",
@@ -550,6 +598,7 @@ pub const MUTANTS: &[Mutant] = &[
             "scale::ten_thousand_idle_connections_are_served",
             "scale::thousands_of_events_in_one_wakeup_are_all_handled",
             "start::",
+            "wakeup::a_second_message_at_any_moment_after_the_first_is_heard",
             "wakeup::input_and_room_for_output_in_one_wakeup_are_both_used",
         ],
     },
@@ -645,6 +694,7 @@ pub const MUTANTS: &[Mutant] = &[
         also: &[
             "faults::queued_clients_are_served_as_soon_as_others_leave",
             "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+            "idle::a_connect_wakes_one_worker_and_not_all",
             "idle::a_server_without_clients_sleeps",
             "idle::coming_and_going_leaves_nothing_to_do",
             "idle::resets_leave_nothing_to_do",
@@ -657,8 +707,9 @@ pub const MUTANTS: &[Mutant] = &[
         what: "moves the last entry to a free place, and not its connection",
         caught: &[("idle::coming_and_going_leaves_nothing_to_do", Spinning, "NVAL")],
         also: &[
-            "close::an_event_of_a_closed_connection_never_reaches_the_next_one",
             "close::a_client_that_closes_with_unread_echoes_is_freed",
+            "close::a_reset_while_output_is_owed_leaves_the_next_owner_alone",
+            "close::an_event_of_a_closed_connection_never_reaches_the_next_one",
             "close::connections_that_were_reset_are_freed",
             "close::fin_while_megabytes_are_owed_loses_nothing",
             "drain::connects_bytes_fins_and_resets_in_one_wakeup_are_all_handled",
@@ -874,6 +925,7 @@ pub const MUTANTS: &[Mutant] = &[
             "scale::thousands_of_events_in_one_wakeup_are_all_handled",
             "scale::two_thousand_clients_come_and_go_without_a_trace",
             "wakeup::a_connection_that_was_silent_among_busy_ones_is_heard",
+            "wakeup::a_second_message_at_any_moment_after_the_first_is_heard",
             "wakeup::bytes_sent_right_after_the_connect_are_heard",
             "write::slow_readers_of_different_speeds_are_all_served",
             "write::twenty_clients_that_never_read_leave_others_served",
