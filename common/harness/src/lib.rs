@@ -30,10 +30,11 @@ pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};
 /// `cargo test -p epoll-et drain` and cargo-nextest do what one expects.
 pub fn conformance(subject: Subject) -> ExitCode {
     let here = CHAPTERS.iter().find(|chapter| chapter.package == subject.name).is_none_or(|chapter| chapter.here);
-    run_as_tests(vec![(subject, here)])
+    run_as_tests(vec![(subject, here)], true)
 }
 
-/// The `main` of an example's test: as `conformance`, with each variant of `VARIANTS` that this example is.
+/// The `main` of an example's test: as `conformance`, with each variant of `VARIANTS` that this example is. There are many
+/// variants, so only the checks in [`checks::QUICK`] are run, unless VARIANTS=all is in the environment.
 ///
 /// # Panics
 /// If it is none, or cannot be built.
@@ -41,12 +42,13 @@ pub fn conformance_of_example(package: &str, example: &str) -> ExitCode {
     let variants: Vec<&Variant> = VARIANTS.iter().filter(|it| it.package == package && it.example == example).collect();
     assert!(!variants.is_empty(), "VARIANTS has no example '{example}' of the package '{package}'");
     let built = Subject::example(package, example, variants[0].model);
+    let all = std::env::var("VARIANTS").is_ok_and(|which| which == "all");
     let Launch::Command(argv) = built.launch else { unreachable!("an example is a command") };
-    run_as_tests(variants.into_iter().map(|it| (Subject::variant(it, &argv[0]), it.here)).collect())
+    run_as_tests(variants.into_iter().map(|it| (Subject::variant(it, &argv[0]), it.here)).collect(), all)
 }
 
 /// With more than one subject, a test's name begins with the subject's.
-fn run_as_tests(subjects: Vec<(Subject, bool)>) -> ExitCode {
+fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Most checks wait most of the time, so more of them than cores are under way at once.
     arguments.test_threads.get_or_insert_with(workers);
@@ -59,6 +61,11 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>) -> ExitCode {
         libtest_mimic::Trial::ignorable_test(name, move || {
             if !here {
                 return Ok(libtest_mimic::Completion::ignored_with("its API is not on this platform"));
+            }
+            if !all && !checks::QUICK.contains(&check.full_name().as_str()) {
+                return Ok(libtest_mimic::Completion::ignored_with(
+                    "run by cargo lab check --all, or with VARIANTS=all",
+                ));
             }
             let report = run(check, subject);
             match &report.outcome {
