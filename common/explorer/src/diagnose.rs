@@ -51,7 +51,7 @@ fn where_placed(run: &Run, client: usize) -> String {
     }
 }
 
-fn interest<'a>(end: &'a Snapshot, fd: i32) -> Option<&'a Interest> {
+fn interest(end: &Snapshot, fd: i32) -> Option<&Interest> {
     end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.fd == fd)
 }
 

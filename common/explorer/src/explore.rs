@@ -21,6 +21,8 @@ pub struct Plan<'a> {
     pub faults: Faults,
     /// Steps placed at most where the server could have gone on.
     pub max_placements: usize,
+    /// With so many placements, schedules are tried however long it takes.
+    pub always: usize,
     /// Runs at most.
     pub max_runs: Option<u64>,
     /// Time at most; looked at between runs.
@@ -76,7 +78,18 @@ pub struct Exploration {
 /// If nothing can be explored here, or the server does not start.
 pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Sync)) -> Result<Exploration, Error> {
     in_a_thread(|| {
-        Explorer { plan, stop, progress, runs: 0, points: 0, started: Instant::now(), cut: None, diverged: 0 }.explore()
+        Explorer {
+            plan,
+            stop,
+            progress,
+            runs: 0,
+            points: 0,
+            started: Instant::now(),
+            cut: None,
+            diverged: 0,
+            unhurried: true,
+        }
+        .explore()
     })
 }
 
@@ -121,6 +134,7 @@ struct Explorer<'a> {
     started: Instant,
     cut: Option<String>,
     diverged: u64,
+    unhurried: bool,
 }
 
 /// Runs of one schedule before it counts as one that leads to something else each time.
@@ -131,6 +145,7 @@ impl Explorer<'_> {
         let mut finding = None;
         let mut reached = 0;
         for placements in 0..=self.plan.max_placements {
+            self.unhurried = placements <= self.plan.always;
             let (failing, deeper) = self.all_with(&Schedule::default(), None, placements)?;
             reached = placements;
             if let Some(schedule) = failing {
@@ -200,7 +215,7 @@ impl Explorer<'_> {
         if self.plan.max_runs.is_some_and(|max| self.runs >= max) {
             self.cut = Some(format!("at {} runs", self.runs));
         }
-        if self.plan.max_time.is_some_and(|max| self.started.elapsed() > max) {
+        if !self.unhurried && self.plan.max_time.is_some_and(|max| self.started.elapsed() > max) {
             self.cut = Some(format!("after {:.1} s", self.started.elapsed().as_secs_f64()));
         }
         self.cut.is_some()

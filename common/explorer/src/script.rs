@@ -132,9 +132,9 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("two", "c0 connect; c0 send 5; c1 connect; c1 send 700; c0 shutdown; c1 shutdown"),
     ("reset", "c0 connect; c1 connect; c0 send 3; c0 reset; c1 send 7; c1 shutdown"),
     ("half-close", "c0 connect; c0 send 20000; c0 shutdown; c0 expect-eof"),
-    ("back-pressure", "small-buffers; c0 connect; c0 pause; c0 send 450000; c0 recv; c0 send 3; c0 shutdown"),
     ("emfile", "c0 connect; c0 send 3; fds none; c1 connect; c1 send 4; c0 shutdown; c0 expect-eof; c1 shutdown"),
     ("stop", "c0 connect; c0 send 3; signal TERM"),
+    ("back-pressure", "small-buffers; c0 connect; c0 pause; c0 send 450000; c0 recv; c0 send 3; c0 shutdown"),
 ];
 
 impl Script {

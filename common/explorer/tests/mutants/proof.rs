@@ -115,7 +115,7 @@ fn explore(
     max_time: Option<Duration>,
 ) -> Result<Exploration, String> {
     let script = Script::standard(script).expect("it ships");
-    let plan = Plan { target, script: &script, faults, max_placements, max_runs: None, max_time };
+    let plan = Plan { target, script: &script, faults, max_placements, always: 0, max_runs: None, max_time };
     explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())
 }
 
@@ -141,7 +141,7 @@ fn found(mutant: &Mutant, all: bool) -> Result<(), String> {
 
 fn nothing_found(target: &Target, stops: bool, all: bool) -> Result<(), String> {
     let (placements, time) = if all { (2, Some(Duration::from_secs(20))) } else { (1, Some(Duration::from_secs(2))) };
-    for script in ["close", "two", "reset", "half-close", "back-pressure", "emfile", "stop"] {
+    for script in ["close", "two", "reset", "half-close", "emfile", "stop", "back-pressure"] {
         if script != "stop" || stops {
             let faults = if script == "close" { ALL } else { NONE };
             let script = Script::standard(script).expect("it ships");
@@ -301,6 +301,7 @@ pub fn memory() -> ExitCode {
             script: &script,
             faults: ALL,
             max_placements: 3,
+            always: 0,
             max_runs: Some(max_runs),
             max_time: None,
         };

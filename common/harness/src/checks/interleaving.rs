@@ -6,15 +6,18 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use explorer::{Coverage, Error, Exploration, Faults, Plan, Script, Target, Verdict};
+use explorer::{Coverage, Error, Faults, Plan, Script, Target, Verdict};
 
 use crate::check::Check;
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::subject::VARIANTS;
 use crate::trial::Trial;
 
 const GROUP: &str = "interleaving";
 /// For the schedules with two placements; those with fewer are always tried, in far less as a rule.
 const BUDGET: Duration = Duration::from_secs(3);
+/// A variant shares most of its code with a chapter.
+const VARIANTS_BUDGET: Duration = Duration::from_secs(1);
 const NONE: Faults = Faults { eintr: false, econnaborted: false };
 
 pub const CHECKS: &[Check] = &[
@@ -96,38 +99,33 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     let target = Target { name: trial.subject.name.clone(), argv };
     let script = Script::standard(script).expect("the scripts named here ship");
     trial.step(format!("clients' steps: {script}"));
-    let plan = |max_placements, max_time| Plan {
+    let variant = VARIANTS.iter().any(|variant| variant.name == trial.subject.name);
+    let plan = Plan {
         target: &target,
         script: &script,
         faults,
-        max_placements,
+        max_placements: 2,
+        always: 1,
         max_runs: None,
-        max_time,
+        max_time: Some(if variant { VARIANTS_BUDGET } else { BUDGET }),
     };
-    let run = |max_placements, max_time| -> Step<Exploration> {
-        explorer::explore(&plan(max_placements, max_time), &AtomicBool::new(false), &|_| {}).map_err(
-            |error| match error {
-                Error::Unsupported(why) => Stop::skip(why),
-                Error::Start(what) => {
-                    Stop::fail(Symptom::Exited, what, "The server does not come to listen under ptrace.")
-                }
-                other => Stop::Broken(other.to_string()),
-            },
-        )
+    let explored = explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| match error {
+        Error::Unsupported(why) => Stop::skip(why),
+        Error::Start(what) => Stop::fail(Symptom::Exited, what, "The server does not come to listen under ptrace."),
+        other => Stop::Broken(other.to_string()),
+    })?;
+    let Some(finding) = explored.finding else {
+        if let Coverage::Cut(why) = explored.coverage {
+            let (server, script) = (&target.name, &script.name);
+            eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} at 2 ({} runs)", explored.runs);
+        }
+        return Ok(());
     };
-    // One placement finds nearly everything, and takes a fraction of a second.
-    let mut exploration = run(1, None)?;
-    if exploration.finding.is_none() {
-        exploration = run(2, Some(BUDGET))?;
-    }
-    let reach = match &exploration.coverage {
-        Coverage::Complete(placements) => format!("COMPLETE at {placements} placements"),
-        Coverage::Cut(why) => format!("COMPLETE at 1 placement, and CUT {why} at 2"),
-    };
-    trial.step(format!("{} runs, {reach}", exploration.runs));
-    let Some(finding) = exploration.finding else { return Ok(()) };
     if finding.verdict == Verdict::NonDeterministic {
-        return Err(Stop::skip("the same schedule leads to other system calls each time, so it cannot be explored"));
+        return Err(Stop::skip(format!(
+            "it cannot be explored to the end: schedule {}: {}",
+            finding.schedule, finding.what
+        )));
     }
     let report = explorer::report::finding(&target.name, &script, &finding, 100);
     let mut steps: Vec<String> = vec![format!("clients' steps: {script}")];

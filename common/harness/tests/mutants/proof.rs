@@ -12,6 +12,8 @@ use super::serve::Base;
 use super::table::{self, CORRECT, FAST, MUTANTS, Mutant};
 
 /// How often a named check may miss its mutant, and once more.
+/// This group has a proof of its own, with mutants that other groups do not see: common/explorer/tests.
+const ELSEWHERE: &str = "interleaving";
 const TRIES: usize = 3;
 
 type Verdict = Result<Completion, Failed>;
@@ -71,7 +73,7 @@ fn caught(mutant: &Mutant, whole: bool) -> Verdict {
         }
     }
     let mut quiet: BTreeSet<&str> = mutant.also.iter().copied().collect();
-    for check in checks() {
+    for check in checks().filter(|check| check.group != ELSEWHERE) {
         let name = check.full_name();
         let named = mutant.caught.iter().find(|caught| caught.0 == name);
         let listed = mutant.also.iter().find(|also| name.starts_with(**also));
@@ -162,6 +164,7 @@ fn every_group() -> Result<(), Failed> {
     let missing: Vec<&str> = harness::checks::GROUPS
         .iter()
         .map(|(group, _)| *group)
+        .filter(|group| *group != ELSEWHERE)
         .filter(|group| !MUTANTS.iter().flat_map(|m| m.caught).any(|caught| caught.0.split("::").next() == Some(group)))
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("no mutant is caught by {missing:?}").into()) }

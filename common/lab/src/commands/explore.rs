@@ -153,6 +153,7 @@ fn explore(
             script,
             faults,
             max_placements: args.max_placements.into(),
+            always: 1,
             max_runs: None,
             max_time: Some(Duration::from_secs(args.max_seconds.into())),
         };
