@@ -65,10 +65,10 @@ mod linux {
         }
         let listener = Arc::new(listen(args.addr, args.backlog)?);
         let interest = if given.word("--wake") == Some("all") { LISTEN } else { LISTEN | EXCLUSIVE };
-        let mut all = vec![Worker::new(listener.clone(), shutdown, interest)?];
+        let mut all = vec![Worker::new(listener.clone(), shutdown, interest, workers)?];
         while all.len() < workers {
             let shutdown = all[0].shutdown.another().context("another descriptor for the shutdown signal")?;
-            all.push(Worker::new(listener.clone(), shutdown, interest)?);
+            all.push(Worker::new(listener.clone(), shutdown, interest, workers)?);
         }
         Ok((listener.local_addr()?, all))
     }
@@ -87,7 +87,7 @@ mod linux {
     }
 
     impl Worker {
-        fn new(listener: Arc<TcpListener>, shutdown: Shutdown, interest: u32) -> Result<Self> {
+        fn new(listener: Arc<TcpListener>, shutdown: Shutdown, interest: u32, workers: usize) -> Result<Self> {
             let epoll = Epoll::new().context("epoll_create1")?;
             epoll
                 .add(listener.as_raw_fd(), interest)
@@ -101,7 +101,7 @@ mod linux {
                 connections: Connections::default(),
                 unfinished: Vec::new(),
                 buffer: vec![0; READ_BUFFER].into(),
-                retry_accept: Retry::default(),
+                retry_accept: Retry::one_of(workers),
                 out_of_fds: Notice::default(),
             })
         }

@@ -143,6 +143,10 @@ pub const VARIANTS: &[Variant] = &[
         differs: &[
             THREADS,
             (
+                "faults::out_of_descriptors_the_server_rests",
+                "each worker tries its own queue again, four times a second",
+            ),
+            (
                 "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
                 "queues of their own have no common order: a later client may hold the descriptor that an earlier one waits for",
             ),

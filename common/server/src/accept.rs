@@ -53,17 +53,29 @@ impl From<io::Error> for AcceptError {
 
 /// When a server that ran out of descriptors tries to accept again: as soon as it has closed one of its own, or after a
 /// while, because another process may have freed one (ENFILE) or the limit may have been raised.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Retry {
     at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { at: None, pause: Self::PAUSE }
+    }
 }
 
 impl Retry {
     const PAUSE: Duration = Duration::from_millis(250);
 
-    /// Out of descriptors: not before `PAUSE`, unless `now` is called.
+    /// For one of several loops that accept from the same queue: together they try as often as one would.
+    pub fn one_of(loops: usize) -> Self {
+        Self { at: None, pause: Self::PAUSE * loops as u32 }
+    }
+
+    /// Out of descriptors: not before the pause is over, unless `now` is called.
     pub fn later(&mut self) {
-        self.at = Some(Instant::now() + Self::PAUSE);
+        self.at = Some(Instant::now() + self.pause);
     }
 
     /// An edge is used up and the queue may not be empty: due in the next turn.
