@@ -296,13 +296,23 @@ impl Drop for Server {
     }
 }
 
-/// Runs a command that should end by itself, and returns what it left; kills it at the deadline.
+/// Runs a command that should end by itself, and returns what it left. One that says it listens, or still runs at the
+/// deadline, is killed.
 pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Step<Finished> {
-    let (mut server, _) = Server::spawn(argv, options)?;
-    let status = server.wait_exit(deadline);
-    let Some(status) = status else {
-        let what = format!("'{}' was to end by itself and still runs after {} s", argv.join(" "), deadline.as_secs());
-        return Err(Stop::fail(Symptom::Contract, what, server.last_words()));
+    let (mut server, first_line) = Server::spawn(argv, options)?;
+    let end = Instant::now() + deadline;
+    let status = loop {
+        if let Some(status) = server.exit_status() {
+            break status;
+        }
+        let listens = first_line.try_recv().is_ok_and(|line| line.starts_with("listening on "));
+        if listens || Instant::now() > end {
+            let instead =
+                if listens { "it listens".into() } else { format!("still runs after {} s", deadline.as_secs()) };
+            let what = format!("'{}' was to end by itself, and {instead}", argv.join(" "));
+            return Err(Stop::fail(Symptom::Contract, what, server.last_words()));
+        }
+        std::thread::sleep(Duration::from_millis(2));
     };
     // What it may have started and left behind would keep the pipes open.
     server.kill();

@@ -147,7 +147,7 @@ fn listener_past_the_limit(trial: &mut Trial<'_>) -> Step {
     trial.step(format!("the server starts with {} inherited descriptors", options.inherit));
     if trial.subject.own && trial.subject.fd_limit.is_some() {
         argv.extend(["--addr".into(), options.addr.clone()]);
-        let ended = child::run_to_end(&argv, &options, Duration::from_secs(10))?;
+        let ended = child::run_to_end(&argv, &options, Duration::from_secs(30))?;
         let said = ended.stderr.trim_end();
         if ended.status.code() == Some(1) && said.lines().count() == 1 && said.contains("1024") {
             return Ok(());

@@ -17,7 +17,7 @@ use crate::trial::Trial;
 
 const GROUP: &str = "start";
 /// A command line that is refused, or a server that was told to stop, ends at once. Under load that takes a while.
-const AT_ONCE: Duration = Duration::from_secs(10);
+const AT_ONCE: Duration = Duration::from_secs(30);
 const COMMAND_LINE: &str = "the command line";
 const O_NONBLOCK: i32 = libc::O_NONBLOCK;
 const O_CLOEXEC: i32 = libc::O_CLOEXEC;
