@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use lab::exercises::{self, Exercise};
 use serde_json::Value;
@@ -355,4 +356,32 @@ fn an_exit_a_panic_and_a_fake_result_are_worth_nothing() {
     "#;
     let grade = Attempt::that_first("fakes", code).grade(&[]);
     assert_eq!((&grade["state"], &grade["score"]), (&"not-started".into(), &0.0.into()), "{grade}");
+}
+
+#[test]
+fn ctrl_c_ends_the_grader_and_the_attempt() {
+    let attempt = Attempt::that_first("interrupted", "loop { std::thread::park(); }");
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.args(["grade", "--only", &attempt.exercise.name, "--attempts"]).arg(&attempt.folder);
+    let mut lab = lab.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // Another test's attempt may run before: the lab waits for it, so it is this lab's own that is looked for.
+    let process = harness::kernel::Process { pid: lab.id() as i32 };
+    let is_server = |pid: &i32| {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.ends_with(format!("grade/target/debug/{}", attempt.exercise.name))
+    };
+    let end = Instant::now() + Duration::from_secs(600);
+    let wait_until = |what: &str, state: &dyn Fn() -> bool| {
+        while !state() {
+            assert!(Instant::now() < end, "not so: {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let servers = || process.family().unwrap_or_default().into_iter().filter(is_server).collect::<Vec<i32>>();
+    wait_until("the attempt is started", &|| !servers().is_empty());
+    let server = servers();
+    let pid = rustix::process::Pid::from_child(&lab);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(lab.wait().unwrap().code(), Some(130));
+    wait_until("the attempt has ended", &|| !server.iter().any(is_server));
 }

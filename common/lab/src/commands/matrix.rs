@@ -28,7 +28,7 @@ const END: &str = "<!-- end of the matrix -->";
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab matrix                  every exercise, every check: minutes
+  cargo lab matrix                  every exercise, every check: a minute or two for each
   cargo lab matrix --only 19        one exercise
   cargo lab matrix --quick          an exercise's own checks and those that all have to pass, as in cargo test
   cargo lab matrix --write          and the table into exercises/README.md, if there is no surprise
@@ -49,6 +49,9 @@ pub struct Args {
     /// Not every check: an exercise's own, and those that all have to pass
     #[arg(long)]
     quick: bool,
+    /// How many checks to run at once [default: twice the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
     /// Put the table into exercises/README.md
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
@@ -84,7 +87,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let known = registered(&program)?;
     let mut rows = Vec::new();
     for exercise in &exercises {
-        let mut row = prove(exercise, &program.to_string_lossy(), args.quick, &interrupt)?;
+        let mut row = prove(args, exercise, &program.to_string_lossy(), &interrupt)?;
         row.surprises.extend(proof::unfinished(exercise));
         row.surprises.extend(warnings.iter().filter(|it| it.contains(&format!("{}/", exercise.name))).cloned());
         if row.skipped.is_none() && !known.contains(&format!("{}/starter", exercise.name)) {
@@ -115,7 +118,7 @@ fn checks(exercise: &Exercise, quick: bool) -> Vec<&'static Check> {
     harness::checks().filter(|check| !quick || wanted(check)).collect()
 }
 
-fn prove<'a>(exercise: &'a Exercise, program: &str, quick: bool, interrupt: &Interrupt) -> Result<Row<'a>, Error> {
+fn prove<'a>(args: &Args, exercise: &'a Exercise, program: &str, interrupt: &Interrupt) -> Result<Row<'a>, Error> {
     let start = Instant::now();
     let mut row = Row { exercise, starter: vec![], solution: vec![], surprises: vec![], skipped: None, seconds: 0.0 };
     let chapter = harness::CHAPTERS.iter().find(|chapter| chapter.folder == exercise.about.chapter);
@@ -123,14 +126,14 @@ fn prove<'a>(exercise: &'a Exercise, program: &str, quick: bool, interrupt: &Int
         row.skipped = Some("its API is not on this platform");
         return Ok(row);
     }
-    let checks = checks(exercise, quick);
+    let checks = checks(exercise, args.quick);
     let subjects = ["starter", "solution"]
         .map(|which| exercise.subject(vec![program.to_owned(), format!("{}/{which}", exercise.name)]));
     let bar = ProgressBar::new(2 * checks.len() as u64);
     let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len} checks");
     bar.set_style(style.expect("a template that is right"));
     bar.set_prefix(exercise.name.clone());
-    let batch = runner::batch(0..2, &checks, harness::workers());
+    let batch = runner::batch(0..2, &checks, args.jobs.map_or_else(harness::workers, usize::from));
     let [starter, solution] = [&subjects[0], &subjects[1]];
     let mut reports = runner::run(&[starter, solution], &checks, &[batch], interrupt.flag(), |event| {
         if matches!(event, Event::Finished(..)) {
@@ -145,10 +148,10 @@ fn prove<'a>(exercise: &'a Exercise, program: &str, quick: bool, interrupt: &Int
     for proof in &exercise.about.must_pass {
         let report = row.starter.iter_mut().find(|report| report.check == proof.check);
         let check = checks.iter().find(|check| check.full_name() == proof.check);
-        if let (Some(report), Some(check)) = (report, check) {
-            if matches!(report.outcome, Outcome::Pass) {
-                *report = proof::run_named(check, starter);
-            }
+        if let (Some(report), Some(check)) = (report, check)
+            && matches!(report.outcome, Outcome::Pass)
+        {
+            *report = proof::run_named(check, starter);
         }
         interrupt.check()?;
     }

@@ -14,6 +14,7 @@ use crate::error::Error;
 
 /// The command line, as the lab itself writes it.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub struct Args {
     /// Become this user and group, which nobody else is
     #[arg(long)]
@@ -137,12 +138,8 @@ mod platform {
             let _ = unsafe { unshare_unsafe(UnshareFlags::NEWIPC) };
         }
         become_user(uid)?;
-        match (uid, args.compiler) {
-            (Some(_), _) => report.holds.push("a user of its own".into()),
-            (None, true) => {}
-            (None, false) => report.missing.push(
-                "it runs as the grader's own user (only root can give it another), and can end the grader".into(),
-            ),
+        if uid.is_some() {
+            report.holds.push("a user of its own".into());
         }
         // The kernel forgets it when the user changes. The compiler ends with cargo.
         if !args.compiler {
@@ -216,6 +213,14 @@ mod platform {
             },
             _ => ABI::Unsupported,
         };
+        // Another user's signals do not reach the grader anyway.
+        if abi < ABI::V6 && !own_user {
+            report.missing.push(
+                "it runs as the grader's own user (only root can give it another) and this kernel's Landlock is missing or \
+                 too old to hold back signals: it can end the grader, and with it its own grading"
+                    .into(),
+            );
+        }
         if abi == ABI::Unsupported {
             report.missing.push("no Landlock on this kernel: it can read the files that its user can".into());
             return;
@@ -223,9 +228,6 @@ mod platform {
         report.holds.push("Landlock: no files but the system's libraries, nothing written".into());
         if abi < ABI::V4 {
             report.missing.push("this kernel's Landlock is too old to keep it from connecting to others".into());
-        }
-        if abi < ABI::V6 && !own_user {
-            report.missing.push("this kernel's Landlock is too old to keep it from sending signals".into());
         }
     }
 

@@ -108,7 +108,8 @@ impl Grader<'_> {
         let program = match self.builder.build(&exercise.name, attempt, self.interrupt)? {
             Built::Program(program) => program,
             Built::Missing => {
-                let how = format!("no attempt: there is no {}.rs (cargo lab start {})", exercise.name, exercise.number);
+                let how =
+                    format!("no attempt: there is no {}.rs (cargo lab start {:02})", exercise.name, exercise.number);
                 return nothing(State::Missing, how);
             }
             Built::Refused(why) => return nothing(State::Refused, format!("refused: {why}")),
@@ -235,13 +236,13 @@ fn verdict(exercise: &Exercise, state: State, note: String, reports: Vec<Report>
     let verdict = Verdict { own, kept };
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
     let (share, state, note) = match state {
-        _ if verdict.own.iter().all(skipped) => {
+        _ if verdict.untried() => {
             (0.0, State::Withheld, join("points withheld: none of its own checks can be run on this machine", &note))
         }
         State::Passed if !verdict.passed() => (verdict.share(), State::Failed, note),
         state => (verdict.share(), state, note),
     };
-    let skips = verdict.own.iter().chain(&verdict.kept).filter(|report| skipped(report)).count();
+    let skips = verdict.all().filter(|report| skipped(report)).count();
     let note = match skips {
         0 => note,
         _ if state == State::Withheld => note,

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use harness::child::{Options, Server};
 use harness::{Report, Stop, Subject};
-use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use super::supervise;
@@ -44,7 +43,7 @@ pub enum News {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     #[cfg(target_os = "linux")]
-    set_parent_process_death_signal(Some(Signal::KILL))
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| Error::failed(format!("cannot end with the grader: {error}")))?;
     supervise::adopt_orphans()?;
     let exercise = find(&args.exercise)?;
