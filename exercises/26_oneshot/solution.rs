@@ -123,7 +123,7 @@ impl Server {
         // Armed when all is done, and not before: from here on another worker may have the connection. What came
         // meanwhile is reported at once.
         let next = served.ok().and_then(|()| connection.interest());
-        if !next.is_some_and(|mask| self.epoll.modify(fd, mask | ONESHOT).is_ok()) {
+        if next.is_none_or(|mask| self.epoll.modify(fd, mask | ONESHOT).is_err()) {
             lock(&self.connections).remove(fd);
             lock(&self.retry_accept).now();
         }

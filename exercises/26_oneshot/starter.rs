@@ -123,7 +123,7 @@ impl Server {
             _ => Err(io::ErrorKind::ConnectionReset.into()),
         };
         let next = served.ok().and_then(|()| connection.interest());
-        if !next.is_some_and(|mask| self.epoll.modify(fd, mask | ONESHOT).is_ok()) {
+        if next.is_none_or(|mask| self.epoll.modify(fd, mask | ONESHOT).is_err()) {
             lock(&self.connections).remove(fd);
             lock(&self.retry_accept).now();
         }
