@@ -37,7 +37,7 @@ Exit code: 0 no schedule that was tried fails; 1 one does, or nothing could be t
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct Args {
     /// A server of this workspace (04, 04-epoll-et, epoll-et)
-    #[arg(value_name = "SERVER", required_unless_present = "cmd", conflicts_with = "cmd")]
+    #[arg(value_name = "SERVER", conflicts_with = "cmd")]
     server: Option<String>,
     /// The command that starts your own; {port} stands for the port it has to listen on
     #[arg(long, value_name = "COMMAND")]
@@ -279,7 +279,11 @@ fn target(args: &Args) -> Result<Target, Error> {
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
         (None, Some(word)) => chapter(word)?,
-        (None, None) => return Err(Error::usage("name a server, or give --cmd")),
+        (None, None) => {
+            return Err(Error::usage(
+                "which server? Name one of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
+            ));
+        }
     };
     let Launch::Command(mut argv) = subject.launch else {
         return Err(Error::usage("the server has to be started here"));
