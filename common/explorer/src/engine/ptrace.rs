@@ -174,7 +174,7 @@ mod regs {
     }
 
     pub fn set_number(tid: i32, number: i64) -> Result<()> {
-        // At an exit the number has no effect; at an entry -1 skips the call.
+        // At an entry -1 skips the call; at an exit it is what a restarted call is made with.
         regset(libc::PTRACE_SETREGSET as _, tid, NT_ARM_SYSTEM_CALL, &mut (number as i32))
     }
 

@@ -66,6 +66,7 @@ pub const QUICK: &[&str] = &[
     "faults::a_stop_and_a_continue_are_survived",
     "idle::a_hundred_idle_connections_cost_nothing",
     "idle::a_stuck_client_that_has_finished_costs_nothing",
+    "interleaving::bytes_and_fin_between_any_two_calls_are_answered",
     "fairness::four_clients_that_flood_do_not_keep_a_fifth_waiting",
     "lifetime::large_messages_of_two_connections_are_not_mixed",
     "start::bad_arguments_are_refused_with_the_usage",
