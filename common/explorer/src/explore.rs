@@ -104,9 +104,16 @@ pub fn replay(
     schedule: &Schedule,
     stop: &AtomicBool,
 ) -> Result<Run, Error> {
-    in_a_thread(|| {
-        engine::run(&engine::Order { target, script, faults, schedule, before_last: None, keep: true, stop })
-    })
+    let order = engine::Order { target, script, faults, schedule, before_last: None, keep: true, stop };
+    let run = in_a_thread(|| engine::run(&order))?;
+    if run.verdict == Verdict::NonDeterministic || run.points.len() < schedule.trimmed().0.len() {
+        return Err(Error::Broken(format!(
+            "the schedule {schedule} does not fit: after {} of its decisions there was no such choice. It belongs to this \
+             server with another script or other --faults, or the server does not do the same each time",
+            run.points.len()
+        )));
+    }
+    Ok(run)
 }
 
 /// Whether anything can be explored here; if not, why.

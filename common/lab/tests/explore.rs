@@ -127,6 +127,11 @@ fn a_wrong_one_is_shown_replayed_and_recorded() {
     let recorded: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("written")).expect("JSON");
     assert_eq!((&recorded["version"], &recorded["verdict"]), (&1.into(), &"lost-wakeup".into()));
     let _ = std::fs::remove_file(file);
+    for foreign in ["9", "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1"] {
+        let output = lab(&["explore", "--cmd", &command, "--script", "close", "--replay", foreign]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains("does not fit"), "{output:?}");
+    }
 }
 
 /// The lab's servers and all that they started.
