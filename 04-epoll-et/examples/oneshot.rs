@@ -126,10 +126,6 @@ mod linux {
                     },
                 }
             }
-            self.arm_listener()
-        }
-
-        fn arm_listener(&self) -> Result<()> {
             self.epoll.modify(self.listener.as_raw_fd(), LISTEN | ONESHOT).context("watch the listener again")
         }
 
@@ -199,8 +195,9 @@ mod linux {
                         fd => self.serve(fd, event.events, &mut buffer)?,
                     }
                 }
+                // Here and not by arming it: that would wake another thread to find the same.
                 if lock(&self.retry_accept).take_due() {
-                    self.arm_listener()?;
+                    self.accept()?;
                 }
             }
         }

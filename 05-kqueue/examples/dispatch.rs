@@ -90,10 +90,6 @@ impl Server {
                 },
             }
         }
-        self.enable_listener()
-    }
-
-    fn enable_listener(&self) -> Result<()> {
         self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_ENABLE).context("watch the listener again")
     }
 
@@ -162,8 +158,9 @@ impl Server {
                     _ => self.serve(event, &mut buffer),
                 }
             }
+            // Here and not by enabling it: that would wake another thread to find the same.
             if lock(&self.retry_accept).take_due() {
-                self.enable_listener()?;
+                self.accept()?;
             }
         }
     }

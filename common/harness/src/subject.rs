@@ -154,10 +154,14 @@ pub const VARIANTS: &[Variant] = &[
         ],
         ..variant("04-epoll-et", "epoll-et", "reuseport", Model::Readiness)
     },
-    Variant { differs: &[THREADS], ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness) },
+    Variant { differs: &[THREADS, PARALLEL], ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness) },
     variant("04-epoll-et", "epoll-et", "short_read", Model::Readiness),
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
-    Variant { here: true, differs: &[THREADS], ..variant("05-kqueue", "kqueue", "dispatch", Model::Readiness) },
+    Variant {
+        here: true,
+        differs: &[THREADS, PARALLEL],
+        ..variant("05-kqueue", "kqueue", "dispatch", Model::Readiness)
+    },
     Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "multishot", Model::Completion) },
     variant("06-io-uring", "uring", "sqpoll", Model::Completion),
     Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "fixed", Model::Completion) },
