@@ -1,10 +1,11 @@
 //! Zero-copy sends: the network card reads the bytes where they are. So a send completes twice: when the socket has taken
 //! the bytes, and with a notification when nobody needs them any more, which may be as late as the peer's acknowledgement.
 //!
-//! Invariant: a connection has one operation in flight and owns the bytes of its send, until the notification has come (or
-//! the send has completed without IORING_CQE_F_MORE, which says that none will). Nothing is received before that, so a
-//! client that does not read holds one `BUFFER`. A receive takes a buffer of the group, and the group gets a new one: lent
-//! out, all could be with clients that do not read.
+//! Invariant: bytes stay where they are until all sends from there are over: until the notification, or until the send has
+//! completed without IORING_CQE_F_MORE, which says that none will come. A connection sends from one of its `PLACES` at a
+//! time, and receives while one of them is free; so a client that does not read holds that many buffers. (With a single
+//! one, each send would wait for the acknowledgement of the one before, and a small window for the peer's timers.) A receive
+//! takes a buffer of the group, and the group gets a new one: lent out, all could be with clients that do not read.
 //!
 //! Up to `SMALL` bytes an ordinary send is cheaper: pages have to be pinned, and a second completion comes. On loopback
 //! nothing is saved at any size: the receiver keeps what it got, so the kernel copies before it delivers. At its end the
@@ -53,12 +54,23 @@ mod linux {
     const REPORT_USAGE: u16 = 8;
     const COPIED: i32 = 1 << 31;
 
-    /// The bytes of a connection's send.
+    const PLACES: usize = 4;
+
     #[derive(Default)]
-    struct Owed {
+    struct Connection {
+        places: [Place; PLACES],
+        /// From this one, and how much of it has gone.
+        sending: Option<(usize, usize)>,
+        receiving: bool,
+        /// FIN or an error: closed when nothing is in flight.
+        over: bool,
+    }
+
+    #[derive(Default)]
+    struct Place {
         bytes: Box<[u8]>,
-        sent: usize,
-        broken: bool,
+        /// Sends that have not completed for the last time.
+        sends: usize,
     }
 
     pub struct Server {
@@ -66,7 +78,7 @@ mod linux {
         ring: Ring,
         door: Door,
         buffers: Vec<Box<[u8]>>,
-        connections: Vec<Owed>,
+        connections: Vec<Connection>,
         /// Their receive found no buffer.
         starved: Vec<usize>,
         notified: u64,
@@ -105,7 +117,7 @@ mod linux {
                         }
                         ACCEPT => server.accepted(landed)?,
                         RECEIVE => server.received(slot, landed)?,
-                        SEND => server.sent(slot, landed)?,
+                        SEND => server.sent(slot / PLACES, slot % PLACES, landed)?,
                         _ => {}
                     }
                 }
@@ -130,45 +142,60 @@ mod linux {
         fn accepted(&mut self, landed: Landed) -> Result<()> {
             let Some(slot) = self.door.accepted(&mut self.ring, landed)? else { return Ok(()) };
             if slot >= self.connections.len() {
-                self.connections.resize_with(slot + 1, Owed::default);
+                self.connections.resize_with(slot + 1, Connection::default);
             }
             self.receive(slot)
         }
 
         fn receive(&mut self, slot: usize) -> Result<()> {
-            self.connections[slot] = Owed::default();
+            self.connections[slot].receiving = true;
             let receive =
                 opcode::Recv::new(Fixed(slot as u32), ptr::null_mut(), BUFFER as u32).buf_group(GROUP).build();
             self.push(receive.flags(squeue::Flags::BUFFER_SELECT), RECEIVE, slot)
         }
 
         fn received(&mut self, slot: usize, landed: Landed) -> Result<()> {
-            match (landed.result, cqueue::buffer_select(landed.flags)) {
+            let bytes: Box<[u8]> = match (landed.result, cqueue::buffer_select(landed.flags)) {
                 (Ok(n), Some(buffer)) if n <= SMALL => {
                     let bytes = self.buffers[buffer as usize][..n].into();
-                    let again = self.buffers[buffer as usize].as_mut_ptr();
-                    let provide = opcode::ProvideBuffers::new(again, BUFFER as i32, 1, GROUP, buffer).build();
+                    let same = self.buffers[buffer as usize].as_mut_ptr();
+                    let provide = opcode::ProvideBuffers::new(same, BUFFER as i32, 1, GROUP, buffer).build();
                     self.push(provide, PROVIDE, 0)?;
-                    self.connections[slot].bytes = bytes;
-                    self.send(slot)
+                    bytes
                 }
                 (Ok(n), Some(buffer)) => {
                     let mut bytes = self.provide(buffer)?.into_vec();
                     bytes.truncate(n);
-                    self.connections[slot].bytes = bytes.into();
-                    self.send(slot)
+                    bytes.into()
                 }
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.starved.push(slot);
-                    Ok(())
+                    return Ok(());
                 }
-                (Err(error), _) if flight::is_transient(&error) => self.receive(slot),
-                _ => self.door.close(&mut self.ring, slot),
+                (Err(error), _) if flight::is_transient(&error) => return self.receive(slot),
+                _ => {
+                    self.connections[slot].over = true;
+                    Box::default()
+                }
+            };
+            let connection = &mut self.connections[slot];
+            connection.receiving = false;
+            let free = connection.places.iter().position(|place| place.sends == 0);
+            match free.filter(|_| !bytes.is_empty()) {
+                Some(place) => {
+                    connection.places[place].bytes = bytes;
+                    connection.sending = Some((place, 0));
+                    self.send(slot)
+                }
+                None => self.next(slot),
             }
         }
 
         fn send(&mut self, slot: usize) -> Result<()> {
-            let bytes = &self.connections[slot].bytes[self.connections[slot].sent..];
+            let connection = &mut self.connections[slot];
+            let Some((place, sent)) = connection.sending else { return Ok(()) };
+            connection.places[place].sends += 1;
+            let bytes = &connection.places[place].bytes[sent..];
             let (socket, flags) = (Fixed(slot as u32), libc::MSG_WAITALL | libc::MSG_NOSIGNAL);
             let entry = if bytes.len() <= SMALL {
                 opcode::Send::new(socket, bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
@@ -176,31 +203,50 @@ mod linux {
                 let send = opcode::SendZc::new(socket, bytes.as_ptr(), bytes.len() as u32);
                 send.flags(flags).zc_flags(REPORT_USAGE).build()
             };
-            self.push(entry, SEND, slot)
+            self.push(entry, SEND, slot * PLACES + place)
         }
 
-        fn sent(&mut self, slot: usize, landed: Landed) -> Result<()> {
-            let more = landed.more();
-            let owed = &mut self.connections[slot];
-            match landed.result {
-                _ if cqueue::notif(landed.flags) => {
-                    self.notified += 1;
-                    self.copied += u64::from(landed.raw == COPIED);
-                }
-                Ok(n) => owed.sent += n,
-                Err(error) if flight::is_transient(&error) => {}
-                Err(_) => owed.broken = true,
+        fn sent(&mut self, slot: usize, place: usize, landed: Landed) -> Result<()> {
+            let connection = &mut self.connections[slot];
+            if !landed.more() {
+                connection.places[place].sends -= 1;
             }
-            if more {
-                // The bytes are still in use, whatever the result was.
-                Ok(())
-            } else if owed.broken {
-                *owed = Owed::default();
-                self.door.close(&mut self.ring, slot)
-            } else if owed.sent < owed.bytes.len() {
-                self.send(slot)
+            if cqueue::notif(landed.flags) {
+                self.notified += 1;
+                self.copied += u64::from(landed.raw == COPIED);
             } else {
+                let (_, before) = connection.sending.take().expect("a send that landed was under way");
+                let sent = match landed.result {
+                    Err(error) if !flight::is_transient(&error) => {
+                        connection.over = true;
+                        0
+                    }
+                    result => before + result.unwrap_or(0),
+                };
+                if sent < connection.places[place].bytes.len() && !connection.over {
+                    connection.sending = Some((place, sent));
+                    return self.send(slot);
+                }
+            }
+            if connection.places[place].sends == 0 && connection.sending.is_none_or(|(from, _)| from != place) {
+                connection.places[place] = Place::default();
+            }
+            self.next(slot)
+        }
+
+        /// Receives again if there is room for it, and closes what is over.
+        fn next(&mut self, slot: usize) -> Result<()> {
+            let connection = &mut self.connections[slot];
+            if connection.receiving || connection.sending.is_some() {
+                return Ok(());
+            }
+            if !connection.over && connection.places.iter().any(|place| place.sends == 0) {
                 self.receive(slot)
+            } else if connection.over && connection.places.iter().all(|place| place.sends == 0) {
+                *connection = Connection::default();
+                self.door.close(&mut self.ring, slot)
+            } else {
+                Ok(())
             }
         }
     }

@@ -1,9 +1,12 @@
 //! splice: bytes go from the socket into a pipe and from the pipe into the socket, and never into the program's memory.
 //!
 //! A splice cannot be started without a thread to wait in it: io_uring gives each to a worker of its own, and on a silent
-//! socket that worker would wait as long as the client is silent. So it polls first (readiness in disguise), and splices
-//! with SPLICE_F_NONBLOCK when there is something. Two hand-overs to a worker for each echo: it is the slowest server
-//! of this chapter, and shows what "asynchronous" costs where the kernel has no asynchronous way.
+//! socket that worker would wait as long as the client is silent. Whether it waits is said by the socket's O_NONBLOCK;
+//! SPLICE_F_NONBLOCK speaks of the pipe only. So sockets are non-blocking here, and every splice comes after a poll:
+//! readiness in disguise. Two hand-overs to a worker for each echo make it the slowest server of this chapter, and show
+//! what "asynchronous" costs where the kernel has no asynchronous way.
+//!
+//! A splice that gives nothing is no FIN yet: it stops at a byte of urgent data too, and never passes it. A receive knows.
 //!
 //! Invariant: a connection has one operation in flight, and a pipe only while bytes are in it. There are `PIPES`, opened at
 //! the start; a connection that finds none waits in a queue. What a socket does not take at once is read out of the pipe
@@ -45,6 +48,8 @@ mod linux {
     const IN: u8 = 3;
     const OUT: u8 = 4;
     const SEND: u8 = 5;
+    const POLL_OUT: u8 = 6;
+    const RECEIVE: u8 = 7;
 
     const PIPES: usize = 8;
     /// What a pipe of the usual size takes.
@@ -76,7 +81,6 @@ mod linux {
 
     impl Server {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-            listener.set_nonblocking(false)?;
             let pipes = (0..PIPES).map(|_| io::pipe()).collect::<io::Result<_>>().context("pipes (ulimit -n)")?;
             Ok(Self {
                 ring: Ring::new(256)?,
@@ -97,7 +101,8 @@ mod linux {
 
         fn accept(&mut self) -> Result<()> {
             let fd = self.listener.as_raw_fd();
-            let accept = opcode::Accept::new(Fd(fd), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC);
+            let accept = opcode::Accept::new(Fd(fd), ptr::null_mut(), ptr::null_mut())
+                .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
             self.push(accept.build(), ACCEPT, fd)
         }
 
@@ -117,7 +122,8 @@ mod linux {
                     return Ok(());
                 }
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
-                Err(AcceptError::Drained | AcceptError::Aborted) => {}
+                Err(AcceptError::Drained) => return self.poll(self.listener.as_raw_fd()),
+                Err(AcceptError::Aborted) => {}
             }
             self.accept()
         }
@@ -148,9 +154,18 @@ mod linux {
                     self.queue.push_back(fd);
                     Ok(())
                 }
-                // A report of readiness is a hint.
-                (IN, Err(_)) if again => {
+                (IN, result) if again || result.as_ref().is_ok_and(|n| *n == 0) => {
                     self.pipes.extend(connection.pipe.take());
+                    connection.rest = vec![0; CHUNK as usize].into();
+                    let (at, len) = (connection.rest.as_mut_ptr(), CHUNK);
+                    self.push(opcode::Recv::new(Fd(fd), at, len).build(), RECEIVE, fd)
+                }
+                (RECEIVE, Ok(n @ 1..)) => {
+                    (connection.rest, connection.sent) = (connection.rest[..n].into(), 0);
+                    self.send(fd)
+                }
+                (RECEIVE, Err(_)) if again => {
+                    connection.rest = Box::default();
                     self.poll(fd)
                 }
                 (IN, Ok(n @ 1..)) => {
@@ -174,8 +189,12 @@ mod linux {
                     (connection.rest, connection.sent) = (rest, 0);
                     self.send(fd)
                 }
-                (SEND, result) if again || result.is_ok() => {
-                    connection.sent += result.unwrap_or(0);
+                (POLL_OUT, Ok(_)) => self.send(fd),
+                (SEND, Err(_)) if again => {
+                    self.push(opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build(), POLL_OUT, fd)
+                }
+                (SEND, Ok(n)) => {
+                    connection.sent += n;
                     if connection.sent < connection.rest.len() {
                         return self.send(fd);
                     }
@@ -200,7 +219,7 @@ mod linux {
             let connection = self.connections.get_mut(fd).expect("it has just landed");
             let rest = &connection.rest[connection.sent..];
             let send = opcode::Send::new(Fd(fd), rest.as_ptr(), rest.len() as u32);
-            self.push(send.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build(), SEND, fd)
+            self.push(send.flags(libc::MSG_NOSIGNAL).build(), SEND, fd)
         }
 
         fn close(&mut self, fd: i32) -> Result<()> {
@@ -233,6 +252,7 @@ mod linux {
                     match what {
                         SIGNAL => return Ok(()),
                         ACCEPT => server.accepted(result)?,
+                        POLL if index == server.listener.as_raw_fd() as usize => server.accept()?,
                         _ => server.landed(what, index as i32, result)?,
                     }
                 }

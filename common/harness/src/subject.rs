@@ -166,7 +166,7 @@ pub const VARIANTS: &[Variant] = &[
     variant("06-io-uring", "uring", "sqpoll", Model::Completion),
     Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "fixed", Model::Completion) },
     Variant { differs: NO_FDS, ..variant("06-io-uring", "uring", "send_zc", Model::Completion) },
-    variant("06-io-uring", "uring", "splice", Model::Completion),
+    variant("06-io-uring", "uring", "splice", Model::Readiness),
 ];
 
 impl Subject {

@@ -1,0 +1,56 @@
+//! Sockets that are slots of the ring: none leaks, and nobody is turned away for want of one. The harness counts
+//! descriptors, and sees none of these.
+
+#![cfg(target_os = "linux")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use harness::child::{Options, Server};
+use harness::{Model, Stop, Subject};
+
+/// The server's limit of descriptors, and so of slots.
+const SLOTS: usize = 40;
+
+fn all_are_served_in_turn(example: &str) {
+    let subject = Subject::example("uring", example, Model::Completion);
+    let server = match Server::start(&subject, &Options { nofile: Some(SLOTS as u64), ..Options::default() }) {
+        Ok(server) => server,
+        Err(Stop::Fail(failure)) => panic!("{} {}", failure.what, failure.cause),
+        Err(Stop::Skip(why) | Stop::Broken(why)) => panic!("{why}"),
+    };
+    for round in 0..5u8 {
+        // More than there are slots: the others wait in the accept queue.
+        let clients = (0..3 * SLOTS).map(|_| {
+            let mut client = TcpStream::connect(server.addr).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            client.write_all(&[round]).unwrap();
+            client
+        });
+        for (number, mut client) in clients.collect::<Vec<_>>().into_iter().enumerate() {
+            let mut byte = [0xff];
+            client.read_exact(&mut byte).unwrap_or_else(|error| panic!("round {round}, client {number}: {error}"));
+            assert_eq!(byte, [round]);
+            // It leaves, by FIN or by reset, and lets another in.
+            if number % 2 == 1 {
+                socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn multishot_serves_more_clients_than_it_has_slots() {
+    all_are_served_in_turn("multishot");
+}
+
+#[test]
+fn fixed_serves_more_clients_than_it_has_slots() {
+    all_are_served_in_turn("fixed");
+}
+
+#[test]
+fn send_zc_serves_more_clients_than_it_has_slots() {
+    all_are_served_in_turn("send_zc");
+}
