@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -114,6 +114,12 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // A start that is under way in another thread has a descriptor that `inherit_null` must leave alone if it is its
+        // own, and the copy of which would be a gap: the listener that was to come behind 1,023 would fit into it.
+        static STARTS: RwLock<()> = RwLock::new(());
+        let alone = options.inherit > 0;
+        let _alone = alone.then(|| STARTS.write().unwrap_or_else(PoisonError::into_inner));
+        let _among_others = (!alone).then(|| STARTS.read().unwrap_or_else(PoisonError::into_inner));
         let mut child = command.spawn().map_err(|error| {
             Stop::Broken(format!("cannot start '{}': {error} (is the path right, and is it executable?)", argv[0]))
         })?;

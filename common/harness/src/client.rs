@@ -561,7 +561,8 @@ impl Stall {
         }
         let queues = || kernel::queues(client.local, client.server);
         let now = (threads, queues());
-        if self.before.as_ref() != Some(&now) {
+        let again = self.before.as_ref() == Some(&now);
+        if !again {
             self.note(&now);
             let ticks = process.activity().map_or(0, |activity| activity.ticks);
             let spun = ticks.saturating_sub(*self.ticks.get_or_insert(ticks)) > BUSY_TICKS;
@@ -575,8 +576,9 @@ impl Stall {
         if self.since.elapsed() < enough {
             return Ok(());
         }
-        // Before the view, which takes its time.
-        let long = self.same_since.elapsed() >= enough || self.dozing_since.elapsed() >= DOZE;
+        // Before the view, which takes its time. By two looks, between which the client has tried to read: where the
+        // processor is short, a single one can last as long.
+        let long = again && self.same_since.elapsed() >= enough || self.dozing_since.elapsed() >= DOZE;
         // Bytes on their way to the client are the kernel's business, not the server's.
         let view = process.view(client.server.port());
         let under_way =
