@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
-use crate::subject::Subject;
+use crate::subject::{Model, Subject};
 use crate::trial::Trial;
 
 /// One check.
@@ -84,6 +84,13 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
     let outcome = match trial.finish(result) {
         Ok(()) => Outcome::Pass,
         Err(Stop::Skip(reason)) => Outcome::Skip { reason },
+        Err(Stop::Fail(failure)) if failure.symptom == Symptom::Exited && subject.model == Model::Completion => {
+            // Not its fault where nobody gets a ring.
+            match crate::kernel::io_uring_denied() {
+                Some(reason) => Outcome::Skip { reason },
+                None => Outcome::Fail(*failure),
+            }
+        }
         Err(Stop::Fail(failure)) => Outcome::Fail(*failure),
         Err(Stop::Broken(what)) => Outcome::Fail(Failure {
             symptom: Symptom::Contract,

@@ -15,6 +15,11 @@ const ET: u32 = 0x8000_0000;
 /// A stream this short has met no full send buffer: half of the least that Linux gives a socket (tcp_wmem).
 const ALWAYS_FITS: u64 = 2048;
 
+/// Why more is in flight than before, although nobody is connected.
+pub const LEFT_IN_FLIGHT: &str = "An operation outlives its connection: close(2) only gives up the number, and the socket is \
+    kept. Cancel what is in flight before you close (IORING_OP_ASYNC_CANCEL). Or an accept was armed again that was still \
+    armed: a multishot has ended only when its completion lacks F_MORE.";
+
 /// Why a socket lives on that has no descriptor.
 pub const HELD_IN_FLIGHT: &str = "The server has closed the connection's descriptor, and an operation in flight on its \
     io_uring still holds the socket: close(2) only gives up the number, so no FIN was sent and the socket is kept. Cancel \
@@ -186,6 +191,12 @@ fn blocked(view: &View) -> Option<&Call> {
 
 fn blocking_cause(call: &Call) -> String {
     let (name, fd) = (&call.name, call.args[0] as i32);
+    if name.ends_with("nanosleep") {
+        return format!(
+            "The loop sleeps in {name}, for some time of its own, and nobody is served meanwhile; and what it has slept for need \
+             not have come then. What it waits for belongs into the one wait, together with everything else."
+        );
+    }
     format!(
         "The whole loop sleeps inside {name} on fd {fd}, so nobody is served: that descriptor lacks O_NONBLOCK. Linux does \
          not inherit it from the listener: set it on every accepted socket (accept4 with SOCK_NONBLOCK, or fcntl)."
@@ -230,6 +241,7 @@ pub fn threads(view: &View) -> Vec<String> {
             format!("asleep in {} without a timeout", call.name)
         }
         (Some(call), 'S') if call.is_wait() => format!("asleep in {}", call.name),
+        (Some(call), 'S') if call.name.ends_with("nanosleep") => format!("asleep in {}", call.name),
         (Some(call), 'S') => format!("asleep in {} (fd {})", call.name, call.args[0] as i32),
         (_, 'R') => "running".to_owned(),
         (_, 'T' | 't') => "stopped".to_owned(),

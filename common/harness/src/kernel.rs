@@ -209,6 +209,7 @@ mod proc {
     use std::collections::{HashMap, HashSet};
     use std::fs;
     use std::net::SocketAddr;
+    use std::os::fd::{FromRawFd, OwnedFd};
 
     use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
     use procfs::process::FDTarget;
@@ -330,6 +331,22 @@ mod proc {
         Some((row.rx_queue, row.tx_queue))
     }
 
+    /// Why a process on this machine gets no io_uring; `None` if it does.
+    pub fn io_uring_denied() -> Option<String> {
+        // A struct io_uring_params: 120 bytes.
+        let mut params = [0u64; 15];
+        // SAFETY: the call reads and writes those 120 bytes; a descriptor that it returns has no other owner.
+        let ring = unsafe {
+            match libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) {
+                -1 => Err(std::io::Error::last_os_error()),
+                fd => Ok(OwnedFd::from_raw_fd(fd as i32)),
+            }
+        };
+        ring.err().map(|error| {
+            format!("io_uring is denied here ({error}): by seccomp, as in most containers, by kernel.io_uring_disabled, or for its age")
+        })
+    }
+
     /// Whether something listens on this port.
     pub fn is_listening(port: u16) -> Option<bool> {
         Some(rows(port)?.iter().any(|row| row.state == TcpState::Listen && row.local_address.port() == port))
@@ -443,7 +460,7 @@ mod proc {
 }
 
 #[cfg(target_os = "linux")]
-pub use proc::{ends_under_way, is_listening, queues};
+pub use proc::{ends_under_way, io_uring_denied, is_listening, queues};
 
 #[cfg(target_os = "linux")]
 mod names {
@@ -461,6 +478,8 @@ mod names {
         (libc::SYS_pselect6, "pselect6"),
         (libc::SYS_io_uring_enter, "io_uring_enter"),
         (libc::SYS_futex, "futex"),
+        (libc::SYS_nanosleep, "nanosleep"),
+        (libc::SYS_clock_nanosleep, "clock_nanosleep"),
         (libc::SYS_read, "read"),
         (libc::SYS_readv, "readv"),
         (libc::SYS_write, "write"),
@@ -542,6 +561,11 @@ mod no_proc {
         false
     }
 
+    /// There is none, and nobody asks.
+    pub fn io_uring_denied() -> Option<String> {
+        None
+    }
+
     /// `None`: there is no /proc here.
     pub fn is_listening(_port: u16) -> Option<bool> {
         None
@@ -549,4 +573,4 @@ mod no_proc {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub use no_proc::{ends_under_way, is_listening, queues};
+pub use no_proc::{ends_under_way, io_uring_denied, is_listening, queues};

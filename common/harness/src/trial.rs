@@ -311,10 +311,8 @@ impl<'a> Trial<'a> {
         if now <= expected {
             return Ok(());
         }
-        let what = format!(
-            "{after}, {now} operations are in flight and not {expected}, with the descriptors they were for closed"
-        );
-        Err(self.with_view(Symptom::Leak, what, diagnose::HELD_IN_FLIGHT))
+        let what = format!("{after}, {now} operations are in flight and not {expected}");
+        Err(self.with_view(Symptom::Leak, what, diagnose::LEFT_IN_FLIGHT))
     }
 
     /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for again.

@@ -175,6 +175,7 @@ fn served_when_limit_rises(trial: &mut Trial<'_>) -> Step {
 fn served_in_turn(trial: &mut Trial<'_>) -> Step {
     const ALL: u32 = 40;
     let base = trial.fds_without_clients()?;
+    let in_flight = trial.in_flight()?;
     if trial.subject.own {
         trial.step(format!(
             "the server starts with a limit of {} descriptors: room for {INSIDE} clients",
@@ -187,11 +188,16 @@ fn served_in_turn(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EMFILE);
     let mut clients = trial.connect_many(ALL)?;
     trial.knock(&mut clients, 1000);
+    if trial.subject.own {
+        // A limit that was there from the start is the only one that an accept in flight knows.
+        trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 10)?;
+    }
     trial.step("in the order of their connects each waits for its echo, and closes");
     for client in clients {
         trial.admitted(vec![client])?;
     }
-    trial.probe()
+    trial.probe()?;
+    trial.expect_in_flight(in_flight, "after all 40 clients had left")
 }
 
 fn bare_freeze(trial: &mut Trial<'_>) -> Step {

@@ -571,7 +571,7 @@ pub const MUTANTS: &[Mutant] = &[
         bug: Some(Bug::EmfileForgotten),
         what: "keeps the listener registered at EMFILE",
         caught: &[("faults::out_of_descriptors_the_server_rests", Spinning, "stop watching it until one is free")],
-        also: &[],
+        also: &["faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn"],
     },
     Mutant {
         base: EpollLt,
