@@ -77,10 +77,13 @@ fn root() -> PathBuf {
 
 /// The processes that run an attempt's program.
 fn left_behind(name: &str) -> Vec<String> {
-    let end = format!("grade/target/debug/{name}");
+    let end = format!("/{name}");
     let program = |entry: fs::DirEntry| fs::read_link(entry.path().join("exe")).ok();
     let programs = fs::read_dir("/proc").expect("Linux").flatten().filter_map(program);
-    programs.map(|path| path.to_string_lossy().replace(" (deleted)", "")).filter(|path| path.ends_with(&end)).collect()
+    programs
+        .map(|path| path.to_string_lossy().replace(" (deleted)", ""))
+        .filter(|path| path.contains("/lab-grade-") && path.ends_with(&end))
+        .collect()
 }
 
 fn has(value: &Value, words: &str) -> bool {
@@ -368,7 +371,7 @@ fn ctrl_c_ends_the_grader_and_the_attempt() {
     let process = harness::kernel::Process { pid: lab.id() as i32 };
     let is_server = |pid: &i32| {
         let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        program.ends_with(format!("grade/target/debug/{}", attempt.exercise.name))
+        program.ends_with(&attempt.exercise.name)
     };
     let end = Instant::now() + Duration::from_secs(600);
     let wait_until = |what: &str, state: &dyn Fn() -> bool| {

@@ -45,8 +45,8 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// A server is one process, or a few.
-pub const PROCESSES: u64 = 32;
+/// A server is one process, or a few; some run at once, and the threads of the process that checks them count too.
+pub const PROCESSES: u64 = 100;
 
 /// What `--report` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,14 @@ pub struct Report {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     platform::run(args)
+}
+
+/// From now on this process, which has one thread, is this user's; its memory and descriptors stay out of the user's reach.
+#[cfg(target_os = "linux")]
+pub fn become_user(uid: u32) -> Result<(), Error> {
+    // SAFETY: descriptors are not unshared. System V memory ends with its namespace, and would outlive the processes.
+    let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWIPC) };
+    platform::become_user(Some(rustix::process::Uid::from_raw(uid)))
 }
 
 /// Not Linux: there is nothing to confine with that would be worth its name.
@@ -95,9 +103,7 @@ mod platform {
     use rustix::process::{
         Gid, Pid, Resource, Rlimit, Signal, Uid, kill_process_group, set_parent_process_death_signal, setrlimit,
     };
-    use rustix::thread::{
-        UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe,
-    };
+    use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
     use super::{Args, Report};
     use crate::error::Error;
@@ -132,11 +138,6 @@ mod platform {
         limit(args, &mut report)?;
         // The first to go when memory is short. Only a hint: nothing is lost where it is not taken.
         let _ = fs::write("/proc/self/oom_score_adj", "1000");
-        if uid.is_some() {
-            // System V memory ends with its namespace and would outlive the processes otherwise.
-            // SAFETY: descriptors are not unshared.
-            let _ = unsafe { unshare_unsafe(UnshareFlags::NEWIPC) };
-        }
         become_user(uid)?;
         if uid.is_some() {
             report.holds.push("a user of its own".into());
@@ -256,7 +257,7 @@ mod platform {
         Ok(())
     }
 
-    fn become_user(uid: Option<Uid>) -> Result<(), Error> {
+    pub fn become_user(uid: Option<Uid>) -> Result<(), Error> {
         let Some(uid) = uid else { return Ok(()) };
         let gid = Gid::from_raw(uid.as_raw());
         // This process has one thread, so a thread's user is the process's.

@@ -24,6 +24,10 @@ pub struct Args {
     /// The attempt's program
     #[arg(long)]
     server: PathBuf,
+    /// Become this user, which the servers then have too: what looks at them has to be of their user, or more than a
+    /// container's root
+    #[arg(long)]
+    uid: Option<u32>,
     /// What comes before the program's path to confine it
     #[arg(last = true)]
     confine: Vec<OsString>,
@@ -42,11 +46,14 @@ pub enum News {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    let exercise = find(&args.exercise)?;
+    #[cfg(target_os = "linux")]
+    args.uid.map(super::confine::become_user).transpose()?;
+    // Afterwards: the kernel forgets it when the user changes.
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| Error::failed(format!("cannot end with the grader: {error}")))?;
     supervise::adopt_orphans()?;
-    let exercise = find(&args.exercise)?;
     let mut argv: Vec<String> = args.confine.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     argv.push(args.server.to_string_lossy().into_owned());
     let subject = exercise.subject(argv);
