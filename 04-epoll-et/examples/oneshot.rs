@@ -173,6 +173,10 @@ mod linux {
             // Before it is armed again: the next thread may come at once.
             drop(connection);
             if over || self.epoll.modify(fd, wanted).is_err() {
+                // Disarmed, but another thread's wait may be looking at it: an event that came during the last wait put it
+                // on the ready list again. Since Linux 6.10 that look holds the file, and if it is the last to hold it,
+                // the FIN goes out when that thread's epoll_wait returns. EPOLL_CTL_DEL waits for the look to end.
+                let _ = self.epoll.remove(fd);
                 lock(&self.connections).remove(fd);
                 drop(shared);
                 lock(&self.retry_accept).now();

@@ -19,7 +19,9 @@ use common_server::{
     ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, Pending, READ_BUFFER, Received, Retry, Shutdown,
     Takes, listen, main_with, receive, send,
 };
-use kqueue::sys::{EV_ADD, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_WRITE, Kevent, Kqueue};
+use kqueue::sys::{
+    EV_ADD, EV_DELETE, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_WRITE, Kevent, Kqueue,
+};
 
 /// Few: what one thread has taken, no idle one can.
 const EVENTS: usize = 8;
@@ -126,6 +128,11 @@ impl Server {
         // Before a knote is enabled: the next thread may come at once.
         drop(connection);
         if over || self.change(fd, wanted, flags).is_err() {
+            // close(2) deletes knotes, and is enough on a BSD. Under the stand-in another thread's epoll_wait may be looking
+            // at the descriptor, which holds its file since Linux 6.10, so that no FIN is sent until that wait returns;
+            // deleting waits for the look to end. (Of WRITE there may be no knote.)
+            let _ = self.change(fd, EVFILT_READ, EV_DELETE);
+            let _ = self.change(fd, EVFILT_WRITE, EV_DELETE);
             lock(&self.connections).remove(fd);
             drop(shared);
             lock(&self.retry_accept).now();

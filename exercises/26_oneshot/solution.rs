@@ -124,6 +124,8 @@ impl Server {
         // meanwhile is reported at once.
         let next = served.ok().and_then(|()| connection.interest());
         if next.is_none_or(|mask| self.epoll.modify(fd, mask | ONESHOT).is_err()) {
+            // Off the shared set first: another worker's epoll_wait may be looking at it, and would keep it open.
+            let _ = self.epoll.delete(fd);
             lock(&self.connections).remove(fd);
             lock(&self.retry_accept).now();
         }

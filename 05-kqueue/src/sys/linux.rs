@@ -21,6 +21,8 @@
 //! - NOTE_LOWAT is for READ of a TCP socket alone, where it is SO_RCVLOWAT, so a blocking read waits for as much. To
 //!   report a socket's error is to take it: a later read sees a plain end of file.
 //! - A descriptor that is closed while a dup of it lives is forgotten when it next becomes ready, not at once.
+//! - With threads: delete the knotes of a descriptor before you close it, where another thread may be waiting. Its
+//!   epoll_wait may be looking at the descriptor, and then keeps it open until that wait returns (since Linux 6.10).
 //! - A kqueue is known by one descriptor, not by a dup of it. A thread that waits for it is not woken when another
 //!   closes it; what it held is freed when the next one is made.
 //!

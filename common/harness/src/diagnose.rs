@@ -25,6 +25,12 @@ pub const HELD_IN_FLIGHT: &str = "The server has closed the connection's descrip
     io_uring still holds the socket: close(2) only gives up the number, so no FIN was sent and the socket is kept. Cancel \
     what is in flight before you close (IORING_OP_ASYNC_CANCEL, by descriptor or by user_data).";
 
+/// Why a closed connection's socket lives on in a server with threads.
+pub const HELD_BY_A_WAIT: &str = "The server has closed the connection's descriptor, and another thread's wait still holds the \
+    socket, so no FIN was sent. poll and select hold all that they wait for until they return, and epoll_wait (since Linux \
+    6.10) what it looks at, which is let go only when the call returns. Let no other thread wait for it: take it off a shared \
+    epoll before you close it (EPOLL_CTL_DEL waits until nobody looks), or say goodbye with shutdown(2) first.";
+
 /// What the client knows of a connection that does not go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Stalled {
@@ -75,6 +81,9 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
     };
     if socket.fd.is_none() && view.accept_queue() == 0 && view.armed > 0 {
         return (Symptom::EofLost, HELD_IN_FLIGHT.into());
+    }
+    if socket.fd.is_none() && socket.held && view.rings.is_empty() && view.threads.len() > 1 {
+        return (Symptom::EofLost, HELD_BY_A_WAIT.into());
     }
     let Some(fd) = socket.fd else {
         let cause = format!(
@@ -212,10 +221,12 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     let mut lines = threads(view);
     match socket {
         Some(socket) => {
-            let fd = socket.fd.map_or("not accepted yet".into(), |fd| match view.watch(fd) {
-                Some(watch) => format!("fd {fd}, registered {}", watch.mask()),
-                None => format!("fd {fd}"),
-            });
+            let fd = match (socket.fd, socket.fd.and_then(|fd| view.watch(fd))) {
+                (Some(fd), Some(watch)) => format!("fd {fd}, registered {}", watch.mask()),
+                (Some(fd), None) => format!("fd {fd}"),
+                (None, _) if socket.held => "open, and no descriptor stands for it".into(),
+                (None, _) => "not accepted yet".into(),
+            };
             lines.push(format!(
                 "the connection: {fd}; {} bytes unread, {} bytes sent and not acknowledged",
                 socket.rx, socket.tx

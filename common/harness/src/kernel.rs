@@ -40,6 +40,9 @@ pub struct Thread {
 pub struct Socket {
     /// The server's descriptor for it, if it has one: a queued connection has none.
     pub fd: Option<i32>,
+    /// A file stands for it (its inode is not 0). One that waits in the accept queue has none yet, and one that was closed
+    /// has none any more; one that is held and has no descriptor is kept alive by the kernel, for an operation under way.
+    pub held: bool,
     /// Waits for connections; `rx` then counts those in the accept queue.
     pub listening: bool,
     /// The server's end, for a listener too.
@@ -311,6 +314,7 @@ mod proc {
                 let ends = if row.local_address.port() == port { &mut view.sockets } else { &mut view.peers };
                 ends.push(Socket {
                     fd: owners.get(&row.inode).copied(),
+                    held: row.inode != 0,
                     listening: row.state == TcpState::Listen,
                     local: row.local_address,
                     remote: row.remote_address,

@@ -37,6 +37,7 @@ pub enum Bug {
     SigpipeKills,
     // errors
     ResetLeaks,
+    HangUpThread,
     DuplicateKept,
     ResetEndsServer,
     EventsComparedForEquality,

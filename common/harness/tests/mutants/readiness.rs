@@ -102,6 +102,13 @@ impl<P: Poller> Server<P> {
         if bug(Bug::DuplicateKept) {
             self.duplicate = stream.try_clone().ok();
         }
+        if bug(Bug::HangUpThread) {
+            // Of no events but those that always come: hang-up and error.
+            let mut watched = libc::pollfd { fd, events: 0, revents: 0 };
+            // SAFETY: one pollfd, which the thread owns.
+            let watch = move || unsafe { libc::poll(&mut watched, 1, -1) };
+            let _ = std::thread::Builder::new().stack_size(64 * 1024).spawn(watch);
+        }
         let places = self.connections.len().max(fd as usize + 1);
         self.connections.resize_with(places, || None);
         self.connections[fd as usize] = Some(Connection {

@@ -390,6 +390,23 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         base: EpollEt,
+        bug: Some(Bug::HangUpThread),
+        what: "a thread sleeps in poll for each connection's hang-up, and holds its socket when it is closed",
+        caught: &[("close::fin_right_behind_64_kib_loses_nothing", EofLost, "another thread's wait still holds")],
+        also: &[
+            "close::",
+            "drain::",
+            "idle::a_client_that_has_left_leaves_nothing_to_do",
+            "idle::a_stuck_client_that_has_finished_costs_nothing",
+            "lifetime::buffers_come_back_from_thousands_of_connections",
+            "scale::an_idle_connection_costs_less_than_256_bytes",
+            "scale::thousands_of_events_in_one_wakeup_are_all_handled",
+            "start::a_signal_between_the_last_look_and_the_wait_is_not_lost",
+            "wakeup::those_who_stay_are_heard_whoever_leaves",
+        ],
+    },
+    Mutant {
+        base: EpollEt,
         bug: Some(Bug::ResetLeaks),
         what: "does not close when a read fails",
         caught: &[
