@@ -124,9 +124,14 @@ pub fn possible() -> Result<(), String> {
     engine::possible()
 }
 
-/// The kernel binds a traced process to the thread that traces it, and this way it meets no other child.
+/// The kernel binds a traced process to the thread that traces it, and this way it meets no other child. And its
+/// descriptors are its own.
 fn in_a_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
-    std::thread::scope(|scope| match scope.spawn(work).join() {
+    let alone = || {
+        engine::leave_descriptors();
+        work()
+    };
+    std::thread::scope(|scope| match scope.spawn(alone).join() {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     })

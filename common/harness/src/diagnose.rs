@@ -228,8 +228,9 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
                 (None, _) => "not accepted yet".into(),
             };
             lines.push(format!(
-                "the connection: {fd}; {} bytes unread, {} bytes sent and not acknowledged",
-                socket.rx, socket.tx
+                "the connection: {fd}; {} unread, {} sent and not acknowledged",
+                size(socket.rx.into()),
+                size(socket.tx.into())
             ));
         }
         None => lines.push("the server has no socket for this connection".into()),

@@ -149,8 +149,9 @@ impl Course {
             out += &story(exercise, first, palette);
         }
         if failed.len() > 1 {
-            let _ =
-                writeln!(out, "{} fail besides, perhaps for the same reason:", text::count(failed.len() - 1, "check"));
+            let others = failed.len() - 1;
+            let fail = if others == 1 { "fails" } else { "fail" };
+            let _ = writeln!(out, "{} {fail} besides, perhaps for the same reason:", text::count(others, "check"));
             failed[1..].iter().for_each(|report| out += &format!("  {}\n", report.check));
         }
         for report in verdict.all() {

@@ -63,8 +63,11 @@ impl Machine<'_> {
             thread.last_wait = Some(call);
         }
         let unseen = self.signalfd && call.kind == Kind::EpollWait;
+        // News can go between the look and the call: a file that somebody else still held is gone.
+        let stale = call.kind.is_wait() && self.patience(tid, &call) != Patience::None;
         let watched = may_sleep
             || unseen
+            || stale
             || matches!(call.kind, Kind::UringEnter | Kind::Other)
             || self.may_sleep_inside(tid, &call);
         self.set_state(tid, State::Asleep(call));
