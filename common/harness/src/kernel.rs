@@ -328,6 +328,9 @@ mod proc {
 
     /// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`: one end of a connection.
     pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
+        if let Ok(queues) = crate::sock_diag::queues(local, remote) {
+            return queues;
+        }
         let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let is = |row: &TcpNetEntry| (canonical(row.local_address), canonical(row.remote_address)) == (local, remote);
         // Of a connection on loopback both ends are listed; either of its ports finds both.

@@ -15,6 +15,8 @@ pub mod diagnose;
 pub mod failure;
 pub mod kernel;
 pub mod pattern;
+#[cfg(target_os = "linux")]
+mod sock_diag;
 pub mod subject;
 pub mod trace;
 pub mod trial;
