@@ -189,9 +189,9 @@ fn a_wrong_command_line_is_said_and_exits_with_2() {
 #[test]
 fn one_that_hangs_before_it_listens_is_stopped() {
     let attempt = Attempt::that_first("hangs", "loop { std::thread::park(); }");
-    let grade = attempt.grade(&["--timeout", "4"]);
+    let grade = attempt.grade(&["--timeout", "2"]);
     assert_eq!((&grade["state"], &grade["score"]), (&"stopped".into(), &0.0.into()));
-    assert!(has(&grade["note"], "used up its 4 s"), "{grade}");
+    assert!(has(&grade["note"], "used up its 2 s"), "{grade}");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn one_that_hangs_in_a_check_is_stopped_and_each_check_is_accounted_for() {
         println!("listening on {}", listener.local_addr().unwrap());
         loop { std::hint::spin_loop(); }
     "#;
-    let grade = Attempt::that_first("hangs-later", code).grade(&["--timeout", "6"]);
+    let grade = Attempt::that_first("hangs-later", code).grade(&["--timeout", "4"]);
     assert_eq!(grade["score"], 0.0, "{grade}");
     assert!(grade["state"] == "stopped" || grade["state"] == "failed", "{grade}");
     let exercise = exercise();
@@ -211,7 +211,7 @@ fn one_that_hangs_in_a_check_is_stopped_and_each_check_is_accounted_for() {
 
 #[test]
 fn a_fork_bomb_is_bounded_and_ended() {
-    let grade = Attempt::that_first("forks", "loop { unsafe { libc::fork(); } }").grade(&["--timeout", "3"]);
+    let grade = Attempt::that_first("forks", "loop { unsafe { libc::fork(); } }").grade(&["--timeout", "2"]);
     assert_eq!(grade["score"], 0.0, "{grade}");
 }
 
@@ -251,7 +251,7 @@ fn a_flood_of_output_is_bounded() {
             loop { println!("{}", "y".repeat(60_000)); }
         });
     "#;
-    let output = Attempt::that_first("floods", code).run(&["--format", "json", "--timeout", "5"]);
+    let output = Attempt::that_first("floods", code).run(&["--format", "json", "--timeout", "3"]);
     assert!(output.stdout.len() < 500_000 && output.stderr.len() < 100_000, "{}", output.stdout.len());
 }
 

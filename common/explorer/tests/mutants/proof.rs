@@ -90,7 +90,8 @@ pub fn main() -> ExitCode {
         (_, Some(target)) => python_passes(&target, all).map(|()| Completion::Completed).map_err(Failed::from),
     }));
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(2);
+    let processors = || std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+    arguments.test_threads.get_or_insert_with(|| 2 * processors());
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
