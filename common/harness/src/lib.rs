@@ -80,7 +80,7 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }
 
-/// How many checks to run at once.
+/// How many checks to run at once: three for each processor, since most of their time they wait.
 pub fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get) * 2
+    std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get) * 3
 }

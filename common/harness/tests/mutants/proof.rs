@@ -27,8 +27,7 @@ pub fn main() -> ExitCode {
     }
     let whole = mode == "all";
     let mut arguments = Arguments::from_args();
-    // More than elsewhere: most of them wait.
-    arguments.test_threads.get_or_insert_with(|| harness::workers() * 3 / 2);
+    arguments.test_threads.get_or_insert_with(harness::workers);
     let mut tests = vec![
         Trial::test("every_group_has_a_mutant_that_one_of_its_checks_catches", every_group),
         Trial::test("the_readme_shows_this_table", readme),
