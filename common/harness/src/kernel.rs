@@ -290,6 +290,24 @@ mod proc {
             i32::from_str_radix(info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim(), 8).ok()
         }
 
+        /// Takes pacing off the connections that its listeners accept from here on: accepted sockets inherit the congestion
+        /// control. Where that may not be done (no pidfd_getfd(2), before Linux 5.6), all stays as it is.
+        pub fn unpace(&self) {
+            use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+            for pid in self.family().unwrap_or_default() {
+                let Some(Ok(handle)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+                    continue;
+                };
+                for fd in (Process { pid }).fd_numbers().unwrap_or_default() {
+                    let Ok(borrowed) = pidfd_getfd(&handle, fd, PidfdGetfdFlags::empty()) else { continue };
+                    let socket = socket2::SockRef::from(&borrowed);
+                    if socket.is_listener().is_ok_and(|listens| listens) {
+                        let _ = socket.set_tcp_congestion(b"reno");
+                    }
+                }
+            }
+        }
+
         /// The signals it ignores, a bit each, as in `/proc/PID/status`.
         pub fn ignored_signals(&self) -> Option<u64> {
             Some(procfs::process::Process::new(self.pid).ok()?.status().ok()?.sigign)
@@ -541,6 +559,9 @@ mod no_proc {
         pub fn fd_flags(&self, _fd: i32) -> Option<i32> {
             None
         }
+
+        /// Nothing paces here by default.
+        pub fn unpace(&self) {}
 
         /// `None`: there is no /proc here.
         pub fn ignored_signals(&self) -> Option<u64> {

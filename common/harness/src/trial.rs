@@ -324,7 +324,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Waits until the server's end knows of every connection that a client has ended.
-    fn await_ends(&mut self) -> Step {
+    pub fn await_ends(&mut self) -> Step {
         let port = self.server()?.addr.port();
         let end = Instant::now() + Duration::from_secs(2);
         while kernel::ends_under_way(port) && Instant::now() < end {

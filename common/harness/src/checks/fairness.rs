@@ -7,14 +7,14 @@
 use std::time::{Duration, Instant};
 
 use crate::check::Check;
-use crate::client::{Client, any_ready, echo_all, size};
+use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
 use crate::failure::{Step, Symptom};
 use crate::kernel;
 use crate::trial::Trial;
 
 const GROUP: &str = "fairness";
 const TURN: usize = 64 * 1024;
-/// The server may have to wait this long for the processor.
+/// Bytes may be under way for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 const UNFAIR: &str = "Each connection's turn has to end while there is more to read: after a few reads go on to the next. A \
                       level is reported again by the next wait; under edge triggering keep a list of those not drained.";
@@ -66,13 +66,19 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
+/// Connections that nothing but the server slows down, in either direction.
+fn connect(trial: &mut Trial<'_>, count: u32) -> Step<Vec<Client>> {
+    trial.process()?.unpace();
+    trial.connect_many_with(count, ConnectOptions::UNPACED)
+}
+
 fn a_fifth(trial: &mut Trial<'_>) -> Step {
-    let clients = trial.connect_many(5)?;
+    let clients = connect(trial, 5)?;
     among(trial, clients, &ENDLESS)
 }
 
 fn among_pipeliners(trial: &mut Trial<'_>) -> Step {
-    let clients = trial.connect_many(51)?;
+    let clients = connect(trial, 51)?;
     among(trial, clients, &PIPELINED)
 }
 
@@ -87,7 +93,7 @@ fn among(trial: &mut Trial<'_>, mut clients: Vec<Client>, flood: &Flood) -> Step
 }
 
 fn a_new_one(trial: &mut Trial<'_>) -> Step {
-    let mut clients = trial.connect_many(4)?;
+    let mut clients = connect(trial, 4)?;
     trial.echo_all(&mut clients, 1)?;
     trial.freeze()?;
     begin(trial, &mut clients, &ENDLESS)?;
@@ -111,7 +117,7 @@ fn among_connects(trial: &mut Trial<'_>) -> Step {
     // A small backlog may have kept some of them out.
     let count = new.len();
     new.push(connected);
-    let mut served = 0;
+    let (mut served, mut unmoved) = (0, None);
     while !is_answered(&mut new[count])? {
         for client in &mut new[..count] {
             served += client.read_some(1)?;
@@ -123,7 +129,9 @@ fn among_connects(trial: &mut Trial<'_>) -> Step {
             let cause = "Accept a bounded number in each turn, and serve those already connected in between.";
             return Err(trial.with_view(Symptom::Starved, what, cause));
         }
-        if new.iter().any(|client| client.eof) || !any_ready(&new, PATIENCE)? {
+        if new.iter().any(|client| client.eof)
+            || !any_ready(&new, PATIENCE)? && !waits_for_processor(trial, &mut unmoved)?
+        {
             break;
         }
     }
@@ -145,8 +153,8 @@ fn begin(trial: &Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
 fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
     let _lockstep = thaw(trial, clients.last().expect("one that waits"))?;
     trial.step("all read, and send on as they read, until it has its byte back");
-    let end = Instant::now() + Duration::from_secs(20);
-    let mut echoed = 0;
+    let end = Instant::now() + Duration::from_secs(60);
+    let (mut echoed, mut unmoved) = (0, None);
     loop {
         let (quiet, flooders) = clients.split_last_mut().expect("one that waits");
         if is_answered(quiet)? {
@@ -163,7 +171,11 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood) 
             let what = format!("c{} sent 1 byte, and {} of the flood came back without it", quiet.id, size(echoed));
             return Err(trial.with_view(Symptom::Starved, what, UNFAIR));
         }
-        let stopped = moved == 0 && !any_ready(clients, PATIENCE)?;
+        // As idle work it may get no processor for long: one that is runnable has not stopped.
+        if moved > 0 {
+            unmoved = None;
+        }
+        let stopped = moved == 0 && !any_ready(clients, PATIENCE)? && !waits_for_processor(trial, &mut unmoved)?;
         if stopped || clients.iter().any(|client| client.eof) || Instant::now() > end {
             // It says why a connection ended or stands still.
             clients.iter_mut().for_each(|client| client.planned = client.sent);
@@ -176,6 +188,16 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood) 
 fn is_answered(quiet: &mut Client) -> Step<bool> {
     quiet.read_some(1)?;
     Ok(quiet.outstanding() == 0)
+}
+
+/// Whether a server that moves nothing would go on if it had a processor. `since` is its CPU time when it last moved
+/// something: one that has used a processor since then, and still moves nothing, does not.
+fn waits_for_processor(trial: &mut Trial<'_>, since: &mut Option<u64>) -> Step<bool> {
+    const TICKS: u64 = 20;
+    let process = trial.process()?;
+    let runnable = process.threads().is_some_and(|threads| threads.iter().any(|thread| thread.state == 'R'));
+    let ticks = process.activity().map_or(0, |activity| activity.ticks);
+    Ok(runnable && ticks < *since.get_or_insert(ticks) + TICKS)
 }
 
 /// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.

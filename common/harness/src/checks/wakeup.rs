@@ -157,6 +157,8 @@ fn whoever_leaves(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(5)?;
     one_by_one(trial, &mut clients)?;
     clients.remove(2).reset();
+    // Before the others send, or a busy kernel may deliver theirs first, and it matters who is in which place then.
+    trial.await_ends()?;
     one_by_one(trial, &mut clients)?;
     let mut newest = clients.remove(3);
     newest.half_close()?;
@@ -164,6 +166,7 @@ fn whoever_leaves(trial: &mut Trial<'_>) -> Step {
     newest.close();
     one_by_one(trial, &mut clients)?;
     clients.remove(0).close();
+    trial.await_ends()?;
     one_by_one(trial, &mut clients)?;
     trial.probe()
 }

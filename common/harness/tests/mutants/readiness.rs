@@ -103,11 +103,7 @@ impl<P: Poller> Server<P> {
             self.duplicate = stream.try_clone().ok();
         }
         if bug(Bug::HangUpThread) {
-            // Of no events but those that always come: hang-up and error.
-            let mut watched = libc::pollfd { fd, events: 0, revents: 0 };
-            // SAFETY: one pollfd, which the thread owns.
-            let watch = move || unsafe { libc::poll(&mut watched, 1, -1) };
-            let _ = std::thread::Builder::new().stack_size(64 * 1024).spawn(watch);
+            watch_for_hang_up(fd);
         }
         let places = self.connections.len().max(fd as usize + 1);
         self.connections.resize_with(places, || None);
@@ -361,4 +357,27 @@ impl Connection {
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Comes back when the thread is asleep in its poll.
+fn watch_for_hang_up(fd: RawFd) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let watch = move || {
+        // SAFETY: no pointers.
+        let _ = tell.send(unsafe { libc::gettid() });
+        // Of no events but those that always come: hang-up and error.
+        let mut watched = libc::pollfd { fd, events: 0, revents: 0 };
+        // SAFETY: one pollfd, which this thread owns.
+        unsafe { libc::poll(&mut watched, 1, -1) };
+    };
+    // Without memory for a thread there is no bug this time.
+    let started = std::thread::Builder::new().stack_size(64 * 1024).spawn(watch).is_ok();
+    if let Some(tid) = told.recv().ok().filter(|_| started) {
+        let call = format!("/proc/self/task/{tid}/syscall");
+        let polls =
+            || std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with("7 ") || call.starts_with("73 "));
+        while std::path::Path::new(&call).exists() && !polls() {
+            std::thread::yield_now();
+        }
+    }
 }
