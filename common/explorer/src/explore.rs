@@ -121,7 +121,9 @@ pub fn replay(
 /// # Errors
 /// The reason.
 pub fn possible() -> Result<(), String> {
-    engine::possible()
+    // Its child has copies of what is open here, and must not hold a connection of somebody else's.
+    let tried = in_a_thread(|| Ok(engine::possible()));
+    tried.map_err(|error| error.to_string())?
 }
 
 /// The kernel binds a traced process to the thread that traces it, and this way it meets no other child. And its

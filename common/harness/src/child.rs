@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -116,7 +116,6 @@ impl Server {
             .stderr(Stdio::piped());
         // A start that is under way in another thread has a descriptor that `inherit_null` must leave alone if it is its
         // own, and the copy of which would be a gap: the listener that was to come behind 1,023 would fit into it.
-        static STARTS: RwLock<()> = RwLock::new(());
         let alone = options.inherit > 0;
         let _alone = alone.then(|| STARTS.write().unwrap_or_else(PoisonError::into_inner));
         let _among_others = (!alone).then(|| STARTS.read().unwrap_or_else(PoisonError::into_inner));
@@ -324,6 +323,14 @@ pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Ste
     server.kill();
     let (stdout, stderr) = server.output();
     Ok(Finished { status, stdout, stderr })
+}
+
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// Waits until no server is being started, and holds starts up. A process has copies of all the harness's descriptors until
+/// its exec, and a connection that is closed meanwhile is not: neither FIN nor reset is sent.
+pub(crate) fn hold_starts() -> RwLockWriteGuard<'static, ()> {
+    STARTS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `exit code 1`, or `signal 6 (SIGABRT)`.

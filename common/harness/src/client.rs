@@ -6,12 +6,14 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::child;
 use crate::diagnose::{self, Stalled};
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::kernel::{self, Process, Thread, View};
@@ -82,6 +84,25 @@ impl ConnectOptions {
     }
 }
 
+/// A socket that is closed when no server is being started, so that it is closed.
+#[derive(Debug)]
+struct Held(Option<TcpStream>);
+
+impl Deref for Held {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        self.0.as_ref().expect("open until it is dropped")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _starts = child::hold_starts();
+        drop(self.0.take());
+    }
+}
+
 /// One connection to the server.
 #[derive(Debug)]
 pub struct Client {
@@ -100,7 +121,7 @@ pub struct Client {
     half_closed: bool,
     /// What the socket will probably take: filling more with the pattern would be work for nothing.
     stride: usize,
-    socket: TcpStream,
+    socket: Held,
     server: SocketAddr,
     process: Option<Process>,
     log: Log,
@@ -156,7 +177,7 @@ impl Client {
             eof: false,
             half_closed: false,
             stride: CHUNK,
-            socket,
+            socket: Held(Some(socket)),
             server,
             process,
             log,
@@ -280,7 +301,7 @@ impl Client {
 
     /// As `reset`, without a step in the log.
     pub fn reset_quietly(self) {
-        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Closes.
@@ -291,7 +312,7 @@ impl Client {
     /// Sends one byte of urgent data (MSG_OOB), which is no part of the stream.
     pub fn send_urgent(&mut self) -> Step {
         self.log.step(format!("c{} sends a byte of urgent data", self.id));
-        SockRef::from(&self.socket).send_out_of_band(b"!").map(|_| ()).map_err(|error| self.ended(&error))
+        SockRef::from(&*self.socket).send_out_of_band(b"!").map(|_| ()).map_err(|error| self.ended(&error))
     }
 
     /// One attempt to send what is planned, at most `most` bytes; 0 if the socket is full or nothing is planned.
@@ -303,7 +324,7 @@ impl Client {
         }
         let result = with_scratch(len, |bytes| {
             pattern::fill(self.id, self.sent, bytes);
-            uninterrupted(|| self.socket.write(bytes))
+            uninterrupted(|| (&*self.socket).write(bytes))
         });
         match result {
             Ok(n) => {
@@ -322,7 +343,7 @@ impl Client {
 
     /// One attempt to read, at most `most` bytes, each compared; 0 if there is nothing or the server has finished.
     pub fn read_some(&mut self, most: usize) -> Step<usize> {
-        with_scratch(most.min(CHUNK), |buffer| match uninterrupted(|| self.socket.read(buffer)) {
+        with_scratch(most.min(CHUNK), |buffer| match uninterrupted(|| (&*self.socket).read(buffer)) {
             Ok(0) if most > 0 => {
                 self.eof = true;
                 Ok(0)
@@ -520,7 +541,7 @@ fn ready(clients: &[Client], waiting: &[usize], patience: Duration) -> Step<Vec<
             if client.sent < client.planned {
                 interest |= PollFlags::OUT;
             }
-            PollFd::new(&client.socket, interest)
+            PollFd::new(&*client.socket, interest)
         })
         .collect();
     let timeout = Timespec { tv_sec: patience.as_secs() as _, tv_nsec: patience.subsec_nanos() as _ };

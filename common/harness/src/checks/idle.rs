@@ -242,9 +242,12 @@ fn one_worker(trial: &mut Trial<'_>) -> Step {
         trial.settle()?;
         let after = process.threads().unwrap_or_default();
         let same = |thread: &&Thread| after.iter().any(|it| it.tid == thread.tid && it.switches == thread.switches);
-        // Threads that sleep elsewhere (for a lock, for work) are woken by the server itself, with a purpose.
-        let waits =
-            |thread: &&Thread| thread.call.as_ref().is_some_and(|call: &Call| call.is_wait() && call.is_endless());
+        // Threads that sleep elsewhere (for a lock, for work) are woken by the server itself, with a purpose; and those of
+        // a foreign server that wait with a timeout may have woken by it.
+        let may_tick = !trial.subject.own;
+        let waits = |thread: &&Thread| {
+            thread.call.as_ref().is_some_and(|call: &Call| call.is_wait() && (call.is_endless() || !may_tick))
+        };
         woken += before.iter().filter(waits).filter(|thread| !same(thread)).count();
     }
     if woken > ENOUGH {
