@@ -290,6 +290,17 @@ mod proc {
             i32::from_str_radix(info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim(), 8).ok()
         }
 
+        /// Whether it hides itself: it is ours, and what is ours can be looked at unless it has asked the kernel not to let
+        /// anybody (PR_SET_DUMPABLE).
+        pub fn hides(&self) -> bool {
+            let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+            let ours = || {
+                let status = procfs::process::Process::new(self.pid).and_then(|process| process.status());
+                status.is_ok_and(|status| status.euid == rustix::process::geteuid().as_raw())
+            };
+            fs::read_dir(format!("/proc/{}/fd", self.pid)).is_err_and(denied) && ours()
+        }
+
         /// Takes pacing off the connections that its listeners accept from here on: accepted sockets inherit the congestion
         /// control. Where that may not be done (no pidfd_getfd(2), before Linux 5.6), all stays as it is.
         pub fn unpace(&self) {
@@ -558,6 +569,11 @@ mod no_proc {
         /// `None`: there is no /proc here.
         pub fn fd_flags(&self, _fd: i32) -> Option<i32> {
             None
+        }
+
+        /// `false`: there is no /proc here.
+        pub fn hides(&self) -> bool {
+            false
         }
 
         /// Nothing paces here by default.

@@ -348,7 +348,16 @@ impl<'a> Trial<'a> {
             if matches!(failure.symptom, Symptom::Reset | Symptom::Truncated | Symptom::Refused));
         let patience = if cut_off { DYING } else { Duration::ZERO };
         let died = self.server.as_mut().and_then(|server| server.wait_exit(patience));
+        let hides = || self.server.as_ref().and_then(|server| server.process).is_some_and(|process| process.hides());
         let mut failure = match (result, died) {
+            (Ok(()) | Err(Stop::Skip(_)), None) if self.subject.own && hides() => Box::new(Failure {
+                symptom: Symptom::Contract,
+                what: "the server hides from /proc, by which it is judged".into(),
+                steps: Vec::new(),
+                kernel: Vec::new(),
+                cause: "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out."
+                    .into(),
+            }),
             (Err(Stop::Fail(failure)), None) => failure,
             (Err(Stop::Fail(failure)), Some(_)) if failure.symptom == Symptom::Contract => failure,
             (Err(Stop::Fail(failure)), Some(status)) => {
