@@ -75,6 +75,8 @@ pub fn main() -> ExitCode {
         Some(Command::GradeWorker(args)) => grading::worker::run(args),
         Some(Command::Confine(args)) => grading::confine::run(args),
     };
+    // What nobody could read is not done.
+    let result = result.and_then(|code| text::written().map(|()| code));
     result.unwrap_or_else(|error: Error| {
         text::complain(&error.to_string());
         ExitCode::from(error.code)

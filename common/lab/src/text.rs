@@ -1,14 +1,21 @@
 //! Text for a terminal, a file or a pipe.
 //!
 //! Invariant: widths are counted before colours are added; where a stream is no terminal, or NO_COLOR is set, not one
-//! control code is written to it. A reader that goes away (`| head`) is no error.
+//! control code is written to it. A reader that goes away (`| head`) is no error; anything else that keeps a text from
+//! stdout is, and the exit code says so.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use console::{Style, Term, measure_text_width};
 
+use crate::error::Error;
+
 /// Lines are this long where no terminal says otherwise.
 const USUAL_WIDTH: usize = 100;
+
+/// Why stdout took no more, if it did.
+static REFUSED: OnceLock<io::Error> = OnceLock::new();
 
 /// The colours of a stream, or their absence.
 #[derive(Debug, Clone, Copy)]
@@ -165,10 +172,27 @@ pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Writes to stdout.
+/// Writes to stdout. If that fails, [`written`] says so at the end, and [`stdout_is_lost`] at once.
 pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let _ = REFUSED.set(error);
+    }
+}
+
+/// Whether nothing that is printed from here on reaches anybody.
+pub fn stdout_is_lost() -> bool {
+    REFUSED.get().is_some()
+}
+
+/// Whether all that was printed is where it was to go, or its reader wanted no more.
+pub fn written() -> Result<(), Error> {
+    match REFUSED.get() {
+        Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line to stderr.

@@ -67,6 +67,23 @@ fn the_list_is_narrowed_by_words_and_there_for_machines() {
     assert!(listed[0]["about"].is_string() && listed[0]["clause"].is_number() && listed[0]["check"].is_string());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_an_error_and_a_reader_that_goes_away_is_none() {
+    let lab = |stdout: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        command.args(["check", "--list"]).stdout(stdout).output().expect("the lab starts")
+    };
+    let full = lab(std::fs::File::options().write(true).open("/dev/full").expect("Linux").into());
+    assert_eq!(full.status.code(), Some(1));
+    assert!(stderr(&full).starts_with("error: cannot write to stdout: No space left"), "{full:?}");
+    assert_eq!(stderr(&full).lines().count(), 1, "{full:?}");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let gone = lab(writer.into());
+    assert_eq!((gone.status.code(), stderr(&gone).as_str()), (Some(0), ""), "{gone:?}");
+}
+
 #[test]
 fn a_word_that_stands_for_nothing_is_a_usage_error_with_the_nearest_name() {
     let output = lab(&["check", "04-epoll-et", "drian"]);
