@@ -83,6 +83,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         return Err(Error::usage(format!("--attempts {}: there is no such folder", folder.display())));
     }
     if let Some(output) = &args.output {
+        // Now, and not after everything was graded.
+        if output.is_dir() {
+            return Err(Error::usage(format!("--output {}: it is a folder; give a file in it", output.display())));
+        }
         let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !parent.is_dir() {
             return Err(Error::usage(format!("--output {}: there is no folder for it", output.display())));
