@@ -88,6 +88,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         if let Err(error) = interrupt.check() {
             break Err(error);
         }
+        // There is nobody left to tell.
+        if text::stdout_is_lost() {
+            break Ok(ExitCode::SUCCESS);
+        }
     };
     let under_way = watch.running.is_some();
     watch.cut_off();
