@@ -85,6 +85,13 @@ fn what_cannot_be_written_is_an_error_and_a_reader_that_goes_away_is_none() {
 }
 
 #[test]
+fn grade_knows_an_exercise_by_its_name_and_refuses_a_folder_before_it_grades() {
+    let output = lab(&["grade", "--only", "nfds", "--attempts", ".", "--output", "."]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--output .: it is a folder"), "{output:?}");
+}
+
+#[test]
 fn a_word_that_stands_for_nothing_is_a_usage_error_with_the_nearest_name() {
     let output = lab(&["check", "04-epoll-et", "drian"]);
     assert_eq!(output.status.code(), Some(2));

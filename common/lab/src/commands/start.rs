@@ -11,7 +11,7 @@ use crate::text::{self, Palette};
 /// Begin an exercise: a copy of its starter in exercises/attempts
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The exercise (09, 09_nfds, nfds); the next one if none is given
+    /// The exercise (08, 08_nfds, nfds); the next one if none is given
     exercise: Option<String>,
 }
 

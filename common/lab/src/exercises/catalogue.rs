@@ -34,7 +34,7 @@ pub const KEPT: &[&str] = &[
 pub struct Exercise {
     /// Its number, as in the folder's name.
     pub number: u32,
-    /// The folder's name, `13_accept_queue`.
+    /// The folder's name, `19_accept_queue`.
     pub name: String,
     /// The folder.
     pub folder: PathBuf,
@@ -108,6 +108,13 @@ pub struct Proof {
 }
 
 impl Exercise {
+    /// Whether a word names it: `8`, `08`, `08_nfds`, `nfds`, or the path of its folder or attempt.
+    pub fn is_called(&self, word: &str) -> bool {
+        let word = word.trim_end_matches('/').trim_end_matches(".rs").rsplit('/').next().unwrap_or_default();
+        let title = self.name.split_once('_').map_or("", |(_, title)| title);
+        self.name == word || title == word || word.parse() == Ok(self.number)
+    }
+
     /// One of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -161,15 +168,14 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, Error> {
 
 /// The exercises that these words name, by number or name; all if there are none.
 pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, Error> {
-    let is = |exercise: &Exercise, word: &str| exercise.name == word || word.parse() == Ok(exercise.number);
-    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| is(exercise, word))) {
+    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.is_called(word))) {
         let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
         return Err(Error::usage(format!(
             "--only {word}: there is no such exercise\n  exercises: {}",
             names.join(" ")
         )));
     }
-    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| is(it, word))).collect())
+    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.is_called(word))).collect())
 }
 
 fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, Error> {

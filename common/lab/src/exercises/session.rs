@@ -49,14 +49,9 @@ impl Course {
         Ok(Self { exercises, progress })
     }
 
-    /// The place of the exercise that a word names: `9`, `09`, `09_slots` or `slots`.
+    /// The place of the exercise that a word names: `8`, `08`, `08_nfds` or `nfds`.
     pub fn find(&self, word: &str) -> Result<usize, Error> {
-        let word = word.trim_end_matches('/').trim_end_matches(".rs").rsplit('/').next().unwrap_or_default();
-        let is = |exercise: &Exercise| {
-            let title = exercise.name.split_once('_').map_or("", |(_, title)| title);
-            exercise.name == word || title == word || word.parse() == Ok(exercise.number)
-        };
-        self.exercises.iter().position(is).ok_or_else(|| {
+        self.exercises.iter().position(|exercise| exercise.is_called(word)).ok_or_else(|| {
             let alike = |exercise: &&Exercise| strsim::jaro_winkler(&exercise.name, word);
             let nearest = self.exercises.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
             let (first, last) = (self.exercises.first(), self.exercises.last());
