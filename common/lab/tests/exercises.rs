@@ -77,6 +77,12 @@ fn from_the_start_to_the_solution() {
     let (code, _, err) = folder.lab(&["check", "19"]);
     assert!(code == 2 && err.contains("cargo lab start 19"), "{err}");
 
+    // Where nothing can be explored, that is said first.
+    if explorer::possible().is_ok() {
+        let (code, _, err) = folder.lab(&["explore", "19"]);
+        assert!(code == 2 && err.contains("cargo lab start 19"), "{err}");
+    }
+
     let (code, out, _) = folder.lab(&["start", "19"]);
     assert!(code == 0 && out.contains("19_accept_queue.rs"), "{out}");
     let (code, out, _) = folder.lab(&["check", "19"]);

@@ -12,9 +12,13 @@ use harness::{CHAPTERS, Check, Launch, Subject};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::exercises::Exercise;
+use crate::exercises::attempt::{self, Built};
+use crate::exercises::session::Course;
 use crate::interrupt::Interrupt;
+use crate::progress;
 use crate::servers;
-use crate::text;
+use crate::text::{self, Palette};
 use crate::words;
 
 const EXAMPLES: &str = "\
@@ -22,6 +26,7 @@ Examples:
   cargo lab explore epoll-et                      a chapter, with every script that ships
   cargo lab explore epoll-et --script reset
   cargo lab explore epoll-et --script 'c0 connect; c0 send 3; c0 shutdown'
+  cargo lab explore 24                            your attempt at an exercise
   cargo lab explore --cmd './a.out {port}' --faults eintr,emfile
   cargo lab explore --cmd './a.out {port}' --script close --replay 0,0,1
   cargo lab explore epoll-et --script close --record run.json
@@ -36,7 +41,7 @@ Exit code: 0 no schedule that was tried fails; 1 one does, or nothing could be t
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct Args {
-    /// A server of this workspace (04, 04-epoll-et, epoll-et)
+    /// A server of this workspace (04, 04-epoll-et, epoll-et), or an exercise (24, 24_ready_flag): your attempt at it
     #[arg(value_name = "SERVER", conflicts_with = "cmd")]
     server: Option<String>,
     /// The command that starts your own; {port} stands for the port it has to listen on
@@ -130,7 +135,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let scripts = scripts(args)?;
     let interrupt = Interrupt::watch()?;
     explorer::possible().map_err(|why| Error::failed(format!("nothing can be explored on this machine: {why}")))?;
-    let target = target(args)?;
+    let target = target(args, &interrupt)?;
     let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
     match &args.replay {
         Some(schedule) => replay(args, &target, &scripts[0], faults, schedule, &interrupt),
@@ -275,10 +280,17 @@ fn script(text: &str) -> Result<Script, Error> {
     })
 }
 
-fn target(args: &Args) -> Result<Target, Error> {
+fn target(args: &Args, interrupt: &Interrupt) -> Result<Target, Error> {
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
-        (None, Some(word)) => chapter(word)?,
+        (None, Some(word)) => {
+            let course = Course::load()?;
+            // As for `check`: a name without its number may be a variant's.
+            match super::attempt::named(&course, std::slice::from_ref(word))?.as_deref() {
+                Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
+                _ => chapter(word, &course)?,
+            }
+        }
         (None, None) => {
             return Err(Error::usage(
                 "which server? Name one of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
@@ -294,7 +306,24 @@ fn target(args: &Args) -> Result<Target, Error> {
     Ok(Target { name: subject.name, argv })
 }
 
-fn chapter(word: &str) -> Result<Subject, Error> {
+/// A student's attempt, built as for `cargo lab check`.
+fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, Error> {
+    let palette = Palette::stderr();
+    let built = progress::waiting(format!("building {}", exercise.name), || {
+        attempt::build(exercise, palette.is_on(), interrupt.flag())
+    });
+    interrupt.check()?;
+    match built? {
+        Built::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
+        Built::Refused(why) => {
+            text::complain(why.trim_end());
+            Err(Error::failed(format!("{} does not compile", attempt::shown(&exercise.attempt()))))
+        }
+        Built::Stopped => Err(Error::failed("the build was stopped")),
+    }
+}
+
+fn chapter(word: &str, course: &Course) -> Result<Subject, Error> {
     let none: Vec<&'static Check> = Vec::new();
     let narrowed = words::narrow(&[word.to_owned()], CHAPTERS, &none).map_err(|unknown| {
         let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
@@ -304,7 +333,8 @@ fn chapter(word: &str) -> Result<Subject, Error> {
         };
         let folders = folders.join(" ");
         Error::usage(format!(
-            "'{word}' is no server of this workspace.{nearest}\n  servers: {folders}\n  your own: --cmd"
+            "'{word}' is no server of this workspace.{nearest}\n  servers: {folders}\n  {}\n  your own: --cmd",
+            course.numbers()
         ))
     })?;
     let found = narrowed.chapters.len() + narrowed.variants.len();

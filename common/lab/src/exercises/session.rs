@@ -54,17 +54,18 @@ impl Course {
         self.exercises.iter().position(|exercise| exercise.is_called(word)).ok_or_else(|| {
             let alike = |exercise: &&Exercise| strsim::jaro_winkler(&exercise.name, word);
             let nearest = self.exercises.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-            let (first, last) = (self.exercises.first(), self.exercises.last());
-            let number = |exercise: Option<&Exercise>| exercise.map_or(0, |exercise| exercise.number);
             let hint = nearest
                 .filter(|it| alike(it) > 0.72)
                 .map_or_else(String::new, |it| format!(" Did you mean {}?", it.name));
-            Error::usage(format!(
-                "there is no exercise '{word}'.{hint}\n  They are numbered {:02} to {:02}: cargo lab list",
-                number(first),
-                number(last)
-            ))
+            Error::usage(format!("there is no exercise '{word}'.{hint}\n  {}", self.numbers()))
         })
+    }
+
+    /// `exercises are 07 to 39: cargo lab list`.
+    pub fn numbers(&self) -> String {
+        let number = |exercise: Option<&Exercise>| exercise.map_or(0, |exercise| exercise.number);
+        let (first, last) = (number(self.exercises.first()), number(self.exercises.last()));
+        format!("exercises are {first:02} to {last:02}: cargo lab list")
     }
 
     /// The state of one.
