@@ -331,9 +331,10 @@ fn unknown(unknown: &Unknown) -> Error {
     } else {
         format!("\n  Did you mean {}?", unknown.nearest.join(", or "))
     };
+    let exercises = Course::load().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
     Error::usage(format!(
-        "'{}' is no server, no group and no part of a check's name.{nearest}\n  servers: {}\n  variants: {}\n  groups: {}\n  \
-         checks: cargo lab check --list",
+        "'{}' is no server, no group, no part of a check's name and no exercise.{nearest}\n  servers: {}\n  variants: {}\n  \
+         groups: {}\n  checks: cargo lab check --list{exercises}",
         unknown.word,
         folders.join(" "),
         variants.join(" "),

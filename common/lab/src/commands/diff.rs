@@ -103,7 +103,11 @@ fn source(word: &str) -> Result<PathBuf, Error> {
         return Ok(file);
     }
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-    Err(Error::usage(format!("'{word}' is neither a chapter nor a file\n  chapters: {}", folders.join(" "))))
+    Err(Error::usage(format!(
+        "'{word}' is neither a chapter nor a file\n  chapters: {}\n  your attempt beside the solution: one exercise alone, as \
+         in cargo lab diff 08",
+        folders.join(" ")
+    )))
 }
 
 /// A piece of a line, and whether it is what changed in it.
