@@ -267,7 +267,11 @@ fn script(text: &str) -> Result<Script, Error> {
     };
     Script::parse(&name, &steps).map_err(|what| {
         let names: Vec<&str> = explorer::script::STANDARD.iter().map(|(name, _)| *name).collect();
-        // A single word was meant to be a name.
+        // A single word was meant to be a name, a script's or a file's.
+        let no_file = match text.contains([' ', ';', '\n']) || path.is_file() {
+            true => "",
+            false => "\n  and there is no such file",
+        };
         let hint = match text.contains(char::is_whitespace) || path.is_file() {
             true => String::new(),
             false => {
@@ -276,7 +280,7 @@ fn script(text: &str) -> Result<Script, Error> {
                 nearest.map_or_else(String::new, |it| format!("\n  Did you mean the script '{it}'?"))
             }
         };
-        Error::usage(format!("--script: {what}{hint}\n  scripts that ship: {}", names.join(" ")))
+        Error::usage(format!("--script: {what}{no_file}{hint}\n  scripts that ship: {}", names.join(" ")))
     })
 }
 
