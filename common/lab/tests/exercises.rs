@@ -157,6 +157,13 @@ fn what_does_not_exist_is_a_usage_error() {
         let (code, _, err) = folder.lab(args);
         assert!(code == 2 && !err.is_empty(), "{args:?}: {code} {err}");
     }
+    let manifest = folder.0.join("attempts/Cargo.toml");
+    fs::rename(&manifest, manifest.with_extension("away")).expect("a file");
+    let (code, _, err) = folder.lab(&["start", "19"]);
+    assert!(code == 1 && err.contains("Cargo.toml is missing: git checkout"), "{err}");
+    folder.solve();
+    let (code, _, err) = folder.lab(&["check", "19"]);
+    assert!(code == 1 && err.contains("Cargo.toml is missing: git checkout"), "{err}");
     let (_, _, err) = folder.lab(&["hint", "acept_queue"]);
     assert!(err.contains("Did you mean 19_accept_queue?"), "{err}");
     fs::write(folder.0.join(NAME).join("exercise.toml"), "title = 3\n").expect("a file");

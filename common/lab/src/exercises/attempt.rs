@@ -37,11 +37,13 @@ pub fn start(exercise: &Exercise) -> Result<bool, Error> {
     if exercise.attempt().exists() {
         return Ok(false);
     }
+    whole(exercise)?;
     copy(exercise).map(|()| true)
 }
 
 /// Puts the starter in the place of the attempt; what was there is kept beside it, under the name that is returned.
 pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, Error> {
+    whole(exercise)?;
     let attempt = exercise.attempt();
     let kept = if attempt.exists() && !is_untouched(exercise) {
         let free = (1..).map(|n| attempt.with_extension(format!("rs.{n}"))).find(|path| !path.exists());
@@ -58,8 +60,19 @@ pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, Error> {
 fn copy(exercise: &Exercise) -> Result<(), Error> {
     let (from, to) = (exercise.file("starter.rs"), exercise.attempt());
     let cannot = |error| Error::failed(format!("copy {} to {}: {error}", shown(&from), shown(&to)));
-    let folder = to.parent().expect("a folder for attempts");
-    fs::create_dir_all(folder).and_then(|()| fs::copy(&from, &to).map(drop)).map_err(cannot)
+    fs::copy(&from, &to).map(drop).map_err(cannot)
+}
+
+/// Cargo finds an attempt by what stands beside it; if that is gone, its words are about something else.
+fn whole(exercise: &Exercise) -> Result<(), Error> {
+    for name in ["Cargo.toml", "examples"] {
+        let path = exercise.attempt().with_file_name(name);
+        if !path.exists() {
+            let folder = path.parent().expect("a folder for attempts");
+            return Err(Error::failed(format!("{} is missing: git checkout {}", shown(&path), shown(folder))));
+        }
+    }
+    Ok(())
 }
 
 /// The attempt is still the starter.
@@ -76,6 +89,7 @@ pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<Bu
         let (number, path) = (exercise.number, shown(&exercise.attempt()));
         return Err(Error::usage(format!("{path} does not exist; make it by: cargo lab start {number:02}")));
     }
+    whole(exercise)?;
     let root = workspace::root()?;
     let format = if colours { "json-diagnostic-rendered-ansi" } else { "json" };
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
