@@ -54,9 +54,25 @@ enum Command {
     Confine(grading::confine::Args),
 }
 
+/// Ends with clap's words, and with the usage where clap leaves it out: of a value that is none.
+fn refuse(error: &clap::Error) -> ! {
+    use clap::error::ErrorKind::{InvalidValue, ValueValidation};
+    if !matches!(error.kind(), InvalidValue | ValueValidation) {
+        error.exit();
+    }
+    let _ = error.print();
+    let given = std::env::args().nth(1);
+    let mut cli = <Cli as clap::CommandFactory>::command();
+    cli.build();
+    if let Some(command) = given.and_then(|name| cli.find_subcommand_mut(name).cloned()) {
+        eprintln!("\n{}", command.clone().render_usage());
+    }
+    std::process::exit(2)
+}
+
 /// The program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     let result = match &cli.command {
         None => commands::list::status(),
         Some(Command::List(args)) => commands::list::run(args),
