@@ -174,8 +174,10 @@ fn nothing_the_starter_and_what_does_not_compile_get_nothing_and_a_line() {
     let grade = attempt.grade(&[]);
     assert_eq!((&grade["state"], &grade["score"]), (&"not-compiled".into(), &0.0.into()));
     assert!(has(&grade["note"], "mismatched types"), "{grade}");
-    let junit = String::from_utf8(attempt.run(&["--format", "junit"]).stdout).unwrap();
-    let junit = quick_junit::Report::deserialize_from_str(&junit).expect("XML");
+    let output = attempt.run(&["--format", "junit"]);
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(progress.contains("it does not compile: error[E0308]: mismatched types"), "{progress}");
+    let junit = quick_junit::Report::deserialize_from_str(&String::from_utf8(output.stdout).unwrap()).expect("XML");
     assert_eq!((junit.tests, junit.failures), (1, 1));
     assert_eq!(github_result(&attempt.run(&["--format", "github"]))["status"], "fail");
 }
