@@ -20,7 +20,10 @@ struct Attempt {
 
 impl Attempt {
     fn new(test: &str, source: impl FnOnce(&str) -> String) -> Self {
-        let exercise = exercise();
+        Self::of(exercise(), test, source)
+    }
+
+    fn of(exercise: Exercise, test: &str, source: impl FnOnce(&str) -> String) -> Self {
         let folder = std::env::temp_dir().join(format!("lab-grade-{test}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
@@ -66,9 +69,12 @@ impl Drop for Attempt {
 
 /// One that is edge-triggered epoll's; any would do.
 fn exercise() -> Exercise {
-    let all = exercises::load(&root().join("exercises")).expect("the exercises are whole");
-    let found = all.into_iter().find(|exercise| exercise.about.chapter == "04-epoll-et");
+    let found = exercises().find(|exercise| exercise.about.chapter == "04-epoll-et");
     found.expect("epoll has exercises")
+}
+
+fn exercises() -> impl Iterator<Item = Exercise> {
+    exercises::load(&root().join("exercises")).expect("the exercises are whole").into_iter()
 }
 
 fn root() -> PathBuf {
@@ -126,6 +132,20 @@ fn a_solution_gets_all_points_in_every_format() {
     assert!(String::from_utf8_lossy(&github.stderr).contains(&attempt.exercise.about.title));
 }
 
+#[test]
+fn a_solution_whose_calls_are_put_in_every_order_gets_all_points() {
+    if let Err(why) = explorer::possible() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let traced = exercises()
+        .find(|exercise| exercise.about.must_pass.iter().any(|proof| proof.check.starts_with("interleaving::")));
+    let attempt = Attempt::of(traced.expect("some need the explorer"), "traced", |solution| solution.to_owned());
+    let grade = attempt.grade(&[]);
+    let points = f64::from(attempt.exercise.about.points);
+    assert_eq!((&grade["state"], &grade["score"]), (&"passed".into(), &points.into()), "{grade}");
+}
+
 /// What GitHub's reporter would decode.
 fn github_result(output: &Output) -> Value {
     use base64::Engine;
@@ -154,8 +174,10 @@ fn nothing_the_starter_and_what_does_not_compile_get_nothing_and_a_line() {
     let grade = attempt.grade(&[]);
     assert_eq!((&grade["state"], &grade["score"]), (&"not-compiled".into(), &0.0.into()));
     assert!(has(&grade["note"], "mismatched types"), "{grade}");
-    let junit = String::from_utf8(attempt.run(&["--format", "junit"]).stdout).unwrap();
-    let junit = quick_junit::Report::deserialize_from_str(&junit).expect("XML");
+    let output = attempt.run(&["--format", "junit"]);
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert!(progress.contains("it does not compile: error[E0308]: mismatched types"), "{progress}");
+    let junit = quick_junit::Report::deserialize_from_str(&String::from_utf8(output.stdout).unwrap()).expect("XML");
     assert_eq!((junit.tests, junit.failures), (1, 1));
     assert_eq!(github_result(&attempt.run(&["--format", "github"]))["status"], "fail");
 }

@@ -147,6 +147,8 @@ points = 2
 model = "{model}"
 # Checks, or groups as "drain::", that the starter may fail besides those below.
 also_fails = []
+# Checks that a likely wrong fix fails, and that are not among those that every exercise keeps.
+keeps = []
 hints = [
     "TODO: a nudge",
     "TODO: where to look",

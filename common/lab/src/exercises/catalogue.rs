@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::error::Error;
 
 /// Checks that every exercise has to pass besides its own, because a fix that breaks something else is no fix. They are
-/// quick, one or two of each group.
+/// quick, a few of most groups.
 pub const KEPT: &[&str] = &[
     "echo::one_byte_comes_back",
     "echo::single_bytes_come_back_one_by_one_in_order",
@@ -24,9 +24,12 @@ pub const KEPT: &[&str] = &[
     "close::fin_alone_is_answered_with_fin",
     "close::connections_that_were_reset_are_freed",
     "write::a_client_that_never_reads_leaves_others_served",
+    "write::a_client_that_never_reads_costs_bounded_memory",
     "faults::a_stop_and_a_continue_are_survived",
+    "faults::out_of_descriptors_the_server_rests",
     "idle::a_server_without_clients_sleeps",
     "idle::a_hundred_idle_connections_cost_nothing",
+    "idle::a_client_that_never_reads_costs_nothing",
 ];
 
 /// An exercise.
@@ -68,6 +71,10 @@ pub struct About {
     /// Checks, or groups as `drain::`, that the starter may fail besides.
     #[serde(default)]
     pub also_fails: Vec<String>,
+    /// Checks that an attempt has to pass besides [`KEPT`], because a wrong fix that is likely fails them. The starter may
+    /// fail them only if `also_fails` says so.
+    #[serde(default)]
+    pub keeps: Vec<String>,
     /// Checks that do not apply, each with the reason: `[["scale::x", "why"]]`.
     #[serde(default)]
     pub differs: Vec<(String, String)>,
@@ -140,10 +147,10 @@ impl Exercise {
         Subject { own: true, model, fd_limit, differs: differs.leak(), ..Subject::command(self.name.clone(), argv) }
     }
 
-    /// The checks that are kept and are not among its own.
-    pub fn kept(&self) -> impl Iterator<Item = &'static str> {
-        let own = |name: &&&str| self.about.must_pass.iter().any(|proof| proof.check == **name);
-        KEPT.iter().filter(move |name| !own(name)).copied()
+    /// The checks that are kept, by every exercise or by this one, and are not among its own.
+    pub fn kept(&self) -> impl Iterator<Item = &str> {
+        let own = |name: &str| self.about.must_pass.iter().any(|proof| proof.check == name);
+        KEPT.iter().copied().filter(move |name| !own(name)).chain(self.about.keeps.iter().map(String::as_str))
     }
 }
 
@@ -191,9 +198,15 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, Erro
     if about.must_pass.is_empty() {
         return Err(wrong("must_pass is empty; name the checks that the starter fails".into()));
     }
-    for proof in &about.must_pass {
-        if !harness::checks().any(|check| check.full_name() == proof.check) {
-            return Err(wrong(format!("there is no check '{}' (cargo lab check --list)", proof.check)));
+    let own = || about.must_pass.iter().map(|proof| &proof.check);
+    for name in own().chain(&about.keeps) {
+        if !harness::checks().any(|check| check.full_name() == *name) {
+            return Err(wrong(format!("there is no check '{name}' (cargo lab check --list)")));
+        }
+    }
+    for (at, name) in about.keeps.iter().enumerate() {
+        if KEPT.contains(&name.as_str()) || own().any(|it| it == name) || about.keeps[..at].contains(name) {
+            return Err(wrong(format!("keeps has '{name}', which it has to pass anyway")));
         }
     }
     if !harness::CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {

@@ -223,7 +223,9 @@ mod platform {
             );
         }
         if abi == ABI::Unsupported {
-            report.missing.push("no Landlock on this kernel: it can read the files that its user can".into());
+            report.missing.push(
+                "no Landlock on this kernel: it can read the files that its user can, and write small ones".into(),
+            );
             return;
         }
         report.holds.push("Landlock: no files but the system's libraries, nothing written".into());
@@ -237,7 +239,9 @@ mod platform {
             (Resource::Cpu, "processor time", 60),
             (Resource::As, "address space", 2048 * MIB),
             (Resource::Data, "memory", 512 * MIB),
-            (Resource::Fsize, "size of files", 0),
+            // Not 0: the explorer takes its output with a file in memory, and SIGXFSZ would end it where it says that it
+            // listens. It is Landlock that keeps it from writing files.
+            (Resource::Fsize, "size of files", MIB),
             (Resource::Core, "core dumps", 0),
             (Resource::Nproc, "number of processes", args.processes),
         ];

@@ -114,7 +114,10 @@ impl Grader<'_> {
                 return nothing(State::Missing, how);
             }
             Built::Refused(why) => return nothing(State::Refused, format!("refused: {why}")),
-            Built::Wrong(said) => return nothing(State::NotCompiled, format!("it does not compile:\n{said}")),
+            // On one line with the compiler's first: progress shows no more than that.
+            Built::Wrong(said) => {
+                return nothing(State::NotCompiled, format!("it does not compile: {}", said.trim_start()));
+            }
         };
         self.check(exercise, &program)
     }
