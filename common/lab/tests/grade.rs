@@ -387,6 +387,18 @@ fn an_exit_a_panic_and_a_fake_result_are_worth_nothing() {
 }
 
 #[test]
+fn one_that_hides_from_proc_is_not_judged_by_nothing() {
+    let code = "unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };";
+    let attempt = Attempt::that_first("hides", code);
+    let grades: Value = serde_json::from_slice(&attempt.run(&["--format", "json"]).stdout).unwrap();
+    let grade = &grades["exercises"][0];
+    // Whoever may trace everybody sees it all the same, and then it is judged like any other.
+    let sees_all = rustix::process::geteuid().is_root() && has(&grades["notes"], "not confined");
+    assert!(sees_all || has(&grade["reports"], "hides from /proc"), "{grades}");
+    assert!(sees_all || grade["score"].as_f64() < grade["max_score"].as_f64(), "{grades}");
+}
+
+#[test]
 fn ctrl_c_ends_the_grader_and_the_attempt() {
     let attempt = Attempt::that_first("interrupted", "loop { std::thread::park(); }");
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
