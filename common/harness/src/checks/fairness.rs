@@ -4,6 +4,7 @@
 //! (see `Lockstep`), so they see each of its steps, and a flood never runs dry because a client was slow. The quiet
 //! client's answer is looked for before the flood is moved on, so a delay of the harness cannot be held against the server.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::check::Check;
@@ -161,7 +162,8 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
         many => format!("all read, and send on as they read, until it has its byte back, and {} more", many - 1),
     });
     let end = Instant::now() + Duration::from_secs(60);
-    let (mut echoed, mut unmoved, mut answered) = (0, None, 0);
+    let (mut echoed, mut unmoved, mut answered, mut arrived) = (0, None, 0, true);
+    let server = trial.server()?.addr;
     loop {
         let (quiet, flooders) = clients.split_last_mut().expect("one that waits");
         if is_answered(quiet)? {
@@ -169,8 +171,12 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
             if answered == round_trips {
                 return Ok(());
             }
-            echoed = 0;
             quiet.send_quietly(1)?;
+            arrived = false;
+        }
+        if !arrived {
+            // From here on it counts.
+            (arrived, echoed) = (has_arrived(quiet, server), 0);
         }
         let mut moved = 0;
         for client in flooders {
@@ -212,13 +218,16 @@ fn waits_for_processor(trial: &mut Trial<'_>, since: &mut Option<u64>) -> Step<b
     Ok(runnable && ticks < *since.get_or_insert(ticks) + TICKS)
 }
 
+/// Whether all that this client has sent is in the server's socket.
+fn has_arrived(client: &Client, server: SocketAddr) -> bool {
+    kernel::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0)
+}
+
 /// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.
 fn thaw(trial: &mut Trial<'_>, quiet: &Client) -> Step<Option<Lockstep>> {
     let server = trial.server()?.addr;
     // Sent is not arrived: a busy kernel may keep a segment for a while, and the others' may overtake it.
-    trial.wait_until("the byte has arrived in the server's socket", |_| {
-        Ok(kernel::queues(quiet.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0))
-    })?;
+    trial.wait_until("the byte has arrived in the server's socket", |_| Ok(has_arrived(quiet, server)))?;
     let lockstep = Lockstep::begin(trial)?;
     trial.thaw()?;
     Ok(lockstep)

@@ -11,9 +11,9 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use super::serve::Base;
 use super::table::{self, CORRECT, FAST, MUTANTS, Mutant};
 
-/// How often a named check may miss its mutant, and once more.
 /// This group has a proof of its own, with mutants that other groups do not see: common/explorer/tests.
 const ELSEWHERE: &str = "interleaving";
+/// How often a named check may miss its mutant, and once more.
 const TRIES: usize = 3;
 
 type Verdict = Result<Completion, Failed>;
