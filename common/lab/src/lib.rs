@@ -64,8 +64,8 @@ fn refuse(error: &clap::Error) -> ! {
     let given = std::env::args().nth(1);
     let mut cli = <Cli as clap::CommandFactory>::command();
     cli.build();
-    if let Some(command) = given.and_then(|name| cli.find_subcommand_mut(name).cloned()) {
-        eprintln!("\n{}", command.clone().render_usage());
+    if let Some(command) = given.and_then(|name| cli.find_subcommand_mut(name)) {
+        eprintln!("\n{}", command.render_usage());
     }
     std::process::exit(2)
 }

@@ -244,10 +244,8 @@ fn one_worker(trial: &mut Trial<'_>) -> Step {
         let same = |thread: &&Thread| after.iter().any(|it| it.tid == thread.tid && it.switches == thread.switches);
         // Threads that sleep elsewhere (for a lock, for work) are woken by the server itself, with a purpose; and those of
         // a foreign server that wait with a timeout may have woken by it.
-        let may_tick = !trial.subject.own;
-        let waits = |thread: &&Thread| {
-            thread.call.as_ref().is_some_and(|call: &Call| call.is_wait() && (call.is_endless() || !may_tick))
-        };
+        let counts = |call: &Call| call.is_wait() && (trial.subject.own || call.is_endless());
+        let waits = |thread: &&Thread| thread.call.as_ref().is_some_and(counts);
         woken += before.iter().filter(waits).filter(|thread| !same(thread)).count();
     }
     if woken > ENOUGH {
