@@ -374,8 +374,12 @@ fn watch_for_hang_up(fd: RawFd) {
     let started = std::thread::Builder::new().stack_size(64 * 1024).spawn(watch).is_ok();
     if let Some(tid) = told.recv().ok().filter(|_| started) {
         let call = format!("/proc/self/task/{tid}/syscall");
-        let polls =
-            || std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with("7 ") || call.starts_with("73 "));
+        // poll(2) is ppoll where the kernel has nothing else (aarch64).
+        #[cfg(target_arch = "x86_64")]
+        let number = libc::SYS_poll;
+        #[cfg(not(target_arch = "x86_64"))]
+        let number = libc::SYS_ppoll;
+        let polls = || std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with(&format!("{number} ")));
         while std::path::Path::new(&call).exists() && !polls() {
             std::thread::yield_now();
         }
