@@ -138,7 +138,16 @@ pub fn replay(
     schedule: &Schedule,
     stop: &AtomicBool,
 ) -> Result<Run, Error> {
-    let order = engine::Order { target, script, faults, schedule, before_last: None, relation: reduction::argued, keep: true, stop };
+    let order = engine::Order {
+        target,
+        script,
+        faults,
+        schedule,
+        before_last: None,
+        relation: reduction::argued,
+        keep: true,
+        stop,
+    };
     let run = in_a_thread(|| engine::run(&order))?;
     if run.verdict == Verdict::NonDeterministic || run.points.len() < schedule.trimmed().0.len() {
         return Err(Error::Broken(format!(
