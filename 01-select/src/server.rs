@@ -12,7 +12,8 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use anyhow::{Context, Result, ensure};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 
 struct Connection {
@@ -182,10 +183,10 @@ impl Connection {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
                 // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
-                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }
@@ -193,8 +194,8 @@ impl Connection {
     fn write(&mut self, ready: bool) -> io::Result<()> {
         while ready && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => break,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => break,
             }
         }
         Ok(())

@@ -173,7 +173,7 @@ mod linux {
                     connection.readable = n == buffer.len() || to_the_end;
                     connection.answer(&buffer[..n])?;
                 }
-                Received::Nothing => connection.readable = false,
+                Received::WouldBlock => connection.readable = false,
             }
         }
         Ok(())

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, Pending, READ_BUFFER, Received, Retry, Shutdown,
-    Takes, listen, main_with, receive, send,
+    ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, Pending, READ_BUFFER, Received, Retry, Sent,
+    Shutdown, Takes, listen, main_with, receive, send,
 };
 use kqueue::sys::{
     EV_ADD, EV_DELETE, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_WRITE, Kevent, Kqueue,
@@ -179,10 +179,10 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                let sent = send(&self.stream, &buffer[..n])?;
+                let sent = send(&self.stream, &buffer[..n])?.bytes();
                 self.pending.push(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }
@@ -190,8 +190,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => break,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => break,
             }
         }
         Ok(())

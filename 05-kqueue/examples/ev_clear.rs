@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use kqueue::sys::{EV_ADD, EV_CLEAR, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_SIGNAL, EVFILT_WRITE, Kevent, Kqueue};
 
@@ -216,11 +217,11 @@ impl Connection {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => {
                     // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
-                    let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                    let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;
                 }
-                Received::Nothing => self.readable = false,
+                Received::WouldBlock => self.readable = false,
             }
         }
         Ok(())
@@ -229,8 +230,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

@@ -129,17 +129,17 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }
 
     fn write(&mut self, ready: bool) -> io::Result<()> {
         if ready && !self.pending.is_empty() {
-            let sent = send(&self.stream, self.pending.front())?;
+            let sent = send(&self.stream, self.pending.front())?.bytes();
             self.pending.consume(sent);
         }
         Ok(())

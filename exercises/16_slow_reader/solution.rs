@@ -134,16 +134,16 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                let sent = if self.queued.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                let sent = if self.queued.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.queued.extend(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let sent = send(&self.stream, self.queued.as_slices().0)?;
+        let sent = send(&self.stream, self.queued.as_slices().0)?.bytes();
         self.queued.drain(..sent);
         if self.queued.is_empty() {
             // An empty queue would keep the memory of its largest moment.

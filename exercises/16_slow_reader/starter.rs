@@ -131,16 +131,16 @@ impl Connection {
             Received::Finished => self.peer_finished = true,
             // TODO: one client that asks and never listens, and the machine is out of memory.
             Received::Bytes(n) => {
-                let sent = if self.queued.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                let sent = if self.queued.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.queued.extend(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let sent = send(&self.stream, self.queued.as_slices().0)?;
+        let sent = send(&self.stream, self.queued.as_slices().0)?.bytes();
         self.queued.drain(..sent);
         if self.queued.is_empty() {
             // An empty queue would keep the memory of its largest moment.

@@ -122,7 +122,7 @@ impl Connection {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if events & OUT != 0 && !self.pending.is_empty() {
-            let sent = send(&self.stream, self.pending.front())?;
+            let sent = send(&self.stream, self.pending.front())?.bytes();
             self.pending.consume(sent);
         }
         if events & IN == 0 || !self.may_read() {
@@ -132,10 +132,10 @@ impl Connection {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
                 // TODO: whenever somebody does not read, everybody else waits here with him.
-                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }

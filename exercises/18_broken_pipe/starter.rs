@@ -133,7 +133,7 @@ impl Connection {
                 self.pending.push(&buffer[..n]);
                 self.flush()?;
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }

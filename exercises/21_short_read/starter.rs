@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT};
 
@@ -145,7 +146,7 @@ impl Connection {
                     self.readable = n == buffer.len();
                 }
                 Received::Finished => self.peer_finished = true,
-                Received::Nothing => self.readable = false,
+                Received::WouldBlock => self.readable = false,
             }
             self.flush()?;
         }
@@ -159,8 +160,8 @@ impl Connection {
     fn flush(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

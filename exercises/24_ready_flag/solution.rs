@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT, RDHUP};
 
@@ -130,7 +131,7 @@ impl Server {
                 Ok(Received::Bytes(n)) => connection.pending.push(&self.buffer[..n]),
                 Ok(Received::Finished) => connection.peer_finished = true,
                 // Here and not later: what `look` announces from now on is news, and must stay.
-                Ok(Received::Nothing) => connection.readable = false,
+                Ok(Received::WouldBlock) => connection.readable = false,
                 Err(_) => connection.gone = true,
             }
         }
@@ -157,8 +158,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT, RDHUP};
 
@@ -136,7 +137,7 @@ impl Server {
             match receive(&connection.stream, &mut self.buffer) {
                 Ok(Received::Bytes(n)) => connection.pending.push(&self.buffer[..n]),
                 Ok(Received::Finished) => connection.peer_finished = true,
-                Ok(Received::Nothing) => return true,
+                Ok(Received::WouldBlock) => return true,
                 Err(_) => connection.gone = true,
             }
         }
@@ -164,8 +165,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

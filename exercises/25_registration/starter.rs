@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common_server::{AcceptError, Connections, Pending, READ_BUFFER, Received, Shutdown, receive, send};
+use common_server::{AcceptError, Connections, Pending, READ_BUFFER, Received, Sent, Shutdown, receive, send};
 use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT, RDHUP};
 
 const READS_PER_TURN: usize = 4;
@@ -157,7 +157,7 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => self.pending.push(&buffer[..n]),
-                Received::Nothing => self.readable = false,
+                Received::WouldBlock => self.readable = false,
             }
             self.write()?;
         }
@@ -167,8 +167,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, Received, Retry, Sent, Shutdown, receive, send,
 };
 use exercises::epoll::{ERR, Epoll, Event, HUP, IN, ONESHOT, OUT};
 
@@ -149,11 +149,11 @@ impl Connection {
             }
             match receive(&self.stream, buffer)? {
                 Received::Finished => lock(&self.output).peer_finished = true,
-                Received::Nothing => break,
+                Received::WouldBlock => break,
                 Received::Bytes(n) => {
                     // Not under the lock: nobody else has this connection now.
                     let owed = !lock(&self.output).pending.is_empty();
-                    let sent = if owed { 0 } else { send(&self.stream, &buffer[..n])? };
+                    let sent = if owed { 0 } else { send(&self.stream, &buffer[..n])?.bytes() };
                     lock(&self.output).pending.push(&buffer[sent..n]);
                 }
             }
@@ -170,8 +170,8 @@ impl Output {
     fn write(&mut self, stream: &TcpStream) -> io::Result<()> {
         while !self.pending.is_empty() {
             match send(stream, self.pending.front())? {
-                0 => break,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => break,
             }
         }
         Ok(())

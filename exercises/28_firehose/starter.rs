@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use exercises::epoll::{ERR, ET, Epoll, Event, HUP, IN, OUT, RDHUP};
 
@@ -129,7 +130,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => self.pending.push(&buffer[..n]),
-            Received::Nothing => self.readable = false,
+            Received::WouldBlock => self.readable = false,
         }
         self.write()
     }
@@ -137,8 +138,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use kqueue::sys::{EV_ADD, EV_CLEAR, EV_EOF, EVFILT_READ, EVFILT_WRITE, Kevent, Kqueue};
 
@@ -140,7 +141,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => self.pending.push(&buffer[..n]),
-            Received::Nothing => self.readable = false,
+            Received::WouldBlock => self.readable = false,
         }
         self.write()
     }
@@ -148,8 +149,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

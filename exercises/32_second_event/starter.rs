@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Shutdown, receive, send,
+    ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
+    send,
 };
 use kqueue::sys::{
     EV_ADD, EV_DELETE, EV_DISABLE, EV_ENABLE, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_WRITE, Kevent, Kqueue,
@@ -149,7 +150,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => self.pending.push(&buffer[..n]),
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         self.write()
     }
@@ -157,8 +158,8 @@ impl Connection {
     fn write(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => break,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => break,
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Result, anyhow};
-use common_server::{Pending, Received, receive, send};
+use common_server::{Pending, Received, Sent, receive, send};
 
 /// Reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
 pub const READS_PER_TURN: usize = 4;
@@ -73,7 +73,7 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => self.answer(&buffer[..n])?,
-                Received::Nothing => self.readable = false,
+                Received::WouldBlock => self.readable = false,
             }
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Connection {
 
     /// Sends what was read, behind what is owed already.
     pub fn answer(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sent = if self.pending.is_empty() { send(&self.stream, bytes)? } else { 0 };
+        let sent = if self.pending.is_empty() { send(&self.stream, bytes)?.bytes() } else { 0 };
         self.pending.push(&bytes[sent..]);
         self.write()
     }
@@ -89,8 +89,8 @@ impl Connection {
     pub fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => self.writable = false,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => self.writable = false,
             }
         }
         Ok(())

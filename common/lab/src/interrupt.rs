@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, exit_code};
-use crate::text;
+use crate::terminal;
 
 /// How long checks get to notice that their servers are gone.
 const GRACE: Duration = Duration::from_millis(800);
@@ -70,7 +70,7 @@ impl Interrupt {
         }
         let error = Error::interrupted(signal);
         // A progress bar may stand in the last line.
-        text::complain(&format!("\n{error}"));
+        terminal::complain(&format!("\n{error}"));
         std::process::exit(exit_code(signal).into());
     }
 }

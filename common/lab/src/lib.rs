@@ -4,18 +4,14 @@
 //! results only. The exit code is 0 if all is well, 1 if not, 2 if the command line asks for what does not exist, and
 //! 128 and the signal's number after Ctrl-C or a SIGTERM.
 
+pub mod checking;
 pub mod commands;
+pub mod course;
 pub mod error;
-pub mod exercises;
 pub mod grading;
 pub mod interrupt;
-pub mod matrix;
-pub mod progress;
-pub mod results;
-pub mod runner;
-pub mod servers;
-pub mod text;
-pub mod words;
+pub mod selection;
+pub mod terminal;
 pub mod workspace;
 
 use std::process::ExitCode;
@@ -92,9 +88,9 @@ pub fn main() -> ExitCode {
         Some(Command::Confine(args)) => grading::confine::run(args),
     };
     // What nobody could read is not done.
-    let result = result.and_then(|code| text::written().map(|()| code));
+    let result = result.and_then(|code| terminal::written().map(|()| code));
     result.unwrap_or_else(|error: Error| {
-        text::complain(&error.to_string());
+        terminal::complain(&error.to_string());
         ExitCode::from(error.code)
     })
 }

@@ -12,17 +12,17 @@ use harness::checks::GROUPS;
 use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
 use serde::Serialize;
 
-use super::attempt;
+use super::check_attempt;
+use crate::checking::bars::{self, Progress};
+use crate::checking::jobs::{self, Batch, Event};
+use crate::checking::results::Results;
+use crate::checking::servers::{self, Server};
+use crate::checking::table;
+use crate::course::feedback::Course;
 use crate::error::Error;
-use crate::exercises::session::Course;
 use crate::interrupt::Interrupt;
-use crate::matrix;
-use crate::progress::{self, Progress};
-use crate::results::Results;
-use crate::runner::{self, Batch, Event};
-use crate::servers::{self, Server};
-use crate::text::{self, Palette};
-use crate::words::{self, Narrowed, Unknown};
+use crate::selection::{self, Narrowed, Unknown};
+use crate::terminal::{self, Palette};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,18 +121,18 @@ struct Listed {
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     if !args.words.is_empty() {
         let course = Course::load()?;
-        if let Some(places) = attempt::named(&course, &args.words)? {
-            return attempt::run(course, &places, args.json);
+        if let Some(places) = check_attempt::named(&course, &args.words)? {
+            return check_attempt::run(course, &places, args.json);
         }
     }
     let all: Vec<&'static Check> = harness::checks().collect();
-    let narrowed = words::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
+    let narrowed = selection::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
     if args.list {
         let checks = &narrowed.checks;
-        let (width, palette) = (text::width(), Palette::stdout());
+        let (width, palette) = (terminal::width(), Palette::stdout());
         // Words that narrow ask for checks.
         let servers = if args.words.is_empty() { list_servers(width, palette) } else { String::new() };
-        text::print(&if args.json { list_json(checks) } else { servers + &list(checks, width, palette) });
+        terminal::print(&if args.json { list_json(checks) } else { servers + &list(checks, width, palette) });
         return Ok(ExitCode::SUCCESS);
     }
     let own = args.own.server()?;
@@ -152,10 +152,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     };
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
     if args.json {
-        text::print(&results.json());
-        notes.iter().for_each(|note| text::complain(note));
+        terminal::print(&results.json());
+        notes.iter().for_each(|note| terminal::complain(note));
     } else {
-        text::print(&report(&results, &notes));
+        terminal::print(&report(&results, &notes));
     }
     let complete = results.counts().failed == 0 && results.not_run() == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -195,7 +195,7 @@ fn ready(
 ) -> Result<Vec<Server>, Error> {
     let mut servers = Vec::new();
     if let Some(own) = own {
-        progress::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
+        bars::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
         servers.push(own);
     }
     servers.extend(servers::ours(chapters, variants)?);
@@ -213,7 +213,7 @@ fn check<'a>(
     let workers = args.jobs.map_or_else(harness::workers, usize::from);
     let mut progress = Progress::new(servers, checks);
     let start = Instant::now();
-    let reports = runner::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
+    let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
         if interrupt.check().is_err() {
             return ControlFlow::Break(());
         }
@@ -239,7 +239,7 @@ fn check<'a>(
 fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<Batch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
-    vec![runner::batch(shared, checks, 1), runner::batch(started, checks, workers)]
+    vec![jobs::batch(shared, checks, 1), jobs::batch(started, checks, workers)]
 }
 
 /// What else could be checked of a server that was only reached.
@@ -267,15 +267,15 @@ fn gone(subject: &Subject, check: &str) -> Option<String> {
 
 /// What a person reads: the matrix, or the list of a single server, and what has to be said about it.
 fn report(results: &Results<'_>, notes: &[String]) -> String {
-    let (width, palette) = (text::width(), Palette::stdout());
+    let (width, palette) = (terminal::width(), Palette::stdout());
     let columns = results.columns();
     let table = match columns[..] {
-        [column] => matrix::list(results.checks, column, width, palette),
-        _ => matrix::matrix(results.checks, &columns, width, palette),
+        [column] => table::list(results.checks, column, width, palette),
+        _ => table::matrix(results.checks, &columns, width, palette),
     };
     // In a file, a line that is one line can be searched for.
-    let failures = results.failures(text::stdout_is_terminal().then_some(width), palette);
-    let notes: String = notes.iter().map(|note| text::wrap_lines(note, width)).collect();
+    let failures = results.failures(terminal::stdout_is_terminal().then_some(width), palette);
+    let notes: String = notes.iter().map(|note| terminal::wrap_lines(note, width)).collect();
     let parts = [table, results.skips(width, palette), failures, notes, results.summary(palette)];
     let parts: Vec<&str> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();
     parts.join("\n\n") + "\n"
@@ -292,7 +292,7 @@ fn list_servers(width: usize, palette: Palette) -> String {
         let program = [&[variant.example][..], variant.args].concat().join(" ");
         out.push_str(&format!("  {}  {}\n", variant.name, palette.faint(&format!("{}: {program}", variant.folder))));
         for (what, reason) in variant.differs {
-            out.push_str(&text::wrap_lines(&format!("      differs in {what}: {reason}"), width));
+            out.push_str(&terminal::wrap_lines(&format!("      differs in {what}: {reason}"), width));
         }
     }
     out
@@ -305,9 +305,9 @@ fn list(checks: &[&Check], width: usize, palette: Palette) -> String {
             out.push_str(&format!("{}\n", palette.heading(check.group)));
         }
         out.push_str(&format!("  {}  {}\n", check.name, palette.faint(&format!("clause {}", check.clause))));
-        out.push_str(&text::wrap_lines(&format!("      {}", check.about), width));
+        out.push_str(&terminal::wrap_lines(&format!("      {}", check.about), width));
     }
-    out + &format!("{}\n", text::count(checks.len(), "check"))
+    out + &format!("{}\n", terminal::count(checks.len(), "check"))
 }
 
 fn list_json(checks: &[&Check]) -> String {

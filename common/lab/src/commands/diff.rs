@@ -11,10 +11,10 @@ use harness::CHAPTERS;
 use similar::{ChangeTag, DiffOp, TextDiff};
 
 use super::solution;
+use crate::course::attempt;
+use crate::course::feedback::Course;
 use crate::error::Error;
-use crate::exercises::attempt;
-use crate::exercises::session::Course;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 use crate::workspace;
 
 /// Lines around a change.
@@ -60,9 +60,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         std::fs::read_to_string(path).map_err(|error| Error::failed(format!("read {}: {error}", attempt::shown(path))))
     };
     let (old, new) = (read(&left)?, read(&right)?);
-    let (width, palette) = (text::width(), Palette::stdout());
+    let (width, palette) = (terminal::width(), Palette::stdout());
     let names = (attempt::shown(&left), attempt::shown(&right));
-    text::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
+    terminal::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,8 +127,11 @@ pub fn side_by_side(
     let side = (width.saturating_sub(GUTTER) / 2).max(NUMBER + 10);
     let diff = TextDiff::from_lines(old, new);
     let groups = if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) };
-    let mut out =
-        format!("{}   {}\n", palette.heading(&text::padded(&text::cut(left, side), side)), palette.heading(right));
+    let mut out = format!(
+        "{}   {}\n",
+        palette.heading(&terminal::padded(&terminal::cut(left, side), side)),
+        palette.heading(right)
+    );
     if diff.ratio() == 1.0 {
         return out + "they are the same\n";
     }
@@ -211,7 +214,7 @@ fn column(line: Option<Line>, side: usize, style: impl Fn(&str, bool) -> String)
     let letters: Vec<(char, bool)> =
         pieces.iter().flat_map(|(text, mark)| text.chars().map(move |letter| (letter, *mark))).collect();
     let deeper = (letters.iter().take_while(|(letter, _)| *letter == ' ').count() + 4).min(room / 3);
-    let columns = |(letter, _): &(char, bool)| text::columns(letter.encode_utf8(&mut [0; 4]));
+    let columns = |(letter, _): &(char, bool)| terminal::columns(letter.encode_utf8(&mut [0; 4]));
     let (mut rows, mut rest) = (Vec::new(), &letters[..]);
     loop {
         let indent = if rows.is_empty() { 0 } else { deeper };
@@ -261,7 +264,7 @@ mod tests {
     fn no_row_is_wider_than_asked_for_and_nothing_is_left_out() {
         let long = "let events = server.epoll.wait(timeout_ms).context(\"epoll_wait\")?;";
         let shown = plain(&format!("{long}\n"), &format!("{long} // changed\n"), 60);
-        assert!(shown.lines().all(|line| text::columns(line) <= 60), "{shown}");
+        assert!(shown.lines().all(|line| terminal::columns(line) <= 60), "{shown}");
         let right: String =
             shown.lines().skip(1).map(|row| row.chars().skip(31 + NUMBER).collect::<String>()).collect();
         assert_eq!(right.replace(' ', ""), format!("{long} // changed").replace(' ', ""));

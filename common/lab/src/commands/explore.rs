@@ -11,15 +11,15 @@ use explorer::{Coverage, Exploration, Faults, Finding, Plan, Run, Schedule, Scri
 use harness::{CHAPTERS, Check, Launch, Subject};
 use serde::Serialize;
 
+use crate::checking::bars;
+use crate::checking::servers;
+use crate::course::Exercise;
+use crate::course::attempt::{self, Built};
+use crate::course::feedback::Course;
 use crate::error::Error;
-use crate::exercises::Exercise;
-use crate::exercises::attempt::{self, Built};
-use crate::exercises::session::Course;
 use crate::interrupt::Interrupt;
-use crate::progress;
-use crate::servers;
-use crate::text::{self, Palette};
-use crate::words;
+use crate::selection;
+use crate::terminal::{self, Palette};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -174,16 +174,16 @@ fn explore(
         }
         failed |= explored.finding.is_some();
         if !args.json {
-            text::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
+            terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
             if let Some(finding) = &explored.finding {
-                text::print(&format!("\n{}\n", report::finding(&target.name, script, finding, text::width())));
+                terminal::print(&format!("\n{}\n", report::finding(&target.name, script, finding, terminal::width())));
             }
         }
         results.push(result(script, &explored));
     }
     if args.json {
         let explored = Explored { server: target.name.clone(), scripts: results };
-        text::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
+        terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -201,9 +201,9 @@ fn replay(
         write_record(file, target, script, &run)?;
     }
     if args.json {
-        text::print(&explorer::record::record(&target.name, script, &run));
+        terminal::print(&explorer::record::record(&target.name, script, &run));
     } else {
-        text::print(&report::replayed(&target.name, script, schedule, &run, text::width()));
+        terminal::print(&report::replayed(&target.name, script, schedule, &run, terminal::width()));
     }
     Ok(if run.verdict == Verdict::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -229,7 +229,7 @@ fn failure(interrupt: &Interrupt, error: &explorer::Error) -> Error {
 fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), Error> {
     std::fs::write(file, explorer::record::record(&target.name, script, run))
         .map_err(|error| Error::failed(format!("--record {file}: {error}; give a file that can be written")))?;
-    text::complain(&format!("recorded: {file}"));
+    terminal::complain(&format!("recorded: {file}"));
     Ok(())
 }
 
@@ -290,7 +290,7 @@ fn target(args: &Args, interrupt: &Interrupt) -> Result<Target, Error> {
         (None, Some(word)) => {
             let course = Course::load()?;
             // As for `check`: a name without its number may be a variant's.
-            match super::attempt::named(&course, std::slice::from_ref(word))?.as_deref() {
+            match super::check_attempt::named(&course, std::slice::from_ref(word))?.as_deref() {
                 Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
                 _ => chapter(word, &course)?,
             }
@@ -313,14 +313,14 @@ fn target(args: &Args, interrupt: &Interrupt) -> Result<Target, Error> {
 /// A student's attempt, built as for `cargo lab check`.
 fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, Error> {
     let palette = Palette::stderr();
-    let built = progress::waiting(format!("building {}", exercise.name), || {
+    let built = bars::waiting(format!("building {}", exercise.name), || {
         attempt::build(exercise, palette.is_on(), interrupt.flag())
     });
     interrupt.check()?;
     match built? {
         Built::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
         Built::Refused(why) => {
-            text::complain(why.trim_end());
+            terminal::complain(why.trim_end());
             Err(Error::failed(format!("{} does not compile", attempt::shown(&exercise.attempt()))))
         }
         Built::Stopped => Err(Error::failed("the build was stopped")),
@@ -329,7 +329,7 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, Erro
 
 fn chapter(word: &str, course: &Course) -> Result<Subject, Error> {
     let none: Vec<&'static Check> = Vec::new();
-    let narrowed = words::narrow(&[word.to_owned()], CHAPTERS, &none).map_err(|unknown| {
+    let narrowed = selection::narrow(&[word.to_owned()], CHAPTERS, &none).map_err(|unknown| {
         let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
         let nearest = match unknown.nearest.is_empty() {
             true => String::new(),

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::checking::results::duration;
+use crate::course::{self, Exercise};
 use crate::error::Error;
-use crate::exercises::{self, Exercise};
-use crate::grading::build::Builder;
+use crate::grading::compile::Builder;
 use crate::grading::formats::Grades;
 use crate::grading::grade::{self, Grader};
 use crate::grading::{Grade, State, confine, supervise};
 use crate::interrupt::Interrupt;
-use crate::results::duration;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 use crate::workspace;
 
 const EXAMPLES: &str = "\
@@ -77,7 +77,7 @@ enum Format {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let root = workspace::root()?;
-    let exercises = exercises::catalogue::chosen(exercises::load(&root.join("exercises"))?, &args.only)?;
+    let exercises = course::exercise::chosen(course::load(&root.join("exercises"))?, &args.only)?;
     let folder = args.attempts.clone().unwrap_or_else(|| root.join("exercises/attempts"));
     if !folder.is_dir() {
         return Err(Error::usage(format!("--attempts {}: there is no such folder", folder.display())));
@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     supervise::adopt_orphans()?;
     let start = Instant::now();
     let confined = confined(args.no_landlock)?;
-    confined.missing.iter().for_each(|what| text::complain(&format!("not confined: {what}")));
+    confined.missing.iter().for_each(|what| terminal::complain(&format!("not confined: {what}")));
     let builder = Builder::prepare(&interrupt, !args.no_landlock)?;
     let time = Duration::from_secs(args.timeout);
     let grader =
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut grades = Vec::new();
     for exercise in &exercises {
         let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;
-        text::complain(&progress(&grade, Palette::stderr()));
+        terminal::complain(&progress(&grade, Palette::stderr()));
         grades.push(grade);
     }
     let ignored = if args.only.is_empty() { ignored(&folder, &exercises) } else { Vec::new() };
@@ -115,14 +115,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         Format::Junit => grades.junit(),
         Format::Gradescope => grades.gradescope(),
         Format::Github => {
-            text::complain(grades.log().trim_end());
+            terminal::complain(grades.log().trim_end());
             grades.github()
         }
     };
     match &args.output {
         Some(path) => fs::write(path, written)
             .map_err(|error| Error::failed(format!("the grades cannot be written to {}: {error}", path.display())))?,
-        None => text::print(&written),
+        None => terminal::print(&written),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -160,5 +160,5 @@ fn ignored(folder: &Path, exercises: &[Exercise]) -> Vec<String> {
     let mut strange: Vec<String> =
         names.filter(|name| name.strip_suffix(".rs").is_some_and(|name| !known(name))).collect();
     strange.sort();
-    strange.iter().map(|name| format!("ignored: {} is named like no exercise", text::clean(name, 80))).collect()
+    strange.iter().map(|name| format!("ignored: {} is named like no exercise", terminal::clean(name, 80))).collect()
 }

@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
+use crate::course::feedback::Course;
 use crate::error::Error;
-use crate::exercises::session::Course;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// Show one more hint, of three
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut course = Course::load()?;
     let at = super::this_or_current(&course, args.exercise.as_deref())?;
-    text::print(&next_hint(&mut course, at, Palette::stdout())?);
+    terminal::print(&next_hint(&mut course, at, Palette::stdout())?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -31,7 +31,8 @@ pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<Str
     let mut out = String::new();
     for (i, hint) in exercise.about.hints.iter().take(shown).enumerate() {
         let head = format!("hint {} of {all}", i + 1);
-        out += &format!("{}\n{}", palette.heading(&head), text::wrap_lines(&format!("  {hint}"), text::width()));
+        out +=
+            &format!("{}\n{}", palette.heading(&head), terminal::wrap_lines(&format!("  {hint}"), terminal::width()));
     }
     if shown == all {
         out += &format!("that was the last one; the answer: cargo lab solution {:02} --spoil\n", exercise.number);

@@ -5,10 +5,10 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use crate::course::feedback::{Course, decimal};
+use crate::course::{State, attempt};
 use crate::error::Error;
-use crate::exercises::session::{Course, decimal};
-use crate::exercises::{State, attempt};
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// List the exercises: what is done, and for how many points
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub struct Args {}
 /// Runs `cargo lab list`.
 pub fn run(_: &Args) -> Result<ExitCode, Error> {
     let course = Course::load()?;
-    text::print(&(table(&course, None, Palette::stdout()) + "\n" + &bar(&course, Palette::stdout())));
+    terminal::print(&(table(&course, None, Palette::stdout()) + "\n" + &bar(&course, Palette::stdout())));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,14 +44,14 @@ pub fn status() -> Result<ExitCode, Error> {
         }
     }
     out += "\nall exercises: cargo lab list    all servers against the contract: cargo lab check    more: cargo lab --help\n";
-    text::print(&out);
+    terminal::print(&out);
     Ok(ExitCode::SUCCESS)
 }
 
 /// A line for each exercise, by chapters; `marked` has an arrow.
 pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String {
     let mut out = String::new();
-    let width = course.exercises.iter().map(|it| text::columns(&it.about.title)).max().unwrap_or(0);
+    let width = course.exercises.iter().map(|it| terminal::columns(&it.about.title)).max().unwrap_or(0);
     for (at, exercise) in course.exercises.iter().enumerate() {
         if at == 0 || course.exercises[at - 1].about.chapter != exercise.about.chapter {
             let _ = writeln!(out, "{}", palette.heading(&exercise.about.chapter));
@@ -66,13 +66,13 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
             State::PassedBefore => (palette.left_out("changed "), String::new()),
         };
         let hints = course.progress.hints(exercise);
-        let hints = if hints > 0 { format!("  {}", text::count(hints, "hint")) } else { String::new() };
+        let hints = if hints > 0 { format!("  {}", terminal::count(hints, "hint")) } else { String::new() };
         let arrow = if marked == Some(at) { ">" } else { " " };
         let number = exercise.number;
         let _ = writeln!(
             out,
             "{arrow} {number:02}  {}  {state}  {won:>4}/{points}{}",
-            text::padded(&exercise.about.title, width),
+            terminal::padded(&exercise.about.title, width),
             palette.faint(&hints)
         );
     }
@@ -89,9 +89,9 @@ pub fn bar(course: &Course, palette: Palette) -> String {
     let (done, open) = ("█".repeat(full), "░".repeat(WIDTH - full));
     let counts = format!(
         "{passed} of {}, {} of {}",
-        text::count(all, "exercise"),
+        terminal::count(all, "exercise"),
         decimal(reached),
-        text::count(points as usize, "point")
+        terminal::count(points as usize, "point")
     );
     format!("{}{}  {counts}\n", palette.good(&done), palette.faint(&open))
 }

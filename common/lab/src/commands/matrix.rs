@@ -14,12 +14,12 @@ use harness::{Check, Outcome, Report};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
+use crate::checking::jobs::{self, Event};
+use crate::checking::results::duration;
+use crate::course::{self, Exercise, proof};
 use crate::error::Error;
-use crate::exercises::{self, Exercise, proof};
 use crate::interrupt::Interrupt;
-use crate::results::duration;
-use crate::runner::{self, Event};
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 use crate::workspace::{self, Kind, Target};
 
 /// The lines of exercises/README.md between which the table stands.
@@ -73,7 +73,7 @@ struct Row<'a> {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let folder = workspace::root()?.join("exercises");
-    let exercises = exercises::catalogue::chosen(exercises::load(&folder)?, &args.only)?;
+    let exercises = course::exercise::chosen(course::load(&folder)?, &args.only)?;
     let readme = folder.join("README.md");
     if args.write {
         // Before the minutes that it takes.
@@ -93,17 +93,17 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         if row.skipped.is_none() && !known.contains(&format!("{}/starter", exercise.name)) {
             row.surprises.push("it is not registered in exercises/src/main.rs; 'cargo lab new --help' says how".into());
         }
-        text::complain(&line(&row, Palette::stderr()));
+        terminal::complain(&line(&row, Palette::stderr()));
         rows.push(row);
     }
-    text::print(&report(&rows, Palette::stdout()));
+    terminal::print(&report(&rows, Palette::stdout()));
     let surprises = rows.iter().map(|row| row.surprises.len()).sum::<usize>();
     if args.write && surprises == 0 {
         let table = with_table(&read(&readme)?, &markdown(&rows)).ok_or_else(|| no_place(&readme))?;
         fs::write(&readme, table).map_err(|error| Error::failed(format!("write {}: {error}", readme.display())))?;
-        text::complain(&format!("the table is in {}", exercises::attempt::shown(&readme)));
+        terminal::complain(&format!("the table is in {}", course::attempt::shown(&readme)));
     } else if args.write {
-        text::complain("the table was not written, because there are surprises");
+        terminal::complain("the table was not written, because there are surprises");
     }
     Ok(if surprises == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -133,9 +133,9 @@ fn prove<'a>(args: &Args, exercise: &'a Exercise, program: &str, interrupt: &Int
     let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len} checks");
     bar.set_style(style.expect("a template that is right"));
     bar.set_prefix(exercise.name.clone());
-    let batch = runner::batch(0..2, &checks, args.jobs.map_or_else(harness::workers, usize::from));
+    let batch = jobs::batch(0..2, &checks, args.jobs.map_or_else(harness::workers, usize::from));
     let [starter, solution] = [&subjects[0], &subjects[1]];
-    let mut reports = runner::run(&[starter, solution], &checks, &[batch], interrupt.flag(), |event| {
+    let mut reports = jobs::run(&[starter, solution], &checks, &[batch], interrupt.flag(), |event| {
         if matches!(event, Event::Finished(..)) {
             bar.inc(1);
         }
@@ -219,7 +219,7 @@ fn line(row: &Row<'_>, palette: Palette) -> String {
     let (passed, skipped) = (count(|it| matches!(it, Outcome::Pass)), count(|it| matches!(it, Outcome::Skip { .. })));
     let surprises = match row.surprises.len() {
         0 => palette.good("as it should be"),
-        some => palette.bad(&text::count(some, "surprise")),
+        some => palette.bad(&terminal::count(some, "surprise")),
     };
     format!(
         "{head}  {surprises}; the starter fails {fails}; the solution passes {passed}, {skipped} skipped  {}",
@@ -237,7 +237,7 @@ fn report(rows: &[Row<'_>], palette: Palette) -> String {
     let seconds = rows.iter().map(|row| row.seconds).sum();
     let skipped = rows.iter().filter(|row| row.skipped.is_some()).count();
     let skipped = if skipped > 0 { format!(", {skipped} of them skipped") } else { String::new() };
-    let (exercises, surprises) = (text::count(rows.len(), "exercise"), text::count(count, "surprise"));
+    let (exercises, surprises) = (terminal::count(rows.len(), "exercise"), terminal::count(count, "surprise"));
     out + &format!("\n{exercises}{skipped}: {surprises} in {}\n", duration(seconds))
 }
 
@@ -258,10 +258,10 @@ fn markdown(rows: &[Row<'_>]) -> String {
         };
         table.push(std::iter::once(row.exercise.name.clone()).chain(groups.iter().map(cell)).collect());
     }
-    let width = |column: usize| table.iter().map(|row| text::columns(&row[column])).max().unwrap_or(0);
+    let width = |column: usize| table.iter().map(|row| terminal::columns(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..table[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| text::padded(cell, *width)).collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| terminal::padded(cell, *width)).collect();
         format!("| {} |\n", cells.join(" | "))
     };
     table.iter().map(line).collect()

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::course;
 use crate::error::Error;
-use crate::exercises;
-use crate::text;
+use crate::terminal;
 use crate::workspace;
 
 const AFTER: &str = "\
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         )));
     }
     let folder = workspace::root()?.join("exercises");
-    let all = exercises::load(&folder)?;
+    let all = course::load(&folder)?;
     if let Some(taken) = all.iter().find(|it| it.name.split_once('_').is_some_and(|(_, name)| name == args.name)) {
         return Err(Error::usage(format!("there is an exercise of that name: {}", taken.name)));
     }
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         fs::write(&path, content).map_err(|error| cannot(&path, error))?;
     }
     fs::write(&program, registered).map_err(|error| cannot(&program, error))?;
-    text::print(&format!(
+    terminal::print(&format!(
         "made exercises/{name}/ and registered it in exercises/src/main.rs\n\
          next: solution.rs, then starter.rs with one bug, exercise.toml, README.md; and then:\n  \
          cargo lab matrix --only {number}\n"

@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 
 use super::start;
+use crate::course::State;
+use crate::course::feedback::Course;
 use crate::error::Error;
-use crate::exercises::State;
-use crate::exercises::session::Course;
 
 /// Begin the next exercise
 #[derive(Debug, clap::Args)]

@@ -4,10 +4,10 @@
 
 use std::process::ExitCode;
 
+use crate::course::attempt;
+use crate::course::feedback::Course;
 use crate::error::Error;
-use crate::exercises::attempt;
-use crate::exercises::session::Course;
-use crate::text;
+use crate::terminal;
 
 /// Begin an exercise again; what you wrote is kept beside it
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let mut course = Course::load()?;
     let at = course.find(&args.exercise)?;
-    text::print(&reset(&mut course, at)?);
+    terminal::print(&reset(&mut course, at)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,10 +4,10 @@
 
 use std::process::ExitCode;
 
+use crate::course::feedback::Course;
+use crate::course::{State, attempt};
 use crate::error::Error;
-use crate::exercises::session::Course;
-use crate::exercises::{State, attempt};
-use crate::text;
+use crate::terminal;
 
 /// Show the solution, after your attempt has passed
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     allowed(&mut course, at, args.spoil)?;
     let path = course.exercises[at].file("solution.rs");
     let cannot = |error| Error::failed(format!("read {}: {error}", attempt::shown(&path)));
-    text::print(&std::fs::read_to_string(&path).map_err(cannot)?);
+    terminal::print(&std::fs::read_to_string(&path).map_err(cannot)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
+use crate::course::{State, attempt, feedback::Course};
 use crate::error::Error;
-use crate::exercises::{State, attempt, session::Course};
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// Begin an exercise: a copy of its starter in exercises/attempts
 #[derive(Debug, clap::Args)]
@@ -45,12 +45,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let about = &exercise.about;
     let head = format!("{number:02} {}", about.title);
     let (points, minutes) =
-        (text::count(about.points as usize, "point"), text::count(about.minutes as usize, "minute"));
-    text::print(&format!(
+        (terminal::count(about.points as usize, "point"), terminal::count(about.minutes as usize, "minute"));
+    terminal::print(&format!(
         "{}  {}\n\n{}\n\n{} {path}\ncheck it: cargo lab check {number:02}, or at every save: cargo lab watch {number:02}\n",
         palette.heading(&head),
         palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
-        paragraphs(&story, text::width()),
+        paragraphs(&story, terminal::width()),
         if made { "edit" } else { "it was begun before; it is" },
     ));
     Ok(ExitCode::SUCCESS)
@@ -58,6 +58,6 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 
 /// Each line of the story is a paragraph.
 fn paragraphs(story: &str, width: usize) -> String {
-    let wrapped: Vec<String> = story.trim().lines().map(|line| text::wrap(line, width).join("\n")).collect();
+    let wrapped: Vec<String> = story.trim().lines().map(|line| terminal::wrap(line, width).join("\n")).collect();
     wrapped.join("\n")
 }

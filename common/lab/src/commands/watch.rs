@@ -14,11 +14,11 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{hint, list, reset};
+use crate::course::attempt;
+use crate::course::feedback::{Checked, Course};
 use crate::error::Error;
-use crate::exercises::attempt;
-use crate::exercises::session::{Checked, Course};
 use crate::interrupt::{Interrupt, kill_servers};
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(150);
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
             break Err(error);
         }
         // There is nobody left to tell.
-        if text::stdout_is_lost() {
+        if terminal::stdout_is_lost() {
             break Ok(ExitCode::SUCCESS);
         }
     };
@@ -124,7 +124,7 @@ impl Watch {
         let exercise = &self.course.exercises[at];
         clear();
         let head = format!("{:02} {}", exercise.number, exercise.about.title);
-        text::print(&format!(
+        terminal::print(&format!(
             "{}  {}\n{}\n\n",
             palette.heading(&head),
             palette.faint(&attempt::shown(&exercise.attempt())),
@@ -149,7 +149,7 @@ impl Watch {
 
     fn line(&self, number: usize, line: &str) {
         match &self.running {
-            Some(running) if running.number == number => text::print(&format!("{line}\n")),
+            Some(running) if running.number == number => terminal::print(&format!("{line}\n")),
             // A check that was cut off may have started one more server.
             _ => kill_servers(),
         }
@@ -162,11 +162,11 @@ impl Watch {
         self.running = None;
         self.course = Course::load()?;
         match checked? {
-            Checked::Judged(_, told) => text::print(&format!("\n{told}")),
-            Checked::Refused(why) => text::print(&why),
+            Checked::Judged(_, told) => terminal::print(&format!("\n{told}")),
+            Checked::Refused(why) => terminal::print(&why),
             Checked::Stopped => {}
         }
-        text::print(&self.palette.faint("waiting for the next save\n"));
+        terminal::print(&self.palette.faint("waiting for the next save\n"));
         Ok(())
     }
 
@@ -174,8 +174,8 @@ impl Watch {
         let again = std::mem::take(&mut self.resetting);
         let all = self.course.exercises.len();
         match key.to_ascii_lowercase() {
-            b'h' => text::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
-            b'l' => text::print(
+            b'h' => terminal::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
+            b'l' => terminal::print(
                 &(list::table(&self.course, Some(self.at), self.palette) + &list::bar(&self.course, self.palette)),
             ),
             b'n' => return self.go_to((self.at + 1) % all),
@@ -183,15 +183,15 @@ impl Watch {
             b'c' => self.check(),
             b'r' if again => {
                 self.cut_off();
-                text::print(&reset::reset(&mut self.course, self.at)?);
+                terminal::print(&reset::reset(&mut self.course, self.at)?);
                 self.check();
             }
             b'r' => {
                 self.resetting = true;
-                text::print("r again puts the starter back; what you wrote is kept beside it\n");
+                terminal::print("r again puts the starter back; what you wrote is kept beside it\n");
             }
             b'\n' | b'\r' | b' ' => {}
-            _ => text::print(&format!("{KEYS}\n")),
+            _ => terminal::print(&format!("{KEYS}\n")),
         }
         Ok(())
     }

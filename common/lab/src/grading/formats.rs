@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::confine;
 use super::grade::{Grade, State};
-use crate::results::duration;
-use crate::text::{self, Palette};
+use crate::checking::results::duration;
+use crate::terminal::{self, Palette};
 
 /// Of the output of one exercise; Gradescope shows it as it is.
 const OUTPUT: usize = 20_000;
@@ -83,7 +83,7 @@ impl Grades {
                     "name": format!("{}: {}", grade.name, grade.title),
                     "name_format": "text",
                     "number": grade.number.to_string(),
-                    "output": text::clean(&grade.explain(), OUTPUT),
+                    "output": terminal::clean(&grade.explain(), OUTPUT),
                     "output_format": "text",
                     "visibility": "visible",
                 })
@@ -129,7 +129,7 @@ impl Grades {
                 };
                 match &checked.outcome {
                     Outcome::Fail(failure) => {
-                        let story = text::clean(&checked.explain().unwrap_or_default(), OUTPUT);
+                        let story = terminal::clean(&checked.explain().unwrap_or_default(), OUTPUT);
                         status.set_message(failure.what.as_str()).set_type(format!("{:?}", failure.symptom));
                         status.set_description(story);
                     }
@@ -170,7 +170,7 @@ impl Grades {
                 "name": format!("{}: {}", grade.name, grade.title),
                 "status": if matches!(grade.state, State::Passed | State::Withheld) { "pass" } else { "fail" },
                 "score": grade.score,
-                "message": text::clean(&grade.explain(), most),
+                "message": terminal::clean(&grade.explain(), most),
                 "test_code": format!("cargo lab check {}", grade.number),
                 "filename": format!("exercises/attempts/{}.rs", grade.name),
                 // The reporter shows a line unless it is 0.

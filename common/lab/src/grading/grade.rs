@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use harness::{Failure, Outcome, Report, Symptom};
 use serde::Serialize;
 
-use super::build::{Builder, Built};
+use super::compile::{Builder, Built};
 use super::confine;
 use super::supervise::{self, End, Limits};
 use super::worker::News;
+use crate::course::exercise::Waits;
+use crate::course::{Exercise, Verdict};
 use crate::error::Error;
-use crate::exercises::catalogue::Waits;
-use crate::exercises::{Exercise, Verdict};
 use crate::interrupt::Interrupt;
-use crate::text;
+use crate::terminal;
 
 /// All processes of an attempt together.
 const MEMORY: u64 = 1 << 30;
@@ -154,7 +154,7 @@ impl Grader<'_> {
         let outcome = supervise::run(&mut worker, limits, self.interrupt, |line| {
             match serde_json::from_str(&line) {
                 Ok(News::Checked(report)) => reports.push(cleaned(*report)),
-                Ok(News::NotStarted(why)) => not_started = Some(text::clean(&why, SAID)),
+                Ok(News::NotStarted(why)) => not_started = Some(terminal::clean(&why, SAID)),
                 Ok(News::Done) => done = true,
                 // A line that is cut, because its writer was killed: the check it was about has no report.
                 Err(_) => {}
@@ -274,7 +274,9 @@ fn verdict(exercise: &Exercise, state: State, note: String, reports: Vec<Report>
     let note = match skips {
         0 => note,
         _ if state == State::Withheld => note,
-        skips => join(&format!("{} skipped here; the others have their points", text::count(skips, "check")), &note),
+        skips => {
+            join(&format!("{} skipped here; the others have their points", terminal::count(skips, "check")), &note)
+        }
     };
     let reports = verdict.own.into_iter().chain(verdict.kept).collect();
     Grade::of(exercise, state, note, reports, share)
@@ -301,7 +303,7 @@ fn not_run(name: &str) -> Report {
 fn cleaned(mut report: Report) -> Report {
     if let Outcome::Fail(failure) = &mut report.outcome {
         let Failure { what, steps, kernel, cause, .. } = failure;
-        [what, cause].into_iter().chain(steps).chain(kernel).for_each(|text| *text = text::clean(text, SAID));
+        [what, cause].into_iter().chain(steps).chain(kernel).for_each(|text| *text = terminal::clean(text, SAID));
     }
     report
 }

@@ -4,7 +4,7 @@
 //! by [`supervise`] before the next one starts; its grade is made here from the reports that came, and a check without a
 //! report has failed.
 
-pub mod build;
+pub mod compile;
 pub mod confine;
 pub mod formats;
 pub mod grade;

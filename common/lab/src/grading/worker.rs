@@ -11,9 +11,9 @@ use harness::{Report, Stop, Subject};
 use serde::{Deserialize, Serialize};
 
 use super::supervise;
+use crate::course::{self, Exercise};
 use crate::error::Error;
-use crate::exercises::{self, Exercise};
-use crate::{text, workspace};
+use crate::{terminal, workspace};
 
 /// The command line, as the lab itself writes it.
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     match preflight(&subject) {
         Err(why) => tell(&News::NotStarted(why)),
         Ok(()) => {
-            exercises::judge(&exercise, &subject, |report| tell(&News::Checked(Box::new(report.clone()))));
+            course::judge(&exercise, &subject, |report| tell(&News::Checked(Box::new(report.clone()))));
             tell(&News::Done);
         }
     }
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 }
 
 fn find(name: &str) -> Result<Exercise, Error> {
-    let all = exercises::load(&workspace::root()?.join("exercises"))?;
+    let all = course::load(&workspace::root()?.join("exercises"))?;
     let found = all.into_iter().find(|exercise| exercise.name == name);
     found.ok_or_else(|| Error::usage(format!("there is no exercise '{name}'")))
 }
@@ -83,5 +83,5 @@ fn preflight(subject: &Subject) -> Result<(), String> {
 }
 
 fn tell(news: &News) {
-    text::print(&(serde_json::to_string(news).expect("strings and numbers only") + "\n"));
+    terminal::print(&(serde_json::to_string(news).expect("strings and numbers only") + "\n"));
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::catalogue::Exercise;
+use super::exercise::Exercise;
 use crate::error::Error;
 use crate::workspace;
 

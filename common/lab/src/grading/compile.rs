@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::supervise::{self, End, Limits, Outcome};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::text;
+use crate::terminal;
 use crate::workspace;
 
 /// A server of an exercise has 150 lines.
@@ -180,7 +180,7 @@ impl Builder {
             let _ = File::open(&errors).and_then(|file| file.take(SAID as u64).read_to_end(&mut bytes));
             said = String::from_utf8_lossy(&bytes).into_owned();
         }
-        Ok((outcome, text::clean(&said, SAID)))
+        Ok((outcome, terminal::clean(&said, SAID)))
     }
 
     /// Whether a file of an error's is one that a message must not quote.
@@ -241,7 +241,7 @@ fn lock(folder: &Path) -> Result<File, Error> {
     let cannot = |error: std::io::Error| Error::failed(format!("lock {}: {error}", path.display()));
     let file = File::create(&path).map_err(cannot)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        text::complain("another 'cargo lab grade' runs; this one waits for it");
+        terminal::complain("another 'cargo lab grade' runs; this one waits for it");
         flock(&file, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
     }
     Ok(file)

@@ -5,7 +5,7 @@
 
 use harness::{Check, Failure, Outcome, Report, Subject};
 
-use super::catalogue::Exercise;
+use super::exercise::Exercise;
 
 /// How often a starter's bug may slip through, and once more: some need a certain timing.
 pub const TRIES: usize = 3;

@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicBool;
 use harness::{Check, Outcome, Report};
 
 use super::attempt::{self, Built};
-use super::catalogue::Exercise;
-use super::judge::{Verdict, judge_until};
+use super::exercise::Exercise;
+use super::judging::{Verdict, judge_until};
 use super::progress::{self, Progress, State};
+use crate::checking::results::{Results, duration};
+use crate::checking::servers::Server;
 use crate::error::Error;
-use crate::results::{Results, duration};
-use crate::servers::Server;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 use crate::workspace;
 
 /// All exercises, and how far the student is.
@@ -147,7 +147,7 @@ impl Course {
         if failed.len() > 1 {
             let others = failed.len() - 1;
             let fail = if others == 1 { "fails" } else { "fail" };
-            let _ = writeln!(out, "{} {fail} besides, perhaps for the same reason:", text::count(others, "check"));
+            let _ = writeln!(out, "{} {fail} besides, perhaps for the same reason:", terminal::count(others, "check"));
             failed[1..].iter().for_each(|report| out += &format!("  {}\n", report.check));
         }
         for report in verdict.all() {
@@ -158,7 +158,7 @@ impl Course {
         let seconds: f64 = verdict.all().map(|report| report.seconds).sum();
         let points = f64::from(exercise.about.points) * verdict.share();
         let head = format!("{number:02} {}", exercise.about.title);
-        let worth = format!("{} of {}", decimal(points), text::count(exercise.about.points as usize, "point"));
+        let worth = format!("{} of {}", decimal(points), terminal::count(exercise.about.points as usize, "point"));
         let end = if verdict.passed() {
             let next = self.next_after(at).map_or_else(
                 || "that was the last one: cargo lab list".into(),
@@ -192,7 +192,7 @@ fn story(exercise: &Exercise, report: &Report, palette: Palette) -> String {
         [Server { subject: exercise.subject(Vec::new()), folder: None, words: format!("{:02}", exercise.number) }];
     let results =
         Results { checks: &check, servers: &servers, reports: vec![vec![Some(report.clone())]], seconds: 0.0 };
-    results.failures(Some(text::width()), palette)
+    results.failures(Some(terminal::width()), palette)
 }
 
 /// `ok`, `FAIL` or `skip`, and the check.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::Exercise;
-use super::judge::Verdict;
+use super::exercise::Exercise;
+use super::judging::Verdict;
 use crate::error::Error;
 
 /// Where an exercise stands.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{Check, Outcome, Report, Subject};
 
-use super::catalogue::Exercise;
-use crate::runner::{self, Event};
+use super::exercise::Exercise;
+use crate::checking::jobs::{self, Event};
 
 /// The reports of one exercise's checks on one server.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ pub fn judge_until(
     };
     let own = exercise.about.must_pass.iter().map(|proof| find(&proof.check));
     let checks: Vec<&Check> = own.chain(exercise.kept().map(find)).collect();
-    let batch = runner::batch([0], &checks, harness::workers());
-    let reports = runner::run(&[subject], &checks, &[batch], stop, |event| {
+    let batch = jobs::batch([0], &checks, harness::workers());
+    let reports = jobs::run(&[subject], &checks, &[batch], stop, |event| {
         match event {
             Event::Finished(_, report) if !stop.load(Ordering::Relaxed) => tell(report),
             _ => {}

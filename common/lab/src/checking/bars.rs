@@ -8,10 +8,10 @@ use console::Term;
 use harness::{Check, Outcome, Report};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::results::{Counts, duration};
-use crate::runner::Event;
-use crate::servers::Server;
-use crate::text::{self, Palette};
+use crate::checking::jobs::Event;
+use crate::checking::results::{Counts, duration};
+use crate::checking::servers::Server;
+use crate::terminal::{self, Palette};
 
 const TICK: Duration = Duration::from_millis(200);
 
@@ -49,7 +49,7 @@ impl<'a> Progress<'a> {
             start: None,
             bar: None,
         });
-        let width = servers.iter().map(|server| text::columns(&server.subject.name)).max().unwrap_or(0);
+        let width = servers.iter().map(|server| terminal::columns(&server.subject.name)).max().unwrap_or(0);
         Self {
             lanes: lanes.collect(),
             checks,
@@ -80,7 +80,7 @@ impl<'a> Progress<'a> {
             lane.start = Some(Instant::now());
             lane.bar = self.live.as_ref().map(|live| {
                 // Shown by its first tick, when it has its place.
-                let bar = live.add(bar(text::padded(lane.name, self.width), self.checks.len()));
+                let bar = live.add(bar(terminal::padded(lane.name, self.width), self.checks.len()));
                 bar.enable_steady_tick(TICK);
                 bar
             });
@@ -95,7 +95,7 @@ impl<'a> Progress<'a> {
         lane.counts.add(&report.outcome);
         lane.done += 1;
         if let Outcome::Fail(failure) = &report.outcome {
-            let (name, fail) = (text::padded(lane.name, self.width), self.palette.bad("FAIL"));
+            let (name, fail) = (terminal::padded(lane.name, self.width), self.palette.bad("FAIL"));
             self.line(&format!("  {name}  {fail} {}: {}", report.check, failure.what));
         }
         let lane = &mut self.lanes[server];
@@ -106,7 +106,7 @@ impl<'a> Progress<'a> {
                 live.remove(&bar);
             }
             let took = duration(lane.start.map_or(0.0, |start| start.elapsed().as_secs_f64()));
-            let (name, counts) = (text::padded(lane.name, self.width), lane.counts.show(self.palette));
+            let (name, counts) = (terminal::padded(lane.name, self.width), lane.counts.show(self.palette));
             self.line(&format!("  {name}  {counts} in {took}"));
         }
     }
@@ -115,7 +115,7 @@ impl<'a> Progress<'a> {
     fn line(&self, line: &str) {
         match &self.live {
             Some(live) => drop(live.println(line)),
-            None => text::complain(line),
+            None => terminal::complain(line),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use harness::{Check, Outcome, Report};
 use serde::Serialize;
 
-use crate::matrix::Column;
-use crate::runner::Reports;
-use crate::servers::Server;
-use crate::text::{self, Palette};
+use crate::checking::jobs::Reports;
+use crate::checking::servers::Server;
+use crate::checking::table::Column;
+use crate::terminal::{self, Palette};
 
 /// With more of one group, only their number is given.
 const NAMED_ONE_BY_ONE: usize = 3;
@@ -103,7 +103,7 @@ impl<'a> Results<'a> {
             for (servers, checks) in concerned {
                 let names = servers.iter().map(|server| self.servers[*server].subject.name.as_str());
                 let line = format!("{}: {}", names.collect::<Vec<_>>().join(", "), self.summed_up(&checks).join(", "));
-                out.push_str(&text::wrap_lines(&format!("  {line}"), width));
+                out.push_str(&terminal::wrap_lines(&format!("  {line}"), width));
             }
         }
         out
@@ -150,7 +150,7 @@ impl<'a> Results<'a> {
         for (server, report) in self.failed() {
             let story = report.explain().unwrap_or_default();
             let (check, story) = story.split_once('\n').unwrap_or((&story, ""));
-            let story = width.map_or_else(|| story.to_owned(), |width| text::wrap_lines(story, width));
+            let story = width.map_or_else(|| story.to_owned(), |width| terminal::wrap_lines(story, width));
             let head = format!("{}  {check}", server.subject.name);
             let _ = writeln!(out, "{} {}\n{story}", palette.bad("FAIL"), palette.heading(&head));
         }
@@ -169,10 +169,10 @@ impl<'a> Results<'a> {
     pub fn summary(&self, palette: Palette) -> String {
         let servers = match self.servers {
             [server] => server.subject.name.clone(),
-            _ => text::count(self.servers.len(), "server"),
+            _ => terminal::count(self.servers.len(), "server"),
         };
         let mut out =
-            format!("{servers}, {}: {}", text::count(self.checks.len(), "check"), self.counts().show(palette));
+            format!("{servers}, {}: {}", terminal::count(self.checks.len(), "check"), self.counts().show(palette));
         if self.not_run() > 0 {
             let _ = write!(out, ", {} not run", self.not_run());
         }
@@ -309,7 +309,7 @@ pub(crate) mod tests {
             assert!(told.starts_with("FAIL epoll-et  drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"), "{told}");
             assert!(told.contains("  kernel: asleep in epoll_wait\n"), "{told}");
             assert!(told.contains("  contract, clause 2: "), "{told}");
-            assert!(told.lines().skip(1).all(|line| text::columns(line) <= 60), "{told}");
+            assert!(told.lines().skip(1).all(|line| terminal::columns(line) <= 60), "{told}");
         });
     }
 

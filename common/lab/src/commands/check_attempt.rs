@@ -7,12 +7,12 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
+use crate::checking::bars;
+use crate::course::feedback::{Checked, Course};
+use crate::course::{Exercise, Verdict};
 use crate::error::Error;
-use crate::exercises::session::{Checked, Course};
-use crate::exercises::{Exercise, Verdict};
 use crate::interrupt::Interrupt;
-use crate::progress;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// One attempt in `--json`.
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode,
         let exercise = &course.exercises[*at];
         let what = format!("building and checking {}", exercise.name);
         let lines = Mutex::new(Vec::new());
-        let checked = progress::waiting(what, || {
+        let checked = bars::waiting(what, || {
             course.check(*at, palette, interrupt.flag(), |line| {
                 lines.lock().expect("no panic here").push(line.to_owned())
             })
@@ -70,14 +70,14 @@ pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode,
         if !json {
             let mut lines = lines.into_inner().expect("no panic here");
             lines.push(String::new());
-            text::print(&(lines.join("\n") + "\n" + &told));
+            terminal::print(&(lines.join("\n") + "\n" + &told));
         }
         verdicts.push((*at, verdict));
     }
     if json {
         let list: Vec<Json<'_>> =
             verdicts.iter().map(|(at, verdict)| describe(&course.exercises[*at], verdict)).collect();
-        text::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
+        terminal::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
     }
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
