@@ -10,6 +10,8 @@ use std::process::ExitCode;
 #[cfg(target_os = "linux")]
 mod proof;
 #[cfg(target_os = "linux")]
+mod reduction;
+#[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
 mod table;
@@ -29,6 +31,10 @@ fn main() -> ExitCode {
         },
         Some("--explore") => proof::explore_for_ever(&args[1]),
         Some("--memory") => proof::memory(),
+        Some("--reduction") => {
+            reduction::table(&args[1..]);
+            ExitCode::SUCCESS
+        }
         _ => proof::main(),
     }
 }

@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-fn server(name: &str) -> Target {
+pub fn server(name: &str) -> Target {
     let program = std::env::current_exe().expect("this program has a path").to_string_lossy().into_owned();
     Target { name: name.to_owned(), argv: vec![program, "--serve".into(), name.to_owned()] }
 }
@@ -402,7 +402,7 @@ fn table() -> ExitCode {
                 if let Some(finding) = exploration.finding {
                     found += u32::from(finding.verdict == mutant.verdict);
                     found_by.push(script);
-                    placements.push(finding.schedule.placements().to_string());
+                    placements.push(finding.run.placements().to_string());
                     break;
                 }
             }
