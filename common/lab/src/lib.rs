@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use error::Error;
+use error::LabError;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -31,23 +31,23 @@ pub struct Cli {
 /// The commands, a module each in [`commands`].
 #[derive(Debug, Subcommand)]
 enum Command {
-    List(commands::list::Args),
-    Start(commands::start::Args),
-    Check(Box<commands::check::Args>),
-    Explore(Box<commands::explore::Args>),
-    Watch(commands::watch::Args),
-    Hint(commands::hint::Args),
-    Next(commands::next::Args),
-    Reset(commands::reset::Args),
-    Solution(commands::solution::Args),
-    Diff(commands::diff::Args),
-    Grade(commands::grade::Args),
-    Matrix(commands::matrix::Args),
-    New(commands::new::Args),
+    List(commands::list::ListArgs),
+    Start(commands::start::StartArgs),
+    Check(Box<commands::check::CheckArgs>),
+    Explore(Box<commands::explore::ExploreArgs>),
+    Watch(commands::watch::WatchArgs),
+    Hint(commands::hint::HintArgs),
+    Next(commands::next::NextArgs),
+    Reset(commands::reset::ResetArgs),
+    Solution(commands::solution::SolutionArgs),
+    Diff(commands::diff::DiffArgs),
+    Grade(commands::grade::GradeArgs),
+    Matrix(commands::matrix::MatrixArgs),
+    New(commands::new::NewArgs),
     #[command(hide = true)]
-    GradeWorker(grading::worker::Args),
+    GradeWorker(grading::worker::WorkerArgs),
     #[command(hide = true)]
-    Confine(grading::confine::Args),
+    Confine(grading::confine::ConfineArgs),
 }
 
 /// Ends with clap's words, and with the usage where clap leaves it out: of a value that is none.
@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
     };
     // What nobody could read is not done.
     let result = result.and_then(|code| terminal::written().map(|()| code));
-    result.unwrap_or_else(|error: Error| {
+    result.unwrap_or_else(|error: LabError| {
         terminal::complain(&error.to_string());
         ExitCode::from(error.code)
     })

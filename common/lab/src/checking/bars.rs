@@ -8,17 +8,17 @@ use console::Term;
 use harness::{Check, Outcome, Report};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::checking::jobs::Event;
-use crate::checking::results::{Counts, duration};
-use crate::checking::servers::Server;
+use crate::checking::jobs::RunEvent;
+use crate::checking::results::{OutcomeCounts, duration};
+use crate::checking::servers::TestedServer;
 use crate::terminal::{self, Palette};
 
 const TICK: Duration = Duration::from_millis(200);
 
 /// What is shown of a run.
 #[derive(Debug)]
-pub struct Progress<'a> {
-    lanes: Vec<Lane<'a>>,
+pub struct RunProgress<'a> {
+    lanes: Vec<ServerLane<'a>>,
     checks: &'a [&'static Check],
     /// Not where stderr is a file, a pipe or a terminal that cannot move its cursor.
     live: Option<MultiProgress>,
@@ -28,23 +28,23 @@ pub struct Progress<'a> {
 
 /// One server's part.
 #[derive(Debug)]
-struct Lane<'a> {
+struct ServerLane<'a> {
     name: &'a str,
     /// The checks that are under way, the oldest first.
     running: Vec<usize>,
-    counts: Counts,
+    counts: OutcomeCounts,
     done: usize,
     start: Option<Instant>,
     bar: Option<ProgressBar>,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> RunProgress<'a> {
     /// Nothing is shown before the first event.
-    pub fn new(servers: &'a [Server], checks: &'a [&'static Check]) -> Self {
-        let lanes = servers.iter().map(|server| Lane {
+    pub fn new(servers: &'a [TestedServer], checks: &'a [&'static Check]) -> Self {
+        let lanes = servers.iter().map(|server| ServerLane {
             name: &server.subject.name,
             running: Vec::new(),
-            counts: Counts::default(),
+            counts: OutcomeCounts::default(),
             done: 0,
             start: None,
             bar: None,
@@ -60,10 +60,10 @@ impl<'a> Progress<'a> {
     }
 
     /// Shows what has happened.
-    pub fn show(&mut self, event: &Event<'_>) {
+    pub fn show(&mut self, event: &RunEvent<'_>) {
         match event {
-            Event::Started(job) => self.started(job.server, job.check),
-            Event::Finished(job, report) => self.finished(job.server, job.check, report),
+            RunEvent::Started(job) => self.started(job.server, job.check),
+            RunEvent::Finished(job, report) => self.finished(job.server, job.check, report),
         }
     }
 
@@ -120,7 +120,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-impl Lane<'_> {
+impl ServerLane<'_> {
     fn tell(&self, checks: &[&Check]) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done as u64);

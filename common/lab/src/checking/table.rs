@@ -21,7 +21,7 @@ const NAMES_BESIDE_MANY: usize = 28;
 
 /// One server.
 #[derive(Debug, Clone, Copy)]
-pub struct Column<'a> {
+pub struct ResultColumn<'a> {
     /// Its head.
     pub name: &'a str,
     /// A place for each check; empty if it was not run.
@@ -29,19 +29,19 @@ pub struct Column<'a> {
 }
 
 /// Column heads, each broken into lines, with their widths.
-struct Heads {
+struct ColumnHeads {
     lines: Vec<Vec<String>>,
     widths: Vec<usize>,
 }
 
-impl Heads {
-    fn new(columns: &[Column<'_>], room: usize) -> Self {
+impl ColumnHeads {
+    fn new(columns: &[ResultColumn<'_>], room: usize) -> Self {
         let cut = |name: &str| terminal::cut(name, LONGEST_HEAD);
         let whole = Self::from_lines(columns.iter().map(|column| vec![cut(column.name)]).collect());
         if room >= whole.room() + INDENT + ENOUGH_FOR_NAMES {
             return whole;
         }
-        let broken = |column: &Column<'_>| column.name.split_inclusive(['-', '_']).map(cut).collect();
+        let broken = |column: &ResultColumn<'_>| column.name.split_inclusive(['-', '_']).map(cut).collect();
         Self::from_lines(columns.iter().map(broken).collect())
     }
 
@@ -73,11 +73,12 @@ impl Heads {
 }
 
 /// The matrix, in as many tables as the width needs.
-pub fn matrix(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
+pub fn matrix(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, palette: Palette) -> String {
     let mut tables = Vec::new();
     let mut rest = columns;
     while !rest.is_empty() {
-        let fits = |count: &usize| Heads::new(&rest[..*count], width).room() + INDENT + NAMES_BESIDE_MANY <= width;
+        let fits =
+            |count: &usize| ColumnHeads::new(&rest[..*count], width).room() + INDENT + NAMES_BESIDE_MANY <= width;
         let (these, others) = rest.split_at((2..=rest.len()).take_while(fits).last().unwrap_or(1));
         tables.push(table(checks, these, width, palette));
         rest = others;
@@ -86,8 +87,8 @@ pub fn matrix(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: 
 }
 
 /// Each group repeats the heads, since the first ones have left the screen by then.
-fn table(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
-    let heads = Heads::new(columns, width);
+fn table(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, palette: Palette) -> String {
+    let heads = ColumnHeads::new(columns, width);
     let room = width.saturating_sub(heads.room() + INDENT).max(LEAST_FOR_NAMES);
     // No wider than its names need.
     let longest = checks.iter().map(|check| terminal::columns(check.name)).max().unwrap_or(0);
@@ -119,7 +120,7 @@ fn table(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palet
 }
 
 /// One server's results: a line a check, with its time.
-pub fn list(checks: &[&Check], column: Column<'_>, width: usize, palette: Palette) -> String {
+pub fn list(checks: &[&Check], column: ResultColumn<'_>, width: usize, palette: Palette) -> String {
     /// `pass   0.12 s  `
     const BEFORE: usize = INDENT + CELL + 9 + GAP;
     let room = width.saturating_sub(BEFORE).max(LEAST_FOR_NAMES);
@@ -167,8 +168,8 @@ mod tests {
     use super::*;
     use crate::checking::results::tests::{some_checks, some_reports};
 
-    fn columns<'a>(names: [&'a str; 2], reports: &'a [Vec<Option<Report>>]) -> [Column<'a>; 2] {
-        [Column { name: names[0], reports: &reports[0] }, Column { name: names[1], reports: &reports[1] }]
+    fn columns<'a>(names: [&'a str; 2], reports: &'a [Vec<Option<Report>>]) -> [ResultColumn<'a>; 2] {
+        [ResultColumn { name: names[0], reports: &reports[0] }, ResultColumn { name: names[1], reports: &reports[1] }]
     }
 
     #[test]

@@ -13,15 +13,15 @@ use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIAN
 use serde::Serialize;
 
 use super::check_attempt;
-use crate::checking::bars::{self, Progress};
-use crate::checking::jobs::{self, Batch, Event};
+use crate::checking::bars::{self, RunProgress};
+use crate::checking::jobs::{self, JobBatch, RunEvent};
 use crate::checking::results::Results;
-use crate::checking::servers::{self, Server};
+use crate::checking::servers::{self, TestedServer};
 use crate::checking::table;
 use crate::course::feedback::Course;
-use crate::error::Error;
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::selection::{self, Narrowed, Unknown};
+use crate::selection::{self, Selection, UnknownWord};
 use crate::terminal::{self, Palette};
 
 const EXAMPLES: &str = "\
@@ -52,7 +52,7 @@ With --json --list: an array with group, name, check (\"group::name\"), clause, 
 /// to what is only this repository's choice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
-pub struct Args {
+pub struct CheckArgs {
     /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or a part of its name; or exercises (09);
     /// all chapters if none is given
     #[arg(value_name = "WORD")]
@@ -73,13 +73,13 @@ pub struct Args {
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]
-    own: Own,
+    own: OwnServerArgs,
 }
 
 /// Somebody's own server.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Your own server")]
-struct Own {
+struct OwnServerArgs {
     /// The command that starts it; {port} stands for the port it has to listen on (127.0.0.1)
     #[arg(long, value_name = "COMMAND", conflicts_with = "addr", group = "yours")]
     cmd: Option<String>,
@@ -94,12 +94,12 @@ struct Own {
     fd_limit: Option<u64>,
     /// How it waits, for the checks that need to know
     #[arg(long, value_enum, requires = "yours")]
-    model: Option<Model>,
+    model: Option<ModelArg>,
 }
 
 /// How a server waits.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Model {
+enum ModelArg {
     /// For readiness: select, poll, epoll, kqueue
     Readiness,
     /// For completions: io_uring
@@ -108,7 +108,7 @@ enum Model {
 
 /// One check in `--list --json`.
 #[derive(Serialize)]
-struct Listed {
+struct CheckJson {
     group: &'static str,
     name: &'static str,
     check: String,
@@ -118,7 +118,7 @@ struct Listed {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
         let course = Course::load()?;
         if let Some(places) = check_attempt::named(&course, &args.words)? {
@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let chapters = here(chapters, |it| (it.folder, it.here), &mut notes);
     let variants = here(variants, |it| (it.name, it.here), &mut notes);
     if chapters.is_empty() && variants.is_empty() && own.is_none() {
-        return Err(Error::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
+        return Err(LabError::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
     }
     let checks = narrowed.checks;
     let interrupt = Interrupt::watch()?;
@@ -163,7 +163,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 
 /// The servers to check: those that were named, or all chapters; but none beside a server of one's own unless it was
 /// named. `all` adds the variants of the chapters.
-fn wanted(narrowed: &Narrowed, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
+fn wanted(narrowed: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
     let named = !narrowed.chapters.is_empty() || !narrowed.variants.is_empty();
     if !named && !own {
         return (CHAPTERS.iter().collect(), VARIANTS.iter().filter(|_| all).collect());
@@ -189,10 +189,10 @@ fn here<T>(
 
 /// Gets all servers to where they can be started.
 fn ready(
-    own: Option<Server>,
+    own: Option<TestedServer>,
     chapters: &[&'static Chapter],
     variants: &[&'static Variant],
-) -> Result<Vec<Server>, Error> {
+) -> Result<Vec<TestedServer>, LabError> {
     let mut servers = Vec::new();
     if let Some(own) = own {
         bars::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
@@ -203,15 +203,15 @@ fn ready(
 }
 
 fn check<'a>(
-    args: &Args,
-    servers: &'a [Server],
+    args: &CheckArgs,
+    servers: &'a [TestedServer],
     checks: &'a [&'static Check],
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
-) -> Result<Results<'a>, Error> {
+) -> Result<Results<'a>, LabError> {
     let subjects: Vec<&Subject> = servers.iter().map(|server| &server.subject).collect();
     let workers = args.jobs.map_or_else(harness::workers, usize::from);
-    let mut progress = Progress::new(servers, checks);
+    let mut progress = RunProgress::new(servers, checks);
     let start = Instant::now();
     let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
         if interrupt.check().is_err() {
@@ -219,7 +219,7 @@ fn check<'a>(
         }
         progress.show(&event);
         match event {
-            Event::Finished(job, report) if matches!(report.outcome, Outcome::Fail(_)) => {
+            RunEvent::Finished(job, report) if matches!(report.outcome, Outcome::Fail(_)) => {
                 let gone = gone(subjects[job.server], &report.check);
                 let go_on = gone.is_none() && !args.fail_fast;
                 notes.extend(gone);
@@ -236,14 +236,14 @@ fn check<'a>(
 
 /// A server that was started for the check has a machine's worth of company and is none the worse for it; one that all
 /// checks share gets them one at a time.
-fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<Batch> {
+fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<JobBatch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
     vec![jobs::batch(shared, checks, 1), jobs::batch(started, checks, workers)]
 }
 
 /// What else could be checked of a server that was only reached.
-fn not_started_here(server: &Server, reports: &[Option<Report>]) -> Option<String> {
+fn not_started_here(server: &TestedServer, reports: &[Option<Report>]) -> Option<String> {
     let Launch::Served(_) = server.subject.launch else { return None };
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
     reports.iter().flatten().any(skipped).then(|| {
@@ -311,7 +311,7 @@ fn list(checks: &[&Check], width: usize, palette: Palette) -> String {
 }
 
 fn list_json(checks: &[&Check]) -> String {
-    let listed = checks.iter().map(|check| Listed {
+    let listed = checks.iter().map(|check| CheckJson {
         group: check.group,
         name: check.name,
         check: check.full_name(),
@@ -322,7 +322,7 @@ fn list_json(checks: &[&Check]) -> String {
     serde_json::to_string_pretty(&listed.collect::<Vec<_>>()).expect("strings and numbers only") + "\n"
 }
 
-fn unknown(unknown: &Unknown) -> Error {
+fn unknown(unknown: &UnknownWord) -> LabError {
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
     let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
     let nearest = if unknown.nearest.is_empty() {
@@ -331,7 +331,7 @@ fn unknown(unknown: &Unknown) -> Error {
         format!("\n  Did you mean {}?", unknown.nearest.join(", or "))
     };
     let exercises = Course::load().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
-    Error::usage(format!(
+    LabError::usage(format!(
         "'{}' is no server, no group, no part of a check's name and no exercise.{nearest}\n  servers: {}\n  variants: {}\n  \
          groups: {}\n  checks: cargo lab check --list{exercises}",
         unknown.word,
@@ -341,8 +341,8 @@ fn unknown(unknown: &Unknown) -> Error {
     ))
 }
 
-impl Own {
-    fn server(&self) -> Result<Option<Server>, Error> {
+impl OwnServerArgs {
+    fn server(&self) -> Result<Option<TestedServer>, LabError> {
         let server = match (&self.cmd, self.addr) {
             (Some(line), _) => servers::command(line)?,
             (None, Some(addr)) => servers::served(addr),
@@ -352,14 +352,14 @@ impl Own {
         let subject = Subject {
             name: self.name.clone().unwrap_or_else(|| given.name.clone()),
             fd_limit: self.fd_limit,
-            model: self.model.map_or(given.model, Model::of_the_harness),
+            model: self.model.map_or(given.model, ModelArg::of_the_harness),
             ..given
         };
-        Ok(Some(Server { subject, ..server }))
+        Ok(Some(TestedServer { subject, ..server }))
     }
 }
 
-impl Model {
+impl ModelArg {
     fn of_the_harness(self) -> harness::Model {
         match self {
             Self::Readiness => harness::Model::Readiness,

@@ -13,7 +13,7 @@ use similar::{ChangeTag, DiffOp, TextDiff};
 use super::solution;
 use crate::course::attempt;
 use crate::course::feedback::Course;
-use crate::error::Error;
+use crate::error::LabError;
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
@@ -34,7 +34,7 @@ Examples:
 /// Show two sources side by side: two chapters, or your attempt and the solution
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub struct DiffArgs {
     /// A chapter (03, epoll-lt), a file, or, alone, an exercise
     left: String,
     /// A chapter or a file
@@ -51,13 +51,14 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     let (left, right) = match &args.right {
         Some(right) => (source(&args.left)?, source(right)?),
         None => of_exercise(args)?,
     };
     let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| Error::failed(format!("read {}: {error}", attempt::shown(path))))
+        std::fs::read_to_string(path)
+            .map_err(|error| LabError::failed(format!("read {}: {error}", attempt::shown(path))))
     };
     let (old, new) = (read(&left)?, read(&right)?);
     let (width, palette) = (terminal::width(), Palette::stdout());
@@ -66,18 +67,18 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_exercise(args: &Args) -> Result<(PathBuf, PathBuf), Error> {
+fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
     let mut course = Course::load()?;
     let at = course.find(&args.left).map_err(|error| match source(&args.left) {
         Ok(_) => {
-            Error::usage(format!("'{}' beside what? Give a second chapter or file: cargo lab diff 03 04", args.left))
+            LabError::usage(format!("'{}' beside what? Give a second chapter or file: cargo lab diff 03 04", args.left))
         }
         Err(_) => error,
     })?;
     let attempt = course.exercises[at].attempt();
     if !attempt.exists() {
         let number = course.exercises[at].number;
-        return Err(Error::failed(format!("there is no attempt yet: cargo lab start {number:02}")));
+        return Err(LabError::failed(format!("there is no attempt yet: cargo lab start {number:02}")));
     }
     if args.starter {
         return Ok((course.exercises[at].file("starter.rs"), attempt));
@@ -87,7 +88,7 @@ fn of_exercise(args: &Args) -> Result<(PathBuf, PathBuf), Error> {
 }
 
 /// A chapter's server, or a file.
-fn source(word: &str) -> Result<PathBuf, Error> {
+fn source(word: &str) -> Result<PathBuf, LabError> {
     let root = workspace::root()?;
     let name = word.trim_end_matches('/');
     let is = |folder: &str, package: &str| {
@@ -103,7 +104,7 @@ fn source(word: &str) -> Result<PathBuf, Error> {
         return Ok(file);
     }
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-    Err(Error::usage(format!(
+    Err(LabError::usage(format!(
         "'{word}' is neither a chapter nor a file\n  chapters: {}\n  your attempt beside the solution: one exercise alone, as \
          in cargo lab diff 08",
         folders.join(" ")

@@ -5,18 +5,18 @@
 use std::process::ExitCode;
 
 use crate::course::feedback::Course;
-use crate::error::Error;
+use crate::error::LabError;
 use crate::terminal::{self, Palette};
 
 /// Show one more hint, of three
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct HintArgs {
     /// The exercise; the one you are at if none is given
     exercise: Option<String>,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &HintArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
     let at = super::this_or_current(&course, args.exercise.as_deref())?;
     terminal::print(&next_hint(&mut course, at, Palette::stdout())?);
@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 }
 
 /// One more hint, below those that were seen.
-pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<String, Error> {
+pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<String, LabError> {
     let exercise = &course.exercises[at];
     let all = exercise.about.hints.len();
     let shown = course.progress.one_more_hint(exercise, all);

@@ -18,12 +18,12 @@ pub mod start;
 pub mod watch;
 
 use crate::course::feedback::Course;
-use crate::error::Error;
+use crate::error::LabError;
 
 /// The exercise that a word names, or the one that the student is at.
-fn this_or_current(course: &Course, word: Option<&str>) -> Result<usize, Error> {
+fn this_or_current(course: &Course, word: Option<&str>) -> Result<usize, LabError> {
     match word {
         Some(word) => course.find(word),
-        None => course.current().ok_or_else(|| Error::usage("every exercise passes; name one: cargo lab list")),
+        None => course.current().ok_or_else(|| LabError::usage("every exercise passes; name one: cargo lab list")),
     }
 }

@@ -4,18 +4,18 @@
 
 use std::process::ExitCode;
 
-use crate::course::{State, attempt, feedback::Course};
-use crate::error::Error;
+use crate::course::{Standing, attempt, feedback::Course};
+use crate::error::LabError;
 use crate::terminal::{self, Palette};
 
 /// Begin an exercise: a copy of its starter in exercises/attempts
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct StartArgs {
     /// The exercise (08, 08_nfds, nfds); the next one if none is given
     exercise: Option<String>,
 }
 
-impl Args {
+impl StartArgs {
     /// For the exercise of this name.
     pub fn of(name: &str) -> Self {
         Self { exercise: Some(name.to_owned()) }
@@ -23,13 +23,13 @@ impl Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     let at = match &args.exercise {
         Some(word) => course.find(word)?,
         None => (0..course.exercises.len())
-            .find(|at| course.state(*at) == State::New)
-            .ok_or_else(|| Error::usage("every exercise is begun; see: cargo lab list"))?,
+            .find(|at| course.state(*at) == Standing::New)
+            .ok_or_else(|| LabError::usage("every exercise is begun; see: cargo lab list"))?,
     };
     let exercise = &course.exercises[at];
     let palette = Palette::stdout();

@@ -10,5 +10,5 @@ pub mod progress;
 pub mod proof;
 
 pub use exercise::{Exercise, load};
-pub use judging::{Verdict, judge};
-pub use progress::{Progress, State};
+pub use judging::{Judgement, judge};
+pub use progress::{Standing, StudentProgress};

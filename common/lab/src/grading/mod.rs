@@ -11,4 +11,4 @@ pub mod grade;
 pub mod supervise;
 pub mod worker;
 
-pub use grade::{Grade, State};
+pub use grade::{AttemptState, Grade};
