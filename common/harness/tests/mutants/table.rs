@@ -64,8 +64,7 @@ pub fn markdown() -> String {
     let mut table =
         String::from("| mutant | what it does | caught by (symptom) | may fail besides |\n|---|---|---|---|\n");
     for mutant in MUTANTS {
-        let caught: Vec<_> =
-            mutant.caught.iter().map(|(check, symptom, _)| format!("`{check}` ({symptom:?})")).collect();
+        let caught: Vec<_> = mutant.caught.iter().map(|(check, symptom, _)| format!("`{check}` ({symptom})")).collect();
         let (name, what, besides) = (mutant.name(), mutant.what, besides(mutant.also));
         let _ = writeln!(table, "| `{name}` | {what} | {} | {besides} |", caught.join("<br>"));
     }

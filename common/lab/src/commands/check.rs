@@ -42,7 +42,7 @@ const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
   name, folder (null for your own), passed, failed, skipped, not_run (numbers), and reports, an object for each check:
     check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
-    reason, of a skip; of a failure symptom (one word), what, steps, kernel (lists of lines) and cause.
+    reason, of a skip; of a failure symptom (read-lost, say), what, steps, kernel (lists of lines) and cause.
 With --json --list: an array with group, name, check (\"group::name\"), clause, about and alone for each check.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
