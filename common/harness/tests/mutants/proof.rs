@@ -163,7 +163,7 @@ fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
 fn every_group() -> Result<(), Failed> {
     let missing: Vec<&str> = harness::checks::GROUPS
         .iter()
-        .map(|(group, _)| *group)
+        .copied()
         .filter(|group| *group != ELSEWHERE)
         .filter(|group| !MUTANTS.iter().flat_map(|m| m.caught).any(|caught| caught.0.split("::").next() == Some(group)))
         .collect();

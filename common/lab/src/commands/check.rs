@@ -325,7 +325,6 @@ fn list_json(checks: &[&Check]) -> String {
 fn unknown(unknown: &UnknownWord) -> LabError {
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
     let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
-    let groups: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
     let nearest = if unknown.nearest.is_empty() {
         String::new()
     } else {
@@ -338,7 +337,7 @@ fn unknown(unknown: &UnknownWord) -> LabError {
         unknown.word,
         folders.join(" "),
         variants.join(" "),
-        groups.join(" ")
+        GROUPS.join(" ")
     ))
 }
 
