@@ -3,12 +3,12 @@
 //! Invariant: a verdict comes from the harness alone; nothing here looks into a student's source.
 
 pub mod attempt;
-pub mod catalogue;
-pub mod judge;
+pub mod exercise;
+pub mod feedback;
+pub mod judging;
 pub mod progress;
 pub mod proof;
-pub mod session;
 
-pub use catalogue::{Exercise, load};
-pub use judge::{Verdict, judge};
-pub use progress::{Progress, State};
+pub use exercise::{Exercise, load};
+pub use judging::{Judgement, judge};
+pub use progress::{Standing, StudentProgress};

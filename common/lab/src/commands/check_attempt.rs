@@ -7,16 +7,16 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use crate::error::Error;
-use crate::exercises::session::{Checked, Course};
-use crate::exercises::{Exercise, Verdict};
+use crate::checking::bars;
+use crate::course::feedback::{CheckedAttempt, Course};
+use crate::course::{Exercise, Judgement};
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::progress;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// One attempt in `--json`.
 #[derive(Serialize)]
-struct Json<'a> {
+struct AttemptJson<'a> {
     exercise: &'a str,
     compiles: bool,
     passed: bool,
@@ -26,7 +26,7 @@ struct Json<'a> {
 }
 
 /// The places of the exercises that words name, if they do: `None` if no word does.
-pub fn named(course: &Course, words: &[String]) -> Result<Option<Vec<usize>>, Error> {
+pub fn named(course: &Course, words: &[String]) -> Result<Option<Vec<usize>>, LabError> {
     let place = |word: &String| {
         let word = word.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let is =
@@ -39,57 +39,57 @@ pub fn named(course: &Course, words: &[String]) -> Result<Option<Vec<usize>>, Er
     }
     let all = |(word, place): (&String, Option<usize>)| {
         place.ok_or_else(|| {
-            Error::usage(format!("'{word}' is no exercise; exercises and servers are checked by separate commands"))
+            LabError::usage(format!("'{word}' is no exercise; exercises and servers are checked by separate commands"))
         })
     };
-    words.iter().zip(places).map(all).collect::<Result<Vec<usize>, Error>>().map(Some)
+    words.iter().zip(places).map(all).collect::<Result<Vec<usize>, LabError>>().map(Some)
 }
 
 /// Checks them, one after the other.
-pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode, Error> {
+pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     let palette = if json { Palette::plain() } else { Palette::stdout() };
     let mut all_passed = true;
-    let mut verdicts: Vec<(usize, Option<Verdict>)> = Vec::new();
+    let mut verdicts: Vec<(usize, Option<Judgement>)> = Vec::new();
     for at in places {
         let exercise = &course.exercises[*at];
         let what = format!("building and checking {}", exercise.name);
         let lines = Mutex::new(Vec::new());
-        let checked = progress::waiting(what, || {
+        let checked = bars::waiting(what, || {
             course.check(*at, palette, interrupt.flag(), |line| {
                 lines.lock().expect("no panic here").push(line.to_owned())
             })
         });
         interrupt.check()?;
         let (verdict, told) = match checked? {
-            Checked::Judged(verdict, told) => (Some(verdict), told),
-            Checked::Refused(why) => (None, why),
-            Checked::Stopped => continue,
+            CheckedAttempt::Judged(verdict, told) => (Some(verdict), told),
+            CheckedAttempt::Refused(why) => (None, why),
+            CheckedAttempt::Stopped => continue,
         };
-        all_passed &= verdict.as_ref().is_some_and(Verdict::passed);
+        all_passed &= verdict.as_ref().is_some_and(Judgement::passed);
         if !json {
             let mut lines = lines.into_inner().expect("no panic here");
             lines.push(String::new());
-            text::print(&(lines.join("\n") + "\n" + &told));
+            terminal::print(&(lines.join("\n") + "\n" + &told));
         }
         verdicts.push((*at, verdict));
     }
     if json {
-        let list: Vec<Json<'_>> =
+        let list: Vec<AttemptJson<'_>> =
             verdicts.iter().map(|(at, verdict)| describe(&course.exercises[*at], verdict)).collect();
-        text::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
+        terminal::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
     }
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn describe<'a>(exercise: &'a Exercise, verdict: &'a Option<Verdict>) -> Json<'a> {
+fn describe<'a>(exercise: &'a Exercise, verdict: &'a Option<Judgement>) -> AttemptJson<'a> {
     let of = exercise.about.points;
-    Json {
+    AttemptJson {
         exercise: &exercise.name,
         compiles: verdict.is_some(),
-        passed: verdict.as_ref().is_some_and(Verdict::passed),
+        passed: verdict.as_ref().is_some_and(Judgement::passed),
         points: verdict.as_ref().map_or(0.0, |verdict| verdict.share() * f64::from(of)),
         of,
-        reports: verdict.iter().flat_map(Verdict::all).collect(),
+        reports: verdict.iter().flat_map(Judgement::all).collect(),
     }
 }

@@ -13,7 +13,7 @@ const OFFERED: usize = 3;
 
 /// What a command line asks for.
 #[derive(Debug, Default)]
-pub struct Narrowed {
+pub struct Selection {
     /// The chapters that were named, in reading order; none if no word named one.
     pub chapters: Vec<&'static Chapter>,
     /// The variants that were named, in the order of their chapters; none if no word named one.
@@ -24,51 +24,55 @@ pub struct Narrowed {
 
 /// A word that stands for nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownWord {
     /// The word.
     pub word: String,
     /// What it may have been meant to be, the likeliest first.
     pub nearest: Vec<String>,
 }
 
-enum Meaning {
+enum WordMeaning {
     Chapters(Vec<&'static Chapter>),
     Variants(Vec<&'static Variant>),
     Checks(Vec<&'static Check>),
 }
 
 /// Narrows chapters, variants and checks by words, of which each stands for one kind.
-pub fn narrow(words: &[String], chapters: &'static [Chapter], checks: &[&'static Check]) -> Result<Narrowed, Unknown> {
+pub fn narrow(
+    words: &[String],
+    chapters: &'static [Chapter],
+    checks: &[&'static Check],
+) -> Result<Selection, UnknownWord> {
     let mut named = (Vec::new(), Vec::new(), Vec::new());
     for word in words {
         match meaning(word, chapters, checks) {
-            Some(Meaning::Chapters(some)) => named.0.extend(some.iter().map(|chapter| chapter.folder)),
-            Some(Meaning::Checks(some)) => named.1.extend(some.iter().map(|check| check.full_name())),
-            Some(Meaning::Variants(some)) => named.2.extend(some.iter().map(|variant| variant.name)),
-            None => return Err(Unknown { word: word.clone(), nearest: nearest(word, chapters, checks) }),
+            Some(WordMeaning::Chapters(some)) => named.0.extend(some.iter().map(|chapter| chapter.folder)),
+            Some(WordMeaning::Checks(some)) => named.1.extend(some.iter().map(|check| check.full_name())),
+            Some(WordMeaning::Variants(some)) => named.2.extend(some.iter().map(|variant| variant.name)),
+            None => return Err(UnknownWord { word: word.clone(), nearest: offers(word, chapters, checks) }),
         }
     }
     let checks = checks.iter().filter(|check| named.1.is_empty() || named.1.contains(&check.full_name()));
     let chapters = chapters.iter().filter(|chapter| named.0.contains(&chapter.folder));
     let variants = VARIANTS.iter().filter(|variant| named.2.contains(&variant.name));
-    Ok(Narrowed { chapters: chapters.collect(), variants: variants.collect(), checks: checks.copied().collect() })
+    Ok(Selection { chapters: chapters.collect(), variants: variants.collect(), checks: checks.copied().collect() })
 }
 
-fn meaning(word: &str, chapters: &'static [Chapter], checks: &[&'static Check]) -> Option<Meaning> {
+fn meaning(word: &str, chapters: &'static [Chapter], checks: &[&'static Check]) -> Option<WordMeaning> {
     // `04-epoll-et/` is what a shell completes, and `a burst of bytes` what the matrix shows.
     let server = word.trim_start_matches("./").trim_end_matches('/').to_lowercase();
     let check = server.replace([' ', '-'], "_");
-    let chapters_that = |test: &dyn Fn(&Chapter) -> bool| -> Option<Meaning> {
+    let chapters_that = |test: &dyn Fn(&Chapter) -> bool| -> Option<WordMeaning> {
         let found: Vec<_> = chapters.iter().filter(|chapter| test(chapter)).collect();
-        (!found.is_empty()).then_some(Meaning::Chapters(found))
+        (!found.is_empty()).then_some(WordMeaning::Chapters(found))
     };
-    let checks_that = |test: &dyn Fn(&Check) -> bool| -> Option<Meaning> {
+    let checks_that = |test: &dyn Fn(&Check) -> bool| -> Option<WordMeaning> {
         let found: Vec<_> = checks.iter().copied().filter(|check| test(check)).collect();
-        (!found.is_empty()).then_some(Meaning::Checks(found))
+        (!found.is_empty()).then_some(WordMeaning::Checks(found))
     };
     let variants = || {
         let found: Vec<_> = VARIANTS.iter().filter(|variant| is_called(variant, &server)).collect();
-        (!found.is_empty()).then_some(Meaning::Variants(found))
+        (!found.is_empty()).then_some(WordMeaning::Variants(found))
     };
     chapters_that(&|chapter| names(chapter, &server))
         .or_else(variants)
@@ -91,7 +95,14 @@ fn is_called(variant: &Variant, word: &str) -> bool {
     word == variant.name || word == variant.example
 }
 
-fn nearest(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
+/// The name that a misspelt word is likely to stand for.
+pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(word, name);
+    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    if likeness(best) > ALIKE { Some(best) } else { None }
+}
+
+fn offers(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
     let word = word.to_lowercase().replace(' ', "_");
     let mut offers: Vec<(f64, String)> = Vec::new();
     let mut offer = |likeness: f64, name: String| {
@@ -128,7 +139,7 @@ mod tests {
     use harness::{CHAPTERS, Model};
 
     const fn check(group: &'static str, name: &'static str) -> Check {
-        Check { group, name, clause: 2, about: "", alone: false, run: |_| Ok(()) }
+        Check { group, name, clause: 2, about: "", alone: false, quick: false, line: 0, run: |_| Ok(()) }
     }
 
     static SOME: [Check; 5] = [
@@ -139,7 +150,7 @@ mod tests {
         check("write", "poll_for_writing_ends"),
     ];
 
-    fn narrowed(words: &[&str]) -> Result<(Vec<&'static str>, Vec<String>), Unknown> {
+    fn narrowed(words: &[&str]) -> Result<(Vec<&'static str>, Vec<String>), UnknownWord> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let checks: Vec<&'static Check> = SOME.iter().collect();
         let narrowed = narrow(&words, CHAPTERS, &checks)?;
@@ -212,7 +223,7 @@ mod tests {
         assert_eq!(narrowed(&["drian"]).unwrap_err().nearest[0], "drain");
         assert_eq!(narrowed(&["epol-et"]).unwrap_err().nearest[0], "04-epoll-et");
         assert_eq!(narrowed(&["brust"]).unwrap_err().nearest, ["drain::a_burst_of_bytes_is_read"]);
-        assert_eq!(narrowed(&["drain", "xyzzy"]).unwrap_err(), Unknown { word: "xyzzy".into(), nearest: vec![] });
+        assert_eq!(narrowed(&["drain", "xyzzy"]).unwrap_err(), UnknownWord { word: "xyzzy".into(), nearest: vec![] });
         assert!(narrowed(&["99"]).is_err());
         assert!(narrowed(&["a"]).is_err());
         assert!(narrowed(&[""]).is_err());

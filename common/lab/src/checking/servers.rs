@@ -7,18 +7,18 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use harness::child::{Options, Server as Running};
+use harness::child::{Options, Server};
 use harness::{Chapter, Launch, Stop, Subject, Variant};
 
-use crate::error::Error;
-use crate::workspace::{self, Kind, Target};
+use crate::error::LabError;
+use crate::workspace::{self, Program, ProgramKind};
 
 /// For a server that runs already: it listens, or it does not.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// A server, and how it is called on the command line.
 #[derive(Debug)]
-pub struct Server {
+pub struct TestedServer {
     /// What the harness has to know.
     pub subject: Subject,
     /// Its folder, if it belongs to this workspace.
@@ -28,20 +28,20 @@ pub struct Server {
 }
 
 /// Builds chapters and variants with one call of cargo, and returns them as servers in the same order.
-pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Result<Vec<Server>, Error> {
-    let chapter_target = |chapter: &&'static Chapter| Target {
+pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Result<Vec<TestedServer>, LabError> {
+    let chapter_target = |chapter: &&'static Chapter| Program {
         folder: chapter.folder,
         package: chapter.package,
-        kind: Kind::Bin,
+        kind: ProgramKind::Bin,
         name: chapter.package,
     };
-    let variant_target = |variant: &&'static Variant| Target {
+    let variant_target = |variant: &&'static Variant| Program {
         folder: variant.folder,
         package: variant.package,
-        kind: Kind::Example,
+        kind: ProgramKind::Example,
         name: variant.example,
     };
-    let mut targets: Vec<Target> = chapters.iter().map(chapter_target).collect();
+    let mut targets: Vec<Program> = chapters.iter().map(chapter_target).collect();
     // Variants may share a program, which is built once.
     for target in variants.iter().map(variant_target) {
         if !targets.contains(&target) {
@@ -52,16 +52,16 @@ pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Res
         return Ok(Vec::new());
     }
     let paths = workspace::build(&targets)?;
-    let path = |target: Target| {
+    let path = |target: Program| {
         let at = targets.iter().position(|it| *it == target).expect("every server is a target");
         paths[at].to_string_lossy().into_owned()
     };
-    let chapters = chapters.iter().map(|chapter| Server {
+    let chapters = chapters.iter().map(|chapter| TestedServer {
         subject: Subject::chapter(chapter.package, &path(chapter_target(chapter))),
         folder: Some(chapter.folder),
         words: chapter.folder.to_owned(),
     });
-    let variants = variants.iter().map(|variant| Server {
+    let variants = variants.iter().map(|variant| TestedServer {
         subject: Subject::variant(variant, &path(variant_target(variant))),
         folder: Some(variant.folder),
         words: variant.name.to_owned(),
@@ -70,22 +70,24 @@ pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Res
 }
 
 /// Somebody's own server, by its command.
-pub fn command(line: &str) -> Result<Server, Error> {
+pub fn command(line: &str) -> Result<TestedServer, LabError> {
     let argv = shell_words::split(line).map_err(|error| {
-        Error::usage(format!("--cmd {line}: {error}; it is split into words as a shell does it, so close every quote"))
+        LabError::usage(format!(
+            "--cmd {line}: {error}; it is split into words as a shell does it, so close every quote"
+        ))
     })?;
     if argv.is_empty() {
-        return Err(Error::usage(
+        return Err(LabError::usage(
             "--cmd is empty; it takes the command that starts your server, as in './server {port}'",
         ));
     }
     let subject = Subject::command(short_name(&argv), argv);
-    Ok(Server { subject, folder: None, words: format!("--cmd {}", shell_words::quote(line)) })
+    Ok(TestedServer { subject, folder: None, words: format!("--cmd {}", shell_words::quote(line)) })
 }
 
 /// Somebody's own server that runs already.
-pub fn served(addr: SocketAddr) -> Server {
-    Server { subject: Subject::served(addr), folder: None, words: format!("--addr {addr}") }
+pub fn served(addr: SocketAddr) -> TestedServer {
+    TestedServer { subject: Subject::served(addr), folder: None, words: format!("--addr {addr}") }
 }
 
 /// A server's address; names are resolved, IPv4 first.
@@ -104,7 +106,7 @@ fn short_name(argv: &[String]) -> String {
 }
 
 /// Starts the server once, or reaches for it, so that a wrong command is one message and not one a check.
-pub fn preflight(subject: &Subject) -> Result<(), Error> {
+pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     let argv = match &subject.launch {
         Launch::Served(addr) => return reach(*addr).map_err(|error| unreachable(*addr, &error)),
         Launch::Command(argv) => argv,
@@ -116,14 +118,14 @@ pub fn preflight(subject: &Subject) -> Result<(), Error> {
          give --addr."
     };
     let command = format!("\n  command: {}", shell_words::join(argv));
-    match Running::start(subject, &Options::default()) {
+    match Server::start(subject, &Options::default()) {
         Ok(_) => Ok(()),
         // It never was a process, so the command line is wrong.
-        Err(Stop::Broken(what)) => Err(Error::usage(format!("{what}{command}"))),
-        Err(Stop::Skip(what)) => Err(Error::failed(format!("{what}{command}"))),
+        Err(Stop::Broken(what)) => Err(LabError::usage(format!("{what}{command}"))),
+        Err(Stop::Skip(what)) => Err(LabError::failed(format!("{what}{command}"))),
         Err(Stop::Fail(failure)) => {
             let cause = if failure.cause.is_empty() { String::new() } else { format!("\n  {}", failure.cause) };
-            Err(Error::failed(format!("no check was run: {}{command}{cause}{hint}", failure.what)))
+            Err(LabError::failed(format!("no check was run: {}{command}{cause}{hint}", failure.what)))
         }
     }
 }
@@ -133,8 +135,8 @@ pub fn reach(addr: SocketAddr) -> std::io::Result<()> {
     TcpStream::connect_timeout(&addr, ANSWER).map(drop)
 }
 
-fn unreachable(addr: SocketAddr, error: &std::io::Error) -> Error {
-    Error::failed(format!(
+fn unreachable(addr: SocketAddr, error: &std::io::Error) -> LabError {
+    LabError::failed(format!(
         "no check was run: nothing accepts connections at {addr} ({error})\n  \
          Start the server first, or let the lab start it: --cmd './server {{port}}'."
     ))

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::catalogue::Exercise;
-use crate::error::Error;
+use super::exercise::Exercise;
+use crate::error::LabError;
 use crate::workspace;
 
 /// What became of a build.
 #[derive(Debug)]
-pub enum Built {
+pub enum AttemptBuild {
     /// The program, and the compiler's warnings.
     Program(PathBuf, String),
     /// What the compiler says against it.
@@ -33,7 +33,7 @@ pub fn shown(path: &Path) -> String {
 }
 
 /// Copies the starter to where the student works on it. `false` if there is something already.
-pub fn start(exercise: &Exercise) -> Result<bool, Error> {
+pub fn start(exercise: &Exercise) -> Result<bool, LabError> {
     if exercise.attempt().exists() {
         return Ok(false);
     }
@@ -42,13 +42,13 @@ pub fn start(exercise: &Exercise) -> Result<bool, Error> {
 }
 
 /// Puts the starter in the place of the attempt; what was there is kept beside it, under the name that is returned.
-pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, Error> {
+pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, LabError> {
     whole(exercise)?;
     let attempt = exercise.attempt();
     let kept = if attempt.exists() && !is_untouched(exercise) {
         let free = (1..).map(|n| attempt.with_extension(format!("rs.{n}"))).find(|path| !path.exists());
         let kept = free.expect("numbers do not end");
-        let cannot = |error| Error::failed(format!("keep {} as {}: {error}", shown(&attempt), shown(&kept)));
+        let cannot = |error| LabError::failed(format!("keep {} as {}: {error}", shown(&attempt), shown(&kept)));
         fs::rename(&attempt, &kept).map_err(cannot)?;
         Some(kept)
     } else {
@@ -57,19 +57,19 @@ pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, Error> {
     copy(exercise).map(|()| kept)
 }
 
-fn copy(exercise: &Exercise) -> Result<(), Error> {
+fn copy(exercise: &Exercise) -> Result<(), LabError> {
     let (from, to) = (exercise.file("starter.rs"), exercise.attempt());
-    let cannot = |error| Error::failed(format!("copy {} to {}: {error}", shown(&from), shown(&to)));
+    let cannot = |error| LabError::failed(format!("copy {} to {}: {error}", shown(&from), shown(&to)));
     fs::copy(&from, &to).map(drop).map_err(cannot)
 }
 
 /// Cargo finds an attempt by what stands beside it; if that is gone, its words are about something else.
-fn whole(exercise: &Exercise) -> Result<(), Error> {
+fn whole(exercise: &Exercise) -> Result<(), LabError> {
     for name in ["Cargo.toml", "examples"] {
         let path = exercise.attempt().with_file_name(name);
         if !path.exists() {
             let folder = path.parent().expect("a folder for attempts");
-            return Err(Error::failed(format!("{} is missing: git checkout {}", shown(&path), shown(folder))));
+            return Err(LabError::failed(format!("{} is missing: git checkout {}", shown(&path), shown(folder))));
         }
     }
     Ok(())
@@ -84,10 +84,10 @@ pub fn is_untouched(exercise: &Exercise) -> bool {
 }
 
 /// Builds the attempt, until `stop` is set.
-pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<Built, Error> {
+pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<AttemptBuild, LabError> {
     if !exercise.attempt().exists() {
         let (number, path) = (exercise.number, shown(&exercise.attempt()));
-        return Err(Error::usage(format!("{path} does not exist; make it by: cargo lab start {number:02}")));
+        return Err(LabError::usage(format!("{path} does not exist; make it by: cargo lab start {number:02}")));
     }
     whole(exercise)?;
     let root = workspace::root()?;
@@ -101,7 +101,7 @@ pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<Bu
         .arg(target)
         // Set by the cargo that runs this program, and wrong for another package.
         .env_remove("CARGO_MANIFEST_DIR");
-    let cannot = |error| Error::failed(format!("cannot run cargo to build {}: {error}", shown(&exercise.attempt())));
+    let cannot = |error| LabError::failed(format!("cannot run cargo to build {}: {error}", shown(&exercise.attempt())));
     let child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.map_err(cannot)?;
     let (out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
@@ -120,7 +120,7 @@ pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<Bu
         if stop.load(Ordering::Relaxed) {
             let _ = child.kill();
             let _ = child.wait();
-            return Ok(Built::Stopped);
+            return Ok(AttemptBuild::Stopped);
         }
         std::thread::sleep(Duration::from_millis(10));
     };
@@ -132,10 +132,10 @@ pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<Bu
     // Cargo finds the file by its link to the folder; a student knows it by its own path.
     let rendered = rendered.replace(&format!("examples/{}.rs", exercise.name), &shown(&exercise.attempt()));
     if !status.success() {
-        return Ok(Built::Refused(if rendered.is_empty() { said } else { rendered }));
+        return Ok(AttemptBuild::Refused(if rendered.is_empty() { said } else { rendered }));
     }
     let program = messages.iter().filter(of_this).find_map(|message| message["executable"].as_str());
     let program =
-        program.ok_or_else(|| Error::failed(format!("cargo built {} and did not say where", exercise.name)))?;
-    Ok(Built::Program(program.into(), rendered))
+        program.ok_or_else(|| LabError::failed(format!("cargo built {} and did not say where", exercise.name)))?;
+    Ok(AttemptBuild::Program(program.into(), rendered))
 }

@@ -7,14 +7,15 @@ use std::sync::atomic::AtomicBool;
 
 use harness::{Check, Outcome, Report};
 
-use super::attempt::{self, Built};
-use super::catalogue::Exercise;
-use super::judge::{Verdict, judge_until};
-use super::progress::{self, Progress, State};
-use crate::error::Error;
-use crate::results::{Results, duration};
-use crate::servers::Server;
-use crate::text::{self, Palette};
+use super::attempt::{self, AttemptBuild};
+use super::exercise::Exercise;
+use super::judging::{Judgement, judge_until};
+use super::progress::{self, Standing, StudentProgress};
+use crate::checking::results::{Results, duration};
+use crate::checking::servers::TestedServer;
+use crate::error::LabError;
+use crate::selection;
+use crate::terminal::{self, Palette};
 use crate::workspace;
 
 /// All exercises, and how far the student is.
@@ -23,14 +24,14 @@ pub struct Course {
     /// In their order.
     pub exercises: Vec<Exercise>,
     /// The student's.
-    pub progress: Progress,
+    pub progress: StudentProgress,
 }
 
 /// What a check of an attempt came to.
 #[derive(Debug)]
-pub enum Checked {
+pub enum CheckedAttempt {
     /// It was judged; what to tell.
-    Judged(Verdict, String),
+    Judged(Judgement, String),
     /// It does not compile; what to tell.
     Refused(String),
     /// It was told to stop.
@@ -39,25 +40,25 @@ pub enum Checked {
 
 impl Course {
     /// Loads both, from the workspace's `exercises` or the folder that LAB_EXERCISES names.
-    pub fn load() -> Result<Self, Error> {
+    pub fn load() -> Result<Self, LabError> {
         let folder = match std::env::var_os("LAB_EXERCISES") {
             Some(folder) => folder.into(),
             None => workspace::root()?.join("exercises"),
         };
         let exercises = super::load(&folder)?;
-        let progress = Progress::load(&exercises)?;
+        let progress = StudentProgress::load(&exercises)?;
         Ok(Self { exercises, progress })
     }
 
     /// The place of the exercise that a word names: `8`, `08`, `08_nfds` or `nfds`.
-    pub fn find(&self, word: &str) -> Result<usize, Error> {
+    pub fn find(&self, word: &str) -> Result<usize, LabError> {
         self.exercises.iter().position(|exercise| exercise.is_called(word)).ok_or_else(|| {
-            let alike = |exercise: &&Exercise| strsim::jaro_winkler(&exercise.name, word);
-            let nearest = self.exercises.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-            let hint = nearest
-                .filter(|it| alike(it) > 0.72)
-                .map_or_else(String::new, |it| format!(" Did you mean {}?", it.name));
-            Error::usage(format!("there is no exercise '{word}'.{hint}\n  {}", self.numbers()))
+            let names = self.exercises.iter().map(|exercise| exercise.name.as_str());
+            let hint = match selection::nearest(word, names) {
+                Some(name) => format!(" Did you mean {name}?"),
+                None => String::new(),
+            };
+            LabError::usage(format!("there is no exercise '{word}'.{hint}\n  {}", self.numbers()))
         })
     }
 
@@ -69,28 +70,28 @@ impl Course {
     }
 
     /// The state of one.
-    pub fn state(&self, at: usize) -> State {
+    pub fn state(&self, at: usize) -> Standing {
         self.progress.state(&self.exercises[at])
     }
 
     /// The first that is begun and does not pass, or else the first that was not begun.
     pub fn current(&self) -> Option<usize> {
-        let first = |wanted: &dyn Fn(State) -> bool| (0..self.exercises.len()).find(|at| wanted(self.state(*at)));
-        first(&|state| matches!(state, State::Started | State::Failing(_)))
-            .or_else(|| first(&|state| state == State::New))
+        let first = |wanted: &dyn Fn(Standing) -> bool| (0..self.exercises.len()).find(|at| wanted(self.state(*at)));
+        first(&|state| matches!(state, Standing::Started | Standing::Failing(_)))
+            .or_else(|| first(&|state| state == Standing::New))
     }
 
     /// The next one after `at` that does not pass, round to the beginning.
     pub fn next_after(&self, at: usize) -> Option<usize> {
         let all = self.exercises.len();
-        (1..=all).map(|step| (at + step) % all).find(|at| self.state(*at) != State::Passed)
+        (1..=all).map(|step| (at + step) % all).find(|at| self.state(*at) != Standing::Passed)
     }
 
     /// Points reached and points there are.
     pub fn points(&self) -> (f64, u32) {
         let won = |at: usize| match self.state(at) {
-            State::Passed => 1.0,
-            State::Failing(share) => share,
+            Standing::Passed => 1.0,
+            Standing::Failing(share) => share,
             _ => 0.0,
         };
         let reached = self.exercises.iter().enumerate().map(|(at, it)| won(at) * f64::from(it.about.points)).sum();
@@ -98,7 +99,7 @@ impl Course {
     }
 
     /// Writes the student's progress.
-    pub fn save(&self) -> Result<(), Error> {
+    pub fn save(&self) -> Result<(), LabError> {
         self.progress.save(&self.exercises)
     }
 
@@ -109,34 +110,37 @@ impl Course {
         palette: Palette,
         stop: &AtomicBool,
         mut line: impl FnMut(&str) + Send,
-    ) -> Result<Checked, Error> {
+    ) -> Result<CheckedAttempt, LabError> {
         let exercise = &self.exercises[at];
         // Before the build: what is saved while the checks run is another text.
         let digest = progress::digest(exercise);
         let (program, warnings) = match attempt::build(exercise, palette.is_on(), stop)? {
-            Built::Program(program, warnings) => (program, warnings),
-            Built::Refused(why) => {
+            AttemptBuild::Program(program, warnings) => (program, warnings),
+            AttemptBuild::Refused(why) => {
                 let path = attempt::shown(&exercise.attempt());
-                return Ok(Checked::Refused(format!("{why}\n{} {path} does not compile\n", palette.bad("FAIL"))));
+                return Ok(CheckedAttempt::Refused(format!(
+                    "{why}\n{} {path} does not compile\n",
+                    palette.bad("FAIL")
+                )));
             }
-            Built::Stopped => return Ok(Checked::Stopped),
+            AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
         };
         if !warnings.is_empty() {
             line(warnings.trim_end());
         }
         let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
         let judged = judge_until(exercise, &subject, stop, |report| line(&short(report, palette)));
-        let Some(verdict) = judged else { return Ok(Checked::Stopped) };
+        let Some(verdict) = judged else { return Ok(CheckedAttempt::Stopped) };
         // A hint may have been shown meanwhile.
-        self.progress = Progress::load(&self.exercises)?;
+        self.progress = StudentProgress::load(&self.exercises)?;
         self.progress.note(exercise, digest.unwrap_or_default(), &verdict);
         self.save()?;
         let told = self.tell(at, &verdict, palette);
-        Ok(Checked::Judged(verdict, told))
+        Ok(CheckedAttempt::Judged(verdict, told))
     }
 
     /// The first failure's story, what else failed, and what to do next.
-    fn tell(&self, at: usize, verdict: &Verdict, palette: Palette) -> String {
+    fn tell(&self, at: usize, verdict: &Judgement, palette: Palette) -> String {
         let exercise = &self.exercises[at];
         let number = exercise.number;
         let mut out = String::new();
@@ -147,7 +151,7 @@ impl Course {
         if failed.len() > 1 {
             let others = failed.len() - 1;
             let fail = if others == 1 { "fails" } else { "fail" };
-            let _ = writeln!(out, "{} {fail} besides, perhaps for the same reason:", text::count(others, "check"));
+            let _ = writeln!(out, "{} {fail} besides, perhaps for the same reason:", terminal::count(others, "check"));
             failed[1..].iter().for_each(|report| out += &format!("  {}\n", report.check));
         }
         for report in verdict.all() {
@@ -158,7 +162,7 @@ impl Course {
         let seconds: f64 = verdict.all().map(|report| report.seconds).sum();
         let points = f64::from(exercise.about.points) * verdict.share();
         let head = format!("{number:02} {}", exercise.about.title);
-        let worth = format!("{} of {}", decimal(points), text::count(exercise.about.points as usize, "point"));
+        let worth = format!("{} of {}", decimal(points), terminal::count(exercise.about.points as usize, "point"));
         let end = if verdict.passed() {
             let next = self.next_after(at).map_or_else(
                 || "that was the last one: cargo lab list".into(),
@@ -188,11 +192,14 @@ impl Course {
 /// A failure as it is told below the matrix, for a person.
 fn story(exercise: &Exercise, report: &Report, palette: Palette) -> String {
     let check: Vec<&'static Check> = harness::checks().filter(|check| check.full_name() == report.check).collect();
-    let servers =
-        [Server { subject: exercise.subject(Vec::new()), folder: None, words: format!("{:02}", exercise.number) }];
+    let servers = [TestedServer {
+        subject: exercise.subject(Vec::new()),
+        folder: None,
+        words: format!("{:02}", exercise.number),
+    }];
     let results =
         Results { checks: &check, servers: &servers, reports: vec![vec![Some(report.clone())]], seconds: 0.0 };
-    results.failures(Some(text::width()), palette)
+    results.failures(Some(terminal::width()), palette)
 }
 
 /// `ok`, `FAIL` or `skip`, and the check.
