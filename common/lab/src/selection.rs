@@ -49,7 +49,7 @@ pub fn narrow(
             Some(WordMeaning::Chapters(some)) => named.0.extend(some.iter().map(|chapter| chapter.folder)),
             Some(WordMeaning::Checks(some)) => named.1.extend(some.iter().map(|check| check.full_name())),
             Some(WordMeaning::Variants(some)) => named.2.extend(some.iter().map(|variant| variant.name)),
-            None => return Err(UnknownWord { word: word.clone(), nearest: nearest(word, chapters, checks) }),
+            None => return Err(UnknownWord { word: word.clone(), nearest: offers(word, chapters, checks) }),
         }
     }
     let checks = checks.iter().filter(|check| named.1.is_empty() || named.1.contains(&check.full_name()));
@@ -95,7 +95,14 @@ fn is_called(variant: &Variant, word: &str) -> bool {
     word == variant.name || word == variant.example
 }
 
-fn nearest(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
+/// The name that a misspelt word is likely to stand for.
+pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(word, name);
+    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    if likeness(best) > ALIKE { Some(best) } else { None }
+}
+
+fn offers(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
     let word = word.to_lowercase().replace(' ', "_");
     let mut offers: Vec<(f64, String)> = Vec::new();
     let mut offer = |likeness: f64, name: String| {
@@ -132,7 +139,7 @@ mod tests {
     use harness::{CHAPTERS, Model};
 
     const fn check(group: &'static str, name: &'static str) -> Check {
-        Check { group, name, clause: 2, about: "", alone: false, run: |_| Ok(()) }
+        Check { group, name, clause: 2, about: "", alone: false, quick: false, line: 0, run: |_| Ok(()) }
     }
 
     static SOME: [Check; 5] = [

@@ -42,7 +42,7 @@ const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
   name, folder (null for your own), passed, failed, skipped, not_run (numbers), and reports, an object for each check:
     check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
-    reason, of a skip; of a failure symptom (one word), what, steps, kernel (lists of lines) and cause.
+    reason, of a skip; of a failure symptom (read-lost, say), what, steps, kernel (lists of lines) and cause.
 With --json --list: an array with group, name, check (\"group::name\"), clause, about and alone for each check.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
@@ -325,7 +325,6 @@ fn list_json(checks: &[&Check]) -> String {
 fn unknown(unknown: &UnknownWord) -> LabError {
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
     let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
-    let groups: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
     let nearest = if unknown.nearest.is_empty() {
         String::new()
     } else {
@@ -338,7 +337,7 @@ fn unknown(unknown: &UnknownWord) -> LabError {
         unknown.word,
         folders.join(" "),
         variants.join(" "),
-        groups.join(" ")
+        GROUPS.join(" ")
     ))
 }
 

@@ -206,9 +206,10 @@ fn cells(row: &ExerciseProof<'_>) -> Vec<(&'static str, usize, usize, usize)> {
     };
     GROUPS
         .iter()
-        .map(|(group, _)| {
+        .copied()
+        .map(|group| {
             let (all, failed, own) = of(group);
-            (*group, all, failed, own)
+            (group, all, failed, own)
         })
         .collect()
 }
@@ -257,7 +258,7 @@ fn markdown(rows: &[ExerciseProof<'_>]) -> String {
     let fails = |group: usize| cells.iter().any(|row| row[group].2 > 0);
     let groups: Vec<usize> = (0..GROUPS.len()).filter(|group| fails(*group)).collect();
     let mut table = vec![vec!["exercise".to_owned()]];
-    table[0].extend(groups.iter().map(|group| GROUPS[*group].0.to_owned()));
+    table[0].extend(groups.iter().map(|group| GROUPS[*group].to_owned()));
     table.push(table[0].iter().map(|_| "---".to_owned()).collect());
     for (row, cells) in rows.iter().zip(&cells) {
         let cell = |group: &usize| match cells[*group] {

@@ -162,7 +162,7 @@ url = "TODO"
 # What the starter fails, the harness's word for how, and words of its explanation: cargo lab check --list
 [[must_pass]]
 check = "echo::one_byte_comes_back"
-symptom = "ReadLost"
+symptom = "read-lost"
 says = "TODO"
 "#
     )

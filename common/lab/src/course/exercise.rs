@@ -6,10 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Model, Subject};
-use serde::Deserialize;
+use harness::{Model, Subject, Symptom};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use strum::VariantNames;
 
 use crate::error::LabError;
+use crate::selection;
 
 /// Checks that every exercise has to pass besides its own, because a fix that breaks something else is no fix. They are
 /// quick, a few of most groups.
@@ -96,10 +99,23 @@ pub struct ModelledOn {
 pub struct ExpectedFailure {
     /// `group::name`.
     pub check: String,
-    /// The harness's word for how the starter fails it.
-    pub symptom: String,
+    /// How the starter fails it.
+    #[serde(deserialize_with = "symptom")]
+    pub symptom: Symptom,
     /// Words that its explanation has to have.
     pub says: String,
+}
+
+/// A symptom by its name; of a word that is none, the error has the line, what was meant and what there is.
+fn symptom<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Symptom, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(|_| {
+        let meant = match selection::nearest(&word, Symptom::VARIANTS.iter().copied()) {
+            Some(name) => format!("; did you mean '{name}'?"),
+            None => ".".to_owned(),
+        };
+        D::Error::custom(format!("there is no symptom '{word}'{meant} Symptoms: {}", Symptom::VARIANTS.join(" ")))
+    })
 }
 
 impl Exercise {
@@ -197,4 +213,23 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabE
         return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
     }
     Ok(Exercise { number, name, folder, about })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symptom_is_checked_with_its_line_and_what_was_meant() {
+        let read = |symptom: &str| {
+            toml::from_str::<ExpectedFailure>(&format!("check = \"a::b\"\nsays = \"\"\nsymptom = \"{symptom}\"\n"))
+        };
+        assert_eq!(read("read-lost").unwrap().symptom, Symptom::ReadLost);
+        let refused = read("raed-lost").unwrap_err().to_string();
+        for part in ["line 3", "there is no symptom 'raed-lost'; did you mean 'read-lost'?", "wrong-bytes"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+        // How it was spelt before.
+        assert!(read("ReadLost").unwrap_err().to_string().contains("did you mean 'read-lost'?"));
+    }
 }

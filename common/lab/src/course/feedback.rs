@@ -14,6 +14,7 @@ use super::progress::{self, Standing, StudentProgress};
 use crate::checking::results::{Results, duration};
 use crate::checking::servers::TestedServer;
 use crate::error::LabError;
+use crate::selection;
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
@@ -52,11 +53,11 @@ impl Course {
     /// The place of the exercise that a word names: `8`, `08`, `08_nfds` or `nfds`.
     pub fn find(&self, word: &str) -> Result<usize, LabError> {
         self.exercises.iter().position(|exercise| exercise.is_called(word)).ok_or_else(|| {
-            let alike = |exercise: &&Exercise| strsim::jaro_winkler(&exercise.name, word);
-            let nearest = self.exercises.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-            let hint = nearest
-                .filter(|it| alike(it) > 0.72)
-                .map_or_else(String::new, |it| format!(" Did you mean {}?", it.name));
+            let names = self.exercises.iter().map(|exercise| exercise.name.as_str());
+            let hint = match selection::nearest(word, names) {
+                Some(name) => format!(" Did you mean {name}?"),
+                None => String::new(),
+            };
             LabError::usage(format!("there is no exercise '{word}'.{hint}\n  {}", self.numbers()))
         })
     }
