@@ -137,7 +137,7 @@ fn run(_server: (TcpListener, Shutdown)) -> Result<()> {{
 fn about(chapter: &str) -> String {
     let model = if chapter == "06-io-uring" { "completion" } else { "readiness" };
     format!(
-        r#"title = "TODO: a few words that do not give it away"
+        r#"title = "TODO: a few words of wit · the subject"
 chapter = "{chapter}"
 minutes = 15
 points = 2
@@ -167,7 +167,7 @@ says = "TODO"
 
 fn readme(number: u32) -> String {
     format!(
-        "# {number:02}: TODO\n\nTODO: what the user of this server saw.\n\n```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
+        "# {number:02} TODO: a few words of wit · the subject\n\nTODO: what the user of this server saw.\n\n```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
     )
 }
 
