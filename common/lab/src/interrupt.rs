@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::error::{Error, exit_code};
-use crate::text;
+use crate::error::{LabError, exit_code};
+use crate::terminal;
 
 /// How long checks get to notice that their servers are gone.
 const GRACE: Duration = Duration::from_millis(800);
@@ -28,10 +28,10 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// From now on the signals are handled here.
-    pub fn watch() -> Result<Self, Error> {
+    pub fn watch() -> Result<Self, LabError> {
         let interrupt = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-            .map_err(|error| Error::failed(format!("cannot handle Ctrl-C: {error}")))?;
+            .map_err(|error| LabError::failed(format!("cannot handle Ctrl-C: {error}")))?;
         let seen = interrupt.clone();
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
@@ -47,9 +47,9 @@ impl Interrupt {
     }
 
     /// An error if a signal has come.
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), LabError> {
         if self.stop.load(Ordering::Acquire) {
-            return Err(Error::interrupted(self.signal.load(Ordering::Relaxed)));
+            return Err(LabError::interrupted(self.signal.load(Ordering::Relaxed)));
         }
         Ok(())
     }
@@ -68,9 +68,9 @@ impl Interrupt {
         if let Some(last) = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner).take() {
             last();
         }
-        let error = Error::interrupted(signal);
+        let error = LabError::interrupted(signal);
         // A progress bar may stand in the last line.
-        text::complain(&format!("\n{error}"));
+        terminal::complain(&format!("\n{error}"));
         std::process::exit(exit_code(signal).into());
     }
 }

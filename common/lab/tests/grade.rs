@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use lab::exercises::{self, Exercise};
+use lab::course::{self, Exercise};
 use serde_json::Value;
 
 /// A folder with one attempt; gone with the test.
@@ -74,7 +74,7 @@ fn exercise() -> Exercise {
 }
 
 fn exercises() -> impl Iterator<Item = Exercise> {
-    exercises::load(&root().join("exercises")).expect("the exercises are whole").into_iter()
+    course::load(&root().join("exercises")).expect("the exercises are whole").into_iter()
 }
 
 fn root() -> PathBuf {

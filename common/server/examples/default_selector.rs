@@ -14,8 +14,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common_server::{
-    ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, Pending, READ_BUFFER, Received, Retry, Shutdown,
-    Takes, listen, main_with, receive, send,
+    ACCEPT_BATCH, AcceptError, Args, Connections, Given, Notice, Opt, Pending, READ_BUFFER, Received, Retry, Sent,
+    Shutdown, Takes, listen, main_with, receive, send,
 };
 
 mod selector;
@@ -159,10 +159,10 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])? } else { 0 };
+                let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            Received::Nothing => {}
+            Received::WouldBlock => {}
         }
         Ok(())
     }
@@ -170,8 +170,8 @@ impl Connection {
     fn write(&mut self, ready: bool) -> io::Result<()> {
         while ready && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
-                0 => break,
-                sent => self.pending.consume(sent),
+                Sent::Bytes(n) => self.pending.consume(n),
+                Sent::WouldBlock => break,
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ pub use listener::{listen, listen_beside};
 pub use notice::Notice;
 pub use pending::{MAX_PENDING, Pending, READ_BUFFER};
 pub use shutdown::Shutdown;
-pub use socket::{Received, receive, send};
+pub use socket::{Received, Sent, receive, send};
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};

@@ -1,4 +1,4 @@
-//! One read or one write of a non-blocking socket, with EAGAIN and EINTR given their names once.
+//! One read or one write of a non-blocking socket: EINTR is repeated, and EAGAIN is an answer.
 //!
 //! Invariant: each function makes one transfer at most. How often to call it, and what its answer means for the wait, is
 //! a chapter's business.
@@ -9,12 +9,32 @@ use std::net::TcpStream;
 /// What one read gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// This many bytes.
+    /// This many bytes, at least one.
     Bytes(usize),
-    /// The peer sent FIN: nothing more will come, and it still reads.
+    /// The peer sent FIN: nothing more will come, but the peer may still read.
     Finished,
-    /// EAGAIN. After readiness was reported too, because that is a hint and no promise (select(2), "Bugs").
-    Nothing,
+    /// EAGAIN: the receive queue is empty. This can follow a report of readiness, which is a hint and no promise
+    /// (select(2), "Bugs").
+    WouldBlock,
+}
+
+/// What one write gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The socket took this many bytes from the front, at least one.
+    Bytes(usize),
+    /// EAGAIN: the send buffer is full.
+    WouldBlock,
+}
+
+impl Sent {
+    /// How many bytes the socket took: none if the write would have blocked.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bytes(n) => n,
+            Self::WouldBlock => 0,
+        }
+    }
 }
 
 /// Reads once.
@@ -23,21 +43,22 @@ pub fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Received
         return match stream.read(buffer) {
             Ok(0) => Ok(Received::Finished),
             Ok(n) => Ok(Received::Bytes(n)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Received::WouldBlock),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => Err(error),
         };
     }
 }
 
-/// Writes once, and returns how many bytes the socket took: 0 is EAGAIN, the socket is full. (Rust's `write` on a socket
-/// is a send(2) with MSG_NOSIGNAL, so a peer that has gone is EPIPE here and not SIGPIPE.)
-pub fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+/// Writes once. (Rust's `write` on a socket is send(2) with MSG_NOSIGNAL: if the peer has gone, it fails with EPIPE
+/// instead of killing the process with SIGPIPE.)
+pub fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<Sent> {
     loop {
         return match stream.write(bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            Ok(n) => Ok(Sent::Bytes(n)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Sent::WouldBlock),
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result,
+            Err(error) => Err(error),
         };
     }
 }

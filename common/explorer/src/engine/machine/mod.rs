@@ -30,6 +30,7 @@ use super::client::{Client, SMALL, Wrong, calm};
 use super::kernel::{self, Label, Process};
 use super::ptrace::{self, Place, Stop};
 use super::watchdog::Watchdog;
+use crate::reduction::Relation;
 use crate::run::{
     Call, ClientStep, ConnectionState, EpollState, Error, Event, Faults, Point, Run, Schedule, Snapshot, Target,
     ThreadState, Verdict,
@@ -59,6 +60,8 @@ pub struct Order<'a> {
     pub schedule: &'a Schedule,
     /// What has to have happened before the last of them.
     pub before_last: Option<u64>,
+    /// Which step makes a difference before which call.
+    pub relation: Relation,
     /// Keep what happens.
     pub keep: bool,
     pub stop: &'a AtomicBool,
