@@ -130,7 +130,7 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
         match (named, listed, &report.outcome) {
             (Some(named), _, Outcome::Fail(failure)) if is_for_its_reason(named, failure) => {}
             (Some(Caught { symptom, says, .. }), _, Outcome::Fail(_)) => {
-                wrong += &format!("not for its reason ({symptom:?}, '{says}'): {}\n", story(&report));
+                wrong += &format!("not for its reason ({symptom}, '{says}'): {}\n", story(&report));
             }
             (Some(_), _, outcome) => wrong += &format!("not caught by {name}: {outcome:?}\n"),
             (None, Some(entry), Outcome::Fail(_)) => drop(quiet.remove(entry)),
@@ -181,7 +181,7 @@ fn is_for_its_reason(named: &Caught, failure: &Failure) -> bool {
 
 fn story(report: &Report) -> String {
     let symptom = match &report.outcome {
-        Outcome::Fail(failure) => format!("{:?}", failure.symptom),
+        Outcome::Fail(failure) => failure.symptom.to_string(),
         other => format!("{other:?}"),
     };
     format!("{symptom} in {}", report.explain().unwrap_or_default())

@@ -12,7 +12,7 @@ pub fn markdown() -> String {
     let mut table =
         String::from("| mutant | what it does | caught by (symptom) | may fail besides |\n|---|---|---|---|\n");
     for mutant in MUTANTS {
-        let caught: Vec<_> = mutant.caught.iter().map(|it| format!("`{}` ({:?})", it.check, it.symptom)).collect();
+        let caught: Vec<_> = mutant.caught.iter().map(|it| format!("`{}` ({})", it.check, it.symptom)).collect();
         let (name, what, besides) = (mutant.name(), mutant.what, consequences::in_short(mutant));
         let _ = writeln!(table, "| `{name}` | {what} | {} | {besides} |", caught.join("<br>"));
     }
