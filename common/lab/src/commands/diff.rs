@@ -82,7 +82,7 @@ fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
     if args.starter {
         return Ok((course.exercises[at].file("starter.rs"), attempt));
     }
-    solution::allowed(&mut course, at, args.spoil)?;
+    solution::require_shown(&mut course, at, args.spoil)?;
     Ok((attempt, course.exercises[at].file("solution.rs")))
 }
 
