@@ -61,7 +61,7 @@ impl<'a> Worker<'a> {
         // Without it: a signal is for all workers.
         epoll.add(shutdown.as_raw_fd(), IN).context("register the shutdown socket")?;
         let (connections, buffer) = (Connections::default(), vec![0; READ_BUFFER]);
-        let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
+        let (retry_accept, out_of_fds) = (Retry::one_of(WORKERS), Notice::default());
         Ok(Self { epoll, listener, shutdown, connections, buffer, retry_accept, out_of_fds })
     }
 

@@ -6,10 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Model, Subject};
-use serde::Deserialize;
+use harness::{Model, Subject, Symptom};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use strum::VariantNames;
 
 use crate::error::LabError;
+use crate::selection;
 
 /// Checks that every exercise has to pass besides its own, because a fix that breaks something else is no fix. They are
 /// quick, a few of most groups.
@@ -80,6 +83,17 @@ pub struct ExerciseManifest {
     pub differs: Vec<(String, String)>,
 }
 
+/// How a word names an exercise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExerciseWord {
+    /// `8` or `08`.
+    Number,
+    /// `08_nfds`.
+    Name,
+    /// `nfds`, which may be a variant's name too.
+    ShortName,
+}
+
 /// Where a bug comes from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,18 +110,39 @@ pub struct ModelledOn {
 pub struct ExpectedFailure {
     /// `group::name`.
     pub check: String,
-    /// The harness's word for how the starter fails it.
-    pub symptom: String,
+    /// How the starter fails it.
+    #[serde(deserialize_with = "symptom")]
+    pub symptom: Symptom,
     /// Words that its explanation has to have.
     pub says: String,
 }
 
+/// A symptom by its name; of a word that is none, the error has the line, what was meant and what there is.
+fn symptom<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Symptom, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(|_| {
+        let meant = match selection::nearest(&word, Symptom::VARIANTS.iter().copied()) {
+            Some(name) => format!("; did you mean '{name}'?"),
+            None => ".".to_owned(),
+        };
+        D::Error::custom(format!("there is no symptom '{word}'{meant} Symptoms: {}", Symptom::VARIANTS.join(" ")))
+    })
+}
+
 impl Exercise {
-    /// Whether a word names it: `8`, `08`, `08_nfds`, `nfds`, or the path of its folder or attempt.
-    pub fn is_called(&self, word: &str) -> bool {
+    /// How a word names this exercise, if it does. The word may be the path of its folder or of the attempt.
+    pub fn named_by(&self, word: &str) -> Option<ExerciseWord> {
         let word = word.trim_end_matches('/').trim_end_matches(".rs").rsplit('/').next().unwrap_or_default();
-        let title = self.name.split_once('_').map_or("", |(_, title)| title);
-        self.name == word || title == word || word.parse() == Ok(self.number)
+        let short = self.name.split_once('_').map_or("", |(_, short)| short);
+        if word == self.name {
+            Some(ExerciseWord::Name)
+        } else if word.parse() == Ok(self.number) {
+            Some(ExerciseWord::Number)
+        } else if word == short {
+            Some(ExerciseWord::ShortName)
+        } else {
+            None
+        }
     }
 
     /// One of its files.
@@ -159,14 +194,14 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
 
 /// The exercises that these words name, by number or name; all if there are none.
 pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, LabError> {
-    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.is_called(word))) {
+    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.named_by(word).is_some())) {
         let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
         return Err(LabError::usage(format!(
             "--only {word}: there is no such exercise\n  exercises: {}",
             names.join(" ")
         )));
     }
-    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.is_called(word))).collect())
+    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.named_by(word).is_some())).collect())
 }
 
 fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabError> {
@@ -197,4 +232,23 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabE
         return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
     }
     Ok(Exercise { number, name, folder, about })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symptom_is_checked_with_its_line_and_what_was_meant() {
+        let read = |symptom: &str| {
+            toml::from_str::<ExpectedFailure>(&format!("check = \"a::b\"\nsays = \"\"\nsymptom = \"{symptom}\"\n"))
+        };
+        assert_eq!(read("read-lost").unwrap().symptom, Symptom::ReadLost);
+        let refused = read("raed-lost").unwrap_err().to_string();
+        for part in ["line 3", "there is no symptom 'raed-lost'; did you mean 'read-lost'?", "wrong-bytes"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+        // How it was spelt before.
+        assert!(read("ReadLost").unwrap_err().to_string().contains("did you mean 'read-lost'?"));
+    }
 }

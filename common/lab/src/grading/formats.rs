@@ -130,7 +130,7 @@ impl Grades {
                 match &checked.outcome {
                     Outcome::Fail(failure) => {
                         let story = terminal::clean(&checked.explain().unwrap_or_default(), OUTPUT);
-                        status.set_message(failure.what.as_str()).set_type(format!("{:?}", failure.symptom));
+                        status.set_message(failure.what.as_str()).set_type(failure.symptom.to_string());
                         status.set_description(story);
                     }
                     Outcome::Skip { reason } => {
