@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use crate::check::Check;
 use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
 use crate::failure::{Step, Symptom};
-use crate::kernel;
 use crate::trial::Trial;
 
 const GROUP: &str = "fairness";
@@ -220,7 +219,7 @@ fn waits_for_processor(trial: &mut Trial<'_>, since: &mut Option<u64>) -> Step<b
 
 /// Whether all that this client has sent is in the server's socket.
 fn has_arrived(client: &Client, server: SocketAddr) -> bool {
-    kernel::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0)
+    observe::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0)
 }
 
 /// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.

@@ -6,9 +6,9 @@
 use rustix::process::Signal;
 
 use crate::check::Check;
-use crate::child::Options;
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::Step;
+use crate::server::Options;
 use crate::trial::Trial;
 
 const GROUP: &str = "faults";
@@ -128,8 +128,8 @@ pub const CHECKS: &[Check] = &[
 fn rests(trial: &mut Trial<'_>) -> Step {
     let (_inside, _outside) = fill_up(trial)?;
     // Ours try again 4 times a second; a foreign one may nap between two attempts.
-    let allowed = if trial.subject.own { 10 } else { 100 };
-    trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", allowed)
+    let per_second = if trial.subject.own { 25 } else { 250 };
+    trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", per_second)
 }
 
 fn those_connected_go_on(trial: &mut Trial<'_>) -> Step {
@@ -190,7 +190,7 @@ fn served_in_turn(trial: &mut Trial<'_>) -> Step {
     trial.knock(&mut clients, 1000);
     if trial.subject.own {
         // A limit that was there from the start is the only one that an accept in flight knows.
-        trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 10)?;
+        trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 25)?;
     }
     trial.step("in the order of their connects each waits for its echo, and closes");
     for client in clients {

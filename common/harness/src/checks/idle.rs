@@ -6,8 +6,8 @@
 use crate::check::Check;
 use crate::client::{Client, ConnectOptions, expect_eof_all, send_all, size};
 use crate::failure::{Step, Symptom};
-use crate::kernel::{Call, Thread};
 use crate::trial::Trial;
+use observe::{Call, Thread};
 
 const GROUP: &str = "idle";
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::check::Check;
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
-use crate::kernel::Call;
 use crate::trial::Trial;
+use observe::Call;
 
 const GROUP: &str = "wakeup";
 
