@@ -1,16 +1,15 @@
-//! select: three bitmaps of descriptors are handed to the kernel at every wait, and overwritten with its answer.
+//! select: three bitmaps of descriptors go to the kernel at every wait, and its answer overwrites them.
 //!
 //! Invariant: no bit at or above FD_SETSIZE is ever touched; a connection that gets such a descriptor is closed at once.
 //! A connection's bit is in `reading` exactly while it may be read (the peer has not finished, and a whole read fits
-//! into what we may owe), and in `writing` exactly while bytes are owed; the kernel gets copies. What one call leaves
-//! unread, the next wait reports again; so each turn may stop after one read, and interest that is left on without need
-//! would spin.
+//! under `MAX_PENDING`), and in `writing` exactly while bytes are pending. What one turn leaves unread, the next wait
+//! reports again: a turn may stop after one read. For the same reason, interest left on without need would spin.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use common_server::{
     ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
     send,
@@ -19,7 +18,7 @@ use common_server::{
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     peer_finished: bool,
 }
 
@@ -42,12 +41,8 @@ impl Server {
         let mut reading = FdSet::new();
         let mut nfds = 0;
         for fd in [listener.as_raw_fd(), shutdown.as_raw_fd()] {
-            ensure!(
-                FdSet::can_hold(fd),
-                "the listener got fd {fd}, and select holds only those below {} (start it with fewer inherited descriptors)",
-                libc::FD_SETSIZE
-            );
-            reading.insert(fd);
+            let hint = || format!("the listener got fd {fd} (start it with fewer inherited descriptors)");
+            reading.insert(fd).with_context(hint)?;
             nfds = nfds.max(fd + 1);
         }
         Ok(Self {
@@ -65,68 +60,62 @@ impl Server {
     }
 
     fn accept(&mut self) -> Result<()> {
-        // A queue that is longer than this is reported again by the next wait.
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // The listener stays readable: left in the set, it would end every wait at once.
-                        self.retry_accept.later();
-                        self.reading.remove(self.listener.as_raw_fd());
-                        break;
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        self.refused.say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // The listener stays readable: left in the set, it would end every wait at once.
+                    self.retry_accept.later();
+                    self.reading.remove(self.listener.as_raw_fd());
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
+        // Enough for one turn. If there are more, the next wait reports the listener again.
         Ok(())
     }
 
-    fn register(&mut self, stream: TcpStream) {
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        if !FdSet::can_hold(fd) {
-            // In C, FD_SET would write past the bitmap here, and nothing would say so.
-            let limit = libc::FD_SETSIZE;
-            self.refused
-                .say(format_args!("connection refused: it got fd {fd}, and select holds only those below {limit}"));
-            return;
-        }
-        match stream.set_nonblocking(true) {
-            Ok(()) => {
-                self.reading.insert(fd);
-                self.nfds = self.nfds.max(fd + 1);
-                self.connections.insert(fd, Connection { stream, pending: Pending::new(), peer_finished: false });
-            }
-            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
-        }
+        stream.set_nonblocking(true)?;
+        self.reading.insert(fd)?;
+        self.nfds = self.nfds.max(fd + 1);
+        self.connections.insert(fd, Connection::new(stream));
+        Ok(())
     }
 
-    /// Handles what the wait reported of one connection, and closes it when it is done or broken.
+    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
     fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
+        // An answer never meets the next owner of its descriptor: a scan comes to each descriptor once, and nothing but
+        // its own turn closes it.
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        // A reset is no event of its own here: it makes the descriptor readable and writable, and the call fails.
+        // A reset is no event of its own: it makes the descriptor readable and writable, and the call fails.
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
-        match served {
-            Ok(()) if !connection.is_finished() => self.update_interest(fd),
-            _ => self.close(fd),
+        if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
+            self.close(fd);
         }
     }
 
-    fn update_interest(&mut self, fd: RawFd) {
-        let Some(connection) = self.connections.get_mut(fd) else { return };
-        // No syscall: the sets are copied afresh for the next wait.
+    fn update_interest(&mut self, fd: RawFd) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
+        // No syscall: the next wait copies both sets.
         match connection.may_read() {
-            true => self.reading.insert(fd),
+            true => self.reading.insert(fd)?,
             false => self.reading.remove(fd),
         }
         match connection.pending.is_empty() {
-            false => self.writing.insert(fd),
+            false => self.writing.insert(fd)?,
             true => self.writing.remove(fd),
         }
+        Ok(())
     }
 
     fn close(&mut self, fd: RawFd) {
@@ -159,13 +148,18 @@ impl Server {
                 }
             }
             if self.retry_accept.take_due() {
-                self.reading.insert(self.listener.as_raw_fd());
+                self.reading.insert(self.listener.as_raw_fd())?;
             }
         }
     }
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false }
+    }
+
     fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }
@@ -182,10 +176,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
+                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
+            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
             Received::WouldBlock => {}
         }
         Ok(())
@@ -208,7 +203,7 @@ struct FdSet(libc::fd_set);
 
 impl FdSet {
     fn new() -> Self {
-        // SAFETY: an fd_set is plain integers, and all zero is the empty set (FD_ZERO).
+        // SAFETY: an fd_set is an array of integers, and all zero is the empty set (FD_ZERO).
         Self(unsafe { std::mem::zeroed() })
     }
 
@@ -216,33 +211,39 @@ impl FdSet {
         (fd as usize) < libc::FD_SETSIZE
     }
 
-    fn insert(&mut self, fd: RawFd) {
-        assert!(Self::can_hold(fd));
-        // SAFETY: the bit lies inside the bitmap.
-        unsafe { libc::FD_SET(fd, &mut self.0) }
+    fn insert(&mut self, fd: RawFd) -> io::Result<()> {
+        // In C, FD_SET would write past the bitmap here, and nothing would say so.
+        if !Self::can_hold(fd) {
+            return Err(io::Error::other(format!("select holds only descriptors below {}", libc::FD_SETSIZE)));
+        }
+        // SAFETY: `can_hold`: the bit lies inside the bitmap.
+        unsafe { libc::FD_SET(fd, &mut self.0) };
+        Ok(())
     }
 
     fn remove(&mut self, fd: RawFd) {
-        assert!(Self::can_hold(fd));
-        // SAFETY: the bit lies inside the bitmap.
-        unsafe { libc::FD_CLR(fd, &mut self.0) }
+        if Self::can_hold(fd) {
+            // SAFETY: `can_hold`: the bit lies inside the bitmap.
+            unsafe { libc::FD_CLR(fd, &mut self.0) }
+        }
     }
 
     fn contains(&self, fd: RawFd) -> bool {
-        // SAFETY: the bit lies inside the bitmap.
+        // SAFETY: `can_hold`: the bit lies inside the bitmap.
         Self::can_hold(fd) && unsafe { libc::FD_ISSET(fd, &self.0) }
     }
 }
 
-/// The number of bits left set; 0 after a timeout, and after a signal or a debugger interrupted the wait (EINTR), when
-/// the sets are as they were and say nothing.
+/// Returns the number of bits left set: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
+/// Then the sets are as they were, and say nothing.
 fn select(nfds: RawFd, readable: &mut FdSet, writable: &mut FdSet, timeout_ms: libc::c_int) -> io::Result<usize> {
     let mut timeout = libc::timeval {
         tv_sec: libc::time_t::from(timeout_ms / 1000),
         tv_usec: (timeout_ms % 1000 * 1000) as libc::suseconds_t,
     };
     let timeout = if timeout_ms < 0 { std::ptr::null_mut() } else { &raw mut timeout };
-    // SAFETY: the sets hold FD_SETSIZE bits and `nfds` is at most that; the third set and `timeout` may be null.
+    // SAFETY: each set holds FD_SETSIZE bits and `nfds` is at most that, since `insert` refuses the rest. `timeout`
+    // outlives the call; it and the third set may be null.
     let ready = unsafe { libc::select(nfds, &mut readable.0, &mut writable.0, std::ptr::null_mut(), timeout) };
     match ready {
         -1 => match io::Error::last_os_error() {

@@ -1,9 +1,9 @@
-//! poll: the whole list of descriptors is handed to the kernel at every wait, and scanned there and here.
+//! poll: the whole list of descriptors goes to the kernel at every wait, and is scanned there and here.
 //!
-//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, and both lose the place at once when the connection
-//! closes. An entry asks for POLLIN exactly while its connection may be read (the peer has not finished, and a whole
-//! read fits into what we may owe), and for POLLOUT exactly while bytes are owed. What one call leaves unread, the next
-//! wait reports again; so each turn may stop after one read, and interest that is left on without need would spin.
+//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, and both give up the place together when the connection
+//! closes. An entry asks for POLLIN exactly while its connection may be read (the peer has not finished, and a whole read
+//! fits under `MAX_PENDING`), and for POLLOUT exactly while bytes are pending. What one turn leaves unread, the next wait
+//! reports again: a turn may stop after one read. For the same reason, interest left on without need would spin.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -19,13 +19,14 @@ const LISTENER: usize = 1;
 const FIRST: usize = 2;
 const IN: libc::c_short = libc::POLLIN;
 const OUT: libc::c_short = libc::POLLOUT;
-// Reported whether asked for or not (poll(2)). NVAL would be an entry of a closed descriptor: the invariant's breach.
+// A reset or a timeout, never a FIN. Reported even with an empty mask (poll(2)), and served as readable and writable:
+// the read or the write then fails. (NVAL is a closed descriptor's entry: the invariant would be broken.)
 const GONE: libc::c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
 
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     peer_finished: bool,
 }
 
@@ -37,6 +38,7 @@ pub struct Server {
     buffer: Box<[u8]>,
     retry_accept: Retry,
     out_of_fds: Notice,
+    refused: Notice,
 }
 
 impl Server {
@@ -50,57 +52,52 @@ impl Server {
             buffer: vec![0; READ_BUFFER].into(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
+            refused: Notice::default(),
         })
     }
 
     fn accept(&mut self) -> Result<()> {
-        // A queue that is longer than this is reported again by the next wait.
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // The listener stays readable: left in the list, it would end every wait at once.
-                        self.retry_accept.later();
-                        self.polled[LISTENER].events = 0;
-                        break;
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        self.refused.say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // The listener stays readable: left in the list, it would end every wait at once.
+                    self.retry_accept.later();
+                    self.polled[LISTENER].events = 0;
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
+        // Enough for one turn. If there are more, the next wait reports the listener again.
         Ok(())
     }
 
-    fn register(&mut self, stream: TcpStream) {
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        match stream.set_nonblocking(true) {
-            Ok(()) => {
-                self.polled.push(entry(fd, IN));
-                self.connections.push(Connection { stream, pending: Pending::new(), peer_finished: false });
-            }
-            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
-        }
+        stream.set_nonblocking(true)?;
+        self.polled.push(entry(fd, IN));
+        self.connections.push(Connection::new(stream));
+        Ok(())
     }
 
-    /// Handles what the wait reported of one connection, and closes it when it is done or broken.
-    fn serve(&mut self, index: usize, events: libc::c_short) {
+    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    fn serve(&mut self, index: usize, readable: bool, writable: bool) {
         let connection = &mut self.connections[index];
-        let served = match events {
-            // No FIN causes these, only a reset or a timeout: nothing that we owe can arrive any more.
-            gone if gone & GONE != 0 => Err(io::ErrorKind::ConnectionReset.into()),
-            _ => connection.write(events & OUT != 0).and_then(|()| connection.read(events & IN != 0, &mut self.buffer)),
-        };
-        match served {
-            Ok(()) if !connection.is_finished() => self.update_interest(index),
-            _ => self.close(index),
+        let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
+        if served.is_err() || connection.is_finished() || self.update_interest(index).is_err() {
+            self.close(index);
         }
     }
 
-    fn update_interest(&mut self, index: usize) {
+    fn update_interest(&mut self, index: usize) -> io::Result<()> {
         let connection = &self.connections[index];
         let mut wanted = 0;
         if connection.may_read() {
@@ -109,12 +106,13 @@ impl Server {
         if !connection.pending.is_empty() {
             wanted |= OUT;
         }
-        // No syscall: the list is read afresh at the next wait.
+        // No syscall: the next wait reads the whole list.
         self.polled[FIRST + index].events = wanted;
+        Ok(())
     }
 
     fn close(&mut self, index: usize) {
-        // The last connection moves into the free place. An entry left behind would be NVAL, and end every wait at once.
+        // The last connection moves into the free place. An entry left behind would be NVAL and end every wait at once.
         self.polled.swap_remove(FIRST + index);
         self.connections.swap_remove(index);
         self.retry_accept.now();
@@ -126,7 +124,7 @@ impl Server {
             if self.polled[SHUTDOWN].revents != 0 {
                 return Ok(());
             }
-            // From the end, so that a close moves only entries that have had their turn. poll's count ends the scan.
+            // From the end: a close moves only the last entry, which has had its turn. poll's count ends the scan.
             for index in (0..self.connections.len()).rev() {
                 if ready == 0 {
                     break;
@@ -134,10 +132,10 @@ impl Server {
                 let events = self.polled[FIRST + index].revents;
                 if events != 0 {
                     ready -= 1;
-                    self.serve(index, events);
+                    self.serve(index, events & (IN | GONE) != 0, events & (OUT | GONE) != 0);
                 }
             }
-            // After the connections, whose places it may shift no more.
+            // After the connections: a new one must not change the places of a scan that goes on.
             if self.polled[LISTENER].revents != 0 {
                 self.accept()?;
             }
@@ -149,6 +147,11 @@ impl Server {
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false }
+    }
+
     fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }
@@ -165,10 +168,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
+                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
+            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
             Received::WouldBlock => {}
         }
         Ok(())
@@ -189,13 +193,14 @@ fn entry(fd: RawFd, events: libc::c_short) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
-/// The number of entries with `revents`; 0 after a timeout, and after a signal or a debugger interrupted the wait (EINTR).
+/// Returns the number of entries with `revents`: 0 after a timeout, or after a signal or a debugger interrupted the wait
+/// (EINTR).
 fn poll(polled: &mut [libc::pollfd], timeout_ms: libc::c_int) -> io::Result<usize> {
-    // SAFETY: the kernel reads and writes exactly `polled.len()` entries.
+    // SAFETY: `polled` is writable for the whole call, and the kernel touches exactly `polled.len()` entries.
     match unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) } {
         -1 => match io::Error::last_os_error() {
             error if error.kind() == io::ErrorKind::Interrupted => {
-                // A wait that failed leaves the answers of the one before.
+                // A wait that fails leaves the answers of the wait before it.
                 polled.iter_mut().for_each(|entry| entry.revents = 0);
                 Ok(0)
             }

@@ -1,8 +1,8 @@
 //! Level-triggered epoll: the kernel keeps the registrations, and reports a descriptor as long as its condition holds.
 //!
 //! Invariant: a connection is registered for IN exactly while it may be read (the peer has not finished, and a whole
-//! read fits into what we may owe), and for OUT exactly while bytes are owed. What one call leaves unread, the next wait
-//! reports again; so each turn may stop after one read, and interest that is left on without need would spin.
+//! read fits under `MAX_PENDING`), and for OUT exactly while bytes are pending. What one turn leaves unread, the next wait
+//! reports again: a turn may stop after one read. For the same reason, interest left on without need would spin.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -13,19 +13,21 @@ use common_server::{
     ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
     send,
 };
+use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
 
 const EVENTS: usize = 256;
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
-// Reported whether asked for or not, even with an empty mask (epoll_ctl(2)).
+// A reset or a timeout, never a FIN. Reported even with an empty mask (epoll_ctl(2)), and served as readable and
+// writable: the read or the write then fails.
 const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     peer_finished: bool,
-    /// The mask the kernel has for this descriptor, so that only a change costs a syscall.
+    /// The mask that the kernel has for this descriptor. Only a change costs a syscall.
     interest: u32,
 }
 
@@ -37,13 +39,14 @@ pub struct Server {
     buffer: Box<[u8]>,
     retry_accept: Retry,
     out_of_fds: Notice,
+    refused: Notice,
 }
 
 impl Server {
     pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
         let epoll = epoll_create().context("epoll_create1")?;
         for fd in [listener.as_raw_fd(), shutdown.as_raw_fd()] {
-            epoll_ctl(&epoll, libc::EPOLL_CTL_ADD, fd, IN).context("register the listener and the shutdown socket")?;
+            epoll_ctl(&epoll, EPOLL_CTL_ADD, fd, IN).context("register the listener and the shutdown socket")?;
         }
         Ok(Self {
             epoll,
@@ -53,52 +56,48 @@ impl Server {
             buffer: vec![0; READ_BUFFER].into(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
+            refused: Notice::default(),
         })
     }
 
     fn accept(&mut self) -> Result<()> {
-        // A queue that is longer than this is reported again by the next wait.
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // The listener stays readable: left registered, it would end every wait at once.
-                        self.retry_accept.later();
-                        epoll_ctl(&self.epoll, libc::EPOLL_CTL_MOD, self.listener.as_raw_fd(), 0)?;
-                        break;
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        self.refused.say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // The listener stays readable: left registered, it would end every wait at once.
+                    self.retry_accept.later();
+                    epoll_ctl(&self.epoll, EPOLL_CTL_MOD, self.listener.as_raw_fd(), 0)?;
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
+        // Enough for one turn. If there are more, the next wait reports the listener again.
         Ok(())
     }
 
-    fn register(&mut self, stream: TcpStream) {
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        let registered =
-            stream.set_nonblocking(true).and_then(|()| epoll_ctl(&self.epoll, libc::EPOLL_CTL_ADD, fd, IN));
-        match registered {
-            Ok(()) => {
-                let connection = Connection { stream, pending: Pending::new(), peer_finished: false, interest: IN };
-                self.connections.insert(fd, connection);
-            }
-            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
-        }
+        stream.set_nonblocking(true)?;
+        epoll_ctl(&self.epoll, EPOLL_CTL_ADD, fd, IN)?;
+        self.connections.insert(fd, Connection::new(stream));
+        Ok(())
     }
 
-    /// Handles what the wait reported of one connection, and closes it when it is done or broken.
-    fn serve(&mut self, fd: RawFd, events: u32) {
+    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
+        // An event never meets the next owner of its descriptor: a wait reports a descriptor once, and nothing but its
+        // own event closes it.
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        let served = match events {
-            // No FIN causes these, only a reset or a timeout: nothing that we owe can arrive any more.
-            gone if gone & GONE != 0 => Err(io::ErrorKind::ConnectionReset.into()),
-            _ => connection.write(events & OUT != 0).and_then(|()| connection.read(events & IN != 0, &mut self.buffer)),
-        };
+        let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
         if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
             self.close(fd);
         }
@@ -114,14 +113,14 @@ impl Server {
             wanted |= OUT;
         }
         if wanted != connection.interest {
-            epoll_ctl(&self.epoll, libc::EPOLL_CTL_MOD, fd, wanted)?;
+            epoll_ctl(&self.epoll, EPOLL_CTL_MOD, fd, wanted)?;
             connection.interest = wanted;
         }
         Ok(())
     }
 
     fn close(&mut self, fd: RawFd) {
-        // Closing the only descriptor of a socket ends its registration; a dup of it would keep that alive.
+        // This is the socket's only descriptor, so the registration ends with it. A dup would keep both alive.
         self.connections.remove(fd);
         self.retry_accept.now();
     }
@@ -129,22 +128,27 @@ impl Server {
     pub fn run(mut self) -> Result<()> {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         loop {
-            let ready = epoll_wait(&self.epoll, &mut events, self.retry_accept.timeout_ms()).context("epoll_wait")?;
-            for event in &events[..ready] {
+            let count = epoll_wait(&self.epoll, &mut events, self.retry_accept.timeout_ms()).context("epoll_wait")?;
+            for event in &events[..count] {
                 match event.u64 as RawFd {
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                     fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                    fd => self.serve(fd, event.events),
+                    fd => self.serve(fd, event.events & (IN | GONE) != 0, event.events & (OUT | GONE) != 0),
                 }
             }
             if self.retry_accept.take_due() {
-                epoll_ctl(&self.epoll, libc::EPOLL_CTL_MOD, self.listener.as_raw_fd(), IN)?;
+                epoll_ctl(&self.epoll, EPOLL_CTL_MOD, self.listener.as_raw_fd(), IN)?;
             }
         }
     }
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false, interest: IN }
+    }
+
     fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }
@@ -161,10 +165,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
+                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
+            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
             Received::WouldBlock => {}
         }
         Ok(())
@@ -182,7 +187,7 @@ impl Connection {
 }
 
 fn epoll_create() -> io::Result<OwnedFd> {
-    // SAFETY: no pointers; a descriptor that was just returned has no other owner.
+    // SAFETY: the call takes no memory; nothing else knows the new descriptor, so `OwnedFd` is its only owner.
     unsafe {
         match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
             -1 => Err(io::Error::last_os_error()),
@@ -193,16 +198,16 @@ fn epoll_create() -> io::Result<OwnedFd> {
 
 fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, events: u32) -> io::Result<()> {
     let mut event = libc::epoll_event { events, u64: fd as u64 };
-    // SAFETY: `event` outlives the call, which only reads it.
+    // SAFETY: the call only reads `event`, which outlives it, and keeps no pointer to it.
     match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd, &mut event) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-/// The number of events filled in; 0 after a timeout, and after a signal or a debugger interrupted the wait (EINTR).
+/// Returns the number of events filled in: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
 fn epoll_wait(epoll: &OwnedFd, events: &mut [libc::epoll_event], timeout_ms: libc::c_int) -> io::Result<usize> {
-    // SAFETY: the kernel writes at most `events.len()` entries.
+    // SAFETY: `events` is writable for the whole call, and the kernel writes at most `events.len()` entries.
     let ready =
         unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), events.len() as libc::c_int, timeout_ms) };
     match ready {

@@ -1,8 +1,8 @@
 //! Worker threads that share one listener, each with an epoll of its own, with and without EPOLLEXCLUSIVE.
 //!
-//! It shows the thundering herd as a number, and how uneven its cure is: `--demo` (which is `support/herd.rs`).
+//! `--demo` shows the thundering herd as a number, and how uneven its cure is (`support/herd.rs`).
 //!
-//! Invariant: the listener is registered in every worker's epoll, level-triggered, so that whoever is woken may leave
+//! Invariant: the listener is registered in every worker's epoll, level-triggered, so a worker that is woken may leave
 //! connections to the next wait. A connection is registered in one epoll only, so no two threads ever meet at it.
 
 use std::process::ExitCode;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::io;
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::fd::{AsRawFd, RawFd};
     use std::process::ExitCode;
@@ -76,14 +77,16 @@ mod linux {
     struct Worker {
         epoll: Epoll,
         listener: Arc<TcpListener>,
-        /// How it watches the listener.
+        /// The mask of the listener.
         interest: u32,
         shutdown: Shutdown,
         connections: Connections<Connection>,
-        unfinished: Vec<RawFd>,
+        /// The connections that this turn or the next one serves.
+        ready: Vec<RawFd>,
         buffer: Box<[u8]>,
         retry_accept: Retry,
         out_of_fds: Notice,
+        refused: Notice,
     }
 
     impl Worker {
@@ -99,73 +102,85 @@ mod linux {
                 interest,
                 shutdown,
                 connections: Connections::default(),
-                unfinished: Vec::new(),
+                ready: Vec::new(),
                 buffer: vec![0; READ_BUFFER].into(),
                 retry_accept: Retry::one_of(workers),
                 out_of_fds: Notice::default(),
+                refused: Notice::default(),
             })
         }
 
         fn accept(&mut self) -> Result<()> {
             for _ in 0..ACCEPT_BATCH {
-                match self.listener.accept() {
-                    Ok((stream, _)) => self.register(stream),
-                    Err(error) => match AcceptError::from(error) {
-                        // Another worker was faster. Without EPOLLEXCLUSIVE that is the usual end of a wake-up.
-                        AcceptError::Drained => break,
-                        AcceptError::Aborted => continue,
-                        AcceptError::OutOfFds(error) => {
-                            self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                            self.retry_accept.later();
-                            // Not an empty mask: EPOLL_CTL_MOD of what has EPOLLEXCLUSIVE is EINVAL (epoll_ctl(2)).
-                            self.epoll.remove(self.listener.as_raw_fd()).context("take the listener off")?;
-                            break;
+                match self.listener.accept().map_err(AcceptError::from) {
+                    Ok((stream, _)) => {
+                        if let Err(error) = self.register(stream) {
+                            self.refused.say(format_args!("register: {error}; connection closed"));
                         }
-                        AcceptError::Broken(error) => return Err(error).context("accept"),
-                    },
+                    }
+                    // Another worker was faster. Without EPOLLEXCLUSIVE that is the usual end of a wakeup.
+                    Err(AcceptError::Drained) => return Ok(()),
+                    Err(AcceptError::Aborted) => {}
+                    Err(AcceptError::OutOfFds(error)) => {
+                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        self.retry_accept.later();
+                        // Not an empty mask: with EPOLLEXCLUSIVE, EPOLL_CTL_MOD is EINVAL (epoll_ctl(2)).
+                        self.epoll.remove(self.listener.as_raw_fd()).context("take the listener off")?;
+                        return Ok(());
+                    }
+                    Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
                 }
             }
             Ok(())
         }
 
-        fn register(&mut self, stream: TcpStream) {
+        fn register(&mut self, stream: TcpStream) -> io::Result<()> {
             let fd = stream.as_raw_fd();
-            match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN | OUT | EDGE)) {
-                Ok(()) => self.connections.insert(fd, Connection::new(stream)),
-                Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+            stream.set_nonblocking(true)?;
+            self.epoll.add(fd, IN | OUT | EDGE)?;
+            self.connections.insert(fd, Connection::new(stream));
+            Ok(())
+        }
+
+        /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+        fn note(&mut self, fd: RawFd, events: u32) {
+            let Some(connection) = self.connections.get_mut(fd) else { return };
+            connection.note(events);
+            if connection.enters_ready() {
+                self.ready.push(fd);
             }
         }
 
-        fn serve(&mut self, fd: RawFd, events: u32) {
+        fn serve(&mut self, fd: RawFd) {
+            // An entry never meets the next owner of its descriptor: the connection stands in `ready` once, nothing but the
+            // serving of that entry closes it, and only then can `accept` get the number again.
             let Some(connection) = self.connections.get_mut(fd) else { return };
-            if connection.serve(events, READS_PER_TURN, &mut self.buffer).is_err() || connection.is_finished() {
+            connection.in_ready = false;
+            let served = connection.write().and_then(|()| connection.read(READS_PER_TURN, &mut self.buffer));
+            if served.is_err() || connection.is_finished() {
                 self.connections.remove(fd);
-                return self.retry_accept.now();
-            }
-            if connection.may_go_on() && !connection.unfinished {
-                connection.unfinished = true;
-                self.unfinished.push(fd);
+                self.retry_accept.now();
+            } else if connection.enters_ready() {
+                self.ready.push(fd);
             }
         }
 
         fn run(mut self) -> Result<()> {
             let mut events = [NO_EVENT; EVENTS];
             loop {
-                let timeout_ms = if self.unfinished.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
-                let ready = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
-                let unfinished = std::mem::take(&mut self.unfinished);
-                for event in ready {
+                let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
+                let reported = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
+                // Connections are noted, and nothing more: they may stand in `ready` since the last turn.
+                for event in reported {
                     match event.u64 as RawFd {
                         fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                         fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                        fd => self.serve(fd, event.events),
+                        fd => self.note(fd, event.events),
                     }
                 }
-                for fd in unfinished {
-                    if let Some(connection) = self.connections.get_mut(fd) {
-                        connection.unfinished = false;
-                        self.serve(fd, 0);
-                    }
+                // Now each is served once. What enters `ready` from here on waits for the next turn.
+                for fd in std::mem::take(&mut self.ready) {
+                    self.serve(fd);
                 }
                 if self.retry_accept.take_due() {
                     self.epoll.add(self.listener.as_raw_fd(), self.interest).context("watch the listener again")?;

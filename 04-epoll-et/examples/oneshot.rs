@@ -78,6 +78,7 @@ mod linux {
         connections: Mutex<Connections<Arc<Mutex<Connection>>>>,
         retry_accept: Mutex<Retry>,
         out_of_fds: Mutex<Notice>,
+        refused: Mutex<Notice>,
         early: bool,
         /// How often a thread had an event of a connection that another held.
         met: AtomicU64,
@@ -103,6 +104,7 @@ mod linux {
                 connections: Mutex::default(),
                 retry_accept: Mutex::default(),
                 out_of_fds: Mutex::default(),
+                refused: Mutex::default(),
                 early,
                 met: AtomicU64::new(0),
                 hold: false,
@@ -111,34 +113,35 @@ mod linux {
 
         fn accept(&self) -> Result<()> {
             for _ in 0..ACCEPT_BATCH {
-                match self.listener.accept() {
-                    Ok((stream, _)) => self.register(stream),
-                    Err(error) => match AcceptError::from(error) {
-                        AcceptError::Drained => break,
-                        AcceptError::Aborted => continue,
-                        AcceptError::OutOfFds(error) => {
-                            lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
-                            // Disarmed, as it is, until the retry.
-                            lock(&self.retry_accept).later();
-                            return Ok(());
+                match self.listener.accept().map_err(AcceptError::from) {
+                    Ok((stream, _)) => {
+                        if let Err(error) = self.register(stream) {
+                            lock(&self.refused).say(format_args!("register: {error}; connection closed"));
                         }
-                        AcceptError::Broken(error) => return Err(error).context("accept"),
-                    },
+                    }
+                    Err(AcceptError::Drained) => break,
+                    Err(AcceptError::Aborted) => {}
+                    Err(AcceptError::OutOfFds(error)) => {
+                        lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
+                        // The listener is disarmed already, and stays so until the retry.
+                        lock(&self.retry_accept).later();
+                        return Ok(());
+                    }
+                    Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
                 }
             }
             self.epoll.modify(self.listener.as_raw_fd(), LISTEN | ONESHOT).context("watch the listener again")
         }
 
-        fn register(&self, stream: TcpStream) {
+        fn register(&self, stream: TcpStream) -> io::Result<()> {
             let fd = stream.as_raw_fd();
-            let registered = stream.set_nonblocking(true).and_then(|()| {
-                lock(&self.connections).insert(fd, Arc::new(Mutex::new(Connection::new(stream))));
-                self.epoll.add(fd, IN | ONESHOT)
-            });
-            if let Err(error) = registered {
+            stream.set_nonblocking(true)?;
+            lock(&self.connections).insert(fd, Arc::new(Mutex::new(Connection::new(stream))));
+            let added = self.epoll.add(fd, IN | ONESHOT);
+            if added.is_err() {
                 lock(&self.connections).remove(fd);
-                lock(&self.out_of_fds).say(format_args!("register fd {fd}: {error}; connection closed"));
             }
+            added
         }
 
         fn serve(&self, fd: RawFd, events: u32, buffer: &mut [u8]) -> Result<()> {
@@ -158,10 +161,11 @@ mod linux {
             while self.hold && self.met.load(Ordering::Relaxed) == 0 && Instant::now() < end {
                 std::thread::yield_now();
             }
-            // No edges here: what is left is reported when it is re-armed. So these last for one turn only, and one read
-            // is enough, with none that only learns EAGAIN.
+            // No edges here: what is left is reported when the connection is re-armed. So the two flags last for one turn
+            // only, and one read is enough, without another that would only learn EAGAIN.
             (connection.readable, connection.writable) = (false, false);
-            let served = connection.serve(events, 1, buffer);
+            connection.note(events);
+            let served = connection.write().and_then(|()| connection.read(1, buffer));
             let mut wanted = ONESHOT;
             if connection.may_read() {
                 wanted |= IN;

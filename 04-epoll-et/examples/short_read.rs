@@ -1,12 +1,12 @@
-//! epoll(7)'s shortcut for edges: a read that fills less than the buffer has emptied the socket, so the read that would
-//! only learn EAGAIN can be left out.
+//! epoll(7)'s shortcut for edges: a read that fills less than the buffer has emptied the socket. So the drain can leave
+//! out the read that would only learn EAGAIN.
 //!
 //! It shows what the shortcut stands on. A FIN adds no bytes and makes no read longer, and if it came together with the
-//! bytes, no edge will tell of it: RDHUP must be watched, and after it only the end of the file counts. With
-//! `--forget-rdhup` that is left out, and clients that send and finish at once wait for ever. And a read stops short of
-//! urgent data, with more behind it: so PRI must be watched too, which epoll(7) does not say.
+//! bytes, no edge will tell of it. So RDHUP must be watched, and after RDHUP only the end of the file ends a drain. With
+//! `--forget-rdhup` that is left out, and clients that send and finish at once wait for ever. A read also stops short of
+//! urgent data, with more behind it. So PRI must be watched too, which epoll(7) does not say.
 //!
-//! Invariant: as in `src/server.rs`, but `readable` is also cleared by a short read, unless RDHUP or PRI was announced.
+//! Invariant: as in `src/server.rs`, but a short read also clears `readable`, unless RDHUP or PRI was announced.
 
 use std::process::ExitCode;
 
@@ -36,7 +36,7 @@ mod linux {
         Takes, listen, main_with, receive,
     };
 
-    use crate::support::{Connection, EDGE, Epoll, GONE, IN, LISTEN, NO_EVENT, OUT, READS_PER_TURN};
+    use crate::support::{Connection, EDGE, Epoll, IN, LISTEN, NO_EVENT, OUT, READS_PER_TURN};
 
     const EVENTS: usize = 256;
     const RDHUP: u32 = libc::EPOLLRDHUP as u32;
@@ -53,16 +53,18 @@ mod linux {
 
     struct Server {
         epoll: Epoll,
-        /// What connections are watched for.
+        /// The mask of every connection.
         interest: u32,
         listener: TcpListener,
         shutdown: Shutdown,
         /// With each, whether only EAGAIN or the end of the file ends its drains from now on.
         connections: Connections<(Connection, bool)>,
-        unfinished: Vec<RawFd>,
+        /// The connections that this turn or the next one serves.
+        ready: Vec<RawFd>,
         buffer: Box<[u8]>,
         retry_accept: Retry,
         out_of_fds: Notice,
+        refused: Notice,
     }
 
     impl Server {
@@ -79,73 +81,87 @@ mod linux {
                 listener,
                 shutdown,
                 connections: Connections::default(),
-                unfinished: Vec::new(),
+                ready: Vec::new(),
                 buffer: vec![0; READ_BUFFER].into(),
                 retry_accept: Retry::default(),
                 out_of_fds: Notice::default(),
+                refused: Notice::default(),
             };
             Ok((server.listener.local_addr()?, server))
         }
 
         fn accept(&mut self) -> Result<()> {
             for _ in 0..ACCEPT_BATCH {
-                match self.listener.accept() {
-                    Ok((stream, _)) => self.register(stream),
-                    Err(error) => match AcceptError::from(error) {
-                        AcceptError::Drained => return Ok(()),
-                        AcceptError::Aborted => continue,
-                        AcceptError::OutOfFds(error) => {
-                            self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                            self.retry_accept.later();
-                            return Ok(());
+                match self.listener.accept().map_err(AcceptError::from) {
+                    Ok((stream, _)) => {
+                        if let Err(error) = self.register(stream) {
+                            self.refused.say(format_args!("register: {error}; connection closed"));
                         }
-                        AcceptError::Broken(error) => return Err(error).context("accept"),
-                    },
+                    }
+                    Err(AcceptError::Drained) => return Ok(()),
+                    Err(AcceptError::Aborted) => {}
+                    Err(AcceptError::OutOfFds(error)) => {
+                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                        // No edge comes for the clients that wait already, so the server comes back by itself.
+                        self.retry_accept.later();
+                        return Ok(());
+                    }
+                    Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
                 }
             }
+            // Enough for one turn. If there are more, no edge comes for them: the next turn goes on.
             self.retry_accept.at_once();
             Ok(())
         }
 
-        fn register(&mut self, stream: TcpStream) {
+        fn register(&mut self, stream: TcpStream) -> io::Result<()> {
             let fd = stream.as_raw_fd();
-            match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, self.interest)) {
-                Ok(()) => self.connections.insert(fd, (Connection::new(stream), false)),
-                Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+            stream.set_nonblocking(true)?;
+            self.epoll.add(fd, self.interest)?;
+            self.connections.insert(fd, (Connection::new(stream), false));
+            Ok(())
+        }
+
+        /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+        fn note(&mut self, fd: RawFd, events: u32) {
+            let Some((connection, to_the_end)) = self.connections.get_mut(fd) else { return };
+            connection.note(events);
+            *to_the_end |= events & (RDHUP | PRI) != 0;
+            if connection.enters_ready() {
+                self.ready.push(fd);
             }
         }
 
-        fn serve(&mut self, fd: RawFd, events: u32) {
+        fn serve(&mut self, fd: RawFd) {
+            // An entry never meets the next owner of its descriptor: the connection stands in `ready` once, nothing but the
+            // serving of that entry closes it, and only then can `accept` get the number again.
             let Some((connection, to_the_end)) = self.connections.get_mut(fd) else { return };
-            *to_the_end |= events & (RDHUP | PRI) != 0;
-            if turn(connection, *to_the_end, events, &mut self.buffer).is_err() || connection.is_finished() {
+            connection.in_ready = false;
+            let served = connection.write().and_then(|()| read(connection, *to_the_end, &mut self.buffer));
+            if served.is_err() || connection.is_finished() {
                 self.connections.remove(fd);
-                return self.retry_accept.now();
-            }
-            if connection.may_go_on() && !connection.unfinished {
-                connection.unfinished = true;
-                self.unfinished.push(fd);
+                self.retry_accept.now();
+            } else if connection.enters_ready() {
+                self.ready.push(fd);
             }
         }
 
         fn run(mut self) -> Result<()> {
             let mut events = [NO_EVENT; EVENTS];
             loop {
-                let timeout_ms = if self.unfinished.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
-                let ready = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
-                let unfinished = std::mem::take(&mut self.unfinished);
-                for event in ready {
+                let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
+                let reported = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
+                // These are noted, and nothing more: what they are about may stand in `ready` since the last turn.
+                for event in reported {
                     match event.u64 as RawFd {
                         fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
-                        fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                        fd => self.serve(fd, event.events),
+                        fd if fd == self.listener.as_raw_fd() => self.retry_accept.at_once(),
+                        fd => self.note(fd, event.events),
                     }
                 }
-                for fd in unfinished {
-                    if let Some((connection, _)) = self.connections.get_mut(fd) {
-                        connection.unfinished = false;
-                        self.serve(fd, 0);
-                    }
+                // Now each is served once. What enters `ready` from here on waits for the next turn.
+                for fd in std::mem::take(&mut self.ready) {
+                    self.serve(fd);
                 }
                 if self.retry_accept.take_due() {
                     self.accept()?;
@@ -155,13 +171,7 @@ mod linux {
     }
 
     /// The lesson: where a drain may end.
-    fn turn(connection: &mut Connection, to_the_end: bool, events: u32, buffer: &mut [u8]) -> io::Result<()> {
-        if events & GONE != 0 {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        connection.readable |= events & IN != 0;
-        connection.writable |= events & OUT != 0;
-        connection.write()?;
+    fn read(connection: &mut Connection, to_the_end: bool, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..READS_PER_TURN {
             if !connection.readable || !connection.may_read() {
                 break;

@@ -45,6 +45,7 @@ struct Server {
     connections: Mutex<Connections<Arc<Mutex<Connection>>>>,
     retry_accept: Mutex<Retry>,
     out_of_fds: Mutex<Notice>,
+    refused: Mutex<Notice>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,6 +62,7 @@ impl Server {
             connections: Mutex::default(),
             retry_accept: Mutex::default(),
             out_of_fds: Mutex::default(),
+            refused: Mutex::default(),
         };
         server.change(server.listener.as_raw_fd(), EVFILT_READ, EV_ADD | EV_DISPATCH).context("watch the listener")?;
         // No DISPATCH, and never drained: it ends the wait of one thread after the other. (EVFILT_SIGNAL would tell one.)
@@ -77,35 +79,36 @@ impl Server {
 
     fn accept(&self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // Disabled, as it is, until the retry.
-                        lock(&self.retry_accept).later();
-                        return Ok(());
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        lock(&self.refused).say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // The listener is disabled already, and stays so until the retry.
+                    lock(&self.retry_accept).later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_ENABLE).context("watch the listener again")
     }
 
-    fn register(&self, stream: TcpStream) {
+    fn register(&self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        let registered = stream.set_nonblocking(true).and_then(|()| {
-            let connection = Connection { stream, pending: Pending::new(), peer_finished: false };
-            lock(&self.connections).insert(fd, Arc::new(Mutex::new(connection)));
-            self.change(fd, EVFILT_READ, EV_ADD | EV_DISPATCH)
-        });
-        if let Err(error) = registered {
+        stream.set_nonblocking(true)?;
+        let connection = Connection { stream, pending: Pending::new(), peer_finished: false };
+        lock(&self.connections).insert(fd, Arc::new(Mutex::new(connection)));
+        let added = self.change(fd, EVFILT_READ, EV_ADD | EV_DISPATCH);
+        if added.is_err() {
             lock(&self.connections).remove(fd);
-            lock(&self.out_of_fds).say(format_args!("register fd {fd}: {error}; connection closed"));
         }
+        added
     }
 
     fn serve(&self, event: &Kevent, buffer: &mut [u8]) {

@@ -1,9 +1,9 @@
-//! The echo server of this chapter with EV_CLEAR: each knote reports what is new, once. Beside `src/server.rs` it is what
-//! 04-epoll-et is beside 03-epoll-lt.
+//! The echo server of this chapter with EV_CLEAR: each knote reports what is new, once. This file is to `src/server.rs`
+//! what 04-epoll-et is to 03-epoll-lt.
 //!
 //! Invariant: a connection has one READ and one WRITE knote from its accept to its close. `readable` and `writable` say
-//! what was reported and no EAGAIN has taken back. A connection that could go on when its turn ends stands in
-//! `unfinished`, because no event will come for it.
+//! what was reported and no EAGAIN has taken back. A connection that could go on stands in `ready`, because no further
+//! event will come for it. A turn first notes every event, and then serves each entry of `ready` once.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -16,10 +16,10 @@ use common_server::{
     ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
     send,
 };
-use kqueue::sys::{EV_ADD, EV_CLEAR, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_SIGNAL, EVFILT_WRITE, Kevent, Kqueue};
+use kqueue::sys::{EV_ADD, EV_CLEAR, EV_ERROR, EVFILT_READ, EVFILT_SIGNAL, EVFILT_WRITE, Kevent, Kqueue};
 
 const EVENTS: usize = 256;
-/// Reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
+/// Reads of one connection in one turn: a client that floods cannot keep the others waiting.
 const READS_PER_TURN: usize = 4;
 
 fn main() -> ExitCode {
@@ -29,14 +29,12 @@ fn main() -> ExitCode {
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     peer_finished: bool,
-    /// Given out once in the life of the server, where descriptors are given out again and again.
-    number: usize,
     readable: bool,
     writable: bool,
-    /// Stands in `Server::unfinished`.
-    unfinished: bool,
+    /// Stands in `Server::ready`.
+    in_ready: bool,
 }
 
 struct Server {
@@ -45,11 +43,12 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    accepted: usize,
-    unfinished: Vec<RawFd>,
+    /// The connections that this turn or the next one serves.
+    ready: Vec<RawFd>,
     buffer: Box<[u8]>,
     retry_accept: Retry,
     out_of_fds: Notice,
+    refused: Notice,
 }
 
 impl Server {
@@ -70,98 +69,82 @@ impl Server {
             listener,
             shutdown,
             connections: Connections::default(),
-            accepted: 0,
-            unfinished: Vec::new(),
+            ready: Vec::new(),
             buffer: vec![0; READ_BUFFER].into(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
+            refused: Notice::default(),
         })
     }
 
     fn accept(&mut self) -> Result<()> {
-        // To the end of the queue: the connections that came with this event get no other one.
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // No event will come for those who wait already, so the server has to come back by itself.
-                        self.retry_accept.later();
-                        return Ok(());
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        self.refused.say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // No event comes for the clients that wait already, so the server comes back by itself.
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn; there may be more, and this event is used up.
+        // Enough for one turn. If there are more, no event comes for them: the next turn goes on.
         self.retry_accept.at_once();
         Ok(())
     }
 
-    fn register(&mut self, stream: TcpStream) {
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        match stream.set_nonblocking(true) {
-            Ok(()) => {
-                self.accepted += 1;
-                let connection = Connection {
-                    stream,
-                    pending: Pending::new(),
-                    peer_finished: false,
-                    number: self.accepted,
-                    readable: false,
-                    writable: false,
-                    unfinished: false,
-                };
-                self.connections.insert(fd, connection);
-                for filter in [EVFILT_READ, EVFILT_WRITE] {
-                    let change = Kevent::new(fd as usize, filter, EV_ADD | EV_CLEAR);
-                    self.changes.push(change.with_udata(self.accepted));
-                }
-            }
-            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
+        stream.set_nonblocking(true)?;
+        for filter in [EVFILT_READ, EVFILT_WRITE] {
+            self.changes.push(Kevent::new(fd as usize, filter, EV_ADD | EV_CLEAR));
         }
+        self.connections.insert(fd, Connection::new(stream));
+        Ok(())
     }
 
-    /// Handles one event of one connection, and closes it when it is done or broken.
-    fn serve(&mut self, event: &Kevent) {
-        let fd = event.ident() as RawFd;
-        let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
-        match event.filter() {
-            _ if event.flags() & EV_ERROR != 0 => return self.close(fd),
-            // The peer takes nothing any more. (Of READ, EV_EOF is its FIN, and bytes may still wait before it.)
-            EVFILT_WRITE if event.flags() & EV_EOF != 0 => return self.close(fd),
-            EVFILT_WRITE => connection.writable = true,
-            _ => connection.readable = true,
-        }
-        self.go_on(fd);
+    /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+    fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
+        connection.readable |= readable;
+        connection.writable |= writable;
+        self.update_interest(fd)
     }
 
-    /// One turn of a connection, with what was reported so far.
-    fn go_on(&mut self, fd: RawFd) {
+    /// Does what is noted of one connection, and closes it when it is finished or broken.
+    fn serve(&mut self, fd: RawFd) {
+        // An entry may find its connection closed, if a change failed. It never meets the next owner of the descriptor:
+        // `accept` comes after the last entry.
         let Some(connection) = self.connections.get_mut(fd) else { return };
+        connection.in_ready = false;
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));
-        match served {
-            Ok(()) if !connection.is_finished() => self.update_interest(fd),
-            _ => self.close(fd),
+        if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
+            self.close(fd);
         }
     }
 
-    /// The knotes never change. What changes is who is owed another turn without an event.
-    fn update_interest(&mut self, fd: RawFd) {
-        let Some(connection) = self.connections.get_mut(fd) else { return };
+    /// The knotes never change. What changes is which connection is owed a turn without a further event.
+    fn update_interest(&mut self, fd: RawFd) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         let may_go_on =
             connection.readable && connection.may_read() || connection.writable && !connection.pending.is_empty();
-        if may_go_on && !connection.unfinished {
-            connection.unfinished = true;
-            self.unfinished.push(fd);
+        if may_go_on && !connection.in_ready {
+            connection.in_ready = true;
+            self.ready.push(fd);
         }
+        Ok(())
     }
 
     fn close(&mut self, fd: RawFd) {
-        // Closing a descriptor ends its knotes. Changes that still wait would be made to its next owner.
+        // The knotes end with the descriptor. A change that is still to be made would be made to the next owner.
         self.changes.retain(|change| change.ident() != fd as usize);
         self.connections.remove(fd);
         self.retry_accept.now();
@@ -170,26 +153,25 @@ impl Server {
     fn run(mut self) -> Result<()> {
         let mut events = [Kevent::default(); EVENTS];
         loop {
-            let timeout_ms = if self.unfinished.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
+            let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
             let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
             let ready = self.kqueue.kevent(&self.changes, &mut events, timeout).context("kevent")?;
-            // All of them are made, also when a signal ended the wait (kevent(2), EINTR).
+            // All of them were made, even if a signal ended the wait (kevent(2), EINTR).
             self.changes.clear();
-            let unfinished = std::mem::take(&mut self.unfinished);
+            // These are noted, and nothing more: what they are about may stand in `ready` since the last turn.
             for event in ready {
                 match event.ident() as RawFd {
                     _ if event.filter() == EVFILT_SIGNAL => return Ok(()),
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
-                    fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                    _ => self.serve(event),
+                    fd if fd == self.listener.as_raw_fd() => self.retry_accept.at_once(),
+                    // A change that failed: the connection would wait for an event that never comes.
+                    fd if event.flags() & EV_ERROR != 0 => self.close(fd),
+                    fd => self.note(fd, event.filter() == EVFILT_READ, event.filter() == EVFILT_WRITE)?,
                 }
             }
-            for fd in unfinished {
-                // If the number has a new owner by now, that one gets a turn with nothing to do.
-                if let Some(connection) = self.connections.get_mut(fd) {
-                    connection.unfinished = false;
-                    self.go_on(fd);
-                }
+            // Now each is served once. What enters `ready` from here on waits for the next turn.
+            for fd in std::mem::take(&mut self.ready) {
+                self.serve(fd);
             }
             if self.retry_accept.take_due() {
                 self.accept()?;
@@ -199,6 +181,11 @@ impl Server {
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false, readable: false, writable: false, in_ready: false }
+    }
+
     fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }
@@ -207,7 +194,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// Until EAGAIN, or the end of the turn, or until no more may be owed.
+    /// Until EAGAIN, or the end of the turn, or until no more may be pending.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..READS_PER_TURN {
             if !self.readable || !self.may_read() {
@@ -216,11 +203,12 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => {
-                    // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
+                    // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
                     let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;
                 }
+                // The drain ends here and nowhere else: what comes from now on is a new event.
                 Received::WouldBlock => self.readable = false,
             }
         }

@@ -1,13 +1,11 @@
 //! kqueue: the kernel keeps the registrations, each of them a filter of its own, and a wait takes the changes along.
 //!
 //! Invariant: a connection has a READ knote exactly while it may be read (the peer has not finished, and a whole read
-//! fits into what we may owe), and a WRITE knote exactly while bytes are owed. Changes are collected in `changes` and made
-//! by the next wait, in order and before it waits; none is left in there for a descriptor that was closed. READ and WRITE
-//! of one connection are two events of one batch, so an event is believed only if its `udata` is the number of the
-//! connection that has the descriptor now.
+//! fits under `MAX_PENDING`), and a WRITE knote exactly while bytes are pending. Changes are collected in `changes`. The
+//! next wait makes them, in order and before it waits; none is left in there for a descriptor that was closed. What one
+//! turn leaves unread, the next wait reports again: a turn may stop after one read.
 //!
-//! Level-triggered, which is kqueue's default: what one call leaves unread, the next wait reports again.
-//! `examples/ev_clear.rs` is the edge-triggered one.
+//! That is level-triggered, kqueue's default. `examples/ev_clear.rs` is the edge-triggered server.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -20,8 +18,7 @@ use common_server::{
     send,
 };
 use kqueue::sys::{
-    EV_ADD, EV_DELETE, EV_DISABLE, EV_ENABLE, EV_EOF, EV_ERROR, EVFILT_READ, EVFILT_SIGNAL, EVFILT_WRITE, Kevent,
-    Kqueue,
+    EV_ADD, EV_DELETE, EV_DISABLE, EV_ENABLE, EV_ERROR, EVFILT_READ, EVFILT_SIGNAL, EVFILT_WRITE, Kevent, Kqueue,
 };
 
 const EVENTS: usize = 256;
@@ -29,10 +26,8 @@ const EVENTS: usize = 256;
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     peer_finished: bool,
-    /// Given out once in the life of the server, where descriptors are given out again and again.
-    number: usize,
     /// Whether it has a READ and a WRITE knote, once the changes are made.
     interest: [bool; 2],
 }
@@ -43,10 +38,10 @@ pub struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    accepted: usize,
     buffer: Box<[u8]>,
     retry_accept: Retry,
     out_of_fds: Notice,
+    refused: Notice,
 }
 
 impl Server {
@@ -67,94 +62,72 @@ impl Server {
             listener,
             shutdown,
             connections: Connections::default(),
-            accepted: 0,
             buffer: vec![0; READ_BUFFER].into(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
+            refused: Notice::default(),
         })
     }
 
     fn accept(&mut self) -> Result<()> {
-        // A queue that is longer than this is reported again by the next wait.
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // The listener stays readable: left enabled, it would end every wait at once.
-                        self.retry_accept.later();
-                        self.change_listener(EV_DISABLE);
-                        break;
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        self.refused.say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // The listener stays readable: left enabled, it would end every wait at once.
+                    self.retry_accept.later();
+                    self.changes.push(Kevent::new(self.listener.as_raw_fd() as usize, EVFILT_READ, EV_DISABLE));
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
+            }
+        }
+        // Enough for one turn. If there are more, the next wait reports the listener again.
+        Ok(())
+    }
+
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
+        let fd = stream.as_raw_fd();
+        stream.set_nonblocking(true)?;
+        self.connections.insert(fd, Connection::new(stream));
+        self.update_interest(fd)
+    }
+
+    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
+        // READ and WRITE are two events. If the first one closed the connection, the second finds nothing here, or the
+        // descriptor's next owner, if `accept` came in between. That one is then served early: at worst its read would block.
+        let Some(connection) = self.connections.get_mut(fd) else { return };
+        // EV_EOF needs no test: behind the last byte a read gets the FIN, and a write to a peer that has gone fails.
+        let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
+        if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
+            self.close(fd);
+        }
+    }
+
+    fn update_interest(&mut self, fd: RawFd) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
+        let wanted = [(EVFILT_READ, connection.may_read()), (EVFILT_WRITE, !connection.pending.is_empty())];
+        for (has, (filter, wanted)) in connection.interest.iter_mut().zip(wanted) {
+            if wanted != *has {
+                // No syscall: the next wait takes the change along.
+                let flags = if wanted { EV_ADD } else { EV_DELETE };
+                self.changes.push(Kevent::new(fd as usize, filter, flags));
+                *has = wanted;
             }
         }
         Ok(())
     }
 
-    fn register(&mut self, stream: TcpStream) {
-        let fd = stream.as_raw_fd();
-        match stream.set_nonblocking(true) {
-            Ok(()) => {
-                self.accepted += 1;
-                let connection = Connection {
-                    stream,
-                    pending: Pending::new(),
-                    peer_finished: false,
-                    number: self.accepted,
-                    interest: [false; 2],
-                };
-                self.connections.insert(fd, connection);
-                self.update_interest(fd);
-            }
-            Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
-        }
-    }
-
-    /// Handles one event of one connection, and closes it when it is done or broken.
-    fn serve(&mut self, event: &Kevent) {
-        let fd = event.ident() as RawFd;
-        let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
-        let served = match event.filter() {
-            // A change that failed. To delete what is not there is no harm; to be without what was to be added is.
-            _ if event.flags() & EV_ERROR != 0 => match event.error() {
-                Some(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
-                _ => Ok(()),
-            },
-            // The peer takes nothing any more. (Of READ, EV_EOF is its FIN, and bytes may still wait before it.)
-            EVFILT_WRITE if event.flags() & EV_EOF != 0 => Err(io::ErrorKind::ConnectionReset.into()),
-            EVFILT_WRITE => connection.write(),
-            _ => connection.read(&mut self.buffer),
-        };
-        match served {
-            Ok(()) if !connection.is_finished() => self.update_interest(fd),
-            _ => self.close(fd),
-        }
-    }
-
-    fn update_interest(&mut self, fd: RawFd) {
-        let Some(connection) = self.connections.get_mut(fd) else { return };
-        let wanted = [(EVFILT_READ, connection.may_read()), (EVFILT_WRITE, !connection.pending.is_empty())];
-        for (has, (filter, wanted)) in connection.interest.iter_mut().zip(wanted) {
-            if *has != wanted {
-                *has = wanted;
-                // No syscall: the next wait takes the change along.
-                let flags = if wanted { EV_ADD } else { EV_DELETE };
-                self.changes.push(Kevent::new(fd as usize, filter, flags).with_udata(connection.number));
-            }
-        }
-    }
-
-    fn change_listener(&mut self, flags: u32) {
-        self.changes.push(Kevent::new(self.listener.as_raw_fd() as usize, EVFILT_READ, flags));
-    }
-
     fn close(&mut self, fd: RawFd) {
-        // Closing a descriptor ends its knotes. Changes that still wait would be made to its next owner.
+        // The knotes end with the descriptor. A change that is still to be made would be made to the next owner.
         self.changes.retain(|change| change.ident() != fd as usize);
         self.connections.remove(fd);
         self.retry_accept.now();
@@ -165,24 +138,31 @@ impl Server {
         loop {
             let timeout = u64::try_from(self.retry_accept.timeout_ms()).ok().map(Duration::from_millis);
             let ready = self.kqueue.kevent(&self.changes, &mut events, timeout).context("kevent")?;
-            // All of them are made, also when a signal ended the wait (kevent(2), EINTR).
+            // All of them were made, even if a signal ended the wait (kevent(2), EINTR).
             self.changes.clear();
             for event in ready {
                 match event.ident() as RawFd {
                     _ if event.filter() == EVFILT_SIGNAL => return Ok(()),
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                     fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                    _ => self.serve(event),
+                    // A change that failed: the connection would wait for an event that never comes.
+                    fd if event.flags() & EV_ERROR != 0 => self.close(fd),
+                    fd => self.serve(fd, event.filter() == EVFILT_READ, event.filter() == EVFILT_WRITE),
                 }
             }
             if self.retry_accept.take_due() {
-                self.change_listener(EV_ENABLE);
+                self.changes.push(Kevent::new(self.listener.as_raw_fd() as usize, EVFILT_READ, EV_ENABLE));
             }
         }
     }
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false, interest: [false; 2] }
+    }
+
     fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }
@@ -192,24 +172,25 @@ impl Connection {
     }
 
     /// One read: if there is more, the next wait says so.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        if !self.may_read() {
+    fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
+        if !ready || !self.may_read() {
             return Ok(());
         }
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is owed and the socket takes it all: no copy, no allocation, no second wait.
+                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
+            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
             Received::WouldBlock => {}
         }
         Ok(())
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        while !self.pending.is_empty() {
+    fn write(&mut self, ready: bool) -> io::Result<()> {
+        while ready && !self.pending.is_empty() {
             match send(&self.stream, self.pending.front())? {
                 Sent::Bytes(n) => self.pending.consume(n),
                 Sent::WouldBlock => break,

@@ -1,7 +1,7 @@
 //! An echo server on select(2).
 //!
-//! Invariant: a connection's bit is in `reading` exactly while it may be read, and in `writing` exactly while bytes are
-//! owed to it.
+//! Invariant: a connection's bit is set in `reading` exactly while the server may read from it, and in `writing`
+//! exactly while bytes are pending for it.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -51,7 +51,7 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
 fn run(mut server: Server) -> Result<()> {
     loop {
         let timeout_ms = server.retry_accept.timeout_ms();
-        // TODO: whoever keeps silent for a moment is never heard again, once somebody else has spoken.
+        // TODO: a client that is silent for a moment is never heard again, once another client has spoken.
         select(server.nfds, &mut server.reading, &mut server.writing, timeout_ms).context("select")?;
         let (readable, writable) = (server.reading.clone(), server.writing.clone());
         if readable.contains(server.shutdown.as_raw_fd()) {
@@ -74,19 +74,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.reading.set(self.listener.as_raw_fd(), false);
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.reading.set(self.listener.as_raw_fd(), false);
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
-//! An echo server on select(2), which asks afresh at each turn.
+//! An echo server on select(2) that builds its sets anew in each turn.
 //!
-//! Invariant: what a connection is watched for follows from its own state; only `nfds` is remembered beside it.
+//! Invariant: the interest in a connection follows from the connection's own state; only `nfds` is remembered beside
+//! it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -73,19 +74,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.accepting = false;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.accepting = false;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -95,7 +94,7 @@ impl Server {
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| FdSet::check(fd)) {
             Ok(()) => {
-                // A count and no index: the kernel looks at the descriptors 0 to nfds - 1.
+                // A count and not an index: the kernel looks at the descriptors 0 to nfds - 1.
                 self.nfds = self.nfds.max(fd + 1);
                 self.connections.insert(fd, Connection { stream, pending: Pending::new(), peer_finished: false });
             }

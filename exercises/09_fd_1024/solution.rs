@@ -1,7 +1,7 @@
 //! An echo server on select(2), with sets of its own making.
 //!
-//! Invariant: a connection's bit is in the set `READING` exactly while it may be read, and in `WRITING` exactly while
-//! bytes are owed to it.
+//! Invariant: a connection's bit is set in the set `READING` exactly while the server may read from it, and in
+//! `WRITING` exactly while bytes are pending for it.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -19,8 +19,8 @@ const WORDS: usize = FD_SETSIZE / 64;
 const READING: usize = 0;
 const WRITING: usize = WORDS;
 
-/// Two bitmaps of FD_SETSIZE, the second right behind the first, as `fd_set reading, writing;` lie in C. What follows
-/// them stands for whatever else a program has in its memory.
+/// Two bitmaps of FD_SETSIZE bits, the second right behind the first, as `fd_set reading, writing;` lie in C. The words
+/// behind them stand for whatever else a program has in its memory.
 #[derive(Clone)]
 struct Sets([u64; 8 * WORDS]);
 
@@ -78,7 +78,7 @@ fn run(mut server: Server) -> Result<()> {
 }
 
 impl Sets {
-    // What FD_SET and FD_CLR do.
+    // FD_SET and FD_CLR do the same.
     fn set(&mut self, set: usize, fd: RawFd, on: bool) {
         let (word, bit) = (set + fd as usize / 64, 1 << (fd % 64));
         if on { self.0[word] |= bit } else { self.0[word] &= !bit }
@@ -88,8 +88,7 @@ impl Sets {
         self.0[set + fd as usize / 64] >> (fd % 64) & 1 == 1
     }
 
-    /// Bit 1030 of one set would be bit 6 of the next: nobody else looks at how far a set reaches, neither FD_SET nor
-    /// the kernel.
+    /// Neither FD_SET nor the kernel checks where a set ends: bit 1030 of one set would be bit 6 of the next.
     fn watch(&mut self, fd: RawFd) -> io::Result<()> {
         if fd as usize >= FD_SETSIZE {
             return Err(io::Error::other(format!("fd {fd}: select holds only those below {FD_SETSIZE}")));
@@ -102,19 +101,17 @@ impl Sets {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.sets.set(READING, self.listener.as_raw_fd(), false);
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.sets.set(READING, self.listener.as_raw_fd(), false);
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())

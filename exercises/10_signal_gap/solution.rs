@@ -1,6 +1,6 @@
 //! An echo server on select(2), with signal handlers of its own.
 //!
-//! Invariant: once SIGINT or SIGTERM has come, `STOP` is set, and the loop ends before it waits again.
+//! Invariant: once SIGINT or SIGTERM has come, `STOP` is set, and the event loop ends before it waits again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
     common_server::main("signal_gap", new, run)
 }
 
-/// The wake-up that all servers get is not used: this one has its own way to stop.
+/// The `Shutdown` of the other servers is not used: this server has its own way to stop.
 fn new(listener: TcpListener, _: Shutdown) -> Result<Server> {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         handle(signal, stop).context("handler for SIGINT and SIGTERM")?;
@@ -56,8 +56,8 @@ fn new(listener: TcpListener, _: Shutdown) -> Result<Server> {
 
 fn run(mut server: Server) -> Result<()> {
     loop {
-        // A signal that comes behind the look at `STOP` has to wait for pselect, which lets it in and goes to sleep in one
-        // step.
+        // A signal that comes after the check of `STOP` has to wait for pselect, which lets it in and goes to sleep in
+        // one step.
         let unblocked = block(&[libc::SIGINT, libc::SIGTERM]).context("block SIGINT and SIGTERM")?;
         if STOP.load(Ordering::SeqCst) {
             return Ok(());
@@ -65,7 +65,7 @@ fn run(mut server: Server) -> Result<()> {
         let (mut readable, mut writable) = server.interest();
         let timeout_ms = server.retry_accept.timeout_ms();
         pselect(server.nfds, &mut readable, &mut writable, timeout_ms, &unblocked).context("pselect")?;
-        // With work at hand pselect does not sleep and lets nothing in: it comes now.
+        // With work at hand, pselect does not sleep and lets no signal in. A signal that waits comes now.
         unblocked.restore().context("unblock SIGINT and SIGTERM")?;
         server.serve(&readable, &writable);
         if readable.contains(server.listener.as_raw_fd()) {
@@ -88,19 +88,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.accepting = false;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.accepting = false;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())

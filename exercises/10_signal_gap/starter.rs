@@ -1,6 +1,6 @@
 //! An echo server on select(2), with signal handlers of its own.
 //!
-//! Invariant: once SIGINT or SIGTERM has come, `STOP` is set, and the loop ends before it waits again.
+//! Invariant: once SIGINT or SIGTERM has come, `STOP` is set, and the event loop ends before it waits again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
     common_server::main("signal_gap", new, run)
 }
 
-/// The wake-up that all servers get is not used: this one has its own way to stop.
+/// The `Shutdown` of the other servers is not used: this server has its own way to stop.
 fn new(listener: TcpListener, _: Shutdown) -> Result<Server> {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         handle(signal, stop).context("handler for SIGINT and SIGTERM")?;
@@ -61,7 +61,7 @@ fn run(mut server: Server) -> Result<()> {
         }
         let (mut readable, mut writable) = server.interest();
         let timeout_ms = server.retry_accept.timeout_ms();
-        // TODO: once in a while a stop is ignored, until the next client happens to send something.
+        // TODO: once in a while the server ignores a stop, until the next client happens to send something.
         select(server.nfds, &mut readable, &mut writable, timeout_ms).context("select")?;
         server.serve(&readable, &writable);
         if readable.contains(server.listener.as_raw_fd()) {
@@ -84,19 +84,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.accepting = false;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.refused.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.accepting = false;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())

@@ -1,7 +1,6 @@
-//! An echo server on poll(2), which writes its list afresh at each turn.
+//! An echo server on poll(2) that builds its list anew in each turn.
 //!
-//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]` from the moment the list was written until the next
-//! accept.
+//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, from the end of `list` to the start of `serve`.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -71,19 +70,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.accepting = false;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.accepting = false;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -122,8 +119,8 @@ impl Connection {
     }
 
     fn serve(&mut self, revents: i16, buffer: &mut [u8]) -> io::Result<()> {
-        // A mask: what was not asked for comes too, alone or beside the rest, and at every wait until the descriptor is
-        // closed.
+        // A mask: bits that were not asked for come too, alone or beside the others, and at every wait until the
+        // descriptor is closed.
         if revents & GONE != 0 {
             return Err(io::ErrorKind::ConnectionReset.into());
         }

@@ -1,7 +1,6 @@
-//! An echo server on poll(2), which writes its list afresh at each turn.
+//! An echo server on poll(2) that builds its list anew in each turn.
 //!
-//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]` from the moment the list was written until the next
-//! accept.
+//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, from the end of `list` to the start of `serve`.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -71,19 +70,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.accepting = false;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.accepting = false;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -126,7 +123,7 @@ impl Connection {
             IN => self.read(buffer),
             OUT => self.write(),
             BOTH => self.write().and_then(|()| self.read(buffer)),
-            // TODO: a client that crashed stays for ever, and takes a whole processor with it.
+            // TODO: a client that crashed stays for ever, and costs a whole processor.
             _ => Ok(()),
         }
     }

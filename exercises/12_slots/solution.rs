@@ -50,7 +50,7 @@ fn run(mut server: Server) -> Result<()> {
         if server.polled[SHUTDOWN].revents != 0 {
             return Ok(());
         }
-        // From the last, so that a close moves only those that have had their turn.
+        // From the last entry to the first, so that a close moves only entries that have had their turn.
         for slot in (0..server.connections.len()).rev() {
             match server.polled[FIRST + slot].revents {
                 0 => {}
@@ -69,19 +69,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.polled[LISTENER].events = 0;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.polled[LISTENER].events = 0;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -108,8 +106,8 @@ impl Server {
     }
 
     fn close(&mut self, slot: usize) {
-        // In both lists the last one moves into the free place. If one of them closed the gap by moving all that follow,
-        // every entry from there on would stand for somebody else's connection.
+        // In both lists the last element moves into the gap. If one list moved up every element behind the gap instead,
+        // its later entries would stand for other clients' connections.
         self.polled.swap_remove(FIRST + slot);
         self.connections.swap_remove(slot);
         self.retry_accept.now();

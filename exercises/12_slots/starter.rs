@@ -50,7 +50,7 @@ fn run(mut server: Server) -> Result<()> {
         if server.polled[SHUTDOWN].revents != 0 {
             return Ok(());
         }
-        // From the last, so that a close moves only those that have had their turn.
+        // From the last entry to the first, so that a close moves only entries that have had their turn.
         for slot in (0..server.connections.len()).rev() {
             match server.polled[FIRST + slot].revents {
                 0 => {}
@@ -69,19 +69,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.polled[LISTENER].events = 0;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.polled[LISTENER].events = 0;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -108,7 +106,7 @@ impl Server {
     }
 
     fn close(&mut self, slot: usize) {
-        // TODO: as soon as somebody has left from the middle, others are not heard.
+        // TODO: when a client from the middle of the list has left, other clients get no answer.
         self.polled.swap_remove(FIRST + slot);
         self.connections.remove(slot);
         self.retry_accept.now();

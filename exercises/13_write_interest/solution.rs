@@ -1,6 +1,7 @@
-//! An echo server on poll(2), with a table by descriptor beside poll's list.
+//! An echo server on poll(2), with a table of connections by descriptor beside poll's list.
 //!
-//! Invariant: every entry from `FIRST` on is that of a connection, and `connections` finds it by the entry's descriptor.
+//! Invariant: every entry from `FIRST` on belongs to a connection, and `connections` finds this connection by the
+//! entry's descriptor.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -50,7 +51,7 @@ fn run(mut server: Server) -> Result<()> {
         if server.polled[SHUTDOWN].revents != 0 {
             return Ok(());
         }
-        // From the last, so that a close moves only entries that have had their turn.
+        // From the last entry to the first, so that a close moves only entries that have had their turn.
         for slot in (FIRST..server.polled.len()).rev() {
             if server.polled[slot].revents != 0 {
                 server.serve(slot);
@@ -68,19 +69,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.polled[LISTENER].events = 0;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.polled[LISTENER].events = 0;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -125,7 +124,7 @@ impl Connection {
         if !self.pending.is_empty() {
             entry.events |= OUT;
         } else {
-            // An idle socket always has room, so a wait for room that nobody needs ends at once, for ever.
+            // An idle socket nearly always has room. A wait for room that nobody needs ends at once, again and again.
             entry.events &= !OUT;
         }
     }

@@ -1,7 +1,7 @@
-//! An echo server on level-triggered epoll, which remembers who came last.
+//! An echo server on level-triggered epoll that remembers which client came last.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read, and for OUT exactly while bytes are owed
-//! to it; `connections` finds it by the descriptor that is its token.
+//! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
+//! bytes are pending for it. `connections` finds it by the descriptor that is its token.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,7 +26,7 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    /// The newest client, for the operator who has to find out who floods the server.
+    /// The newest client, for an operator who has to find the source of a flood.
     last: Option<SocketAddr>,
     buffer: Vec<u8>,
     retry_accept: Retry,
@@ -64,20 +64,18 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, address)) => self.register(stream, address),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        let last = self.last();
-                        self.out_of_fds.say(format_args!("accept: {error}; others wait; the last to come was {last}"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    let last = self.last();
+                    self.out_of_fds.say(format_args!("accept: {error}; others wait; the last to come was {last}"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -88,8 +86,9 @@ impl Server {
     }
 
     fn register(&mut self, stream: TcpStream, address: SocketAddr) {
-        // Its address and not the stream: epoll's registration, and the connection itself, end with the last descriptor
-        // of a socket. A duplicate would keep both alive behind a number that is closed, with no way left to remove it.
+        // The address and not the stream: epoll's registration and the connection itself end with the last descriptor
+        // of the socket. A duplicate would keep both alive behind a number that is closed, with no way left to remove
+        // them.
         self.last = Some(address);
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN)) {

@@ -1,7 +1,7 @@
 //! An echo server on level-triggered epoll.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read, and for OUT exactly while bytes are owed
-//! to it.
+//! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
+//! bytes are pending for it.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -62,19 +62,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -91,7 +89,7 @@ impl Server {
         }
     }
 
-    /// A connection's error is that connection's end and nobody else's: it stops here, and never becomes the loop's own.
+    /// An error of a connection ends that connection alone: it stops here, and never ends the event loop.
     fn serve(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd) else { return };
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));
@@ -121,7 +119,7 @@ impl Connection {
         Ok(())
     }
 
-    // Both try whatever the event was: a call that finds nothing to do says so.
+    // Both calls are made whatever the event was: a call that finds nothing to do fails with EAGAIN.
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         if !self.may_read() {

@@ -1,7 +1,7 @@
 //! An echo server on level-triggered epoll.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read, and for OUT exactly while bytes are owed
-//! to it.
+//! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
+//! bytes are pending for it.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -50,7 +50,7 @@ fn run(mut server: Server) -> Result<()> {
             match event.fd() {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
                 fd if fd == server.listener.as_raw_fd() => server.accept()?,
-                // TODO: of a hundred clients one is switched off, and then none of them has a server any more.
+                // TODO: one of a hundred clients is switched off, and then none of them has a server any more.
                 fd => server.serve(fd).with_context(|| format!("serve fd {fd}"))?,
             }
         }
@@ -63,19 +63,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -124,7 +122,7 @@ impl Connection {
         Ok(())
     }
 
-    // Both try whatever the event was: a call that finds nothing to do says so.
+    // Both calls are made whatever the event was: a call that finds nothing to do fails with EAGAIN.
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         if !self.may_read() {

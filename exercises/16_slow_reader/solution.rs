@@ -1,6 +1,6 @@
 //! An echo server on level-triggered epoll, with an output queue of its own.
 //!
-//! Invariant: bytes leave in the order in which they came: while some are queued, later ones are queued behind them.
+//! Invariant: bytes leave in the order in which they came: while some are queued, later bytes are queued behind them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,8 +14,8 @@ use common_server::{
 };
 use exercises::epoll::{ERR, Epoll, HUP, IN, OUT};
 
-/// Past this the connection is not read. The client's sends fill the kernel's buffers then, and in the end its own
-/// program waits: that is how TCP passes on that somebody reads slowly.
+/// With more bytes queued than this, the server does not read the connection. Then the client's bytes fill the kernel's
+/// buffers, and at last the client's own program waits. This is how TCP passes on that somebody reads slowly.
 const MAX_QUEUED: usize = 256 * 1024;
 
 struct Connection {
@@ -66,19 +66,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -146,7 +144,7 @@ impl Connection {
         let sent = send(&self.stream, self.queued.as_slices().0)?.bytes();
         self.queued.drain(..sent);
         if self.queued.is_empty() {
-            // An empty queue would keep the memory of its largest moment.
+            // An empty VecDeque would keep the memory of its largest moment.
             self.queued = VecDeque::new();
         }
         Ok(())

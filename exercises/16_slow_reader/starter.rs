@@ -1,6 +1,6 @@
 //! An echo server on level-triggered epoll, with an output queue of its own.
 //!
-//! Invariant: bytes leave in the order in which they came: while some are queued, later ones are queued behind them.
+//! Invariant: bytes leave in the order in which they came: while some are queued, later bytes are queued behind them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -62,19 +62,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -129,7 +127,7 @@ impl Connection {
         }
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
-            // TODO: one client that asks and never listens, and the machine is out of memory.
+            // TODO: one client sends and never reads, and the machine is out of memory.
             Received::Bytes(n) => {
                 let sent = if self.queued.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.queued.extend(&buffer[sent..n]);
@@ -143,7 +141,7 @@ impl Connection {
         let sent = send(&self.stream, self.queued.as_slices().0)?.bytes();
         self.queued.drain(..sent);
         if self.queued.is_empty() {
-            // An empty queue would keep the memory of its largest moment.
+            // An empty VecDeque would keep the memory of its largest moment.
             self.queued = VecDeque::new();
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! An echo server on level-triggered epoll.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read, and for OUT exactly while bytes are owed
-//! to it. The loop sleeps in epoll_wait and nowhere else.
+//! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
+//! bytes are pending for it. The event loop sleeps in epoll_wait and nowhere else.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -62,23 +62,22 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                // The listener's O_NONBLOCK is the listener's: Linux does not hand it on (the BSDs do).
+            match self.listener.accept().map_err(AcceptError::from) {
+                // The listener's O_NONBLOCK is for the listener alone: on Linux an accepted socket does not inherit it
+                // (on the BSDs it does).
                 Ok((stream, _)) => match stream.set_nonblocking(true) {
                     Ok(()) => self.register(stream),
                     Err(error) => self.out_of_fds.say(format_args!("{error}; connection closed")),
                 },
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! An echo server on level-triggered epoll.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read, and for OUT exactly while bytes are owed
-//! to it. The loop sleeps in epoll_wait and nowhere else.
+//! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
+//! bytes are pending for it. The event loop sleeps in epoll_wait and nowhere else.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -62,19 +62,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -131,7 +129,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // TODO: whenever somebody does not read, everybody else waits here with him.
+                // TODO: whenever one client does not read, all other clients wait here too.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }

@@ -1,7 +1,7 @@
 //! An echo server on level-triggered epoll.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read, and for OUT exactly while bytes are owed
-//! to it.
+//! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
+//! bytes are pending for it.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -38,8 +38,8 @@ pub fn main() -> ExitCode {
 }
 
 fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
-    // Rust ignores SIGPIPE from the start. Here it ends the program as it would end cat, so that `... | head -1` leaves
-    // nothing running behind a pipe that nobody reads.
+    // Rust ignores SIGPIPE from the start. Here SIGPIPE ends the program, as it would end cat, so that `... | head -1`
+    // leaves nothing running behind a pipe that nobody reads.
     signals::default(libc::SIGPIPE).context("SIGPIPE")?;
     let epoll = Epoll::new().context("epoll_create1")?;
     epoll.add(listener.as_raw_fd(), IN).context("register the listener")?;
@@ -67,19 +67,17 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.epoll.modify(self.listener.as_raw_fd(), 0)?;
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.epoll.modify(self.listener.as_raw_fd(), 0)?;
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -96,7 +94,7 @@ impl Server {
         }
     }
 
-    // A connection that was reset needs no look at the event: the calls say it.
+    // A reset needs no test of the event: the calls fail.
     fn serve(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd) else { return };
         let served = connection.flush().and_then(|()| connection.read(&mut self.buffer));
@@ -140,7 +138,7 @@ impl Connection {
 
     fn flush(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
-            // To a peer that has gone: EPIPE, which ends this connection, and not SIGPIPE, which ends the program.
+            // If the peer has gone: EPIPE, which ends this connection, and not SIGPIPE, which would end the program.
             match send(self.stream.as_raw_fd(), self.pending.front(), NOSIGNAL) {
                 Ok(sent) => self.pending.consume(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

@@ -1,8 +1,9 @@
 //! An echo server on edge-triggered epoll.
 //!
-//! Invariant: `readable` and `writable` are what an edge announced and no EAGAIN took back; a connection that could go
-//! on when its turn ends stands in `unfinished`.
+//! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it. A connection that has news, or more to
+//! read when its turn ends, is in `ready` and gets one turn for it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -13,7 +14,7 @@ use common_server::{
     ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
     send,
 };
-use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT, RDHUP};
+use exercises::epoll::{ERR, ET, Epoll, Event, HUP, IN, OUT, RDHUP};
 
 const READS_PER_TURN: usize = 4;
 
@@ -21,9 +22,9 @@ struct Connection {
     stream: TcpStream,
     pending: Pending,
     peer_finished: bool,
+    gone: bool,
     readable: bool,
     writable: bool,
-    unfinished: bool,
 }
 
 struct Server {
@@ -31,7 +32,7 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    unfinished: Vec<RawFd>,
+    ready: BTreeSet<RawFd>,
     buffer: Vec<u8>,
     retry_accept: Retry,
     out_of_fds: Notice,
@@ -45,30 +46,24 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     let epoll = Epoll::new().context("epoll_create1")?;
     epoll.add(listener.as_raw_fd(), IN | ET).context("register the listener")?;
     epoll.add(shutdown.as_raw_fd(), IN | ET).context("register the shutdown socket")?;
-    let (connections, unfinished) = (Connections::default(), Vec::new());
+    let (connections, ready) = (Connections::default(), BTreeSet::new());
     let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
     let buffer = vec![0; READ_BUFFER];
-    Ok(Server { epoll, listener, shutdown, connections, unfinished, buffer, retry_accept, out_of_fds })
+    Ok(Server { epoll, listener, shutdown, connections, ready, buffer, retry_accept, out_of_fds })
 }
 
 fn run(mut server: Server) -> Result<()> {
     loop {
-        let timeout_ms = if server.unfinished.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
-        let events = server.epoll.wait(timeout_ms).context("epoll_wait")?;
-        let unfinished = std::mem::take(&mut server.unfinished);
-        for event in events {
+        let timeout_ms = if server.ready.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
+        for event in server.epoll.wait(timeout_ms).context("epoll_wait")? {
             match event.fd() {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
-                fd if fd == server.listener.as_raw_fd() => server.accept()?,
-                fd => server.serve(fd, event.events),
+                // Only noted: the listener has its turn below, once.
+                fd if fd == server.listener.as_raw_fd() => server.retry_accept.at_once(),
+                _ => server.note(event),
             }
         }
-        for fd in unfinished {
-            if let Some(connection) = server.connections.get_mut(fd) {
-                connection.unfinished = false;
-                server.serve(fd, 0);
-            }
-        }
+        std::mem::take(&mut server.ready).into_iter().for_each(|fd| server.serve(fd));
         if server.retry_accept.take_due() {
             server.accept()?;
         }
@@ -77,20 +72,19 @@ fn run(mut server: Server) -> Result<()> {
 
 impl Server {
     fn accept(&mut self) -> Result<()> {
-        // One edge stands for however many have come: until EAGAIN, and if that is too many for one turn, in another.
+        // One edge stands for any number of connections: accept until EAGAIN, and if that is too much for one turn, go
+        // on in the next.
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();
@@ -101,28 +95,31 @@ impl Server {
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN | OUT | RDHUP | ET)) {
             Ok(()) => {
-                let (readable, writable, unfinished, peer_finished) = (false, false, false, false);
-                let pending = Pending::new();
-                let connection = Connection { stream, pending, peer_finished, readable, writable, unfinished };
+                let (pending, peer_finished, gone) = (Pending::new(), false, false);
+                let (readable, writable) = (false, false);
+                let connection = Connection { stream, pending, peer_finished, gone, readable, writable };
                 self.connections.insert(fd, connection);
             }
             Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
         }
     }
 
-    fn serve(&mut self, fd: RawFd, events: u32) {
+    fn note(&mut self, event: Event) {
+        let Some(connection) = self.connections.get_mut(event.fd()) else { return };
+        connection.readable |= event.events & (IN | RDHUP) != 0;
+        connection.writable |= event.events & OUT != 0;
+        connection.gone |= event.events & (ERR | HUP) != 0;
+        self.ready.insert(event.fd());
+    }
+
+    fn serve(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        connection.readable |= events & (IN | RDHUP) != 0;
-        connection.writable |= events & OUT != 0;
-        let gone = events & (ERR | HUP) != 0;
-        let served = if gone { Err(io::ErrorKind::ConnectionReset.into()) } else { connection.echo(&mut self.buffer) };
-        let finished = connection.peer_finished && connection.pending.is_empty();
-        if served.is_err() || finished {
+        let failed = connection.gone || connection.echo(&mut self.buffer).is_err();
+        if failed || connection.peer_finished && connection.pending.is_empty() {
             self.connections.remove(fd);
             self.retry_accept.now();
-        } else if connection.may_go_on() && !connection.unfinished {
-            connection.unfinished = true;
-            self.unfinished.push(fd);
+        } else if connection.may_read() {
+            self.ready.insert(fd);
         }
     }
 }
@@ -130,10 +127,6 @@ impl Server {
 impl Connection {
     fn may_read(&self) -> bool {
         self.readable && !self.peer_finished && self.pending.has_room()
-    }
-
-    fn may_go_on(&self) -> bool {
-        self.may_read() || self.writable && !self.pending.is_empty()
     }
 
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {

@@ -1,7 +1,8 @@
-//! An echo server on edge-triggered epoll. A connection's turn ends with what it needs next.
+//! An echo server on edge-triggered epoll. Each turn of a connection returns what the connection needs next.
 //!
-//! Invariant: a connection that answers `Again` stands in `again` and gets a turn without an event; one that answers
-//! `Wait` has nothing left to do before the next edge.
+//! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it. A connection that has news, or that
+//! returns `Again`, is in `ready` and gets one turn for it; a connection that returns `Wait` has nothing left to do
+//! before the next edge.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,7 +15,7 @@ use common_server::{
     ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
     send,
 };
-use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT};
+use exercises::epoll::{ERR, ET, Epoll, Event, HUP, IN, OUT};
 
 const READS_PER_TURN: usize = 4;
 
@@ -22,6 +23,7 @@ struct Connection {
     stream: TcpStream,
     pending: Pending,
     peer_finished: bool,
+    gone: bool,
     readable: bool,
     writable: bool,
 }
@@ -37,7 +39,7 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    again: BTreeSet<RawFd>,
+    ready: BTreeSet<RawFd>,
     buffer: Vec<u8>,
     retry_accept: Retry,
     out_of_fds: Notice,
@@ -51,25 +53,24 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     let epoll = Epoll::new().context("epoll_create1")?;
     epoll.add(listener.as_raw_fd(), IN | ET).context("register the listener")?;
     epoll.add(shutdown.as_raw_fd(), IN | ET).context("register the shutdown socket")?;
-    let (connections, again) = (Connections::default(), BTreeSet::new());
+    let (connections, ready) = (Connections::default(), BTreeSet::new());
     let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
     let buffer = vec![0; READ_BUFFER];
-    Ok(Server { epoll, listener, shutdown, connections, again, buffer, retry_accept, out_of_fds })
+    Ok(Server { epoll, listener, shutdown, connections, ready, buffer, retry_accept, out_of_fds })
 }
 
 fn run(mut server: Server) -> Result<()> {
     loop {
-        let timeout_ms = if server.again.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
-        let events = server.epoll.wait(timeout_ms).context("epoll_wait")?;
-        let again = std::mem::take(&mut server.again);
-        for event in events {
+        let timeout_ms = if server.ready.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
+        for event in server.epoll.wait(timeout_ms).context("epoll_wait")? {
             match event.fd() {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
-                fd if fd == server.listener.as_raw_fd() => server.accept()?,
-                fd => server.turn(fd, event.events),
+                // Only noted: the listener has its turn below, once.
+                fd if fd == server.listener.as_raw_fd() => server.retry_accept.at_once(),
+                _ => server.note(event),
             }
         }
-        again.into_iter().for_each(|fd| server.turn(fd, 0));
+        std::mem::take(&mut server.ready).into_iter().for_each(|fd| server.turn(fd));
         if server.retry_accept.take_due() {
             server.accept()?;
         }
@@ -79,18 +80,16 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();
@@ -101,19 +100,28 @@ impl Server {
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN | OUT | ET)) {
             Ok(()) => {
-                let (peer_finished, readable, writable) = (false, false, false);
-                let connection = Connection { stream, pending: Pending::new(), peer_finished, readable, writable };
+                let (pending, peer_finished, gone) = (Pending::new(), false, false);
+                let (readable, writable) = (false, false);
+                let connection = Connection { stream, pending, peer_finished, gone, readable, writable };
                 self.connections.insert(fd, connection);
             }
             Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
         }
     }
 
-    fn turn(&mut self, fd: RawFd, events: u32) {
+    fn note(&mut self, event: Event) {
+        let Some(connection) = self.connections.get_mut(event.fd()) else { return };
+        connection.readable |= event.events & IN != 0;
+        connection.writable |= event.events & OUT != 0;
+        connection.gone |= event.events & (ERR | HUP) != 0;
+        self.ready.insert(event.fd());
+    }
+
+    fn turn(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        match connection.turn(events, &mut self.buffer) {
+        match connection.turn(&mut self.buffer) {
             Ok(Next::Wait) => {}
-            Ok(Next::Again) => drop(self.again.insert(fd)),
+            Ok(Next::Again) => drop(self.ready.insert(fd)),
             Ok(Next::Close) | Err(_) => {
                 self.connections.remove(fd);
                 self.retry_accept.now();
@@ -127,31 +135,28 @@ impl Connection {
         self.readable && !self.peer_finished && self.pending.has_room()
     }
 
-    fn turn(&mut self, events: u32, buffer: &mut [u8]) -> io::Result<Next> {
-        if events & (ERR | HUP) != 0 {
+    fn turn(&mut self, buffer: &mut [u8]) -> io::Result<Next> {
+        if self.gone {
             return Ok(Next::Close);
         }
-        self.readable |= events & IN != 0;
-        self.writable |= events & OUT != 0;
         self.flush()?;
         for _ in 0..READS_PER_TURN {
             if !self.may_read() {
                 break;
             }
             match receive(&self.stream, buffer)? {
-                // However short: only EAGAIN says that an edge will come for what is next. A FIN that is there already
-                // came with the same edge as these bytes.
+                // However few bytes came: only EAGAIN says that an edge will come for what is next. A FIN that is
+                // already here came with the same edge as these bytes.
                 Received::Bytes(n) => self.pending.push(&buffer[..n]),
                 Received::Finished => self.peer_finished = true,
                 Received::WouldBlock => self.readable = false,
             }
             self.flush()?;
         }
-        Ok(match () {
-            () if self.peer_finished && self.pending.is_empty() => Next::Close,
-            () if self.may_read() => Next::Again,
-            () => Next::Wait,
-        })
+        if self.peer_finished && self.pending.is_empty() {
+            return Ok(Next::Close);
+        }
+        Ok(if self.may_read() { Next::Again } else { Next::Wait })
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,8 +1,9 @@
-//! An echo server on edge-triggered epoll, with a bound on what it owes to a client.
+//! An echo server on edge-triggered epoll, with a bound on the pending bytes of each client.
 //!
-//! Invariant: `readable` and `writable` are what an edge announced and no EAGAIN took back; a connection whose turn ended
-//! with its reads used up stands in `unfinished`.
+//! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it. A connection that has news, or more to
+//! read when its turn ends, is in `ready` and gets one turn for it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -13,7 +14,7 @@ use common_server::{
     ACCEPT_BATCH, AcceptError, Connections, Notice, Pending, READ_BUFFER, Received, Retry, Sent, Shutdown, receive,
     send,
 };
-use exercises::epoll::{ERR, ET, Epoll, HUP, IN, OUT, RDHUP};
+use exercises::epoll::{ERR, ET, Epoll, Event, HUP, IN, OUT, RDHUP};
 
 const READS_PER_TURN: usize = 4;
 
@@ -21,9 +22,9 @@ struct Connection {
     stream: TcpStream,
     pending: Pending,
     peer_finished: bool,
+    gone: bool,
     readable: bool,
     writable: bool,
-    unfinished: bool,
 }
 
 struct Server {
@@ -31,7 +32,7 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    unfinished: Vec<RawFd>,
+    ready: BTreeSet<RawFd>,
     buffer: Vec<u8>,
     retry_accept: Retry,
     out_of_fds: Notice,
@@ -45,30 +46,24 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     let epoll = Epoll::new().context("epoll_create1")?;
     epoll.add(listener.as_raw_fd(), IN | ET).context("register the listener")?;
     epoll.add(shutdown.as_raw_fd(), IN | ET).context("register the shutdown socket")?;
-    let (connections, unfinished) = (Connections::default(), Vec::new());
+    let (connections, ready) = (Connections::default(), BTreeSet::new());
     let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
     let buffer = vec![0; READ_BUFFER];
-    Ok(Server { epoll, listener, shutdown, connections, unfinished, buffer, retry_accept, out_of_fds })
+    Ok(Server { epoll, listener, shutdown, connections, ready, buffer, retry_accept, out_of_fds })
 }
 
 fn run(mut server: Server) -> Result<()> {
     loop {
-        let timeout_ms = if server.unfinished.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
-        let events = server.epoll.wait(timeout_ms).context("epoll_wait")?;
-        let unfinished = std::mem::take(&mut server.unfinished);
-        for event in events {
+        let timeout_ms = if server.ready.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
+        for event in server.epoll.wait(timeout_ms).context("epoll_wait")? {
             match event.fd() {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
-                fd if fd == server.listener.as_raw_fd() => server.accept()?,
-                fd => server.serve(fd, event.events),
+                // Only noted: the listener has its turn below, once.
+                fd if fd == server.listener.as_raw_fd() => server.retry_accept.at_once(),
+                _ => server.note(event),
             }
         }
-        for fd in unfinished {
-            if let Some(connection) = server.connections.get_mut(fd) {
-                connection.unfinished = false;
-                server.serve(fd, IN);
-            }
-        }
+        std::mem::take(&mut server.ready).into_iter().for_each(|fd| server.serve(fd));
         if server.retry_accept.take_due() {
             server.accept()?;
         }
@@ -78,18 +73,16 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();
@@ -100,26 +93,34 @@ impl Server {
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN | OUT | RDHUP | ET)) {
             Ok(()) => {
-                let (readable, writable, unfinished, peer_finished) = (false, false, false, false);
-                let pending = Pending::new();
-                let connection = Connection { stream, pending, peer_finished, readable, writable, unfinished };
+                let (pending, peer_finished, gone) = (Pending::new(), false, false);
+                let (readable, writable) = (false, false);
+                let connection = Connection { stream, pending, peer_finished, gone, readable, writable };
                 self.connections.insert(fd, connection);
             }
             Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
         }
     }
 
-    fn serve(&mut self, fd: RawFd, events: u32) {
+    fn note(&mut self, event: Event) {
+        let Some(connection) = self.connections.get_mut(event.fd()) else { return };
+        connection.readable |= event.events & (IN | RDHUP) != 0;
+        connection.writable |= event.events & OUT != 0;
+        connection.gone |= event.events & (ERR | HUP) != 0;
+        self.ready.insert(event.fd());
+    }
+
+    fn serve(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        let more = connection.handle(events, &mut self.buffer);
+        let more = if connection.gone {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            connection.echo(&mut self.buffer)
+        };
         let finished = connection.peer_finished && connection.pending.is_empty();
         match more {
-            Ok(_) if !finished && connection.unfinished => {}
-            Ok(true) if !finished => {
-                connection.unfinished = true;
-                self.unfinished.push(fd);
-            }
             Ok(false) if !finished => {}
+            Ok(true) if !finished => drop(self.ready.insert(fd)),
             _ => {
                 self.connections.remove(fd);
                 self.retry_accept.now();
@@ -129,21 +130,16 @@ impl Server {
 }
 
 impl Connection {
-    /// Whether it has used up its reads and there may be more.
-    fn handle(&mut self, events: u32, buffer: &mut [u8]) -> io::Result<bool> {
-        if events & (ERR | HUP) != 0 {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        self.writable |= events & OUT != 0;
-        self.readable |= events & (IN | RDHUP) != 0;
+    /// Returns whether the connection has used up its reads and may have more to read.
+    fn echo(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         self.flush()?;
-        // In the same turn: room for output may have made room for input, and the edge of that was long ago.
+        // In the same turn: room for output may have made room for input, and the edge of that input came long ago.
         self.read(buffer)
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         for _ in 0..READS_PER_TURN {
-            // At the bound it stops, and what is not read is what makes the client stop.
+            // At the bound the server stops reading. The bytes that it does not read are what makes the client stop.
             if !self.readable || self.peer_finished || !self.pending.has_room() {
                 return Ok(false);
             }

@@ -1,7 +1,7 @@
 //! An echo server on edge-triggered epoll that works in phases: read from all, look for news, write to all.
 //!
-//! Invariant: `readable` and `writable` are what an edge announced and no EAGAIN took back; whoever has one of them and a
-//! use for it stands in `busy`.
+//! Invariant: an edge sets `readable` or `writable`, and EAGAIN clears it. A connection with a flag and a use for it is
+//! in `busy`.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -57,11 +57,11 @@ fn run(mut server: Server) -> Result<()> {
         }
         let turn = std::mem::take(&mut server.busy);
         let drained: Vec<RawFd> = turn.iter().copied().filter(|&fd| server.read(fd)).collect();
-        // What has happened meanwhile counts already: most of all, room for what is owed.
+        // Events that came meanwhile count already: most of all, room for the pending bytes.
         if server.look(0)? {
             return Ok(());
         }
-        // TODO: once in a blue moon the second of two messages gets no answer, until a third one comes.
+        // TODO: once in a blue moon the second of two messages gets no answer until a third message comes.
         for fd in drained {
             if let Some(connection) = server.connections.get_mut(fd) {
                 connection.readable = false;
@@ -75,7 +75,7 @@ fn run(mut server: Server) -> Result<()> {
 }
 
 impl Server {
-    /// Notes what the wait reports; whether it is time to stop.
+    /// Notes what the wait reports, and returns whether it is time to stop.
     fn look(&mut self, timeout_ms: i32) -> Result<bool> {
         for event in self.epoll.wait(timeout_ms).context("epoll_wait")? {
             match event.fd() {
@@ -95,18 +95,16 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();
@@ -126,10 +124,10 @@ impl Server {
         }
     }
 
-    /// Whether it has read everything.
+    /// Reads, and returns whether the connection is drained.
     fn read(&mut self, fd: RawFd) -> bool {
         let Some(connection) = self.connections.get_mut(fd) else { return false };
-        // Twice: the second mostly says EAGAIN.
+        // Twice, because the second read mostly says EAGAIN.
         for _ in 0..2 {
             if !connection.may_read() {
                 break;

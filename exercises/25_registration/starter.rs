@@ -1,4 +1,4 @@
-//! An echo server with two threads: one accepts, the other serves, on edge-triggered epoll.
+//! An echo server with two threads on edge-triggered epoll: one thread accepts, the other serves.
 //!
 //! Invariant: an accepted connection is on its way through the channel, or in the table, or closed.
 
@@ -61,7 +61,8 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<(Doorman, Server)> {
 
 fn run((doorman, server): (Doorman, Server)) -> Result<()> {
     let accepting = thread::spawn(move || doorman.accept());
-    // It ends before the doorman only when the server is to stop; then the process takes the other thread along.
+    // `serve_all` ends before the doorman only when the server has to stop. Then the end of the process ends the
+    // doorman's thread.
     server.serve_all()?;
     if accepting.is_finished() { accepting.join().expect("the doorman does not panic") } else { Ok(()) }
 }
@@ -72,29 +73,27 @@ impl Doorman {
         epoll.add(self.listener.as_raw_fd(), IN).context("register the listener")?;
         loop {
             drop(epoll.wait(-1).context("epoll_wait")?);
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.hand_over(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained | AcceptError::Aborted => {}
-                    AcceptError::OutOfFds(error) => {
-                        eprintln!("accept: {error}; waiting clients stay queued");
-                        thread::sleep(Duration::from_millis(250));
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained | AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    eprintln!("accept: {error}; waiting clients stay queued");
+                    thread::sleep(Duration::from_millis(250));
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
     }
 
     fn hand_over(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
-        // TODO: clients that send right when they have connected get no answer, others do.
+        // TODO: a client that sends right after it has connected gets no answer; other clients do.
         // Registered first of all, so that no edge is missed.
         if let Err(error) = stream.set_nonblocking(true).and_then(|()| self.server.add(fd, EVERYTHING)) {
             eprintln!("register fd {fd}: {error}; connection closed");
             return;
         }
-        // A full bell rings already, and a server that has ended serves nobody.
+        // The result does not matter: a full bell rings already, and a server that has ended serves nobody.
         let _ = self.arrivals.send(stream).map(|()| self.bell.write(&[1]));
     }
 }
@@ -106,7 +105,7 @@ impl Server {
                 match event.fd() {
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                     fd if fd == self.bell.as_raw_fd() => match self.bell.read(&mut self.buffer) {
-                        // The doorman has gone.
+                        // The doorman's thread has ended.
                         Ok(0) => return Ok(()),
                         _ => self.adopt(),
                     },
@@ -125,7 +124,7 @@ impl Server {
     }
 
     fn serve(&mut self, fd: RawFd, events: u32) {
-        // An event of a connection that was closed.
+        // None: the event is of a connection that was closed.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.readable |= events & (IN | RDHUP) != 0;
         connection.writable |= events & OUT != 0;
@@ -134,7 +133,7 @@ impl Server {
             _ => Err(io::ErrorKind::ConnectionReset.into()),
         };
         if served.is_ok() && connection.may_read() {
-            // Its turn has ended with more to read: another edge for it.
+            // The turn has ended with more to read. EPOLL_CTL_MOD looks at the socket again and gives another edge.
             served = self.epoll.modify(fd, EVERYTHING);
         }
         if served.is_err() || connection.peer_finished && connection.pending.is_empty() {

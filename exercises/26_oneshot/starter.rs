@@ -67,10 +67,10 @@ impl Server {
         let mut buffer = vec![0; BUFFER];
         loop {
             let timeout_ms = lock(&self.retry_accept).timeout_ms();
-            // One at a time, so that nobody holds events that another worker has time for.
+            // One event at a time, so that no worker holds events for which another worker has time.
             if let Some(event) = self.epoll.wait_for_one(timeout_ms).context("epoll_wait")? {
                 match event.fd() {
-                    // Neither read nor one-shot: it wakes them all.
+                    // Never read and not one-shot, so that it wakes every worker.
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                     fd if fd == self.listener.as_raw_fd() => self.accept()?,
                     _ => self.serve(event, &mut buffer),
@@ -84,18 +84,16 @@ impl Server {
 
     fn accept(&self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
-                        lock(&self.retry_accept).later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
+                    lock(&self.retry_accept).later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.epoll.modify(self.listener.as_raw_fd(), IN | ONESHOT).context("arm the listener")
@@ -116,15 +114,16 @@ impl Server {
     fn serve(&self, event: Event, buffer: &mut [u8]) {
         let fd = event.fd();
         let Some(connection) = lock(&self.connections).get_mut(fd).cloned() else { return };
-        // TODO: messages of one client come back in another order than they were sent, when there are many.
-        // Others have time for what comes next while this worker is still busy.
+        // TODO: when one client sends many messages, some come back in another order than they were sent.
+        // Armed here, so that other workers have time for what comes next while this worker is still busy.
         let served = match event.events & (ERR | HUP) {
             0 => self.epoll.modify(fd, IN | ONESHOT).and_then(|()| connection.echo(buffer)),
             _ => Err(io::ErrorKind::ConnectionReset.into()),
         };
         let next = served.ok().and_then(|()| connection.interest());
         if next.is_none_or(|mask| self.epoll.modify(fd, mask | ONESHOT).is_err()) {
-            // Off the shared set first: another worker's epoll_wait may be looking at it, and would keep it open.
+            // Removed from the epoll first: another worker's epoll_wait may be looking at the socket, and would keep it
+            // open.
             let _ = self.epoll.delete(fd);
             lock(&self.connections).remove(fd);
             lock(&self.retry_accept).now();
@@ -133,7 +132,7 @@ impl Server {
 }
 
 impl Connection {
-    /// What to wait for next; nothing if it is finished.
+    /// What to wait for next, or nothing if the connection is finished.
     fn interest(&self) -> Option<u32> {
         let output = lock(&self.output);
         let input = if output.may_read() { IN } else { 0 };
@@ -151,7 +150,7 @@ impl Connection {
                 Received::Finished => lock(&self.output).peer_finished = true,
                 Received::WouldBlock => break,
                 Received::Bytes(n) => {
-                    // Not under the lock: nobody else has this connection now.
+                    // Sent without the lock: no other worker has this connection now.
                     let owed = !lock(&self.output).pending.is_empty();
                     let sent = if owed { 0 } else { send(&self.stream, &buffer[..n])?.bytes() };
                     lock(&self.output).pending.push(&buffer[sent..n]);

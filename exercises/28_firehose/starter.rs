@@ -1,6 +1,6 @@
 //! An echo server on edge-triggered epoll.
 //!
-//! Invariant: `readable` and `writable` are what an edge announced and no EAGAIN took back.
+//! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -52,7 +52,8 @@ fn run(mut server: Server) -> Result<()> {
         for event in server.epoll.wait(server.retry_accept.timeout_ms()).context("epoll_wait")? {
             match event.fd() {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
-                fd if fd == server.listener.as_raw_fd() => server.accept()?,
+                // Only noted: the listener has its turn below, once.
+                fd if fd == server.listener.as_raw_fd() => server.retry_accept.at_once(),
                 _ => server.serve(event),
             }
         }
@@ -65,18 +66,16 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();

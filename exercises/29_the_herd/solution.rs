@@ -1,6 +1,8 @@
-//! An echo server with four workers. Each has an epoll and connections of its own, and all of them the listener.
+//! An echo server with four workers. Each worker has an epoll and connections of its own, and all workers share the
+//! listener.
 //!
-//! Invariant: a connection belongs to the worker that accepted it; the workers share the listener and nothing else.
+//! Invariant: a connection belongs to the worker that accepted it; the workers share the listener, the shutdown socket
+//! and nothing else.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -53,12 +55,13 @@ fn run((listener, shutdown): (TcpListener, Shutdown)) -> Result<()> {
 impl<'a> Worker<'a> {
     fn new(listener: &'a TcpListener, shutdown: &'a Shutdown) -> Result<Self> {
         let epoll = Epoll::new().context("epoll_create1")?;
-        // A connect is work for one of them. Only the listener: of a connection nobody else knows.
+        // A connect is work for one worker. Only for the listener: no other worker's epoll has a connection of this
+        // one.
         epoll.add(listener.as_raw_fd(), IN | ET | EXCLUSIVE).context("register the listener")?;
-        // This one is for all of them.
+        // Without it: a signal is for all workers.
         epoll.add(shutdown.as_raw_fd(), IN).context("register the shutdown socket")?;
         let (connections, buffer) = (Connections::default(), vec![0; READ_BUFFER]);
-        let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
+        let (retry_accept, out_of_fds) = (Retry::one_of(WORKERS), Notice::default());
         Ok(Self { epoll, listener, shutdown, connections, buffer, retry_accept, out_of_fds })
     }
 
@@ -67,7 +70,8 @@ impl<'a> Worker<'a> {
             for event in self.epoll.wait(self.retry_accept.timeout_ms()).context("epoll_wait")? {
                 match event.fd() {
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
-                    fd if fd == self.listener.as_raw_fd() => self.accept()?,
+                    // Only noted: the listener has its turn below, once.
+                    fd if fd == self.listener.as_raw_fd() => self.retry_accept.at_once(),
                     fd => self.serve(fd, event.events),
                 }
             }
@@ -79,18 +83,16 @@ impl<'a> Worker<'a> {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();
@@ -118,7 +120,7 @@ impl<'a> Worker<'a> {
             _ => Err(io::ErrorKind::ConnectionReset.into()),
         };
         if served.is_ok() && connection.may_read() {
-            // Its turn has ended with more to read: another edge for it.
+            // The turn has ended with more to read. EPOLL_CTL_MOD looks at the socket again and gives another edge.
             served = self.epoll.modify(fd, EVERYTHING);
         }
         if served.is_err() || connection.peer_finished && connection.pending.is_empty() {

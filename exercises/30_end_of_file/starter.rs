@@ -1,7 +1,8 @@
 //! An echo server on kqueue, level-triggered.
 //!
-//! Invariant: a connection has a READ knote while it may be read and a WRITE knote while bytes are owed, both from the next
-//! wait on, which makes the changes. None is left for a descriptor that was closed.
+//! Invariant: a connection has a READ knote while the server may read from it, and a WRITE knote while bytes are
+//! pending for it. Both hold from the next wait on, which makes the changes. No knote is left for a descriptor that was
+//! closed.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -78,19 +79,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_DISABLE, 0);
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_DISABLE, 0);
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -111,11 +110,12 @@ impl Server {
 
     fn serve(&mut self, event: &Kevent) {
         let fd = event.ident() as RawFd;
-        // READ and WRITE of one connection are two events of one batch, and the first may have closed it.
+        // READ and WRITE of one connection are two events of one batch, and the first may have closed the connection.
         let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
         let served = match event.filter() {
             _ if event.flags() & EV_ERROR != 0 => event.error().map_or(Ok(()), Err),
-            // TODO: clients that send and finish at once get no answer; those that wait for it before they finish do.
+            // TODO: a client that sends and finishes at once gets no answer; a client that waits for the answer before
+            // it finishes does.
             _ if event.flags() & EV_EOF != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             EVFILT_WRITE => connection.write(),
             _ => connection.read(&mut self.buffer),

@@ -1,8 +1,10 @@
 //! An echo server on kqueue with EV_CLEAR: each filter reports what is new, and once.
 //!
-//! Invariant: a connection has its two knotes from its first day to its last. `readable` and `writable` are what an event
-//! announced and no EAGAIN took back; who could go on when its turn ends stands in `unfinished`.
+//! Invariant: a connection keeps its two knotes until it is closed. An event sets `readable` or `writable`, and only
+//! EAGAIN clears it. A connection that has news, or more to read when its turn ends, is in `ready` and gets one turn
+//! for it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -23,6 +25,7 @@ struct Connection {
     pending: Pending,
     peer_finished: bool,
     number: usize,
+    gone: bool,
     readable: bool,
     writable: bool,
 }
@@ -33,7 +36,7 @@ struct Server {
     shutdown: Shutdown,
     connections: Connections<Connection>,
     accepted: usize,
-    unfinished: Vec<(RawFd, usize)>,
+    ready: BTreeSet<RawFd>,
     buffer: Vec<u8>,
     retry_accept: Retry,
     out_of_fds: Notice,
@@ -47,9 +50,9 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     let kqueue = Kqueue::new().context("kqueue")?;
     watch(&kqueue, listener.as_raw_fd(), &[EVFILT_READ], 0).context("register the listener")?;
     watch(&kqueue, shutdown.as_raw_fd(), &[EVFILT_READ], 0).context("register the shutdown socket")?;
-    let (connections, accepted, unfinished) = (Connections::default(), 0, Vec::new());
+    let (connections, accepted, ready) = (Connections::default(), 0, BTreeSet::new());
     let (buffer, retry_accept, out_of_fds) = (vec![0; READ_BUFFER], Retry::default(), Notice::default());
-    Ok(Server { kqueue, listener, shutdown, connections, accepted, unfinished, buffer, retry_accept, out_of_fds })
+    Ok(Server { kqueue, listener, shutdown, connections, accepted, ready, buffer, retry_accept, out_of_fds })
 }
 
 fn watch(kqueue: &Kqueue, fd: RawFd, filters: &[i32], number: usize) -> io::Result<()> {
@@ -61,20 +64,17 @@ fn watch(kqueue: &Kqueue, fd: RawFd, filters: &[i32], number: usize) -> io::Resu
 fn run(mut server: Server) -> Result<()> {
     let mut events = [Kevent::default(); 256];
     loop {
-        let timeout_ms = if server.unfinished.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
+        let timeout_ms = if server.ready.is_empty() { server.retry_accept.timeout_ms() } else { 0 };
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-        let ready = server.kqueue.kevent(&[], &mut events, timeout).context("kevent")?;
-        let unfinished = std::mem::take(&mut server.unfinished);
-        for event in ready {
+        for event in server.kqueue.kevent(&[], &mut events, timeout).context("kevent")? {
             match event.ident() as RawFd {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
-                fd if fd == server.listener.as_raw_fd() => server.accept()?,
-                fd => server.serve(fd, event.udata(), Some(event)),
+                // Only noted: the listener has its turn below, once.
+                fd if fd == server.listener.as_raw_fd() => server.retry_accept.at_once(),
+                _ => server.note(event),
             }
         }
-        for (fd, number) in unfinished {
-            server.serve(fd, number, None);
-        }
+        std::mem::take(&mut server.ready).into_iter().for_each(|fd| server.serve(fd));
         if server.retry_accept.take_due() {
             server.accept()?;
         }
@@ -84,18 +84,16 @@ fn run(mut server: Server) -> Result<()> {
 impl Server {
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => return Ok(()),
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        return Ok(());
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         self.retry_accept.at_once();
@@ -109,27 +107,34 @@ impl Server {
         let filters = [EVFILT_READ, EVFILT_WRITE];
         match stream.set_nonblocking(true).and_then(|()| watch(&self.kqueue, fd, &filters, number)) {
             Ok(()) => {
-                let (pending, peer_finished, readable, writable) = (Pending::new(), false, false, false);
-                self.connections.insert(fd, Connection { stream, pending, peer_finished, number, readable, writable });
+                let (pending, peer_finished, gone) = (Pending::new(), false, false);
+                let (readable, writable) = (false, false);
+                let connection = Connection { stream, pending, peer_finished, number, gone, readable, writable };
+                self.connections.insert(fd, connection);
             }
             Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
         }
     }
 
-    fn serve(&mut self, fd: RawFd, number: usize, event: Option<&Kevent>) {
-        // A connection that was closed, and the descriptor may have a new owner.
-        let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == number) else { return };
-        let filter = event.map(Kevent::filter);
-        connection.readable |= filter == Some(EVFILT_READ);
-        connection.writable |= filter == Some(EVFILT_WRITE);
-        let gone = filter == Some(EVFILT_WRITE) && event.is_some_and(|event| event.flags() & EV_EOF != 0);
-        let served = if gone { Err(io::ErrorKind::ConnectionReset.into()) } else { connection.echo(&mut self.buffer) };
-        if served.is_err() || connection.peer_finished && connection.pending.is_empty() {
+    fn note(&mut self, event: &Kevent) {
+        let fd = event.ident() as RawFd;
+        // An event of a connection that was closed, though the descriptor may have a new owner.
+        let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
+        connection.readable |= event.filter() == EVFILT_READ;
+        connection.writable |= event.filter() == EVFILT_WRITE;
+        connection.gone |= event.filter() == EVFILT_WRITE && event.flags() & EV_EOF != 0;
+        self.ready.insert(fd);
+    }
+
+    fn serve(&mut self, fd: RawFd) {
+        let Some(connection) = self.connections.get_mut(fd) else { return };
+        let failed = connection.gone || connection.echo(&mut self.buffer).is_err();
+        if failed || connection.peer_finished && connection.pending.is_empty() {
             self.connections.remove(fd);
             self.retry_accept.now();
-        } else if connection.may_read() && !self.unfinished.contains(&(fd, number)) {
-            // Its turn has ended with more to read, and no event will come for it.
-            self.unfinished.push((fd, number));
+        } else if connection.may_read() {
+            // The turn has ended with more to read, and no event will come for it.
+            self.ready.insert(fd);
         }
     }
 }
@@ -141,8 +146,8 @@ impl Connection {
 
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         self.write()?;
-        // `data` said how many bytes there were when the event was made; more may have come, and they bring an event of
-        // their own or not. Only EAGAIN says that the next ones do.
+        // One event stands for any number of bytes: read until EAGAIN, and if that is too much for one turn, go on in
+        // the next. (`data` counts the bytes of the moment when the event was made.)
         for _ in 0..READS_PER_TURN {
             if self.may_read() {
                 self.read(buffer)?;

@@ -1,7 +1,8 @@
 //! An echo server on kqueue, level-triggered.
 //!
-//! Invariant: a connection has a READ knote while it may be read and a WRITE knote while bytes are owed, both from the next
-//! wait on, which makes the changes. None is left for a descriptor that was closed.
+//! Invariant: a connection has a READ knote while the server may read from it, and a WRITE knote while bytes are
+//! pending for it. Both hold from the next wait on, which makes the changes. No knote is left for a descriptor that was
+//! closed.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -78,19 +79,17 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_DISABLE, 0);
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_DISABLE, 0);
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -111,12 +110,12 @@ impl Server {
 
     fn serve(&mut self, event: &Kevent) {
         let fd = event.ident() as RawFd;
-        // READ and WRITE of one connection are two events of one batch. The first may have closed it, and `accept`, which runs
-        // in between, may have got the same descriptor for somebody else.
+        // READ and WRITE of one connection are two events of one batch. The first may have closed the connection, and
+        // `accept`, which runs in between, may have got the same descriptor for another client.
         let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
         let served = match event.filter() {
             _ if event.flags() & EV_ERROR != 0 => event.error().map_or(Ok(()), Err),
-            // It reads no more, so nothing that is owed can arrive.
+            // The client takes no more bytes, so the pending bytes cannot arrive.
             EVFILT_WRITE if event.flags() & EV_EOF != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             EVFILT_WRITE => connection.write(),
             _ => connection.read(&mut self.buffer),

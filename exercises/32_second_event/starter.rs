@@ -1,7 +1,8 @@
 //! An echo server on kqueue, level-triggered.
 //!
-//! Invariant: a connection has a READ knote while it may be read and a WRITE knote while bytes are owed, both from the next
-//! wait on, which makes the changes. None is left for a descriptor that was closed.
+//! Invariant: a connection has a READ knote while the server may read from it, and a WRITE knote while bytes are
+//! pending for it. Both hold from the next wait on, which makes the changes. No knote is left for a descriptor that was
+//! closed.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -22,6 +23,7 @@ struct Connection {
     stream: TcpStream,
     pending: Pending,
     peer_finished: bool,
+    number: usize,
     has_read: bool,
     has_write: bool,
 }
@@ -32,6 +34,7 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
+    accepted: usize,
     buffer: Vec<u8>,
     retry_accept: Retry,
     out_of_fds: Notice,
@@ -45,9 +48,9 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     let kqueue = Kqueue::new().context("kqueue")?;
     let changes = [listener.as_raw_fd(), shutdown.as_raw_fd()].map(|fd| Kevent::new(fd as usize, EVFILT_READ, EV_ADD));
     kqueue.kevent(&changes, &mut [], Some(Duration::ZERO)).context("register the listener")?;
-    let (changes, connections) = (Vec::new(), Connections::default());
+    let (changes, connections, accepted) = (Vec::new(), Connections::default(), 0);
     let (buffer, retry_accept, out_of_fds) = (vec![0; READ_BUFFER], Retry::default(), Notice::default());
-    Ok(Server { kqueue, changes, listener, shutdown, connections, buffer, retry_accept, out_of_fds })
+    Ok(Server { kqueue, changes, listener, shutdown, connections, accepted, buffer, retry_accept, out_of_fds })
 }
 
 fn run(mut server: Server) -> Result<()> {
@@ -64,31 +67,29 @@ fn run(mut server: Server) -> Result<()> {
             }
         }
         if server.retry_accept.take_due() {
-            server.change(server.listener.as_raw_fd(), EVFILT_READ, EV_ENABLE);
+            server.change(server.listener.as_raw_fd(), EVFILT_READ, EV_ENABLE, 0);
         }
     }
 }
 
 impl Server {
-    fn change(&mut self, fd: RawFd, filter: i32, flags: u32) {
-        self.changes.push(Kevent::new(fd as usize, filter, flags));
+    fn change(&mut self, fd: RawFd, filter: i32, flags: u32, number: usize) {
+        self.changes.push(Kevent::new(fd as usize, filter, flags).with_udata(number));
     }
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
+            match self.listener.accept().map_err(AcceptError::from) {
                 Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_DISABLE);
-                        break;
-                    }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                Err(AcceptError::Drained) => break,
+                Err(AcceptError::Aborted) => continue,
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    self.retry_accept.later();
+                    self.change(self.listener.as_raw_fd(), EVFILT_READ, EV_DISABLE, 0);
+                    break;
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
         Ok(())
@@ -100,18 +101,20 @@ impl Server {
             self.out_of_fds.say(format_args!("set O_NONBLOCK: {error}; connection closed"));
             return;
         }
-        let (pending, peer_finished, has_read, has_write) = (Pending::new(), false, false, false);
-        self.connections.insert(fd, Connection { stream, pending, peer_finished, has_read, has_write });
+        self.accepted += 1;
+        let (pending, number) = (Pending::new(), self.accepted);
+        let (peer_finished, has_read, has_write) = (false, false, false);
+        self.connections.insert(fd, Connection { stream, pending, peer_finished, number, has_read, has_write });
         self.update_interest(fd);
     }
 
     fn serve(&mut self, event: &Kevent) {
         let fd = event.ident() as RawFd;
-        // TODO: when many clients drop out at once, some of those who come right after are thrown out for nothing.
+        // TODO: when many clients are reset at once, some clients that connect right after are thrown out for nothing.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         let served = match event.filter() {
             _ if event.flags() & EV_ERROR != 0 => event.error().map_or(Ok(()), Err),
-            // It reads no more, so nothing that is owed can arrive.
+            // The client takes no more bytes, so the pending bytes cannot arrive.
             EVFILT_WRITE if event.flags() & EV_EOF != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             EVFILT_WRITE => connection.write(),
             _ => connection.read(&mut self.buffer),
@@ -124,12 +127,12 @@ impl Server {
 
     fn update_interest(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        let (read, write) = (connection.may_read(), !connection.pending.is_empty());
+        let (read, write, number) = (connection.may_read(), !connection.pending.is_empty(), connection.number);
         let had_read = std::mem::replace(&mut connection.has_read, read);
         let had_write = std::mem::replace(&mut connection.has_write, write);
         for (filter, had, has) in [(EVFILT_READ, had_read, read), (EVFILT_WRITE, had_write, write)] {
             if had != has {
-                self.change(fd, filter, if has { EV_ADD } else { EV_DELETE });
+                self.change(fd, filter, if has { EV_ADD } else { EV_DELETE }, number);
             }
         }
     }

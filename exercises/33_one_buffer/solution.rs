@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has one operation in flight, a receive or a send, and is closed when none is. Its place in the
-//! table is its descriptor, and so is the number of its buffer.
+//! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
+//! is its descriptor, and so is the number of its buffer.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use exercises::ring::{Landed, Ring, is_transient};
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
 struct Server {
@@ -63,7 +63,7 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, pending: 0..0 });
                 self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
@@ -80,24 +80,25 @@ impl Server {
 
     fn receive(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        // Each has a buffer of its own: all of these receives are in flight at once, and any of them may be filled next.
+        // Each connection has a buffer of its own: all of these receives are in flight at once, and the kernel may fill
+        // any of them next.
         self.ring.recv(&connection.stream, slot, slot)
     }
 
     fn send(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, slot, connection.owed.clone())
+        self.ring.send(&connection.stream, slot, slot, connection.pending.clone())
     }
 
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match received {
             Ok(n) if n > 0 => {
-                connection.owed = 0..n;
+                connection.pending = 0..n;
                 self.send(slot)
             }
             Err(error) if is_transient(&error) => self.receive(slot),
-            // The client's FIN, with nothing owed, or a reset.
+            // The client's FIN, with no bytes pending, or a reset.
             _ => {
                 self.close(slot);
                 Ok(())
@@ -108,14 +109,14 @@ impl Server {
     fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match sent {
-            Ok(n) => connection.owed.start += n,
+            Ok(n) => connection.pending.start += n,
             Err(error) if is_transient(&error) => {}
             Err(_) => {
                 self.close(slot);
                 return Ok(());
             }
         }
-        if connection.owed.is_empty() { self.receive(slot) } else { self.send(slot) }
+        if connection.pending.is_empty() { self.receive(slot) } else { self.send(slot) }
     }
 
     fn close(&mut self, slot: usize) {

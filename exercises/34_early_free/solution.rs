@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has one operation in flight, a receive or a send, and is closed when none is. Its place in the
-//! table is its descriptor. It has a buffer from the start of a receive until all of what came has been sent.
+//! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
+//! is its descriptor. It has a buffer from the start of a receive until all of the bytes received have been sent.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -16,10 +16,10 @@ use exercises::ring::{Landed, Ring, is_transient};
 struct Connection {
     stream: TcpStream,
     buffer: usize,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
-/// Buffers that nobody uses. There are as many in all as were ever in use at the same time.
+/// Numbers of buffers that no connection uses. The pool makes a new number only when all of its numbers are in use.
 #[derive(Default)]
 struct Pool {
     free: Vec<usize>,
@@ -85,7 +85,7 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, buffer: 0, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, buffer: 0, pending: 0..0 });
                 self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
@@ -108,21 +108,21 @@ impl Server {
 
     fn send(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, connection.buffer, connection.owed.clone())
+        self.ring.send(&connection.stream, slot, connection.buffer, connection.pending.clone())
     }
 
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match received {
             Ok(n) if n > 0 => {
-                connection.owed = 0..n;
+                connection.pending = 0..n;
                 self.send(slot)
             }
             Err(error) if is_transient(&error) => {
                 self.pool.give(connection.buffer);
                 self.receive(slot)
             }
-            // The client's FIN, with nothing owed, or a reset.
+            // The client's FIN, with no bytes pending, or a reset.
             _ => {
                 self.pool.give(connection.buffer);
                 self.close(slot);
@@ -134,7 +134,7 @@ impl Server {
     fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match sent {
-            Ok(n) => connection.owed.start += n,
+            Ok(n) => connection.pending.start += n,
             Err(error) if is_transient(&error) => {}
             Err(_) => {
                 self.pool.give(connection.buffer);
@@ -142,10 +142,11 @@ impl Server {
                 return Ok(());
             }
         }
-        if !connection.owed.is_empty() {
+        if !connection.pending.is_empty() {
             return self.send(slot);
         }
-        // Not before: the kernel reads from it until the last send has landed, and that takes as long as the client does.
+        // Not before: the kernel reads from the buffer until the last send has completed, and that takes as long as the
+        // client does.
         self.pool.give(connection.buffer);
         self.receive(slot)
     }

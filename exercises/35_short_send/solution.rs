@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has one operation in flight, a receive or a send, and is closed when none is. Its place in the
-//! table is its descriptor, and so is the number of its buffer.
+//! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
+//! is its descriptor, and so is the number of its buffer.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use exercises::ring::{Landed, Ring, is_transient};
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
 struct Server {
@@ -62,7 +62,7 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, pending: 0..0 });
                 self.go_on(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
@@ -77,23 +77,23 @@ impl Server {
         Ok(())
     }
 
-    /// Sends what is owed, and receives when nothing is.
+    /// Sends the pending bytes, or receives when there are none.
     fn go_on(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        match connection.owed.is_empty() {
-            true => self.ring.recv(&connection.stream, slot, slot),
-            false => self.ring.send(&connection.stream, slot, slot, connection.owed.clone()),
+        if connection.pending.is_empty() {
+            return self.ring.recv(&connection.stream, slot, slot);
         }
+        self.ring.send(&connection.stream, slot, slot, connection.pending.clone())
     }
 
     fn landed(&mut self, slot: usize, landed: Landed) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match landed {
-            // The client's FIN, with nothing owed.
+            // The client's FIN, with no bytes pending.
             Landed::Received { received: Ok(0), .. } => self.close(slot),
-            Landed::Received { received: Ok(n), .. } => connection.owed = 0..n,
-            // As many as the socket had room for. The rest is still owed.
-            Landed::Sent { sent: Ok(n), .. } => connection.owed.start += n,
+            Landed::Received { received: Ok(n), .. } => connection.pending = 0..n,
+            // As many bytes as the socket had room for. The rest is still pending.
+            Landed::Sent { sent: Ok(n), .. } => connection.pending.start += n,
             Landed::Received { received: Err(error), .. } | Landed::Sent { sent: Err(error), .. } => {
                 if !is_transient(&error) {
                     self.close(slot);

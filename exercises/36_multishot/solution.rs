@@ -1,8 +1,8 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: one accept is armed and lands for each connection, or it has ended and a retry is planned. A connection has
-//! one operation in flight, a receive or a send; its place in the table is its descriptor, and so is the number of its
-//! buffer.
+//! Invariant: one multishot accept is armed, or it has ended and a retry is planned. A connection has one operation in
+//! flight, a receive or a send, until it is closed. Its place in the table is its descriptor, and so is the number of
+//! its buffer.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use exercises::ring::{Landed, Ring, is_transient};
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
 struct Server {
@@ -36,13 +36,13 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     listener.set_nonblocking(false)?;
     let mut ring = Ring::new()?;
     ring.signal(&shutdown)?;
-    ring.accept_multishot(&listener)?;
     let connections = Connections::default();
     let (retry_accept, out_of_fds) = (Retry::default(), Notice::default());
     Ok(Server { ring, listener, _shutdown: shutdown, connections, retry_accept, out_of_fds })
 }
 
 fn run(mut server: Server) -> Result<()> {
+    server.ring.accept_multishot(&server.listener)?;
     loop {
         if server.retry_accept.take_due() {
             server.ring.accept_multishot(&server.listener)?;
@@ -64,19 +64,19 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, pending: 0..0 });
                 self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
                 self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                // The error has ended the accept. Armed again now, it would fail again now.
+                // The error has ended the multishot. Armed again now, it would fail again now.
                 self.retry_accept.later();
                 return Ok(());
             }
             Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
         }
-        // It ends by itself at times: when the completion queue was full, for one.
+        // A multishot also ends without an error: when the completion queue was full, for example.
         if !more {
             self.ring.accept_multishot(&self.listener)?;
         }
@@ -90,18 +90,18 @@ impl Server {
 
     fn send(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, slot, connection.owed.clone())
+        self.ring.send(&connection.stream, slot, slot, connection.pending.clone())
     }
 
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match received {
             Ok(n) if n > 0 => {
-                connection.owed = 0..n;
+                connection.pending = 0..n;
                 self.send(slot)
             }
             Err(error) if is_transient(&error) => self.receive(slot),
-            // The client's FIN, with nothing owed, or a reset.
+            // The client's FIN, with no bytes pending, or a reset.
             _ => {
                 self.close(slot);
                 Ok(())
@@ -112,14 +112,14 @@ impl Server {
     fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match sent {
-            Ok(n) => connection.owed.start += n,
+            Ok(n) => connection.pending.start += n,
             Err(error) if is_transient(&error) => {}
             Err(_) => {
                 self.close(slot);
                 return Ok(());
             }
         }
-        if connection.owed.is_empty() { self.receive(slot) } else { self.send(slot) }
+        if connection.pending.is_empty() { self.receive(slot) } else { self.send(slot) }
     }
 
     fn close(&mut self, slot: usize) {

@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: one accept is armed and lands for each connection. A connection has one operation in flight, a receive or a
-//! send; its place in the table is its descriptor, and so is the number of its buffer.
+//! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
+//! is its descriptor, and so is the number of its buffer.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -15,12 +15,12 @@ use exercises::ring::{Landed, Ring, is_transient};
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
 struct Server {
     ring: Ring,
-    _listener: TcpListener,
+    listener: TcpListener,
     _shutdown: Shutdown,
     connections: Connections<Connection>,
     out_of_fds: Notice,
@@ -34,13 +34,13 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     listener.set_nonblocking(false)?;
     let mut ring = Ring::new()?;
     ring.signal(&shutdown)?;
-    ring.accept_multishot(&listener)?;
     let connections = Connections::default();
     let out_of_fds = Notice::default();
-    Ok(Server { ring, _listener: listener, _shutdown: shutdown, connections, out_of_fds })
+    Ok(Server { ring, listener, _shutdown: shutdown, connections, out_of_fds })
 }
 
 fn run(mut server: Server) -> Result<()> {
+    server.ring.accept_multishot(&server.listener)?;
     loop {
         for landed in server.ring.wait(-1).context("io_uring_enter")? {
             match landed {
@@ -59,13 +59,13 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, pending: 0..0 });
                 self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
                 self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                // TODO: since the day on which it ran out of descriptors, nobody new gets in.
+                // TODO: since the day on which the server ran out of descriptors, no new client gets in.
             }
             Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
         }
@@ -79,18 +79,18 @@ impl Server {
 
     fn send(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, slot, connection.owed.clone())
+        self.ring.send(&connection.stream, slot, slot, connection.pending.clone())
     }
 
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match received {
             Ok(n) if n > 0 => {
-                connection.owed = 0..n;
+                connection.pending = 0..n;
                 self.send(slot)
             }
             Err(error) if is_transient(&error) => self.receive(slot),
-            // The client's FIN, with nothing owed, or a reset.
+            // The client's FIN, with no bytes pending, or a reset.
             _ => {
                 self.close(slot);
                 Ok(())
@@ -101,14 +101,14 @@ impl Server {
     fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match sent {
-            Ok(n) => connection.owed.start += n,
+            Ok(n) => connection.pending.start += n,
             Err(error) if is_transient(&error) => {}
             Err(_) => {
                 self.close(slot);
                 return Ok(());
             }
         }
-        if connection.owed.is_empty() { self.receive(slot) } else { self.send(slot) }
+        if connection.pending.is_empty() { self.receive(slot) } else { self.send(slot) }
     }
 
     fn close(&mut self, slot: usize) {

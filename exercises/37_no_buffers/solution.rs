@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has one operation in flight, a receive or a send, and is closed when none is. A receive names no
-//! buffer: the kernel takes one of those that it was lent, and gets it back when all of what came has been sent.
+//! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. A lent buffer goes
+//! back to the kernel when all of its bytes have been sent.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use exercises::ring::{LENT, Landed, Ring, is_transient};
 struct Connection {
     stream: TcpStream,
     buffer: usize,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
 struct Server {
@@ -66,7 +66,7 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, buffer: 0, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, buffer: 0, pending: 0..0 });
                 self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
@@ -88,22 +88,23 @@ impl Server {
 
     fn send(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, connection.buffer, connection.owed.clone())
+        self.ring.send(&connection.stream, slot, connection.buffer, connection.pending.clone())
     }
 
     fn received(&mut self, slot: usize, received: io::Result<usize>, buffer: Option<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match (received, buffer) {
             (Ok(n), Some(buffer)) if n > 0 => {
-                (connection.buffer, connection.owed) = (buffer, 0..n);
+                (connection.buffer, connection.pending) = (buffer, 0..n);
                 return self.send(slot);
             }
-            // Who has the buffers may keep them for as long as their clients do not read. This one gets a buffer of its own.
+            // The connections that have the buffers may keep them for as long as their clients do not read. So this
+            // connection gets a buffer of its own.
             (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                 return self.ring.recv(&connection.stream, slot, LENT + slot);
             }
             (Err(error), _) if is_transient(&error) => return self.receive(slot),
-            // The client's FIN, with nothing owed, or a reset; the kernel may have picked a buffer all the same.
+            // The client's FIN, with no bytes pending, or a reset; the kernel may have picked a buffer all the same.
             (_, Some(buffer)) => self.done_with(buffer),
             (_, None) => {}
         }
@@ -115,12 +116,12 @@ impl Server {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         let failed = match sent {
             Ok(n) => {
-                connection.owed.start += n;
+                connection.pending.start += n;
                 false
             }
             Err(error) => !is_transient(&error),
         };
-        if !failed && !connection.owed.is_empty() {
+        if !failed && !connection.pending.is_empty() {
             return self.send(slot);
         }
         let buffer = connection.buffer;

@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has one operation in flight, a receive or a send, and is closed when none is. Its place in the
-//! table is its descriptor, and so is the number of its buffer.
+//! Invariant: an open connection has an operation in flight. Its place in the table is its descriptor, and so is the
+//! number of its buffer.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,8 @@ use exercises::ring::{Landed, Ring, is_transient};
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
+    peer_finished: bool,
 }
 
 struct Server {
@@ -63,7 +64,7 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, owed: 0..0 });
+                self.connections.insert(slot, Connection { stream, pending: 0..0, peer_finished: false });
                 self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
@@ -83,40 +84,49 @@ impl Server {
         self.ring.recv(&connection.stream, slot, slot)
     }
 
-    fn send(&mut self, slot: usize) -> io::Result<()> {
-        let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, slot, connection.owed.clone())
-    }
-
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match received {
-            Ok(n) if n > 0 => {
-                // Only now it is known how many there are to send. A receive that brings fewer than it asked for has not
-                // failed, so it would not have kept a linked send from sending the rest of the buffer, whoever's that is.
-                connection.owed = 0..n;
-                self.send(slot)
+            Ok(n) => {
+                // Only now is it known how many bytes there are to send. A receive that brings fewer bytes than it asked
+                // for has not failed. It would not have stopped a linked send from sending the rest of the buffer, which
+                // holds an earlier client's bytes.
+                connection.pending = 0..n;
+                connection.peer_finished = n == 0;
             }
-            Err(error) if is_transient(&error) => self.receive(slot),
-            // The client's FIN, with nothing owed, or a reset.
-            _ => {
-                self.close(slot);
-                Ok(())
-            }
-        }
-    }
-
-    fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
-        let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        match sent {
-            Ok(n) => connection.owed.start += n,
             Err(error) if is_transient(&error) => {}
             Err(_) => {
                 self.close(slot);
                 return Ok(());
             }
         }
-        if connection.owed.is_empty() { self.receive(slot) } else { self.send(slot) }
+        self.go_on(slot)
+    }
+
+    fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
+        match sent {
+            Ok(n) => connection.pending.start += n,
+            Err(error) if is_transient(&error) => {}
+            Err(_) => {
+                self.close(slot);
+                return Ok(());
+            }
+        }
+        self.go_on(slot)
+    }
+
+    /// Sends the pending bytes. When there are none, receives, or closes after the client's FIN.
+    fn go_on(&mut self, slot: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
+        if !connection.pending.is_empty() {
+            return self.ring.send(&connection.stream, slot, slot, connection.pending.clone());
+        }
+        if connection.peer_finished {
+            self.close(slot);
+            return Ok(());
+        }
+        self.receive(slot)
     }
 
     fn close(&mut self, slot: usize) {

@@ -1,7 +1,7 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has a chain in flight, a receive and then a send, and is closed when none is. Its place in the
-//! table is its descriptor, and so is the number of its buffer.
+//! Invariant: an open connection has an operation in flight. Its place in the table is its descriptor, and so is the
+//! number of its buffer.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ const MESSAGE: usize = 512;
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
     peer_finished: bool,
 }
 
@@ -54,7 +54,7 @@ fn run(mut server: Server) -> Result<()> {
             match landed {
                 Landed::Signalled => return Ok(()),
                 Landed::Accepted { accepted, .. } => server.accepted(accepted)?,
-                Landed::Received { slot, received } => server.received(slot, received),
+                Landed::Received { slot, received } => server.received(slot, received)?,
                 Landed::Sent { slot, sent } => server.sent(slot, sent)?,
                 other => unreachable!("{other:?} was never started"),
             }
@@ -67,8 +67,8 @@ impl Server {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => {
                 let slot = stream.as_raw_fd();
-                self.connections.insert(slot, Connection { stream, owed: 0..0, peer_finished: false });
-                self.receive_and_send(slot as usize)?;
+                self.connections.insert(slot, Connection { stream, pending: 0..0, peer_finished: false });
+                self.receive(slot as usize)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
@@ -82,44 +82,44 @@ impl Server {
         Ok(())
     }
 
-    fn receive_and_send(&mut self, slot: usize) -> io::Result<()> {
+    fn receive(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        connection.owed = 0..MESSAGE;
+        connection.pending = 0..MESSAGE;
         self.ring.recv_then_send(&connection.stream, slot, slot, MESSAGE)
     }
 
-    fn send(&mut self, slot: usize) -> io::Result<()> {
+    fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        self.ring.send(&connection.stream, slot, slot, connection.owed.clone())
-    }
-
-    fn received(&mut self, slot: usize, received: io::Result<usize>) {
-        let Some(connection) = self.connections.get_mut(slot as i32) else { return };
-        // TODO: an answer was seen that ends in a stranger's password.
-        if let Ok(0) = received {
-            connection.peer_finished = true;
-        }
+        // TODO: a client was sent an answer that ends in a stranger's password.
+        // Nothing to start: the send is under way. If the receive failed, the send completes with ECANCELED.
+        connection.peer_finished = matches!(received, Ok(0));
+        Ok(())
     }
 
     fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
         match sent {
-            Ok(n) => connection.owed.start += n,
+            Ok(n) => connection.pending.start += n,
             Err(error) if is_transient(&error) => {}
-            // ECANCELED, if it was the receive that failed.
             Err(_) => {
                 self.close(slot);
                 return Ok(());
             }
         }
-        if !connection.owed.is_empty() {
-            return self.send(slot);
+        self.go_on(slot)
+    }
+
+    /// Sends the pending bytes. When there are none, receives, or closes after the client's FIN.
+    fn go_on(&mut self, slot: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
+        if !connection.pending.is_empty() {
+            return self.ring.send(&connection.stream, slot, slot, connection.pending.clone());
         }
         if connection.peer_finished {
             self.close(slot);
             return Ok(());
         }
-        self.receive_and_send(slot)
+        self.receive(slot)
     }
 
     fn close(&mut self, slot: usize) {

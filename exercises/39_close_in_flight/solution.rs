@@ -1,9 +1,9 @@
 //! An echo server on io_uring.
 //!
-//! Invariant: a connection has one operation in flight, a receive or a send, and ends when none is. Besides there is a watch
-//! in flight on it, for the day on which this server asks another one before it answers: a client that hangs up meanwhile
-//! is to be noticed, and so is one that is reset after its FIN. So its place in the table is a slot, which is free again when both the connection and the watch have
-//! ended, and so is the number of its buffer.
+//! Invariant: a connection has one operation in flight, a receive or a send, until it ends. Beside it, a watch is in
+//! flight: one day this server will ask another server before it answers, and then it has to notice a client that hangs
+//! up meanwhile, or is reset after its FIN. The place of a connection in the table is its slot, and so is the number of
+//! its buffer. A slot is free again when both its connection and its watch have ended.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use exercises::ring::{Landed, Ring, is_transient};
 
 struct Connection {
     stream: TcpStream,
-    owed: Range<usize>,
+    pending: Range<usize>,
 }
 
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Server {
                     self.slots.push(Slot::default());
                 }
                 self.ring.watch(&stream, slot)?;
-                self.slots[slot] = Slot { connection: Some(Connection { stream, owed: 0..0 }), watched: true };
+                self.slots[slot] = Slot { connection: Some(Connection { stream, pending: 0..0 }), watched: true };
                 self.go_on(slot)?;
             }
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
@@ -91,21 +91,21 @@ impl Server {
         Ok(())
     }
 
-    /// Sends what is owed, and receives when nothing is.
+    /// Sends the pending bytes, or receives when there are none.
     fn go_on(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = &self.slots[slot].connection else { return Ok(()) };
-        match connection.owed.is_empty() {
-            true => self.ring.recv(&connection.stream, slot, slot),
-            false => self.ring.send(&connection.stream, slot, slot, connection.owed.clone()),
+        if connection.pending.is_empty() {
+            return self.ring.recv(&connection.stream, slot, slot);
         }
+        self.ring.send(&connection.stream, slot, slot, connection.pending.clone())
     }
 
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = &mut self.slots[slot].connection else { return Ok(()) };
         match received {
-            Ok(n) if n > 0 => connection.owed = 0..n,
+            Ok(n) if n > 0 => connection.pending = 0..n,
             Err(error) if is_transient(&error) => {}
-            // The client's FIN, with nothing owed, or a reset.
+            // The client's FIN, with no bytes pending, or a reset.
             _ => self.end(slot)?,
         }
         self.go_on(slot)
@@ -114,17 +114,17 @@ impl Server {
     fn sent(&mut self, slot: usize, sent: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = &mut self.slots[slot].connection else { return Ok(()) };
         match sent {
-            Ok(n) => connection.owed.start += n,
+            Ok(n) => connection.pending.start += n,
             Err(error) if is_transient(&error) => {}
             Err(_) => self.end(slot)?,
         }
         self.go_on(slot)
     }
 
-    /// Closes the connection: it is dropped.
+    /// Closes the connection by dropping it.
     fn end(&mut self, slot: usize) -> io::Result<()> {
-        // To close it gives up a descriptor and no more: an operation in flight holds the socket, and as long as one does no
-        // FIN is sent.
+        // close gives up a descriptor and no more: an operation in flight holds the socket, and until it ends no FIN is
+        // sent.
         self.ring.cancel_watch(slot)?;
         self.slots[slot].connection = None;
         self.free_if_over(slot);
@@ -132,7 +132,7 @@ impl Server {
         Ok(())
     }
 
-    /// What else is in flight on the connection lands too, and ends it.
+    /// Closes nothing: the receive or send in flight completes by itself, and its result says whether the connection ends.
     fn hung_up(&mut self, slot: usize, more: bool) {
         self.slots[slot].watched = more;
         self.free_if_over(slot);

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use harness::{Outcome, Report, Subject};
-use lab::exercises::{self, Exercise, proof};
+use lab::course::{self, Exercise, proof};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert_with(harness::workers);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let all = match exercises::load(folder) {
+    let all = match course::load(folder) {
         Ok(all) => all,
         Err(error) => {
             eprintln!("{error}");
@@ -58,7 +58,7 @@ fn solution(exercise: &Exercise) -> Result<Completion, Failed> {
     if let Some(absent) = absent(exercise) {
         return Ok(absent);
     }
-    let verdict = exercises::judge(exercise, &subject(exercise, "solution"), |_| {});
+    let verdict = course::judge(exercise, &subject(exercise, "solution"), |_| {});
     let reports: Vec<Report> = verdict.all().cloned().collect();
     match proof::solution_surprises(&reports) {
         surprises if surprises.is_empty() && verdict.untried() => {

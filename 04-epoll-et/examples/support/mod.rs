@@ -1,6 +1,6 @@
-//! What the variants of this chapter do not change: a connection's reads and writes, and epoll's three calls.
+//! What the variants of this chapter share: a connection's reads and writes, and epoll's three calls.
 //!
-//! Invariant: as in `src/server.rs`: `readable` and `writable` say what the kernel has announced and no EAGAIN has taken
+//! Invariant: as in `src/server.rs`, `readable` and `writable` say what the kernel has announced and no EAGAIN has taken
 //! back.
 #![allow(dead_code)] // No variant needs all of it.
 
@@ -11,60 +11,60 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use anyhow::{Result, anyhow};
 use common_server::{Pending, Received, Sent, receive, send};
 
-/// Reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
+/// Reads of one connection in one turn: a client that floods cannot keep the others waiting.
 pub const READS_PER_TURN: usize = 4;
 pub const IN: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
-/// Of a listener. Beside EPOLLEXCLUSIVE, RDHUP is EINVAL (epoll_ctl(2) names the few that are allowed).
+/// For a listener. Beside EPOLLEXCLUSIVE, RDHUP is EINVAL (epoll_ctl(2) names the few flags that are allowed).
 pub const LISTEN: u32 = libc::EPOLLIN as u32;
 pub const OUT: u32 = libc::EPOLLOUT as u32;
 pub const EDGE: u32 = libc::EPOLLET as u32;
 pub const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
 pub const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
-/// Reported whether asked for or not. No FIN causes these, only a reset or a timeout.
+/// A reset or a timeout, never a FIN. Reported even with an empty mask, and noted as readable and writable: the read or
+/// the write then fails.
 pub const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 pub const NO_EVENT: libc::epoll_event = libc::epoll_event { events: 0, u64: 0 };
 
 pub struct Connection {
     pub stream: TcpStream,
     pub pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     pub peer_finished: bool,
     pub readable: bool,
     pub writable: bool,
-    /// Stands in a list of those that are owed another turn.
-    pub unfinished: bool,
+    /// Stands in the server's list `ready`.
+    pub in_ready: bool,
 }
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Self {
         let pending = Pending::new();
-        Self { stream, pending, peer_finished: false, readable: false, writable: false, unfinished: false }
+        Self { stream, pending, peer_finished: false, readable: false, writable: false, in_ready: false }
     }
 
     pub fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }
 
-    pub fn may_go_on(&self) -> bool {
-        self.readable && self.may_read() || self.writable && !self.pending.is_empty()
-    }
-
     pub fn is_finished(&self) -> bool {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// One turn with what an event announced.
-    pub fn serve(&mut self, events: u32, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
-        if events & GONE != 0 {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        self.readable |= events & IN != 0;
-        self.writable |= events & OUT != 0;
-        self.write()?;
-        self.read(reads, buffer)
+    /// Notes what a wait reported, and does nothing yet.
+    pub fn note(&mut self, events: u32) {
+        self.readable |= events & (IN | GONE) != 0;
+        self.writable |= events & (OUT | GONE) != 0;
     }
 
-    /// Until EAGAIN, or the end of the turn (so many reads), or until no more may be owed.
+    /// Whether the caller has to enter it into `ready`: it could go on, and does not stand there yet.
+    pub fn enters_ready(&mut self) -> bool {
+        let may_go_on = self.readable && self.may_read() || self.writable && !self.pending.is_empty();
+        let enters = may_go_on && !self.in_ready;
+        self.in_ready |= enters;
+        enters
+    }
+
+    /// Until EAGAIN, or the end of the turn (after `reads` reads), or until no more may be pending.
     pub fn read(&mut self, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..reads {
             if !self.readable || !self.may_read() {
@@ -79,7 +79,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what was read, behind what is owed already.
+    /// Echoes what was read, behind the bytes that are pending already.
     pub fn answer(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = if self.pending.is_empty() { send(&self.stream, bytes)?.bytes() } else { 0 };
         self.pending.push(&bytes[sent..]);
@@ -101,7 +101,7 @@ pub struct Epoll(OwnedFd);
 
 impl Epoll {
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; a descriptor that was just returned has no other owner.
+        // SAFETY: the call takes no memory; nothing else knows the new descriptor, so `OwnedFd` is its only owner.
         unsafe {
             match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
                 -1 => Err(io::Error::last_os_error()),
@@ -124,21 +124,21 @@ impl Epoll {
 
     fn ctl(&self, operation: libc::c_int, fd: RawFd, events: u32) -> io::Result<()> {
         let mut event = libc::epoll_event { events, u64: fd as u64 };
-        // SAFETY: `event` outlives the call, which only reads it.
+        // SAFETY: the call only reads `event`, which outlives it, and keeps no pointer to it.
         match unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd, &mut event) } {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
     }
 
-    /// Those that are ready; none after a timeout, and after a signal or a debugger interrupted the wait (EINTR).
+    /// Returns the events: none after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
     pub fn wait<'a>(
         &self,
         events: &'a mut [libc::epoll_event],
         timeout_ms: libc::c_int,
     ) -> io::Result<&'a [libc::epoll_event]> {
         let room = events.len() as libc::c_int;
-        // SAFETY: the kernel writes at most `room` entries.
+        // SAFETY: `events` is writable for the whole call, and the kernel writes at most `room` entries.
         match unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), room, timeout_ms) } {
             -1 => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => Ok(&[]),
@@ -149,11 +149,11 @@ impl Epoll {
     }
 }
 
-/// Runs each worker on a thread of its own, the first one on this. One that fails stops all of them, as a signal does.
+/// Runs each worker on a thread of its own, the first one on this thread. If one fails, all stop, as after a signal.
 pub fn run_all<W: Send>(workers: impl IntoIterator<Item = W>, run: impl Fn(W) -> Result<()> + Sync) -> Result<()> {
     let run = |worker| {
         run(worker).inspect_err(|_| {
-            // SAFETY: no pointers; the handler is installed, and every worker watches what it writes to.
+            // SAFETY: the call takes no memory. `Shutdown` has installed the handler, which may run on any thread.
             unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
         })
     };

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use crate::reduction::Relation;
 use crate::run::{Error, Faults, Run, Schedule, Target};
 use crate::script::Script;
 
@@ -17,6 +18,7 @@ pub struct Order<'a> {
     pub faults: Faults,
     pub schedule: &'a Schedule,
     pub before_last: Option<u64>,
+    pub relation: Relation,
     pub keep: bool,
     pub stop: &'a AtomicBool,
 }

@@ -10,9 +10,11 @@
 pub mod diagnose;
 pub mod explore;
 pub mod record;
+pub mod reduction;
 pub mod report;
 pub mod run;
 pub mod script;
+mod search;
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod elsewhere;
@@ -21,6 +23,6 @@ mod engine;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use elsewhere as engine;
 
-pub use explore::{Coverage, Exploration, Finding, Plan, explore, possible, replay};
+pub use explore::{Coverage, Exploration, Finding, Plan, explore, possible, replay, verdicts};
 pub use run::{Error, Faults, Run, Schedule, Target, Verdict};
 pub use script::Script;

@@ -12,21 +12,36 @@ use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::subject::{Model, Subject};
 use crate::trial::Trial;
 
-/// One check.
+/// One check: a function with `#[check]`, which fills this in.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
-    /// The group it belongs to.
+    /// The group it belongs to: its module.
     pub group: &'static str,
-    /// What the server does, as a sentence with underscores.
+    /// What the server does, as a sentence with underscores: the function's name.
     pub name: &'static str,
     /// The clause of CONTRACT.md that it proves.
     pub clause: u8,
-    /// One line on what it does to the server.
+    /// One line on what it does to the server: the function's doc comment.
     pub about: &'static str,
     /// Must have the machine to itself.
     pub alone: bool,
+    /// `cargo test` runs it on variants too: it takes little time, and one of the plainer bugs shows in it.
+    pub quick: bool,
+    /// Where it stands in its file.
+    pub line: u32,
     /// The check itself.
     pub run: fn(&mut Trial<'_>) -> Step,
+}
+
+inventory::collect!(Check);
+
+/// `harness::checks::echo` as `echo`.
+pub(crate) const fn last_segment(path: &'static str) -> &'static str {
+    let mut start = path.len();
+    while start > 0 && path.as_bytes()[start - 1] != b':' {
+        start -= 1;
+    }
+    path.split_at(start).1
 }
 
 impl Check {

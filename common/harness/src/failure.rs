@@ -6,10 +6,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, VariantNames};
 
-/// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name. A name has
+/// one spelling wherever people read it, `read-lost`: in a failure's text, in JSON and in exercise.toml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Symptom {
     /// The server sleeps in its wait while connections stay in the accept queue.
     AcceptQueueNotDrained,
@@ -111,6 +114,7 @@ impl fmt::Display for Failure {
             writeln!(f, "      {step}")?;
         }
         writeln!(f, "  {}", self.what)?;
+        writeln!(f, "  symptom: {}", self.symptom)?;
         for line in &self.kernel {
             writeln!(f, "  kernel: {line}")?;
         }

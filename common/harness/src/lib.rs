@@ -33,7 +33,7 @@ pub fn conformance(subject: Subject) -> ExitCode {
 }
 
 /// The `main` of an example's test: as `conformance`, with each variant of `VARIANTS` that this example is. There are many
-/// variants, so only the checks in [`checks::QUICK`] are run, unless VARIANTS=all is in the environment.
+/// variants, so only the checks marked `quick` are run, unless VARIANTS=all is in the environment.
 ///
 /// # Panics
 /// If it is none, or cannot be built.
@@ -61,7 +61,7 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
             if !here {
                 return Ok(libtest_mimic::Completion::ignored_with("its API is not on this platform"));
             }
-            if !all && !checks::QUICK.contains(&check.full_name().as_str()) {
+            if !all && !check.quick {
                 return Ok(libtest_mimic::Completion::ignored_with(
                     "run by cargo lab check --all, or with VARIANTS=all",
                 ));

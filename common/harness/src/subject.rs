@@ -16,8 +16,9 @@ pub enum Launch {
     Served(SocketAddr),
 }
 
-/// How a server waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a server waits; an exercise.toml spells it `model = "readiness"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Model {
     /// Waits for readiness: every socket has to be non-blocking.
     Readiness,

@@ -6,14 +6,14 @@ use std::fmt;
 
 /// Why a command gave up.
 #[derive(Debug)]
-pub struct Error {
+pub struct LabError {
     /// Several lines, if need be.
     pub message: String,
     /// The exit code.
     pub code: u8,
 }
 
-impl Error {
+impl LabError {
     /// The command line asks for what does not exist.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 2 }
@@ -35,10 +35,10 @@ pub fn exit_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(1)
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for LabError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for LabError {}

@@ -4,25 +4,22 @@
 //! results only. The exit code is 0 if all is well, 1 if not, 2 if the command line asks for what does not exist, and
 //! 128 and the signal's number after Ctrl-C or a SIGTERM.
 
+pub mod cargo;
+pub mod checking;
 pub mod commands;
+pub mod course;
 pub mod error;
-pub mod exercises;
 pub mod grading;
 pub mod interrupt;
-pub mod matrix;
-pub mod progress;
-pub mod results;
-pub mod runner;
-pub mod servers;
-pub mod text;
-pub mod words;
+pub mod selection;
+pub mod terminal;
 pub mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use error::Error;
+use error::LabError;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -35,23 +32,23 @@ pub struct Cli {
 /// The commands, a module each in [`commands`].
 #[derive(Debug, Subcommand)]
 enum Command {
-    List(commands::list::Args),
-    Start(commands::start::Args),
-    Check(Box<commands::check::Args>),
-    Explore(Box<commands::explore::Args>),
-    Watch(commands::watch::Args),
-    Hint(commands::hint::Args),
-    Next(commands::next::Args),
-    Reset(commands::reset::Args),
-    Solution(commands::solution::Args),
-    Diff(commands::diff::Args),
-    Grade(commands::grade::Args),
-    Matrix(commands::matrix::Args),
-    New(commands::new::Args),
+    List(commands::list::ListArgs),
+    Start(commands::start::StartArgs),
+    Check(Box<commands::check::CheckArgs>),
+    Explore(Box<commands::explore::ExploreArgs>),
+    Watch(commands::watch::WatchArgs),
+    Hint(commands::hint::HintArgs),
+    Next(commands::next::NextArgs),
+    Reset(commands::reset::ResetArgs),
+    Solution(commands::solution::SolutionArgs),
+    Diff(commands::diff::DiffArgs),
+    Grade(commands::grade::GradeArgs),
+    Matrix(commands::matrix::MatrixArgs),
+    New(commands::new::NewArgs),
     #[command(hide = true)]
-    GradeWorker(grading::worker::Args),
+    GradeWorker(grading::worker::WorkerArgs),
     #[command(hide = true)]
-    Confine(grading::confine::Args),
+    Confine(grading::confine::ConfineArgs),
 }
 
 /// Ends with clap's words, and with the usage where clap leaves it out: of a value that is none.
@@ -92,9 +89,9 @@ pub fn main() -> ExitCode {
         Some(Command::Confine(args)) => grading::confine::run(args),
     };
     // What nobody could read is not done.
-    let result = result.and_then(|code| text::written().map(|()| code));
-    result.unwrap_or_else(|error: Error| {
-        text::complain(&error.to_string());
+    let result = result.and_then(|code| terminal::written().map(|()| code));
+    result.unwrap_or_else(|error: LabError| {
+        terminal::complain(&error.to_string());
         ExitCode::from(error.code)
     })
 }

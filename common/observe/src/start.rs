@@ -45,10 +45,28 @@ pub fn marked_with(mark: &Mark) -> Vec<i32> {
 /// Every process that carries a mark of the program with this process id.
 ///
 /// # Errors
-/// Where there is no /proc.
+/// If the processes cannot be listed.
+#[cfg(target_os = "linux")]
 pub fn started_by(starter: u32) -> io::Result<Vec<i32>> {
     let wanted = format!("{MARK}={starter}-");
     with_variable(|variable| variable.starts_with(wanted.as_bytes()))
+}
+
+/// The children of the program with this process id that lead a process group, and whatever is in those groups: without
+/// /proc no mark can be seen.
+///
+/// # Errors
+/// If the processes cannot be listed.
+#[cfg(not(target_os = "linux"))]
+pub fn started_by(starter: u32) -> io::Result<Vec<i32>> {
+    let listing = Command::new("ps").args(["-A", "-o", "pid=,ppid=,pgid="]).output()?.stdout;
+    let listing = String::from_utf8_lossy(&listing);
+    let processes: Vec<Vec<i32>> = listing
+        .lines()
+        .map(|line| line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+        .collect();
+    let leads = |group: i32| processes.iter().any(|it| it[..] == [group, starter as i32, group]);
+    Ok(processes.iter().filter(|it| it.len() == 3 && leads(it[2])).map(|it| it[0]).collect())
 }
 
 fn with_variable(wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<i32>> {

@@ -205,7 +205,7 @@ pub const RESTART: i64 = libc::SYS_restart_syscall;
 
 #[cfg(target_os = "linux")]
 const fn call(number: libc::c_long, name: &'static str, kind: Kind, args: &'static [Arg]) -> Row {
-    // 32 bits wide where pointers are.
+    #[allow(clippy::unnecessary_cast, reason = "c_long has 32 bits where pointers have")]
     Row { number: number as i64, name, kind, args }
 }
 

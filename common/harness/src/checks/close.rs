@@ -3,121 +3,15 @@
 //! Invariant: a check about descriptors counts them before the first client and after the last one, when the server
 //! sleeps; one about bytes reads up to the server's own FIN, so that a reset at the end fails it.
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all, size};
 use crate::failure::Step;
 use crate::trial::Trial;
 
-const GROUP: &str = "close";
-
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "fin_alone_is_answered_with_fin",
-        clause: 3,
-        about: "half-close without a byte sent, and half-close after everything was echoed",
-        alone: false,
-        run: fin_alone,
-    },
-    Check {
-        group: GROUP,
-        name: "fin_right_behind_64_kib_loses_nothing",
-        clause: 3,
-        about: "64 KiB and half-close at once, on 20 connections, while the server runs",
-        alone: false,
-        run: fin_behind_bytes,
-    },
-    Check {
-        group: GROUP,
-        name: "fin_while_megabytes_are_owed_loses_nothing",
-        clause: 3,
-        about: "a client sends more than the way back takes, half-closes, and only then reads, up to the server's FIN",
-        alone: false,
-        run: fin_while_owed,
-    },
-    Check {
-        group: GROUP,
-        name: "fins_of_many_clients_at_once_are_all_answered",
-        clause: 3,
-        about: "40 clients half-close in one wake, every other one with 1,000 bytes before its FIN",
-        alone: false,
-        run: fins_at_once,
-    },
-    Check {
-        group: GROUP,
-        name: "a_reset_ends_that_connection_alone",
-        clause: 4,
-        about: "of five clients one is reset while idle, one with bytes in flight, one with unread echoes",
-        alone: false,
-        run: reset_alone,
-    },
-    Check {
-        group: GROUP,
-        name: "connections_that_were_reset_are_freed",
-        clause: 4,
-        about: "20 clients are reset after a round trip, and 20 right behind a byte: no descriptor is left behind",
-        alone: false,
-        run: resets_are_freed,
-    },
-    Check {
-        group: GROUP,
-        name: "connections_are_freed_in_whatever_order_they_end",
-        clause: 4,
-        about: "50 clients end in mixed order, by FIN, by close or by reset: no descriptor, and no operation in flight, is left behind",
-        alone: false,
-        run: mixed_order,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_closes_with_unread_echoes_is_freed",
-        clause: 4,
-        about: "a client reads 1 byte of its 64 KiB and closes, 10 times over",
-        alone: false,
-        run: closes_with_unread,
-    },
-    Check {
-        group: GROUP,
-        name: "a_reset_while_reading_is_paused_frees_the_descriptor",
-        clause: 4,
-        about: "three clients send until they are stuck, and are reset: the server is not reading them when it happens",
-        alone: false,
-        run: reset_while_paused,
-    },
-    Check {
-        group: GROUP,
-        name: "a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor",
-        clause: 4,
-        about: "stuck, then FIN, then reset: nothing is left to read, and the write that fails is the only sign",
-        alone: false,
-        run: reset_after_fin,
-    },
-    Check {
-        group: GROUP,
-        name: "clients_that_vanish_before_they_are_accepted_are_survived",
-        clause: 10,
-        about: "20 clients connect and are reset while the server is stopped, half of them with a byte sent",
-        alone: false,
-        run: vanish_before_accept,
-    },
-    Check {
-        group: GROUP,
-        name: "an_event_of_a_closed_connection_never_reaches_the_next_one",
-        clause: 2,
-        about: "in one wake three clients are reset, three new ones get their descriptors, and three others send; 15 times",
-        alone: false,
-        run: next_owner,
-    },
-    Check {
-        group: GROUP,
-        name: "a_reset_while_output_is_owed_leaves_the_next_owner_alone",
-        clause: 4,
-        about: "in one wake three clients are reset that bytes are owed to, and three new ones get their descriptors; 10 times",
-        alone: false,
-        run: next_owner_of_a_debtor,
-    },
-];
-
-fn fin_alone(trial: &mut Trial<'_>) -> Step {
+/// Half-close without a byte sent, and half-close after everything was echoed.
+#[check(clause = 3, quick)]
+fn fin_alone_is_answered_with_fin(trial: &mut Trial<'_>) -> Step {
     let mut silent = trial.connect()?;
     silent.half_close()?;
     silent.expect_eof()?;
@@ -127,7 +21,9 @@ fn fin_alone(trial: &mut Trial<'_>) -> Step {
     served.expect_eof()
 }
 
-fn fin_behind_bytes(trial: &mut Trial<'_>) -> Step {
+/// 64 KiB and half-close at once, on 20 connections, while the server runs.
+#[check(clause = 3, quick)]
+fn fin_right_behind_64_kib_loses_nothing(trial: &mut Trial<'_>) -> Step {
     for _ in 0..20 {
         let mut client = trial.connect()?;
         client.send(64 * 1024)?;
@@ -137,7 +33,9 @@ fn fin_behind_bytes(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn fin_while_owed(trial: &mut Trial<'_>) -> Step {
+/// A client sends more than the way back takes, half-closes, and only then reads, up to the server's FIN.
+#[check(clause = 3)]
+fn fin_while_megabytes_are_owed_loses_nothing(trial: &mut Trial<'_>) -> Step {
     // The server has read this FIN while it owes bytes; with more of them below, FIN waits behind what it will not read yet.
     let bytes = trial.more_than_fits()?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
@@ -154,7 +52,9 @@ fn fin_while_owed(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn fins_at_once(trial: &mut Trial<'_>) -> Step {
+/// 40 clients half-close in one wake, every other one with 1,000 bytes before its FIN.
+#[check(clause = 3)]
+fn fins_of_many_clients_at_once_are_all_answered(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(40)?;
     trial.echo_all(&mut clients, 1)?;
     trial.freeze()?;
@@ -167,7 +67,9 @@ fn fins_at_once(trial: &mut Trial<'_>) -> Step {
     expect_eof_all(&mut clients)
 }
 
-fn reset_alone(trial: &mut Trial<'_>) -> Step {
+/// Of five clients one is reset while idle, one with bytes in flight, one with unread echoes.
+#[check(clause = 4, quick)]
+fn a_reset_ends_that_connection_alone(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(5)?;
     trial.echo_all(&mut clients, 100)?;
     clients.remove(4).reset();
@@ -184,7 +86,9 @@ fn reset_alone(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn resets_are_freed(trial: &mut Trial<'_>) -> Step {
+/// 20 clients are reset after a round trip, and 20 right behind a byte: no descriptor is left behind.
+#[check(clause = 4, quick)]
+fn connections_that_were_reset_are_freed(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     let mut clients = trial.connect_many(20)?;
     trial.echo_all(&mut clients, 1)?;
@@ -201,7 +105,10 @@ fn resets_are_freed(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn mixed_order(trial: &mut Trial<'_>) -> Step {
+/// 50 clients end in mixed order, by FIN, by close or by reset: no descriptor, and no operation in flight, is left
+/// behind.
+#[check(clause = 4)]
+fn connections_are_freed_in_whatever_order_they_end(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     let in_flight = trial.in_flight()?;
     let mut clients = trial.connect_many(50)?;
@@ -229,7 +136,9 @@ fn mixed_order(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn closes_with_unread(trial: &mut Trial<'_>) -> Step {
+/// A client reads 1 byte of its 64 KiB and closes, 10 times over.
+#[check(clause = 4)]
+fn a_client_that_closes_with_unread_echoes_is_freed(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     for _ in 0..10 {
         let mut client = trial.connect()?;
@@ -241,7 +150,9 @@ fn closes_with_unread(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn reset_while_paused(trial: &mut Trial<'_>) -> Step {
+/// Three clients send until they are stuck, and are reset: the server is not reading them when it happens.
+#[check(clause = 4)]
+fn a_reset_while_reading_is_paused_frees_the_descriptor(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     let mut clients = vec![trial.connect()?];
     clients.extend(trial.connect_many_with(2, ConnectOptions::NARROW)?);
@@ -251,7 +162,9 @@ fn reset_while_paused(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn reset_after_fin(trial: &mut Trial<'_>) -> Step {
+/// Stuck, then FIN, then reset: nothing is left to read, and the write that fails is the only sign.
+#[check(clause = 4)]
+fn a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     // Less than stops the reading: the server has read the FIN when the reset comes.
     let bytes = trial.more_than_fits()?;
@@ -264,7 +177,9 @@ fn reset_after_fin(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn vanish_before_accept(trial: &mut Trial<'_>) -> Step {
+/// 20 clients connect and are reset while the server is stopped, half of them with a byte sent.
+#[check(clause = 10)]
+fn clients_that_vanish_before_they_are_accepted_are_survived(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     trial.freeze()?;
     let mut clients = trial.connect_many(20)?;
@@ -277,7 +192,9 @@ fn vanish_before_accept(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after 20 clients were reset before it could accept them")
 }
 
-fn next_owner(trial: &mut Trial<'_>) -> Step {
+/// In one wake three clients are reset, three new ones get their descriptors, and three others send; 15 times.
+#[check(clause = 2)]
+fn an_event_of_a_closed_connection_never_reaches_the_next_one(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     let mut others = trial.connect_many(3)?;
     let mut owners = trial.connect_many(3)?;
@@ -301,7 +218,9 @@ fn next_owner(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after all had left")
 }
 
-fn next_owner_of_a_debtor(trial: &mut Trial<'_>) -> Step {
+/// In one wake three clients are reset that bytes are owed to, and three new ones get their descriptors; 10 times.
+#[check(clause = 4)]
+fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     // The server waits for both, input and room for output, and a reset is news on both.
     let bytes = trial.more_than_fits()?;

@@ -2,108 +2,24 @@
 //!
 //! The means is a freeze: SIGSTOP, the client's steps, SIGCONT. What the client did then meets the server at once.
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{Client, echo_all, expect_eof_all, send_all};
 use crate::failure::Step;
 use crate::trial::Trial;
 
-const GROUP: &str = "drain";
+/// 8 clients connect and send a byte while the server is stopped; no further connect may be needed.
+#[check(clause = 2, quick)]
+fn a_burst_of_connects_in_one_wakeup_is_all_accepted(trial: &mut Trial<'_>) -> Step {
+    burst_of_connects(trial, 8)
+}
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "a_burst_of_connects_in_one_wakeup_is_all_accepted",
-        clause: 2,
-        about: "8 clients connect and send a byte while the server is stopped; no further connect may be needed",
-        alone: false,
-        run: |trial| burst_of_connects(trial, 8),
-    },
-    Check {
-        group: GROUP,
-        name: "more_connects_than_any_batch_in_one_wakeup_are_all_accepted",
-        clause: 2,
-        about: "1,500 connects in one wake (300 to a foreign server): a bounded accept loop has to come back by itself, and so has \
-                a multishot accept that ended",
-        alone: false,
-        run: more_than_any_batch,
-    },
-    Check {
-        group: GROUP,
-        name: "a_burst_of_bytes_in_one_wakeup_is_all_read",
-        clause: 2,
-        about: "64 KiB in 16 sends arrive while the server is stopped",
-        alone: false,
-        run: burst_of_bytes,
-    },
-    Check {
-        group: GROUP,
-        name: "any_number_of_bytes_in_one_wakeup_is_all_read",
-        clause: 2,
-        about: "sizes around every usual buffer, each in one wake of its own on one connection",
-        alone: false,
-        run: any_number_of_bytes,
-    },
-    Check {
-        group: GROUP,
-        name: "bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
-        clause: 3,
-        about: "10 bytes and FIN arrive as one event: the read that returns 0 has to be made as well",
-        alone: false,
-        run: |trial| bytes_and_fin(trial, &[10]),
-    },
-    Check {
-        group: GROUP,
-        name: "many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
-        clause: 3,
-        about: "FIN behind 1 byte to 200,000: RDHUP is news, and the bytes before it come first",
-        alone: false,
-        run: |trial| bytes_and_fin(trial, &[1, 4095, 4096, 16_384, 65_536, 65_537, 131_072, 200_000]),
-    },
-    Check {
-        group: GROUP,
-        name: "bursts_on_many_connections_in_one_wakeup_are_all_read",
-        clause: 2,
-        about: "32 KiB on each of 40 connections at once: more than one turn's work, on more than one connection",
-        alone: false,
-        run: bursts_on_many,
-    },
-    Check {
-        group: GROUP,
-        name: "a_second_burst_is_read_like_the_first",
-        clause: 2,
-        about: "three bursts, each in one wake, on the same connection: the edge has to come again after a full drain",
-        alone: false,
-        run: burst_after_burst,
-    },
-    Check {
-        group: GROUP,
-        name: "connects_bytes_fins_and_resets_in_one_wakeup_are_all_handled",
-        clause: 2,
-        about: "new clients, old clients with bytes, some finished, some reset: one wake, all in one batch",
-        alone: false,
-        run: mixed_batch,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_came_and_finished_in_one_wakeup_is_served",
-        clause: 3,
-        about: "connect, 3,000 bytes and FIN before the server could accept, 20 times over",
-        alone: false,
-        run: came_and_finished,
-    },
-    Check {
-        group: GROUP,
-        name: "a_backlog_larger_than_the_send_buffer_is_drained_after_a_wakeup",
-        clause: 5,
-        about: "a stopped server meets a full receive queue; reads, writes and pauses of one drain depend on each other",
-        alone: false,
-        run: full_queue,
-    },
-];
-
-/// More than a completion queue of the usual size holds too; fewer where descriptors are scarce, or where nobody has said
-/// whether they are: a foreign server on select has 1,024.
-fn more_than_any_batch(trial: &mut Trial<'_>) -> Step {
+/// 1,500 connects in one wake (300 to a foreign server): a bounded accept loop has to come back by itself, and so has
+/// a multishot accept that ended.
+#[check(clause = 2)]
+fn more_connects_than_any_batch_in_one_wakeup_are_all_accepted(trial: &mut Trial<'_>) -> Step {
+    // More than a completion queue of the usual size holds too; fewer where descriptors are scarce, or where nobody has said
+    // whether they are: a foreign server on select has 1,024.
     let count = if trial.subject.own && trial.needs_fds(1500).is_ok() { 1500 } else { 300 };
     burst_of_connects(trial, count)
 }
@@ -119,7 +35,9 @@ fn burst_of_connects(trial: &mut Trial<'_>, count: u32) -> Step {
     echo_all(&mut clients)
 }
 
-fn burst_of_bytes(trial: &mut Trial<'_>) -> Step {
+/// 64 KiB in 16 sends arrive while the server is stopped.
+#[check(clause = 2, quick)]
+fn a_burst_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     client.echo(1)?;
     trial.freeze()?;
@@ -130,7 +48,9 @@ fn burst_of_bytes(trial: &mut Trial<'_>) -> Step {
     client.expect_echo()
 }
 
-fn any_number_of_bytes(trial: &mut Trial<'_>) -> Step {
+/// Sizes around every usual buffer, each in one wake of its own on one connection.
+#[check(clause = 2)]
+fn any_number_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     for around in [1, 1024, 4096, 8192, 16_384, 32_768, 65_536] {
         for bytes in [around - 1, around, around + 1].into_iter().filter(|bytes| *bytes > 0) {
@@ -158,7 +78,21 @@ fn bytes_and_fin(trial: &mut Trial<'_>, sizes: &[u64]) -> Step {
     Ok(())
 }
 
-fn bursts_on_many(trial: &mut Trial<'_>) -> Step {
+/// 10 bytes and FIN arrive as one event: the read that returns 0 has to be made as well.
+#[check(clause = 3)]
+fn bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished(trial: &mut Trial<'_>) -> Step {
+    bytes_and_fin(trial, &[10])
+}
+
+/// FIN behind 1 byte to 200,000: RDHUP is news, and the bytes before it come first.
+#[check(clause = 3, quick)]
+fn many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished(trial: &mut Trial<'_>) -> Step {
+    bytes_and_fin(trial, &[1, 4095, 4096, 16_384, 65_536, 65_537, 131_072, 200_000])
+}
+
+/// 32 KiB on each of 40 connections at once: more than one turn's work, on more than one connection.
+#[check(clause = 2)]
+fn bursts_on_many_connections_in_one_wakeup_are_all_read(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(40)?;
     trial.echo_all(&mut clients, 1)?;
     trial.freeze()?;
@@ -168,7 +102,9 @@ fn bursts_on_many(trial: &mut Trial<'_>) -> Step {
     echo_all(&mut clients)
 }
 
-fn burst_after_burst(trial: &mut Trial<'_>) -> Step {
+/// Three bursts, each in one wake, on the same connection: the edge has to come again after a full drain.
+#[check(clause = 2)]
+fn a_second_burst_is_read_like_the_first(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     for bytes in [64 * 1024, 1, 64 * 1024] {
         trial.freeze()?;
@@ -179,7 +115,9 @@ fn burst_after_burst(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn mixed_batch(trial: &mut Trial<'_>) -> Step {
+/// New clients, old clients with bytes, some finished, some reset: one wake, all in one batch.
+#[check(clause = 2)]
+fn connects_bytes_fins_and_resets_in_one_wakeup_are_all_handled(trial: &mut Trial<'_>) -> Step {
     for _ in 0..5 {
         let mut old = trial.connect_many(12)?;
         trial.echo_all(&mut old, 100)?;
@@ -202,7 +140,9 @@ fn mixed_batch(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn came_and_finished(trial: &mut Trial<'_>) -> Step {
+/// Connect, 3,000 bytes and FIN before the server could accept, 20 times over.
+#[check(clause = 3)]
+fn a_client_that_came_and_finished_in_one_wakeup_is_served(trial: &mut Trial<'_>) -> Step {
     trial.server()?;
     trial.freeze()?;
     let mut clients = trial.connect_many(20)?;
@@ -215,7 +155,9 @@ fn came_and_finished(trial: &mut Trial<'_>) -> Step {
     expect_eof_all(&mut clients)
 }
 
-fn full_queue(trial: &mut Trial<'_>) -> Step {
+/// A stopped server meets a full receive queue; reads, writes and pauses of one drain depend on each other.
+#[check(clause = 5)]
+fn a_backlog_larger_than_the_send_buffer_is_drained_after_a_wakeup(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     client.echo(1)?;
     trial.freeze()?;

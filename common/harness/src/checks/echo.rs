@@ -3,95 +3,23 @@
 //! Invariant: each check compares every byte with what that connection sent at that offset, and sends and reads at once
 //! unless the check is about not doing so; then what it sends fits into the socket buffers.
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{Client, echo_all};
 use crate::failure::Step;
 use crate::trial::Trial;
 
-const GROUP: &str = "echo";
-
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "one_byte_comes_back",
-        clause: 2,
-        about: "one connection, one byte without a newline, and then a second one",
-        alone: false,
-        run: one_byte,
-    },
-    Check {
-        group: GROUP,
-        name: "messages_around_every_usual_buffer_size_come_back",
-        clause: 2,
-        about: "1 byte to 131,073 on one connection: one less, just as many and one more than a buffer takes",
-        alone: false,
-        run: usual_sizes,
-    },
-    Check {
-        group: GROUP,
-        name: "single_bytes_come_back_one_by_one_in_order",
-        clause: 2,
-        about: "500 round trips of 1 byte on one connection",
-        alone: false,
-        run: single_bytes,
-    },
-    Check {
-        group: GROUP,
-        name: "many_small_messages_before_the_first_read_come_back_in_order",
-        clause: 2,
-        about: "2,000 messages of 1 to 97 bytes are sent before the client reads anything",
-        alone: false,
-        run: pipelined,
-    },
-    Check {
-        group: GROUP,
-        name: "what_was_sent_whole_before_the_first_read_comes_back",
-        clause: 2,
-        about: "256 KiB are written, and only then read: the socket buffers hold as much",
-        alone: false,
-        run: write_then_read,
-    },
-    Check {
-        group: GROUP,
-        name: "tiny_and_large_messages_take_turns_on_one_connection",
-        clause: 2,
-        about: "40 rounds of 1 byte, 200,000, 3 and 65,536 on a connection that stays",
-        alone: false,
-        run: tiny_and_large,
-    },
-    Check {
-        group: GROUP,
-        name: "sixty_four_connections_keep_their_bytes_apart",
-        clause: 2,
-        about: "64 clients send pieces of different sizes in turn, and each gets its own bytes",
-        alone: false,
-        run: sixty_four,
-    },
-    Check {
-        group: GROUP,
-        name: "a_message_that_just_fills_a_buffer_leaves_others_served",
-        clause: 6,
-        about: "256 bytes to 128 KiB, each a power of two, on a connection that stays open; a new client after each",
-        alone: false,
-        run: full_buffers,
-    },
-    Check {
-        group: GROUP,
-        name: "a_stream_of_64_mib_comes_back_while_it_is_sent",
-        clause: 2,
-        about: "full duplex: the client sends and reads at once, 64 MiB in all",
-        alone: false,
-        run: |trial| trial.connect()?.echo(64 << 20),
-    },
-];
-
-fn one_byte(trial: &mut Trial<'_>) -> Step {
+/// One connection, one byte without a newline, and then a second one.
+#[check(clause = 2, quick)]
+fn one_byte_comes_back(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     client.echo(1)?;
     client.echo(1)
 }
 
-fn usual_sizes(trial: &mut Trial<'_>) -> Step {
+/// 1 byte to 131,073 on one connection: one less, just as many and one more than a buffer takes.
+#[check(clause = 2, quick)]
+fn messages_around_every_usual_buffer_size_come_back(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     client.echo(1)?;
     client.echo(100)?;
@@ -103,7 +31,9 @@ fn usual_sizes(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn single_bytes(trial: &mut Trial<'_>) -> Step {
+/// 500 round trips of 1 byte on one connection.
+#[check(clause = 2)]
+fn single_bytes_come_back_one_by_one_in_order(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     trial.step("c0 sends a byte and reads it back, 500 times");
     for _ in 0..500 {
@@ -113,7 +43,9 @@ fn single_bytes(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn pipelined(trial: &mut Trial<'_>) -> Step {
+/// 2,000 messages of 1 to 97 bytes are sent before the client reads anything.
+#[check(clause = 2)]
+fn many_small_messages_before_the_first_read_come_back_in_order(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     trial.step("c0 sends 2,000 messages of 1 to 97 bytes");
     for i in 0..2000 {
@@ -122,13 +54,17 @@ fn pipelined(trial: &mut Trial<'_>) -> Step {
     client.expect_echo()
 }
 
-fn write_then_read(trial: &mut Trial<'_>) -> Step {
+/// 256 KiB are written, and only then read: the socket buffers hold as much.
+#[check(clause = 2)]
+fn what_was_sent_whole_before_the_first_read_comes_back(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     client.send(256 * 1024)?;
     client.expect_echo()
 }
 
-fn tiny_and_large(trial: &mut Trial<'_>) -> Step {
+/// 40 rounds of 1 byte, 200,000, 3 and 65,536 on a connection that stays.
+#[check(clause = 2)]
+fn tiny_and_large_messages_take_turns_on_one_connection(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     for _ in 0..40 {
         for bytes in [1, 200_000, 3, 65_536] {
@@ -138,7 +74,9 @@ fn tiny_and_large(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn sixty_four(trial: &mut Trial<'_>) -> Step {
+/// 64 clients send pieces of different sizes in turn, and each gets its own bytes.
+#[check(clause = 2, quick)]
+fn sixty_four_connections_keep_their_bytes_apart(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(64)?;
     trial.step("each sends 20 pieces of 1 to 3,000 bytes, in turn with the others");
     for round in 0..20 {
@@ -159,7 +97,9 @@ fn sixty_four(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn full_buffers(trial: &mut Trial<'_>) -> Step {
+/// 256 bytes to 128 KiB, each a power of two, on a connection that stays open; a new client after each.
+#[check(clause = 6)]
+fn a_message_that_just_fills_a_buffer_leaves_others_served(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
     for power in 8..=17 {
         client.echo(1 << power)?;
@@ -167,4 +107,10 @@ fn full_buffers(trial: &mut Trial<'_>) -> Step {
         trial.probe()?;
     }
     client.echo(1)
+}
+
+/// Full duplex: the client sends and reads at once, 64 MiB in all.
+#[check(clause = 2)]
+fn a_stream_of_64_mib_comes_back_while_it_is_sent(trial: &mut Trial<'_>) -> Step {
+    trial.connect()?.echo(64 << 20)
 }

@@ -7,12 +7,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
 use crate::failure::{Step, Symptom};
 use crate::trial::Trial;
 
-const GROUP: &str = "fairness";
 const TURN: usize = 64 * 1024;
 /// Of a quiet client among floods. One proves little on a busy machine: where the kernel's own threads deliver packets late,
 /// or let a server run before the clients for a moment, an unfair server comes to the end of a flood and is fair.
@@ -34,55 +34,30 @@ const ENDLESS: Flood = Flood { window: 8 << 20, bound: 48 << 20 };
 /// Fifty clients with 16 KiB each are 800 KiB in a turn of one read, and 3 MiB in a turn of four.
 const PIPELINED: Flood = Flood { window: 16 << 10, bound: 16 << 20 };
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "four_clients_that_flood_do_not_keep_a_fifth_waiting",
-        clause: 8,
-        about: "four connections that never run dry, and one byte on a fifth: the flood's bytes until its echo are bounded",
-        alone: false,
-        run: a_fifth,
-    },
-    Check {
-        group: GROUP,
-        name: "four_clients_that_flood_do_not_keep_a_new_one_waiting",
-        clause: 8,
-        about: "as before, and the fifth connects while the others flood",
-        alone: false,
-        run: a_new_one,
-    },
-    Check {
-        group: GROUP,
-        name: "fifty_clients_that_pipeline_do_not_keep_another_waiting",
-        clause: 8,
-        about: "50 connections with 16 KiB under way each, refilled as soon as they are echoed, and one byte on another",
-        alone: false,
-        run: among_pipeliners,
-    },
-    Check {
-        group: GROUP,
-        name: "a_burst_of_connects_does_not_keep_a_connected_client_waiting",
-        clause: 8,
-        about: "300 clients connect and send a byte in one wake: one that was connected before is not served after them all",
-        alone: false,
-        run: among_connects,
-    },
-];
-
 /// Connections that nothing but the server slows down, in either direction.
 fn connect(trial: &mut Trial<'_>, count: u32) -> Step<Vec<Client>> {
     trial.process()?.unpace();
     trial.connect_many_with(count, ConnectOptions::UNPACED)
 }
 
-fn a_fifth(trial: &mut Trial<'_>) -> Step {
+/// Four connections that never run dry, and one byte on a fifth: the flood's bytes until its echo are bounded.
+#[check(clause = 8, quick)]
+fn four_clients_that_flood_do_not_keep_a_fifth_waiting(trial: &mut Trial<'_>) -> Step {
     let clients = connect(trial, 5)?;
     among(trial, clients, &ENDLESS)
 }
 
-fn among_pipeliners(trial: &mut Trial<'_>) -> Step {
-    let clients = connect(trial, 51)?;
-    among(trial, clients, &PIPELINED)
+/// As before, and the fifth connects while the others flood.
+#[check(clause = 8)]
+fn four_clients_that_flood_do_not_keep_a_new_one_waiting(trial: &mut Trial<'_>) -> Step {
+    let mut clients = connect(trial, 4)?;
+    trial.echo_all(&mut clients, 1)?;
+    trial.freeze()?;
+    begin(trial, &mut clients, &ENDLESS)?;
+    let mut new = trial.connect()?;
+    new.send(1)?;
+    clients.push(new);
+    until_answered(trial, &mut clients, &ENDLESS, 1)
 }
 
 /// All but the last flood; the last sends one byte.
@@ -95,18 +70,16 @@ fn among(trial: &mut Trial<'_>, mut clients: Vec<Client>, flood: &Flood) -> Step
     until_answered(trial, &mut clients, flood, ROUND_TRIPS)
 }
 
-fn a_new_one(trial: &mut Trial<'_>) -> Step {
-    let mut clients = connect(trial, 4)?;
-    trial.echo_all(&mut clients, 1)?;
-    trial.freeze()?;
-    begin(trial, &mut clients, &ENDLESS)?;
-    let mut new = trial.connect()?;
-    new.send(1)?;
-    clients.push(new);
-    until_answered(trial, &mut clients, &ENDLESS, 1)
+/// 50 connections with 16 KiB under way each, refilled as soon as they are echoed, and one byte on another.
+#[check(clause = 8)]
+fn fifty_clients_that_pipeline_do_not_keep_another_waiting(trial: &mut Trial<'_>) -> Step {
+    let clients = connect(trial, 51)?;
+    among(trial, clients, &PIPELINED)
 }
 
-fn among_connects(trial: &mut Trial<'_>) -> Step {
+/// 300 clients connect and send a byte in one wake: one that was connected before is not served after them all.
+#[check(clause = 8)]
+fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Trial<'_>) -> Step {
     // Twice the largest batch of our servers.
     const BEFORE: usize = 128;
     let mut connected = trial.connect()?;

@@ -3,15 +3,14 @@
 //! Invariant: a check on lack of descriptors makes no connect between the moment descriptors are free and its verdict on
 //! the queued clients, because a connect would bring the event that a broken server waits for.
 
+use harness_macros::check;
 use rustix::process::Signal;
 
-use crate::check::Check;
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::Step;
 use crate::server::Options;
 use crate::trial::Trial;
 
-const GROUP: &str = "faults";
 /// Clients that get the last descriptors.
 const INSIDE: usize = 12;
 /// Clients that come after those.
@@ -26,120 +25,27 @@ const RESET: &str =
 const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or ECONNRESET, and raises SIGPIPE unless that \
                      is ignored: close this connection and go on.";
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "out_of_descriptors_the_server_rests",
-        clause: 9,
-        about: "6 clients more than it has descriptors for: no spin over the listener that stays readable",
-        alone: false,
-        run: rests,
-    },
-    Check {
-        group: GROUP,
-        name: "out_of_descriptors_those_connected_go_on",
-        clause: 9,
-        about: "while others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB",
-        alone: false,
-        run: those_connected_go_on,
-    },
-    Check {
-        group: GROUP,
-        name: "queued_clients_are_served_as_soon_as_others_leave",
-        clause: 9,
-        about: "descriptors are freed one by one, and in one wake; no new connect may be needed",
-        alone: false,
-        run: served_when_others_leave,
-    },
-    Check {
-        group: GROUP,
-        name: "queued_clients_are_served_when_the_limit_is_raised",
-        clause: 9,
-        about: "nobody closes: descriptors become free outside the server (ENFILE, prlimit), and it has to look again",
-        alone: false,
-        run: served_when_limit_rises,
-    },
-    Check {
-        group: GROUP,
-        name: "twice_as_many_clients_as_descriptors_are_all_served_in_turn",
-        clause: 9,
-        about: "40 clients of a server with room for 12: each leaves when it has its 1,000 bytes, and lets another in",
-        alone: false,
-        run: served_in_turn,
-    },
-    Check {
-        group: GROUP,
-        name: "a_stop_and_a_continue_are_survived",
-        clause: 10,
-        about: "SIGSTOP and SIGCONT five times with nothing to do: epoll_wait and io_uring_enter return EINTR",
-        alone: false,
-        run: bare_freeze,
-    },
-    Check {
-        group: GROUP,
-        name: "a_stop_with_bytes_under_way_is_survived",
-        clause: 10,
-        about: "SIGSTOP and SIGCONT every 512 KiB of 4 MiB",
-        alone: false,
-        run: freeze_under_way,
-    },
-    Check {
-        group: GROUP,
-        name: "signals_that_are_ignored_by_default_change_nothing",
-        clause: 10,
-        about: "1,000 each of SIGWINCH, SIGURG and SIGCHLD during 1,000 round trips",
-        alone: false,
-        run: ignored_signals,
-    },
-    Check {
-        group: GROUP,
-        name: "a_flood_of_resets_is_survived",
-        clause: 4,
-        about: "500 times connect and reset",
-        alone: false,
-        run: reset_flood,
-    },
-    Check {
-        group: GROUP,
-        name: "connections_that_were_reset_before_their_accept_are_survived",
-        clause: 10,
-        about: "in one wake 100 connects that are reset already, half of them with bytes, among 10 that are not",
-        alone: false,
-        run: reset_before_accept,
-    },
-    Check {
-        group: GROUP,
-        name: "a_reset_while_output_is_owed_is_survived",
-        clause: 4,
-        about: "clients with bytes owed to them are reset before and after their FIN: EPIPE, ECONNRESET, SIGPIPE",
-        alone: false,
-        run: reset_while_owed,
-    },
-    Check {
-        group: GROUP,
-        name: "urgent_data_neither_breaks_the_stream_nor_wakes_for_ever",
-        clause: 10,
-        about: "a byte of MSG_OOB in the middle of 2,000: a read ends before it; then one alone: poll may report PRI for good",
-        alone: false,
-        run: urgent_data,
-    },
-];
-
-fn rests(trial: &mut Trial<'_>) -> Step {
+/// 6 clients more than it has descriptors for: no spin over the listener that stays readable.
+#[check(clause = 9, quick)]
+fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
     let (_inside, _outside) = fill_up(trial)?;
     // Ours try again 4 times a second; a foreign one may nap between two attempts.
     let per_second = if trial.subject.own { 25 } else { 250 };
     trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", per_second)
 }
 
-fn those_connected_go_on(trial: &mut Trial<'_>) -> Step {
+/// While others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB.
+#[check(clause = 9)]
+fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {
     let (mut inside, _outside) = fill_up(trial)?;
     trial.echo_all(&mut inside, 64 * 1024)?;
     inside[0].echo(2 << 20)?;
     trial.echo_all(&mut inside, 1)
 }
 
-fn served_when_others_leave(trial: &mut Trial<'_>) -> Step {
+/// Descriptors are freed one by one, and in one wake; no new connect may be needed.
+#[check(clause = 9, quick)]
+fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> Step {
     let (mut inside, mut outside) = fill_up(trial)?;
     for in_one_wake in [false, true] {
         if in_one_wake {
@@ -163,7 +69,9 @@ fn served_when_others_leave(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn served_when_limit_rises(trial: &mut Trial<'_>) -> Step {
+/// Nobody closes: descriptors become free outside the server (ENFILE, prlimit), and it has to look again.
+#[check(clause = 9)]
+fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> Step {
     let (mut inside, outside) = fill_up(trial)?;
     trial.lift_limit()?;
     let mut served = trial.admitted(outside)?;
@@ -172,7 +80,9 @@ fn served_when_limit_rises(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn served_in_turn(trial: &mut Trial<'_>) -> Step {
+/// 40 clients of a server with room for 12: each leaves when it has its 1,000 bytes, and lets another in.
+#[check(clause = 9)]
+fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial<'_>) -> Step {
     const ALL: u32 = 40;
     let base = trial.fds_without_clients()?;
     let in_flight = trial.in_flight()?;
@@ -200,7 +110,9 @@ fn served_in_turn(trial: &mut Trial<'_>) -> Step {
     trial.expect_in_flight(in_flight, "after all 40 clients had left")
 }
 
-fn bare_freeze(trial: &mut Trial<'_>) -> Step {
+/// SIGSTOP and SIGCONT five times with nothing to do: epoll_wait and io_uring_enter return EINTR.
+#[check(clause = 10, quick)]
+fn a_stop_and_a_continue_are_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EINTR);
     let mut client = trial.connect()?;
     client.echo(1)?;
@@ -212,7 +124,9 @@ fn bare_freeze(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn freeze_under_way(trial: &mut Trial<'_>) -> Step {
+/// SIGSTOP and SIGCONT every 512 KiB of 4 MiB.
+#[check(clause = 10)]
+fn a_stop_with_bytes_under_way_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EINTR);
     let mut client = trial.connect()?;
     client.plan(4 << 20);
@@ -224,7 +138,9 @@ fn freeze_under_way(trial: &mut Trial<'_>) -> Step {
     client.expect_echo()
 }
 
-fn ignored_signals(trial: &mut Trial<'_>) -> Step {
+/// 1,000 each of SIGWINCH, SIGURG and SIGCHLD during 1,000 round trips.
+#[check(clause = 10)]
+fn signals_that_are_ignored_by_default_change_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect("A signal made a call return EINTR: that is no error, do the call again.");
     let mut client = trial.connect()?;
     client.echo(1)?;
@@ -240,7 +156,9 @@ fn ignored_signals(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn reset_flood(trial: &mut Trial<'_>) -> Step {
+/// 500 times connect and reset.
+#[check(clause = 4)]
+fn a_flood_of_resets_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(RESET);
     let base = trial.fds_without_clients()?;
     for _ in 0..10 {
@@ -252,7 +170,9 @@ fn reset_flood(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after 500 resets")
 }
 
-fn reset_before_accept(trial: &mut Trial<'_>) -> Step {
+/// In one wake 100 connects that are reset already, half of them with bytes, among 10 that are not.
+#[check(clause = 10)]
+fn connections_that_were_reset_before_their_accept_are_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(RESET);
     let base = trial.fds_without_clients()?;
     trial.freeze()?;
@@ -272,7 +192,9 @@ fn reset_before_accept(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after 100 connections that were reset in the queue")
 }
 
-fn reset_while_owed(trial: &mut Trial<'_>) -> Step {
+/// Clients with bytes owed to them are reset before and after their FIN: EPIPE, ECONNRESET, SIGPIPE.
+#[check(clause = 4)]
+fn a_reset_while_output_is_owed_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EPIPE);
     let mut neighbour = trial.connect()?;
     neighbour.echo(1)?;
@@ -304,7 +226,9 @@ fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {
     if finish { clients.iter_mut().try_for_each(Client::half_close_quietly) } else { Ok(()) }
 }
 
-fn urgent_data(trial: &mut Trial<'_>) -> Step {
+/// A byte of MSG_OOB in the middle of 2,000: a read ends before it; then one alone: poll may report PRI for good.
+#[check(clause = 10)]
+fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_>) -> Step {
     trial.suspect("Urgent data was reported and not taken: PRI and select's third set stay ready until it is read.");
     let mut clients = trial.connect_many(5)?;
     trial.echo_all(&mut clients, 1)?;

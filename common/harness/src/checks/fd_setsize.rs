@@ -5,65 +5,23 @@
 
 use std::time::{Duration, Instant};
 
+use harness_macros::check;
 use rustix::process::Signal;
 
-use crate::check::Check;
 use crate::client::{Client, echo_all, send_all};
 use crate::failure::{Step, Stop, Symptom};
 use crate::server::{self, Options, Server};
 use crate::trial::{Trial, raise_fd_limit};
 
-const GROUP: &str = "fd_setsize";
 const FD_SETSIZE: usize = 1024;
 /// Clients that still get a descriptor below FD_SETSIZE.
 const LOW: usize = 24;
 const OVERFLOW: &str = "A descriptor of 1024 or more does not fit into an fd_set: FD_SET writes past its end. Close such \
                         a connection at once, before its number comes near a set.";
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "a_connection_past_fd_1023_is_served_or_closed_at_once",
-        clause: 11,
-        about: "10 clients get descriptors of 1024 and more: refused by select, served by all others",
-        alone: false,
-        run: past_the_limit,
-    },
-    Check {
-        group: GROUP,
-        name: "clients_below_fd_1024_go_on_while_others_pass_it",
-        clause: 11,
-        about: "bytes, closes and connects past the limit in one wake: the low descriptors' clients lose nothing",
-        alone: false,
-        run: neighbours_go_on,
-    },
-    Check {
-        group: GROUP,
-        name: "new_clients_are_served_again_once_low_descriptors_are_free",
-        clause: 11,
-        about: "clients past the limit come and go, low ones close: the freed numbers serve as before",
-        alone: false,
-        run: low_ones_free_again,
-    },
-    Check {
-        group: GROUP,
-        name: "a_flood_of_refused_connections_writes_few_lines",
-        clause: 11,
-        about: "200 connections past the limit: one line to stderr a second at most, and it says why",
-        alone: false,
-        run: flood_of_refusals,
-    },
-    Check {
-        group: GROUP,
-        name: "a_listener_past_fd_1023_serves_or_says_why_it_cannot",
-        clause: 11,
-        about: "1,100 inherited descriptors: the listener itself gets a number past the limit",
-        alone: false,
-        run: listener_past_the_limit,
-    },
-];
-
-fn past_the_limit(trial: &mut Trial<'_>) -> Step {
+/// 10 clients get descriptors of 1024 and more: refused by select, served by all others.
+#[check(clause = 11, quick)]
+fn a_connection_past_fd_1023_is_served_or_closed_at_once(trial: &mut Trial<'_>) -> Step {
     let mut low = fill_below(trial)?;
     let mut high = trial.connect_many(10)?;
     for client in &mut high {
@@ -72,7 +30,9 @@ fn past_the_limit(trial: &mut Trial<'_>) -> Step {
     trial.echo_all(&mut low, 100)
 }
 
-fn neighbours_go_on(trial: &mut Trial<'_>) -> Step {
+/// Bytes, closes and connects past the limit in one wake: the low descriptors' clients lose nothing.
+#[check(clause = 11)]
+fn clients_below_fd_1024_go_on_while_others_pass_it(trial: &mut Trial<'_>) -> Step {
     let mut low = fill_below(trial)?;
     for _ in 0..3 {
         trial.freeze()?;
@@ -87,7 +47,9 @@ fn neighbours_go_on(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn low_ones_free_again(trial: &mut Trial<'_>) -> Step {
+/// Clients past the limit come and go, low ones close: the freed numbers serve as before.
+#[check(clause = 11)]
+fn new_clients_are_served_again_once_low_descriptors_are_free(trial: &mut Trial<'_>) -> Step {
     let mut low = fill_below(trial)?;
     let mut high = trial.connect_many(10)?;
     for client in &mut high {
@@ -103,7 +65,9 @@ fn low_ones_free_again(trial: &mut Trial<'_>) -> Step {
     trial.echo_all(&mut low, 100)
 }
 
-fn flood_of_refusals(trial: &mut Trial<'_>) -> Step {
+/// 200 connections past the limit: one line to stderr a second at most, and it says why.
+#[check(clause = 11)]
+fn a_flood_of_refused_connections_writes_few_lines(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what it writes to stderr")?;
     if trial.subject.fd_limit.is_none() {
         return Err(Stop::skip("it refuses no descriptor, so it has nothing to say"));
@@ -139,7 +103,9 @@ fn flood_of_refusals(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn listener_past_the_limit(trial: &mut Trial<'_>) -> Step {
+/// 1,100 inherited descriptors: the listener itself gets a number past the limit.
+#[check(clause = 11)]
+fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -> Step {
     let options = Options { inherit: FD_SETSIZE + 76, ..Options::default() };
     enough_descriptors()?;
     let mut argv = trial.argv()?;

@@ -3,13 +3,12 @@
 //! Invariant: while the server is watched no client moves, so every wake-up is its own. Whoever is not watched for at
 //! rest may still be the reason, so the connections in question stay open until the verdict.
 
-use crate::check::Check;
+use harness_macros::check;
+use observe::{Call, Thread};
+
 use crate::client::{Client, ConnectOptions, expect_eof_all, send_all, size};
 use crate::failure::{Step, Symptom};
 use crate::trial::Trial;
-use observe::{Call, Thread};
-
-const GROUP: &str = "idle";
 
 const WRITE_INTEREST: &str = "An idle socket is always writable: watch for room to write only while bytes are owed, and stop \
                               when the last of them has gone.";
@@ -28,90 +27,9 @@ const HERD: &str = "Several threads wait for one listener, so a connect wakes th
                     listener with EPOLLEXCLUSIVE (at ADD only), or let one thread accept, or give each a listener of its own \
                     (SO_REUSEPORT).";
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "a_server_without_clients_sleeps",
-        clause: 7,
-        about: "just started, and again after its first client has gone",
-        alone: false,
-        run: without_clients,
-    },
-    Check {
-        group: GROUP,
-        name: "a_hundred_idle_connections_cost_nothing",
-        clause: 7,
-        about: "100 connections, half of which have had a round trip",
-        alone: false,
-        run: a_hundred,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_has_left_leaves_nothing_to_do",
-        clause: 7,
-        about: "clients that closed, closed right after they sent, and finished first",
-        alone: false,
-        run: clients_that_left,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_never_reads_costs_nothing",
-        clause: 7,
-        about: "a client sends until it is stuck: output is owed, input waits, and neither can move",
-        alone: false,
-        run: never_reads,
-    },
-    Check {
-        group: GROUP,
-        name: "a_drained_connection_costs_nothing_again",
-        clause: 7,
-        about: "a client that was stuck has read everything: nothing is owed any more, so nothing is waited for",
-        alone: false,
-        run: drained,
-    },
-    Check {
-        group: GROUP,
-        name: "a_stuck_client_that_has_finished_costs_nothing",
-        clause: 7,
-        about: "output is owed to a client that sent FIN: its end of input is news once and not for ever",
-        alone: false,
-        run: stuck_and_finished,
-    },
-    Check {
-        group: GROUP,
-        name: "resets_leave_nothing_to_do",
-        clause: 7,
-        about: "an idle connection, one with bytes unread and one that is stuck are reset: each descriptor is freed",
-        alone: false,
-        run: resets,
-    },
-    Check {
-        group: GROUP,
-        name: "coming_and_going_leaves_nothing_to_do",
-        clause: 7,
-        about: "50 clients leave in mixed order, by FIN and by reset, among 5 that stay",
-        alone: false,
-        run: coming_and_going,
-    },
-    Check {
-        group: GROUP,
-        name: "once_there_are_descriptors_again_the_server_sleeps",
-        clause: 7,
-        about: "after a lack of descriptors is over there is nothing to retry",
-        alone: false,
-        run: descriptors_again,
-    },
-    Check {
-        group: GROUP,
-        name: "a_connect_wakes_one_worker_and_not_all",
-        clause: 7,
-        about: "12 clients connect one at a time: of the threads that wait for events, at most two wake for each",
-        alone: false,
-        run: one_worker,
-    },
-];
-
-fn without_clients(trial: &mut Trial<'_>) -> Step {
+/// Just started, and again after its first client has gone.
+#[check(clause = 7)]
+fn a_server_without_clients_sleeps(trial: &mut Trial<'_>) -> Step {
     trial.server()?;
     trial.suspect(TIMER);
     trial.expect_idle("it was just started")?;
@@ -119,7 +37,9 @@ fn without_clients(trial: &mut Trial<'_>) -> Step {
     trial.expect_idle("its only client has gone")
 }
 
-fn a_hundred(trial: &mut Trial<'_>) -> Step {
+/// 100 connections, half of which have had a round trip.
+#[check(clause = 7, quick)]
+fn a_hundred_idle_connections_cost_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(WRITE_INTEREST);
     let mut clients = trial.connect_many(100)?;
     trial.echo_all(&mut clients[..50], 64)?;
@@ -128,7 +48,9 @@ fn a_hundred(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn clients_that_left(trial: &mut Trial<'_>) -> Step {
+/// Clients that closed, closed right after they sent, and finished first.
+#[check(clause = 7)]
+fn a_client_that_has_left_leaves_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.suspect(LEFT);
     let base = trial.fds_without_clients()?;
     let mut clients = trial.connect_many(9)?;
@@ -144,13 +66,17 @@ fn clients_that_left(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after all clients left")
 }
 
-fn never_reads(trial: &mut Trial<'_>) -> Step {
+/// A client sends until it is stuck: output is owed, input waits, and neither can move.
+#[check(clause = 7)]
+fn a_client_that_never_reads_costs_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(READ_INTEREST);
     let _stuck = stuck(trial)?;
     trial.expect_idle("a client that does not read is stuck")
 }
 
-fn drained(trial: &mut Trial<'_>) -> Step {
+/// A client that was stuck has read everything: nothing is owed any more, so nothing is waited for.
+#[check(clause = 7)]
+fn a_drained_connection_costs_nothing_again(trial: &mut Trial<'_>) -> Step {
     trial.suspect(WRITE_INTEREST);
     let mut client = stuck(trial)?;
     client.expect_echo()?;
@@ -158,7 +84,9 @@ fn drained(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
-fn stuck_and_finished(trial: &mut Trial<'_>) -> Step {
+/// Output is owed to a client that sent FIN: its end of input is news once and not for ever.
+#[check(clause = 7, quick)]
+fn a_stuck_client_that_has_finished_costs_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(END_OF_INPUT);
     // So little that the server reads all of it and the FIN, and so much that it can't send all of it on.
     let bytes = trial.more_than_fits()?;
@@ -170,7 +98,9 @@ fn stuck_and_finished(trial: &mut Trial<'_>) -> Step {
     expect_eof_all(&mut clients)
 }
 
-fn resets(trial: &mut Trial<'_>) -> Step {
+/// An idle connection, one with bytes unread and one that is stuck are reset: each descriptor is freed.
+#[check(clause = 7)]
+fn resets_leave_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.suspect(GONE);
     let base = trial.fds_without_clients()?;
     let mut clients = trial.connect_many(2)?;
@@ -185,7 +115,9 @@ fn resets(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after three resets")
 }
 
-fn coming_and_going(trial: &mut Trial<'_>) -> Step {
+/// 50 clients leave in mixed order, by FIN and by reset, among 5 that stay.
+#[check(clause = 7)]
+fn coming_and_going_leaves_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.suspect(GONE);
     let base = trial.fds_without_clients()?;
     let mut staying = trial.connect_many(5)?;
@@ -201,7 +133,9 @@ fn coming_and_going(trial: &mut Trial<'_>) -> Step {
     trial.echo_all(&mut staying, 100)
 }
 
-fn descriptors_again(trial: &mut Trial<'_>) -> Step {
+/// After a lack of descriptors is over there is nothing to retry.
+#[check(clause = 7)]
+fn once_there_are_descriptors_again_the_server_sleeps(trial: &mut Trial<'_>) -> Step {
     trial.suspect(
         "After a lack of descriptors the listener is watched again, and the retry is planned only while there is one.",
     );
@@ -223,7 +157,9 @@ fn stuck(trial: &mut Trial<'_>) -> Step<Client> {
     Ok(client)
 }
 
-fn one_worker(trial: &mut Trial<'_>) -> Step {
+/// 12 clients connect one at a time: of the threads that wait for events, at most two wake for each.
+#[check(clause = 7)]
+fn a_connect_wakes_one_worker_and_not_all(trial: &mut Trial<'_>) -> Step {
     const CONNECTS: usize = 12;
     // One that accepts and one that it hands the connection to, and now and then a third.
     const ENOUGH: usize = CONNECTS * 5 / 2;

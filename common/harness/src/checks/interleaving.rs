@@ -7,88 +7,66 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use explorer::{Coverage, Error, Faults, Plan, Script, Target, Verdict};
+use harness_macros::check;
 
-use crate::check::Check;
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::subject::VARIANTS;
 use crate::trial::Trial;
 
-const GROUP: &str = "interleaving";
 /// For the schedules with two placements; those with fewer are always tried, in far less as a rule.
 const BUDGET: Duration = Duration::from_secs(3);
 /// A variant shares most of its code with a chapter.
 const VARIANTS_BUDGET: Duration = Duration::from_secs(1);
 const NONE: Faults = Faults { eintr: false, econnaborted: false };
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "bytes_and_fin_between_any_two_calls_are_answered",
-        clause: 3,
-        about: "connect, 3 bytes, 5000 bytes, FIN: each placed between any two of the server's system calls",
-        alone: false,
-        run: |trial| explore(trial, "close", NONE),
-    },
-    Check {
-        group: GROUP,
-        name: "two_connections_between_any_two_calls_are_served",
-        clause: 2,
-        about: "two clients connect, send and finish, each step between any two of the server's system calls",
-        alone: false,
-        run: |trial| explore(trial, "two", NONE),
-    },
-    Check {
-        group: GROUP,
-        name: "a_reset_between_any_two_calls_ends_that_connection_alone",
-        clause: 4,
-        about: "one of two clients sends and is reset, between any two of the server's system calls",
-        alone: false,
-        run: |trial| explore(trial, "reset", NONE),
-    },
-    Check {
-        group: GROUP,
-        name: "a_half_close_between_any_two_calls_is_answered",
-        clause: 3,
-        about: "20,000 bytes and FIN, each placed between any two of the server's system calls",
-        alone: false,
-        run: |trial| explore(trial, "half-close", NONE),
-    },
-    Check {
-        group: GROUP,
-        name: "back_pressure_is_lifted_at_any_time",
-        clause: 5,
-        about: "a client that does not read sends 450,000 bytes and reads again, between any two of the system calls",
-        alone: false,
-        run: |trial| explore(trial, "back-pressure", NONE),
-    },
-    Check {
-        group: GROUP,
-        name: "an_interruption_of_any_wait_is_survived",
-        clause: 10,
-        about: "each wait is interrupted as by a SIGSTOP and SIGCONT, and accept says ECONNABORTED at any time",
-        alone: false,
-        run: |trial| explore(trial, "close", Faults { eintr: true, econnaborted: true }),
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_queued_without_descriptors_is_served_once_one_is_free",
-        clause: 9,
-        about: "a second client comes when no descriptor is free, and the first leaves, between any two system calls",
-        alone: false,
-        run: |trial| explore(trial, "emfile", NONE),
-    },
-    Check {
-        group: GROUP,
-        name: "a_signal_before_or_in_any_wait_ends_the_server",
-        clause: 12,
-        about: "SIGTERM comes just before or during each of the server's waits",
-        alone: false,
-        run: |trial| {
-            trial.only_own("to end with exit code 0 after SIGTERM")?;
-            explore(trial, "stop", NONE)
-        },
-    },
-];
+/// Connect, 3 bytes, 5000 bytes, FIN: each placed between any two of the server's system calls.
+#[check(clause = 3, quick)]
+fn bytes_and_fin_between_any_two_calls_are_answered(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "close", NONE)
+}
+
+/// Two clients connect, send and finish, each step between any two of the server's system calls.
+#[check(clause = 2)]
+fn two_connections_between_any_two_calls_are_served(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "two", NONE)
+}
+
+/// One of two clients sends and is reset, between any two of the server's system calls.
+#[check(clause = 4)]
+fn a_reset_between_any_two_calls_ends_that_connection_alone(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "reset", NONE)
+}
+
+/// 20,000 bytes and FIN, each placed between any two of the server's system calls.
+#[check(clause = 3)]
+fn a_half_close_between_any_two_calls_is_answered(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "half-close", NONE)
+}
+
+/// A client that does not read sends 450,000 bytes and reads again, between any two of the system calls.
+#[check(clause = 5)]
+fn back_pressure_is_lifted_at_any_time(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "back-pressure", NONE)
+}
+
+/// Each wait is interrupted as by a SIGSTOP and SIGCONT, and accept says ECONNABORTED at any time.
+#[check(clause = 10)]
+fn an_interruption_of_any_wait_is_survived(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "close", Faults { eintr: true, econnaborted: true })
+}
+
+/// A second client comes when no descriptor is free, and the first leaves, between any two system calls.
+#[check(clause = 9)]
+fn a_client_queued_without_descriptors_is_served_once_one_is_free(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "emfile", NONE)
+}
+
+/// SIGTERM comes just before or during each of the server's waits.
+#[check(clause = 12)]
+fn a_signal_before_or_in_any_wait_ends_the_server(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("to end with exit code 0 after SIGTERM")?;
+    explore(trial, "stop", NONE)
+}
 
 fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     explorer::possible().map_err(Stop::skip)?;

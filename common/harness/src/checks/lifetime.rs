@@ -3,66 +3,17 @@
 //! Invariant: every byte that is read tells its connection and offset, so a byte of another connection, or of this one's
 //! past, is named as such; the server is stuck in the middle of a send when the buffer's next user comes.
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::Step;
 use crate::trial::Trial;
 
-const GROUP: &str = "lifetime";
 const MIB: u64 = 1 << 20;
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "short_messages_after_long_ones_carry_no_old_bytes",
-        clause: 2,
-        about: "64 KiB, then 1 byte, 100 and so on: on one connection, then the short ones on another",
-        alone: false,
-        run: short_after_long,
-    },
-    Check {
-        group: GROUP,
-        name: "large_messages_of_two_connections_are_not_mixed",
-        clause: 2,
-        about: "two connections send 16 MiB each at the same time",
-        alone: false,
-        run: two_streams,
-    },
-    Check {
-        group: GROUP,
-        name: "bytes_held_for_two_stuck_clients_are_not_mixed",
-        clause: 2,
-        about: "32 MiB on each of two connections, no reading until the server is stuck with both and has served a third",
-        alone: false,
-        run: two_stuck,
-    },
-    Check {
-        group: GROUP,
-        name: "a_new_connection_gets_nothing_of_the_one_before_it",
-        clause: 2,
-        about: "a client is reset while bytes are owed to it, and the next one gets its descriptor; 20 times",
-        alone: false,
-        run: next_owner,
-    },
-    Check {
-        group: GROUP,
-        name: "resets_in_the_middle_of_sends_leave_a_stream_byte_exact",
-        clause: 4,
-        about: "12 rounds of 12 clients, reset while the server holds bytes for them, beside one that streams",
-        alone: false,
-        run: resets_beside_stream,
-    },
-    Check {
-        group: GROUP,
-        name: "buffers_come_back_from_thousands_of_connections",
-        clause: 4,
-        about: "2,000 clients send and leave, 500 leave at once, 2,000 are reset; then new ones are served",
-        alone: false,
-        run: buffers_come_back,
-    },
-];
-
-fn short_after_long(trial: &mut Trial<'_>) -> Step {
+/// 64 KiB, then 1 byte, 100 and so on: on one connection, then the short ones on another.
+#[check(clause = 2)]
+fn short_messages_after_long_ones_carry_no_old_bytes(trial: &mut Trial<'_>) -> Step {
     let mut long = trial.connect()?;
     let mut other = trial.connect()?;
     for short in [1, 2, 100, 1023, 4095, 16_385] {
@@ -74,12 +25,16 @@ fn short_after_long(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn two_streams(trial: &mut Trial<'_>) -> Step {
+/// Two connections send 16 MiB each at the same time.
+#[check(clause = 2, quick)]
+fn large_messages_of_two_connections_are_not_mixed(trial: &mut Trial<'_>) -> Step {
     let mut clients = vec![trial.connect()?, trial.connect_with(ConnectOptions::receive_buffer(16 * 1024))?];
     trial.echo_all(&mut clients, 16 * MIB)
 }
 
-fn two_stuck(trial: &mut Trial<'_>) -> Step {
+/// 32 MiB on each of two connections, no reading until the server is stuck with both and has served a third.
+#[check(clause = 2)]
+fn bytes_held_for_two_stuck_clients_are_not_mixed(trial: &mut Trial<'_>) -> Step {
     for (options, each) in [(ConnectOptions::NARROW, 3 * MIB), (ConnectOptions::default(), 32 * MIB)] {
         let mut clients = trial.connect_many_with(2, options)?;
         trial.fill(&mut clients)?;
@@ -92,7 +47,9 @@ fn two_stuck(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn next_owner(trial: &mut Trial<'_>) -> Step {
+/// A client is reset while bytes are owed to it, and the next one gets its descriptor; 20 times.
+#[check(clause = 2)]
+fn a_new_connection_gets_nothing_of_the_one_before_it(trial: &mut Trial<'_>) -> Step {
     let more = trial.more_than_fits()?;
     for _ in 0..20 {
         let mut before = trial.connect_with(ConnectOptions::NARROW)?;
@@ -106,7 +63,9 @@ fn next_owner(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn resets_beside_stream(trial: &mut Trial<'_>) -> Step {
+/// 12 rounds of 12 clients, reset while the server holds bytes for them, beside one that streams.
+#[check(clause = 4)]
+fn resets_in_the_middle_of_sends_leave_a_stream_byte_exact(trial: &mut Trial<'_>) -> Step {
     let more = trial.more_than_fits()?;
     let mut stream = vec![trial.connect()?, trial.connect_with(ConnectOptions::NARROW)?];
     for _ in 0..12 {
@@ -123,7 +82,9 @@ fn resets_beside_stream(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn buffers_come_back(trial: &mut Trial<'_>) -> Step {
+/// 2,000 clients send and leave, 500 leave at once, 2,000 are reset; then new ones are served.
+#[check(clause = 4)]
+fn buffers_come_back_from_thousands_of_connections(trial: &mut Trial<'_>) -> Step {
     let mut witness = trial.connect()?;
     witness.echo(1)?;
     leave(trial, 2000, 100, false)?;

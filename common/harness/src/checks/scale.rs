@@ -3,59 +3,18 @@
 //! Invariant: a number is never lowered without saying so: where the machine or the server cannot have that many
 //! connections, the check is skipped and not passed.
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{Client, echo_all, expect_eof_all, send_all, size};
 use crate::failure::{Step, Symptom};
 use crate::trial::Trial;
 
-const GROUP: &str = "scale";
 const MANY: u32 = 10_000;
 const HOW_MANY: &str = "serving 10,000 connections";
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "two_thousand_clients_come_and_go_without_a_trace",
-        clause: 4,
-        about: "connect, echo and close; connect and close; connect, send and reset: 2,100 in all, and no descriptor is left",
-        alone: false,
-        run: come_and_go,
-    },
-    Check {
-        group: GROUP,
-        name: "thousands_of_events_in_one_wakeup_are_all_handled",
-        clause: 2,
-        about: "4,000 connections (900 where only so many are declared) with a byte each in one wake, resets and FINs among them",
-        alone: true,
-        run: one_wake,
-    },
-    Check {
-        group: GROUP,
-        name: "ten_thousand_idle_connections_are_served",
-        clause: 11,
-        about: "a round trip on each of 10,000 connections, then all close in one wake, most by reset",
-        alone: true,
-        run: ten_thousand,
-    },
-    Check {
-        group: GROUP,
-        name: "an_idle_connection_costs_less_than_256_bytes",
-        clause: 13,
-        about: "the server's resident memory for 10,000 connections that have had a round trip of 64 bytes",
-        alone: true,
-        run: memory_of_idle,
-    },
-    Check {
-        group: GROUP,
-        name: "memory_comes_back_when_nothing_is_owed",
-        clause: 13,
-        about: "16 clients are stuck, which costs the server memory, and then read everything",
-        alone: false,
-        run: memory_comes_back,
-    },
-];
-
-fn come_and_go(trial: &mut Trial<'_>) -> Step {
+/// Connect, echo and close; connect and close; connect, send and reset: 2,100 in all, and no descriptor is left.
+#[check(clause = 4)]
+fn two_thousand_clients_come_and_go_without_a_trace(trial: &mut Trial<'_>) -> Step {
     let base = trial.fds_without_clients()?;
     for _ in 0..14 {
         let mut clients = trial.connect_many(150)?;
@@ -69,7 +28,9 @@ fn come_and_go(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after 2,100 clients came and went")
 }
 
-fn one_wake(trial: &mut Trial<'_>) -> Step {
+/// 4,000 connections (900 where only so many are declared) with a byte each in one wake, resets and FINs among them.
+#[check(clause = 2, alone)]
+fn thousands_of_events_in_one_wakeup_are_all_handled(trial: &mut Trial<'_>) -> Step {
     let count = if trial.subject.own && trial.subject.fd_limit.is_none() { 4000 } else { 900 };
     trial.needs_fds(count.into())?;
     let base = trial.fds_without_clients()?;
@@ -92,7 +53,9 @@ fn one_wake(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after all clients left")
 }
 
-fn ten_thousand(trial: &mut Trial<'_>) -> Step {
+/// A round trip on each of 10,000 connections, then all close in one wake, most by reset.
+#[check(clause = 11, alone)]
+fn ten_thousand_idle_connections_are_served(trial: &mut Trial<'_>) -> Step {
     trial.only_own(HOW_MANY)?;
     trial.needs_fds(MANY.into())?;
     let base = trial.fds_without_clients()?;
@@ -108,7 +71,9 @@ fn ten_thousand(trial: &mut Trial<'_>) -> Step {
     trial.expect_fds(base, "after 10,000 clients closed")
 }
 
-fn memory_of_idle(trial: &mut Trial<'_>) -> Step {
+/// The server's resident memory for 10,000 connections that have had a round trip of 64 bytes.
+#[check(clause = 13, alone)]
+fn an_idle_connection_costs_less_than_256_bytes(trial: &mut Trial<'_>) -> Step {
     const EACH: u64 = 256;
     trial.only_own("its memory for each connection")?;
     trial.needs_fds(MANY.into())?;
@@ -130,7 +95,9 @@ fn memory_of_idle(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn memory_comes_back(trial: &mut Trial<'_>) -> Step {
+/// 16 clients are stuck, which costs the server memory, and then read everything.
+#[check(clause = 13)]
+fn memory_comes_back_when_nothing_is_owed(trial: &mut Trial<'_>) -> Step {
     // What the allocator keeps; a buffer that is kept for each of the 16 is several times as much.
     const KEPT: u64 = 2 << 20;
     trial.only_own("when it gives memory back")?;

@@ -5,148 +5,26 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use harness_macros::check;
 use observe::errno::end_of_process;
+use observe::is_listening;
 use rustix::process::Signal;
 
 use crate::before_wait::signal_before_wait;
-use crate::check::Check;
 use crate::failure::{Step, Stop, Symptom};
 use crate::server::{Finished, Options, run_to_end};
 use crate::subject::Model;
 use crate::trial::Trial;
-use observe::is_listening;
 
-const GROUP: &str = "start";
 /// A command line that is refused, or a server that was told to stop, ends at once. Under load that takes a while.
 const AT_ONCE: Duration = Duration::from_secs(30);
 const COMMAND_LINE: &str = "the command line";
 const O_NONBLOCK: i32 = libc::O_NONBLOCK;
 const O_CLOEXEC: i32 = libc::O_CLOEXEC;
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "help_is_printed_to_stdout",
-        clause: 1,
-        about: "--help: the usage on stdout, exit 0",
-        alone: false,
-        run: help,
-    },
-    Check {
-        group: GROUP,
-        name: "bad_arguments_are_refused_with_the_usage",
-        clause: 1,
-        about: "unknown options, missing and impossible values: usage on stderr, nothing on stdout, exit 2",
-        alone: false,
-        run: bad_arguments,
-    },
-    Check {
-        group: GROUP,
-        name: "an_address_in_use_is_said_in_one_line",
-        clause: 1,
-        about: "a port that somebody listens on: one line with the address, the reason and advice, exit 1",
-        alone: false,
-        run: address_in_use,
-    },
-    Check {
-        group: GROUP,
-        name: "an_address_that_is_not_this_machines_is_said_in_one_line",
-        clause: 1,
-        about: "192.0.2.1, a documentation address (RFC 5737): one line, exit 1",
-        alone: false,
-        run: |trial| refused_address(trial, "192.0.2.1:0", &["192.0.2.1:0", "address"]),
-    },
-    Check {
-        group: GROUP,
-        name: "a_port_that_needs_root_is_said_in_one_line",
-        clause: 1,
-        about: "port 80 without permission: one line, exit 1",
-        alone: false,
-        run: needs_root,
-    },
-    Check {
-        group: GROUP,
-        name: "one_line_on_stdout_says_where_it_listens",
-        clause: 1,
-        about: "port 0, some traffic, and nothing else on stdout",
-        alone: false,
-        run: one_line,
-    },
-    Check {
-        group: GROUP,
-        name: "ipv6_is_served",
-        clause: 1,
-        about: "[::1]:0 and a round trip",
-        alone: false,
-        run: ipv6,
-    },
-    Check {
-        group: GROUP,
-        name: "every_socket_is_blocking_or_not_as_its_model_needs",
-        clause: 6,
-        about: "O_NONBLOCK of the listener and of accepted sockets in /proc/PID/fdinfo; close-on-exec on all",
-        alone: false,
-        run: socket_flags,
-    },
-    Check {
-        group: GROUP,
-        name: "sigterm_ends_an_idle_server",
-        clause: 12,
-        about: "SIGTERM to a server that sleeps: exit 0, with no other event to wake it",
-        alone: false,
-        run: |trial| stops(trial, Signal::TERM, &[]),
-    },
-    Check {
-        group: GROUP,
-        name: "sigint_ends_a_server_with_connections",
-        clause: 12,
-        about: "SIGINT with 50 connections, one of them stuck: exit 0",
-        alone: false,
-        run: stops_with_clients,
-    },
-    Check {
-        group: GROUP,
-        name: "a_signal_that_comes_before_the_wait_is_not_lost",
-        clause: 12,
-        about: "SIGTERM while the server is stopped, with and without work waiting: exit 0",
-        alone: false,
-        run: stops_from_a_freeze,
-    },
-    Check {
-        group: GROUP,
-        name: "a_signal_between_the_last_look_and_the_wait_is_not_lost",
-        clause: 12,
-        about: "SIGTERM at the entry of the wait (ptrace): what pselect and ppoll, a self-pipe and signalfd exist for",
-        alone: false,
-        run: stops_before_the_wait,
-    },
-    Check {
-        group: GROUP,
-        name: "a_signal_during_traffic_ends_the_server",
-        clause: 12,
-        about: "SIGTERM, twice, while a client sends without end: exit 0",
-        alone: false,
-        run: stops_in_traffic,
-    },
-    Check {
-        group: GROUP,
-        name: "the_port_is_free_again_after_a_stop",
-        clause: 12,
-        about: "stop with open connections, then a new server on the same port",
-        alone: false,
-        run: port_free_again,
-    },
-    Check {
-        group: GROUP,
-        name: "a_server_that_was_stopped_before_its_first_client_serves_it",
-        clause: 10,
-        about: "SIGSTOP and SIGCONT right after the start, then the first client",
-        alone: false,
-        run: frozen_first,
-    },
-];
-
-fn help(trial: &mut Trial<'_>) -> Step {
+/// --help: the usage on stdout, exit 0.
+#[check(clause = 1)]
+fn help_is_printed_to_stdout(trial: &mut Trial<'_>) -> Step {
     let finished = run(trial, &["--help"])?;
     expect_code(&finished, 0, "--help")?;
     for word in ["--addr", "--backlog", "--help"] {
@@ -158,7 +36,9 @@ fn help(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn bad_arguments(trial: &mut Trial<'_>) -> Step {
+/// Unknown options, missing and impossible values: usage on stderr, nothing on stdout, exit 2.
+#[check(clause = 1, quick)]
+fn bad_arguments_are_refused_with_the_usage(trial: &mut Trial<'_>) -> Step {
     for args in [
         &["--no-such-option"][..],
         &["7000"],
@@ -185,14 +65,24 @@ fn bad_arguments(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn address_in_use(trial: &mut Trial<'_>) -> Step {
+/// A port that somebody listens on: one line with the address, the reason and advice, exit 1.
+#[check(clause = 1)]
+fn an_address_in_use_is_said_in_one_line(trial: &mut Trial<'_>) -> Step {
     trial.only_own(COMMAND_LINE)?;
     let taken = TcpListener::bind(("127.0.0.1", 0))?;
     let addr = taken.local_addr()?.to_string();
     refused_address(trial, &addr, &[&addr, "in use", "port"])
 }
 
-fn needs_root(trial: &mut Trial<'_>) -> Step {
+/// 192.0.2.1, a documentation address (RFC 5737): one line, exit 1.
+#[check(clause = 1)]
+fn an_address_that_is_not_this_machines_is_said_in_one_line(trial: &mut Trial<'_>) -> Step {
+    refused_address(trial, "192.0.2.1:0", &["192.0.2.1:0", "address"])
+}
+
+/// Port 80 without permission: one line, exit 1.
+#[check(clause = 1)]
+fn a_port_that_needs_root_is_said_in_one_line(trial: &mut Trial<'_>) -> Step {
     trial.only_own(COMMAND_LINE)?;
     if TcpListener::bind(("127.0.0.1", 80)).is_ok() {
         return Err(Stop::skip("this user may listen on port 80"));
@@ -215,7 +105,9 @@ fn refused_address(trial: &mut Trial<'_>, addr: &str, words: &[&str]) -> Step {
     Ok(())
 }
 
-fn one_line(trial: &mut Trial<'_>) -> Step {
+/// Port 0, some traffic, and nothing else on stdout.
+#[check(clause = 1, quick)]
+fn one_line_on_stdout_says_where_it_listens(trial: &mut Trial<'_>) -> Step {
     trial.only_own(COMMAND_LINE)?;
     let mut client = trial.connect()?;
     client.echo(100_000)?;
@@ -231,7 +123,9 @@ fn one_line(trial: &mut Trial<'_>) -> Step {
     if stdout == expected { Ok(()) } else { Err(contract(format!("stdout is {stdout:?} and not {expected:?}"))) }
 }
 
-fn ipv6(trial: &mut Trial<'_>) -> Step {
+/// [::1]:0 and a round trip.
+#[check(clause = 1)]
+fn ipv6_is_served(trial: &mut Trial<'_>) -> Step {
     trial.only_own(COMMAND_LINE)?;
     if TcpListener::bind(("::1", 0)).is_err() {
         return Err(Stop::skip("this machine has no IPv6"));
@@ -240,7 +134,9 @@ fn ipv6(trial: &mut Trial<'_>) -> Step {
     trial.connect()?.echo(100_000)
 }
 
-fn socket_flags(trial: &mut Trial<'_>) -> Step {
+/// O_NONBLOCK of the listener and of accepted sockets in /proc/PID/fdinfo; close-on-exec on all.
+#[check(clause = 6, quick)]
+fn every_socket_is_blocking_or_not_as_its_model_needs(trial: &mut Trial<'_>) -> Step {
     trial.only_own("O_NONBLOCK, where behaviour does not show it,")?;
     trial.needs_proc()?;
     let mut clients = trial.connect_many(3)?;
@@ -275,7 +171,15 @@ fn socket_flags(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn stops_with_clients(trial: &mut Trial<'_>) -> Step {
+/// SIGTERM to a server that sleeps: exit 0, with no other event to wake it.
+#[check(clause = 12)]
+fn sigterm_ends_an_idle_server(trial: &mut Trial<'_>) -> Step {
+    stops(trial, Signal::TERM, &[])
+}
+
+/// SIGINT with 50 connections, one of them stuck: exit 0.
+#[check(clause = 12, quick)]
+fn sigint_ends_a_server_with_connections(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
     let mut clients = trial.connect_many(49)?;
     trial.echo_all(&mut clients, 100)?;
@@ -284,7 +188,9 @@ fn stops_with_clients(trial: &mut Trial<'_>) -> Step {
     stops(trial, Signal::INT, &[])
 }
 
-fn stops_from_a_freeze(trial: &mut Trial<'_>) -> Step {
+/// SIGTERM while the server is stopped, with and without work waiting: exit 0.
+#[check(clause = 12)]
+fn a_signal_that_comes_before_the_wait_is_not_lost(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
     trial.server()?;
     trial.freeze()?;
@@ -296,16 +202,9 @@ fn stops_from_a_freeze(trial: &mut Trial<'_>) -> Step {
     stops(trial, Signal::TERM, &[Signal::CONT])
 }
 
-fn stops_in_traffic(trial: &mut Trial<'_>) -> Step {
-    trial.only_own("what a signal does")?;
-    let mut client = trial.connect()?;
-    client.echo(1 << 20)?;
-    client.plan(8 << 20);
-    while client.write_some(usize::MAX)? > 0 {}
-    stops(trial, Signal::TERM, &[Signal::TERM])
-}
-
-fn stops_before_the_wait(trial: &mut Trial<'_>) -> Step {
+/// SIGTERM at the entry of the wait (ptrace): what pselect and ppoll, a self-pipe and signalfd exist for.
+#[check(clause = 12)]
+fn a_signal_between_the_last_look_and_the_wait_is_not_lost(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
     let mut client = trial.connect()?;
     client.echo(1)?;
@@ -315,7 +214,20 @@ fn stops_before_the_wait(trial: &mut Trial<'_>) -> Step {
     ends_well(trial, Signal::TERM)
 }
 
-fn port_free_again(trial: &mut Trial<'_>) -> Step {
+/// SIGTERM, twice, while a client sends without end: exit 0.
+#[check(clause = 12)]
+fn a_signal_during_traffic_ends_the_server(trial: &mut Trial<'_>) -> Step {
+    trial.only_own("what a signal does")?;
+    let mut client = trial.connect()?;
+    client.echo(1 << 20)?;
+    client.plan(8 << 20);
+    while client.write_some(usize::MAX)? > 0 {}
+    stops(trial, Signal::TERM, &[Signal::TERM])
+}
+
+/// Stop with open connections, then a new server on the same port.
+#[check(clause = 12)]
+fn the_port_is_free_again_after_a_stop(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
     let mut client = trial.connect()?;
     client.echo(1000)?;
@@ -331,7 +243,9 @@ fn port_free_again(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-fn frozen_first(trial: &mut Trial<'_>) -> Step {
+/// SIGSTOP and SIGCONT right after the start, then the first client.
+#[check(clause = 10)]
+fn a_server_that_was_stopped_before_its_first_client_serves_it(trial: &mut Trial<'_>) -> Step {
     trial.server()?;
     trial.freeze()?;
     trial.thaw()?;

@@ -5,98 +5,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::check::Check;
+use harness_macros::check;
+use observe::Call;
+
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::trial::Trial;
-use observe::Call;
 
-const GROUP: &str = "wakeup";
-
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "each_connection_is_heard_in_turn_and_again_after_a_rest",
-        clause: 2,
-        about: "A alone sends, then B, then A, then a new C; then all again, each after the wait ran into its timeout",
-        alone: false,
-        run: in_turn,
-    },
-    Check {
-        group: GROUP,
-        name: "the_newest_connection_is_heard_first",
-        clause: 2,
-        about: "the highest descriptor sends first, is closed, and is opened again; then a middle one",
-        alone: false,
-        run: newest_first,
-    },
-    Check {
-        group: GROUP,
-        name: "those_who_stay_are_heard_whoever_leaves",
-        clause: 4,
-        about: "of five, one is reset, the newest finishes, the oldest closes: after each, all who are left send",
-        alone: false,
-        run: whoever_leaves,
-    },
-    Check {
-        group: GROUP,
-        name: "every_one_of_fifty_is_heard_in_any_order",
-        clause: 2,
-        about: "50 connections, one byte each, one at a time, in three orders",
-        alone: false,
-        run: any_order,
-    },
-    Check {
-        group: GROUP,
-        name: "bytes_sent_right_after_the_connect_are_heard",
-        clause: 2,
-        about: "100 clients connect and send at once, racing the server's registration",
-        alone: false,
-        run: right_after_connect,
-    },
-    Check {
-        group: GROUP,
-        name: "a_connection_that_was_silent_among_busy_ones_is_heard",
-        clause: 2,
-        about: "one connection says nothing during 200 rounds of five others, then speaks",
-        alone: false,
-        run: silent_among_busy,
-    },
-    Check {
-        group: GROUP,
-        name: "reading_goes_on_after_back_pressure",
-        clause: 5,
-        about: "a client sends until it is stuck, reads everything, rests, and sends one more byte",
-        alone: false,
-        run: after_back_pressure,
-    },
-    Check {
-        group: GROUP,
-        name: "input_and_room_for_output_in_one_wakeup_are_both_used",
-        clause: 5,
-        about: "a stuck client reads and sends while the server is stopped, so that IN and OUT come as one event",
-        alone: false,
-        run: in_and_out,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_reads_in_bursts_while_it_sends_is_never_left_waiting",
-        clause: 5,
-        about: "32 MiB through a small receive buffer, in turns of sending without reading and of reading a burst",
-        alone: false,
-        run: bursts,
-    },
-    Check {
-        group: GROUP,
-        name: "a_second_message_at_any_moment_after_the_first_is_heard",
-        clause: 2,
-        about: "16 clients send a byte in one wake, and another one some microseconds later, which are others each time",
-        alone: false,
-        run: at_any_moment,
-    },
-];
-
-fn in_turn(trial: &mut Trial<'_>) -> Step {
+/// A alone sends, then B, then A, then a new C; then all again, each after the wait ran into its timeout.
+#[check(clause = 2)]
+fn each_connection_is_heard_in_turn_and_again_after_a_rest(trial: &mut Trial<'_>) -> Step {
     let mut clients = vec![trial.connect()?, trial.connect()?];
     for i in [0, 1, 0] {
         clients[i].echo(1)?;
@@ -126,7 +44,9 @@ fn run_into_timeout(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn newest_first(trial: &mut Trial<'_>) -> Step {
+/// The highest descriptor sends first, is closed, and is opened again; then a middle one.
+#[check(clause = 2, quick)]
+fn the_newest_connection_is_heard_first(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(3)?;
     for i in [2, 1, 0] {
         clients[i].echo(10)?;
@@ -153,7 +73,9 @@ fn newest_first(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn whoever_leaves(trial: &mut Trial<'_>) -> Step {
+/// Of five, one is reset, the newest finishes, the oldest closes: after each, all who are left send.
+#[check(clause = 4, quick)]
+fn those_who_stay_are_heard_whoever_leaves(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(5)?;
     one_by_one(trial, &mut clients)?;
     clients.remove(2).reset();
@@ -180,7 +102,9 @@ fn one_by_one(trial: &Trial<'_>, clients: &mut [Client]) -> Step {
     })
 }
 
-fn any_order(trial: &mut Trial<'_>) -> Step {
+/// 50 connections, one byte each, one at a time, in three orders.
+#[check(clause = 2)]
+fn every_one_of_fifty_is_heard_in_any_order(trial: &mut Trial<'_>) -> Step {
     const COUNT: usize = 50;
     let mut clients = trial.connect_many(COUNT as u32)?;
     // Steps that share no factor with the count visit every connection once.
@@ -195,7 +119,9 @@ fn any_order(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn right_after_connect(trial: &mut Trial<'_>) -> Step {
+/// 100 clients connect and send at once, racing the server's registration.
+#[check(clause = 2, quick)]
+fn bytes_sent_right_after_the_connect_are_heard(trial: &mut Trial<'_>) -> Step {
     let mut clients = Vec::new();
     for _ in 0..100 {
         let mut client = trial.connect()?;
@@ -206,7 +132,9 @@ fn right_after_connect(trial: &mut Trial<'_>) -> Step {
     echo_all(&mut clients)
 }
 
-fn silent_among_busy(trial: &mut Trial<'_>) -> Step {
+/// One connection says nothing during 200 rounds of five others, then speaks.
+#[check(clause = 2)]
+fn a_connection_that_was_silent_among_busy_ones_is_heard(trial: &mut Trial<'_>) -> Step {
     let mut busy = trial.connect_many(3)?;
     let mut silent = trial.connect()?;
     busy.extend(trial.connect_many(2)?);
@@ -219,7 +147,9 @@ fn silent_among_busy(trial: &mut Trial<'_>) -> Step {
     silent.echo(100_000)
 }
 
-fn after_back_pressure(trial: &mut Trial<'_>) -> Step {
+/// A client sends until it is stuck, reads everything, rests, and sends one more byte.
+#[check(clause = 5, quick)]
+fn reading_goes_on_after_back_pressure(trial: &mut Trial<'_>) -> Step {
     for options in [ConnectOptions::default(), ConnectOptions::NARROW] {
         let mut client = trial.connect_with(options)?;
         trial.fill(std::slice::from_mut(&mut client))?;
@@ -230,7 +160,9 @@ fn after_back_pressure(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-fn in_and_out(trial: &mut Trial<'_>) -> Step {
+/// A stuck client reads and sends while the server is stopped, so that IN and OUT come as one event.
+#[check(clause = 5)]
+fn input_and_room_for_output_in_one_wakeup_are_both_used(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     trial.fill(std::slice::from_mut(&mut client))?;
     for _ in 0..6 {
@@ -250,7 +182,9 @@ fn in_and_out(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
-fn bursts(trial: &mut Trial<'_>) -> Step {
+/// 32 MiB through a small receive buffer, in turns of sending without reading and of reading a burst.
+#[check(clause = 5)]
+fn a_client_that_reads_in_bursts_while_it_sends_is_never_left_waiting(trial: &mut Trial<'_>) -> Step {
     const TOTAL: u64 = 32 << 20;
     let mut client = trial.connect_with(ConnectOptions::receive_buffer(16 * 1024))?;
     trial.step(format!("c0 sends what its socket takes, reads a burst, and so on: {} in all", size(TOTAL)));
@@ -267,7 +201,9 @@ fn bursts(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
-fn at_any_moment(trial: &mut Trial<'_>) -> Step {
+/// 16 clients send a byte in one wake, and another one some microseconds later, which are others each time.
+#[check(clause = 2)]
+fn a_second_message_at_any_moment_after_the_first_is_heard(trial: &mut Trial<'_>) -> Step {
     const CLIENTS: u32 = 16;
     const ROUNDS: u32 = 300;
     /// Rounds that find out for how long the server is at work on a byte of each.

@@ -3,82 +3,17 @@
 //! Invariant: a client stops reading until the server is stuck, not until some number of bytes was sent, because the
 //! kernel's buffers hold megabytes in each direction, and what they hold tests nothing in the server.
 
-use crate::check::Check;
+use harness_macros::check;
+
 use crate::client::{ConnectOptions, echo_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::trial::Trial;
 
-const GROUP: &str = "write";
 const MIB: u64 = 1 << 20;
 
-pub const CHECKS: &[Check] = &[
-    Check {
-        group: GROUP,
-        name: "a_paused_reader_is_not_disconnected",
-        clause: 5,
-        about: "1 MiB was sent, of which the way back takes a part; the client rests, and then reads it all",
-        alone: false,
-        run: paused_reader,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_never_reads_leaves_others_served",
-        clause: 6,
-        about: "one client is stuck; a connected one and ten new ones get their bytes meanwhile",
-        alone: false,
-        run: never_reads,
-    },
-    Check {
-        group: GROUP,
-        name: "twenty_clients_that_never_read_leave_others_served",
-        clause: 5,
-        about: "20 clients send up to 1 MiB and read nothing, others are served; then all 20 read, and every byte is there",
-        alone: false,
-        run: twenty_never_read,
-    },
-    Check {
-        group: GROUP,
-        name: "a_client_that_never_reads_costs_bounded_memory",
-        clause: 5,
-        about: "up to 128 MiB are offered without reading: the server takes no more than fits its bound, and loses nothing",
-        alone: false,
-        run: bounded_memory,
-    },
-    Check {
-        group: GROUP,
-        name: "a_slow_reader_gets_64_mib_byte_exact",
-        clause: 5,
-        about: "a receive buffer of 16 KiB, no reading until the server is stuck, then 64 MiB in all",
-        alone: false,
-        run: slow_reader,
-    },
-    Check {
-        group: GROUP,
-        name: "small_pieces_sent_while_the_server_cannot_write_stay_in_order",
-        clause: 2,
-        about: "300 pieces of 8 KiB, each in a wake of its own, to a server whose socket is full; then all is read",
-        alone: false,
-        run: small_pieces,
-    },
-    Check {
-        group: GROUP,
-        name: "tiny_socket_buffers_in_both_directions_lose_nothing",
-        clause: 2,
-        about: "16 MiB in full duplex with 4 KiB of SO_RCVBUF and of SO_SNDBUF: every write is short",
-        alone: false,
-        run: tiny_buffers,
-    },
-    Check {
-        group: GROUP,
-        name: "slow_readers_of_different_speeds_are_all_served",
-        clause: 5,
-        about: "6 clients send as fast as they can and read 16 KiB to 96 KiB in turn, 1 MiB each",
-        alone: false,
-        run: different_speeds,
-    },
-];
-
-fn paused_reader(trial: &mut Trial<'_>) -> Step {
+/// 1 MiB was sent, of which the way back takes a part; the client rests, and then reads it all.
+#[check(clause = 5, quick)]
+fn a_paused_reader_is_not_disconnected(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     client.echo(1)?;
     client.send_until_stuck(MIB)?;
@@ -87,7 +22,9 @@ fn paused_reader(trial: &mut Trial<'_>) -> Step {
     client.echo(100_000)
 }
 
-fn never_reads(trial: &mut Trial<'_>) -> Step {
+/// One client is stuck; a connected one and ten new ones get their bytes meanwhile.
+#[check(clause = 6, quick)]
+fn a_client_that_never_reads_leaves_others_served(trial: &mut Trial<'_>) -> Step {
     let mut other = trial.connect()?;
     other.echo(1)?;
     let mut client = trial.connect()?;
@@ -99,7 +36,9 @@ fn never_reads(trial: &mut Trial<'_>) -> Step {
     other.echo(1)
 }
 
-fn twenty_never_read(trial: &mut Trial<'_>) -> Step {
+/// 20 clients send up to 1 MiB and read nothing, others are served; then all 20 read, and every byte is there.
+#[check(clause = 5)]
+fn twenty_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> Step {
     let mut other = trial.connect()?;
     other.echo(1)?;
     let mut clients = trial.connect_many_with(20, ConnectOptions::NARROW)?;
@@ -110,7 +49,9 @@ fn twenty_never_read(trial: &mut Trial<'_>) -> Step {
     echo_all(&mut clients)
 }
 
-fn bounded_memory(trial: &mut Trial<'_>) -> Step {
+/// Up to 128 MiB are offered without reading: the server takes no more than fits its bound, and loses nothing.
+#[check(clause = 5)]
+fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step {
     const OFFERED: u64 = 128 * MIB;
     const A_TIME: u64 = 16 * MIB;
     // A runtime that collects garbage grows for reasons of its own.
@@ -152,14 +93,18 @@ fn mib(bytes: u64) -> String {
     size(bytes / MIB * MIB)
 }
 
-fn slow_reader(trial: &mut Trial<'_>) -> Step {
+/// A receive buffer of 16 KiB, no reading until the server is stuck, then 64 MiB in all.
+#[check(clause = 5)]
+fn a_slow_reader_gets_64_mib_byte_exact(trial: &mut Trial<'_>) -> Step {
     const TOTAL: u64 = 64 * MIB;
     let mut client = trial.connect_with(ConnectOptions::receive_buffer(16 * 1024))?;
     let taken = trial.fill(std::slice::from_mut(&mut client))?;
     client.echo(TOTAL - taken)
 }
 
-fn small_pieces(trial: &mut Trial<'_>) -> Step {
+/// 300 pieces of 8 KiB, each in a wake of its own, to a server whose socket is full; then all is read.
+#[check(clause = 2, quick)]
+fn small_pieces_sent_while_the_server_cannot_write_stay_in_order(trial: &mut Trial<'_>) -> Step {
     const PIECE: u64 = 8 * 1024;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     for (pieces, read) in [(40, 200 * 1024), (60, 100 * 1024), (200, 0)] {
@@ -176,12 +121,16 @@ fn small_pieces(trial: &mut Trial<'_>) -> Step {
     client.expect_echo()
 }
 
-fn tiny_buffers(trial: &mut Trial<'_>) -> Step {
+/// 16 MiB in full duplex with 4 KiB of SO_RCVBUF and of SO_SNDBUF: every write is short.
+#[check(clause = 2)]
+fn tiny_socket_buffers_in_both_directions_lose_nothing(trial: &mut Trial<'_>) -> Step {
     let options = ConnectOptions { receive_buffer: Some(4096), send_buffer: Some(4096), ..Default::default() };
     trial.connect_with(options)?.echo(16 * MIB)
 }
 
-fn different_speeds(trial: &mut Trial<'_>) -> Step {
+/// 6 clients send as fast as they can and read 16 KiB to 96 KiB in turn, 1 MiB each.
+#[check(clause = 5)]
+fn slow_readers_of_different_speeds_are_all_served(trial: &mut Trial<'_>) -> Step {
     const EACH: u64 = MIB;
     const SLOWEST: u64 = 16 * 1024;
     let mut clients = trial.connect_many_with(6, ConnectOptions::NARROW)?;

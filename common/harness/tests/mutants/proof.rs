@@ -92,7 +92,7 @@ fn caught(mutant: &Mutant, whole: bool) -> Verdict {
         match (named, &report.outcome) {
             (Some((_, symptom, words)), Outcome::Fail(failure)) => {
                 if failure.symptom != *symptom || !says(failure, words) {
-                    wrong += &format!("not for its reason ({symptom:?}, '{words}'): {}\n", story(&report));
+                    wrong += &format!("not for its reason ({symptom}, '{words}'): {}\n", story(&report));
                 }
             }
             (Some(_), outcome) => wrong += &format!("not caught by {name}: {outcome:?}\n"),
@@ -131,7 +131,7 @@ fn says(failure: &Failure, words: &str) -> bool {
 
 fn story(report: &Report) -> String {
     let symptom = match &report.outcome {
-        Outcome::Fail(failure) => format!("{:?}", failure.symptom),
+        Outcome::Fail(failure) => failure.symptom.to_string(),
         other => format!("{other:?}"),
     };
     format!("{symptom} in {}", report.explain().unwrap_or_default())
@@ -163,7 +163,7 @@ fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
 fn every_group() -> Result<(), Failed> {
     let missing: Vec<&str> = harness::checks::GROUPS
         .iter()
-        .map(|(group, _)| *group)
+        .copied()
         .filter(|group| *group != ELSEWHERE)
         .filter(|group| !MUTANTS.iter().flat_map(|m| m.caught).any(|caught| caught.0.split("::").next() == Some(group)))
         .collect();

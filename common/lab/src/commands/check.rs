@@ -12,17 +12,17 @@ use harness::checks::GROUPS;
 use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
 use serde::Serialize;
 
-use super::attempt;
-use crate::error::Error;
-use crate::exercises::session::Course;
+use super::check_attempt;
+use crate::checking::bars::{self, RunProgress};
+use crate::checking::jobs::{self, JobBatch, RunEvent};
+use crate::checking::results::Results;
+use crate::checking::servers::{self, TestedServer};
+use crate::checking::table;
+use crate::course::Course;
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::matrix;
-use crate::progress::{self, Progress};
-use crate::results::Results;
-use crate::runner::{self, Batch, Event};
-use crate::servers::{self, Server};
-use crate::text::{self, Palette};
-use crate::words::{self, Narrowed, Unknown};
+use crate::selection::{self, Selection, UnknownWord};
+use crate::terminal::{self, Palette};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
   name, folder (null for your own), passed, failed, skipped, not_run (numbers), and reports, an object for each check:
     check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
-    reason, of a skip; of a failure symptom (one word), what, steps, kernel (lists of lines) and cause.
+    reason, of a skip; of a failure symptom (read-lost, say), what, steps, kernel (lists of lines) and cause.
 With --json --list: an array with group, name, check (\"group::name\"), clause, about and alone for each check.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
@@ -52,7 +52,7 @@ With --json --list: an array with group, name, check (\"group::name\"), clause, 
 /// to what is only this repository's choice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
-pub struct Args {
+pub struct CheckArgs {
     /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or a part of its name; or exercises (09);
     /// all chapters if none is given
     #[arg(value_name = "WORD")]
@@ -73,13 +73,13 @@ pub struct Args {
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]
-    own: Own,
+    own: OwnServerArgs,
 }
 
 /// Somebody's own server.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Your own server")]
-struct Own {
+struct OwnServerArgs {
     /// The command that starts it; {port} stands for the port it has to listen on (127.0.0.1)
     #[arg(long, value_name = "COMMAND", conflicts_with = "addr", group = "yours")]
     cmd: Option<String>,
@@ -94,12 +94,12 @@ struct Own {
     fd_limit: Option<u64>,
     /// How it waits, for the checks that need to know
     #[arg(long, value_enum, requires = "yours")]
-    model: Option<Model>,
+    model: Option<ModelArg>,
 }
 
 /// How a server waits.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Model {
+enum ModelArg {
     /// For readiness: select, poll, epoll, kqueue
     Readiness,
     /// For completions: io_uring
@@ -108,7 +108,7 @@ enum Model {
 
 /// One check in `--list --json`.
 #[derive(Serialize)]
-struct Listed {
+struct CheckJson {
     group: &'static str,
     name: &'static str,
     check: String,
@@ -118,32 +118,32 @@ struct Listed {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
         let course = Course::load()?;
-        if let Some(places) = attempt::named(&course, &args.words)? {
-            return attempt::run(course, &places, args.json);
+        if let Some(places) = course.places(&args.words)? {
+            return check_attempt::run(course, &places, args.json);
         }
     }
     let all: Vec<&'static Check> = harness::checks().collect();
-    let narrowed = words::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
+    let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
     if args.list {
-        let checks = &narrowed.checks;
-        let (width, palette) = (text::width(), Palette::stdout());
+        let checks = &selection.checks;
+        let (width, palette) = (terminal::width(), Palette::stdout());
         // Words that narrow ask for checks.
         let servers = if args.words.is_empty() { list_servers(width, palette) } else { String::new() };
-        text::print(&if args.json { list_json(checks) } else { servers + &list(checks, width, palette) });
+        terminal::print(&if args.json { list_json(checks) } else { servers + &list(checks, width, palette) });
         return Ok(ExitCode::SUCCESS);
     }
     let own = args.own.server()?;
-    let (chapters, variants) = wanted(&narrowed, args.all, own.is_some());
+    let (chapters, variants) = wanted(&selection, args.all, own.is_some());
     let mut notes = Vec::new();
     let chapters = here(chapters, |it| (it.folder, it.here), &mut notes);
     let variants = here(variants, |it| (it.name, it.here), &mut notes);
     if chapters.is_empty() && variants.is_empty() && own.is_none() {
-        return Err(Error::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
+        return Err(LabError::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
     }
-    let checks = narrowed.checks;
+    let checks = selection.checks;
     let interrupt = Interrupt::watch()?;
     let servers = match ready(own, &chapters, &variants) {
         Ok(servers) => servers,
@@ -152,10 +152,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     };
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
     if args.json {
-        text::print(&results.json());
-        notes.iter().for_each(|note| text::complain(note));
+        terminal::print(&results.json());
+        notes.iter().for_each(|note| terminal::complain(note));
     } else {
-        text::print(&report(&results, &notes));
+        terminal::print(&report(&results, &notes));
     }
     let complete = results.counts().failed == 0 && results.not_run() == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -163,16 +163,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 
 /// The servers to check: those that were named, or all chapters; but none beside a server of one's own unless it was
 /// named. `all` adds the variants of the chapters.
-fn wanted(narrowed: &Narrowed, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
-    let named = !narrowed.chapters.is_empty() || !narrowed.variants.is_empty();
+fn wanted(selection: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
+    let named = !selection.chapters.is_empty() || !selection.variants.is_empty();
     if !named && !own {
         return (CHAPTERS.iter().collect(), VARIANTS.iter().filter(|_| all).collect());
     }
     let belongs = |variant: &&Variant| {
-        let of_a_chapter = narrowed.chapters.iter().any(|chapter| chapter.folder == variant.folder);
-        narrowed.variants.iter().any(|it| it.name == variant.name) || all && (of_a_chapter || !named)
+        let of_a_chapter = selection.chapters.iter().any(|chapter| chapter.folder == variant.folder);
+        selection.variants.iter().any(|it| it.name == variant.name) || all && (of_a_chapter || !named)
     };
-    (narrowed.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
+    (selection.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
 }
 
 /// What this platform cannot run is left out, with a note.
@@ -189,13 +189,13 @@ fn here<T>(
 
 /// Gets all servers to where they can be started.
 fn ready(
-    own: Option<Server>,
+    own: Option<TestedServer>,
     chapters: &[&'static Chapter],
     variants: &[&'static Variant],
-) -> Result<Vec<Server>, Error> {
+) -> Result<Vec<TestedServer>, LabError> {
     let mut servers = Vec::new();
     if let Some(own) = own {
-        progress::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
+        bars::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
         servers.push(own);
     }
     servers.extend(servers::ours(chapters, variants)?);
@@ -203,23 +203,23 @@ fn ready(
 }
 
 fn check<'a>(
-    args: &Args,
-    servers: &'a [Server],
+    args: &CheckArgs,
+    servers: &'a [TestedServer],
     checks: &'a [&'static Check],
     interrupt: &Interrupt,
     notes: &mut Vec<String>,
-) -> Result<Results<'a>, Error> {
+) -> Result<Results<'a>, LabError> {
     let subjects: Vec<&Subject> = servers.iter().map(|server| &server.subject).collect();
     let workers = args.jobs.map_or_else(harness::workers, usize::from);
-    let mut progress = Progress::new(servers, checks);
+    let mut progress = RunProgress::new(servers, checks);
     let start = Instant::now();
-    let reports = runner::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
+    let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
         if interrupt.check().is_err() {
             return ControlFlow::Break(());
         }
         progress.show(&event);
         match event {
-            Event::Finished(job, report) if matches!(report.outcome, Outcome::Fail(_)) => {
+            RunEvent::Finished(job, report) if matches!(report.outcome, Outcome::Fail(_)) => {
                 let gone = gone(subjects[job.server], &report.check);
                 let go_on = gone.is_none() && !args.fail_fast;
                 notes.extend(gone);
@@ -236,14 +236,14 @@ fn check<'a>(
 
 /// A server that was started for the check has a machine's worth of company and is none the worse for it; one that all
 /// checks share gets them one at a time.
-fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<Batch> {
+fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<JobBatch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
-    vec![runner::batch(shared, checks, 1), runner::batch(started, checks, workers)]
+    vec![jobs::batch(shared, checks, 1), jobs::batch(started, checks, workers)]
 }
 
 /// What else could be checked of a server that was only reached.
-fn not_started_here(server: &Server, reports: &[Option<Report>]) -> Option<String> {
+fn not_started_here(server: &TestedServer, reports: &[Option<Report>]) -> Option<String> {
     let Launch::Served(_) = server.subject.launch else { return None };
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
     reports.iter().flatten().any(skipped).then(|| {
@@ -267,15 +267,15 @@ fn gone(subject: &Subject, check: &str) -> Option<String> {
 
 /// What a person reads: the matrix, or the list of a single server, and what has to be said about it.
 fn report(results: &Results<'_>, notes: &[String]) -> String {
-    let (width, palette) = (text::width(), Palette::stdout());
+    let (width, palette) = (terminal::width(), Palette::stdout());
     let columns = results.columns();
     let table = match columns[..] {
-        [column] => matrix::list(results.checks, column, width, palette),
-        _ => matrix::matrix(results.checks, &columns, width, palette),
+        [column] => table::list(results.checks, column, width, palette),
+        _ => table::matrix(results.checks, &columns, width, palette),
     };
     // In a file, a line that is one line can be searched for.
-    let failures = results.failures(text::stdout_is_terminal().then_some(width), palette);
-    let notes: String = notes.iter().map(|note| text::wrap_lines(note, width)).collect();
+    let failures = results.failures(terminal::stdout_is_terminal().then_some(width), palette);
+    let notes: String = notes.iter().map(|note| terminal::wrap_lines(note, width)).collect();
     let parts = [table, results.skips(width, palette), failures, notes, results.summary(palette)];
     let parts: Vec<&str> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();
     parts.join("\n\n") + "\n"
@@ -292,7 +292,7 @@ fn list_servers(width: usize, palette: Palette) -> String {
         let program = [&[variant.example][..], variant.args].concat().join(" ");
         out.push_str(&format!("  {}  {}\n", variant.name, palette.faint(&format!("{}: {program}", variant.folder))));
         for (what, reason) in variant.differs {
-            out.push_str(&text::wrap_lines(&format!("      differs in {what}: {reason}"), width));
+            out.push_str(&terminal::wrap_lines(&format!("      differs in {what}: {reason}"), width));
         }
     }
     out
@@ -305,13 +305,13 @@ fn list(checks: &[&Check], width: usize, palette: Palette) -> String {
             out.push_str(&format!("{}\n", palette.heading(check.group)));
         }
         out.push_str(&format!("  {}  {}\n", check.name, palette.faint(&format!("clause {}", check.clause))));
-        out.push_str(&text::wrap_lines(&format!("      {}", check.about), width));
+        out.push_str(&terminal::wrap_lines(&format!("      {}", check.about), width));
     }
-    out + &format!("{}\n", text::count(checks.len(), "check"))
+    out + &format!("{}\n", terminal::count(checks.len(), "check"))
 }
 
 fn list_json(checks: &[&Check]) -> String {
-    let listed = checks.iter().map(|check| Listed {
+    let listed = checks.iter().map(|check| CheckJson {
         group: check.group,
         name: check.name,
         check: check.full_name(),
@@ -322,28 +322,27 @@ fn list_json(checks: &[&Check]) -> String {
     serde_json::to_string_pretty(&listed.collect::<Vec<_>>()).expect("strings and numbers only") + "\n"
 }
 
-fn unknown(unknown: &Unknown) -> Error {
+fn unknown(unknown: &UnknownWord) -> LabError {
     let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
     let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
-    let groups: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
     let nearest = if unknown.nearest.is_empty() {
         String::new()
     } else {
         format!("\n  Did you mean {}?", unknown.nearest.join(", or "))
     };
     let exercises = Course::load().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
-    Error::usage(format!(
+    LabError::usage(format!(
         "'{}' is no server, no group, no part of a check's name and no exercise.{nearest}\n  servers: {}\n  variants: {}\n  \
          groups: {}\n  checks: cargo lab check --list{exercises}",
         unknown.word,
         folders.join(" "),
         variants.join(" "),
-        groups.join(" ")
+        GROUPS.join(" ")
     ))
 }
 
-impl Own {
-    fn server(&self) -> Result<Option<Server>, Error> {
+impl OwnServerArgs {
+    fn server(&self) -> Result<Option<TestedServer>, LabError> {
         let server = match (&self.cmd, self.addr) {
             (Some(line), _) => servers::command(line)?,
             (None, Some(addr)) => servers::served(addr),
@@ -353,14 +352,14 @@ impl Own {
         let subject = Subject {
             name: self.name.clone().unwrap_or_else(|| given.name.clone()),
             fd_limit: self.fd_limit,
-            model: self.model.map_or(given.model, Model::of_the_harness),
+            model: self.model.map_or(given.model, ModelArg::of_the_harness),
             ..given
         };
-        Ok(Some(Server { subject, ..server }))
+        Ok(Some(TestedServer { subject, ..server }))
     }
 }
 
-impl Model {
+impl ModelArg {
     fn of_the_harness(self) -> harness::Model {
         match self {
             Self::Readiness => harness::Model::Readiness,

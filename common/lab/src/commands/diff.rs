@@ -7,14 +7,13 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use harness::CHAPTERS;
 use similar::{ChangeTag, DiffOp, TextDiff};
 
 use super::solution;
-use crate::error::Error;
-use crate::exercises::attempt;
-use crate::exercises::session::Course;
-use crate::text::{self, Palette};
+use crate::course::Course;
+use crate::error::LabError;
+use crate::selection;
+use crate::terminal::{self, Palette};
 use crate::workspace;
 
 /// Lines around a change.
@@ -34,7 +33,7 @@ Examples:
 /// Show two sources side by side: two chapters, or your attempt and the solution
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub struct DiffArgs {
     /// A chapter (03, epoll-lt), a file, or, alone, an exercise
     left: String,
     /// A chapter or a file
@@ -51,33 +50,34 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     let (left, right) = match &args.right {
         Some(right) => (source(&args.left)?, source(right)?),
         None => of_exercise(args)?,
     };
     let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| Error::failed(format!("read {}: {error}", attempt::shown(path))))
+        std::fs::read_to_string(path)
+            .map_err(|error| LabError::failed(format!("read {}: {error}", workspace::shown(path))))
     };
     let (old, new) = (read(&left)?, read(&right)?);
-    let (width, palette) = (text::width(), Palette::stdout());
-    let names = (attempt::shown(&left), attempt::shown(&right));
-    text::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
+    let (width, palette) = (terminal::width(), Palette::stdout());
+    let names = (workspace::shown(&left), workspace::shown(&right));
+    terminal::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_exercise(args: &Args) -> Result<(PathBuf, PathBuf), Error> {
+fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
     let mut course = Course::load()?;
     let at = course.find(&args.left).map_err(|error| match source(&args.left) {
         Ok(_) => {
-            Error::usage(format!("'{}' beside what? Give a second chapter or file: cargo lab diff 03 04", args.left))
+            LabError::usage(format!("'{}' beside what? Give a second chapter or file: cargo lab diff 03 04", args.left))
         }
         Err(_) => error,
     })?;
     let attempt = course.exercises[at].attempt();
     if !attempt.exists() {
         let number = course.exercises[at].number;
-        return Err(Error::failed(format!("there is no attempt yet: cargo lab start {number:02}")));
+        return Err(LabError::failed(format!("there is no attempt yet: cargo lab start {number:02}")));
     }
     if args.starter {
         return Ok((course.exercises[at].file("starter.rs"), attempt));
@@ -87,26 +87,18 @@ fn of_exercise(args: &Args) -> Result<(PathBuf, PathBuf), Error> {
 }
 
 /// A chapter's server, or a file.
-fn source(word: &str) -> Result<PathBuf, Error> {
-    let root = workspace::root()?;
-    let name = word.trim_end_matches('/');
-    let is = |folder: &str, package: &str| {
-        let (number, title) = folder.split_once('-').unwrap_or(("", folder));
-        let numbers_agree = matches!((number.parse::<u32>(), name.parse::<u32>()), (Ok(a), Ok(b)) if a == b);
-        name == folder || name == package || name == title || numbers_agree
-    };
-    if let Some(chapter) = CHAPTERS.iter().find(|chapter| is(chapter.folder, chapter.package)) {
-        return Ok(root.join(chapter.folder).join("src/server.rs"));
+fn source(word: &str) -> Result<PathBuf, LabError> {
+    if let Some(chapter) = selection::chapter(word) {
+        return Ok(workspace::root()?.join(chapter.folder).join("src/server.rs"));
     }
     let file = PathBuf::from(word);
     if file.is_file() {
         return Ok(file);
     }
-    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-    Err(Error::usage(format!(
+    Err(LabError::usage(format!(
         "'{word}' is neither a chapter nor a file\n  chapters: {}\n  your attempt beside the solution: one exercise alone, as \
          in cargo lab diff 08",
-        folders.join(" ")
+        selection::chapter_folders()
     )))
 }
 
@@ -127,8 +119,11 @@ pub fn side_by_side(
     let side = (width.saturating_sub(GUTTER) / 2).max(NUMBER + 10);
     let diff = TextDiff::from_lines(old, new);
     let groups = if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) };
-    let mut out =
-        format!("{}   {}\n", palette.heading(&text::padded(&text::cut(left, side), side)), palette.heading(right));
+    let mut out = format!(
+        "{}   {}\n",
+        palette.heading(&terminal::padded(&terminal::cut(left, side), side)),
+        palette.heading(right)
+    );
     if diff.ratio() == 1.0 {
         return out + "they are the same\n";
     }
@@ -211,7 +206,7 @@ fn column(line: Option<Line>, side: usize, style: impl Fn(&str, bool) -> String)
     let letters: Vec<(char, bool)> =
         pieces.iter().flat_map(|(text, mark)| text.chars().map(move |letter| (letter, *mark))).collect();
     let deeper = (letters.iter().take_while(|(letter, _)| *letter == ' ').count() + 4).min(room / 3);
-    let columns = |(letter, _): &(char, bool)| text::columns(letter.encode_utf8(&mut [0; 4]));
+    let columns = |(letter, _): &(char, bool)| terminal::columns(letter.encode_utf8(&mut [0; 4]));
     let (mut rows, mut rest) = (Vec::new(), &letters[..]);
     loop {
         let indent = if rows.is_empty() { 0 } else { deeper };
@@ -261,7 +256,7 @@ mod tests {
     fn no_row_is_wider_than_asked_for_and_nothing_is_left_out() {
         let long = "let events = server.epoll.wait(timeout_ms).context(\"epoll_wait\")?;";
         let shown = plain(&format!("{long}\n"), &format!("{long} // changed\n"), 60);
-        assert!(shown.lines().all(|line| text::columns(line) <= 60), "{shown}");
+        assert!(shown.lines().all(|line| terminal::columns(line) <= 60), "{shown}");
         let right: String =
             shown.lines().skip(1).map(|row| row.chars().skip(31 + NUMBER).collect::<String>()).collect();
         assert_eq!(right.replace(' ', ""), format!("{long} // changed").replace(' ', ""));

@@ -11,15 +11,16 @@ use explorer::{Coverage, Exploration, Faults, Finding, Plan, Run, Schedule, Scri
 use harness::{CHAPTERS, Check, Launch, Subject};
 use serde::Serialize;
 
-use crate::error::Error;
-use crate::exercises::Exercise;
-use crate::exercises::attempt::{self, Built};
-use crate::exercises::session::Course;
+use crate::checking::bars;
+use crate::checking::servers;
+use crate::course::Course;
+use crate::course::Exercise;
+use crate::course::attempt::{self, AttemptBuild};
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::progress;
-use crate::servers;
-use crate::text::{self, Palette};
-use crate::words;
+use crate::selection;
+use crate::terminal::{self, Palette};
+use crate::workspace;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +41,7 @@ Exit code: 0 no schedule that was tried fails; 1 one does, or nothing could be t
 /// schedule that fails is shown as two columns, with the kernel's state and the nearest schedule that passes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
-pub struct Args {
+pub struct ExploreArgs {
     /// A server of this workspace (04, 04-epoll-et, epoll-et), or an exercise (24, 24_ready_flag): your attempt at it
     #[arg(value_name = "SERVER", conflicts_with = "cmd")]
     server: Option<String>,
@@ -88,13 +89,13 @@ enum Fault {
 }
 
 #[derive(Serialize)]
-struct Explored {
+struct ExplorationJson {
     server: String,
-    scripts: Vec<ScriptResult>,
+    scripts: Vec<ScriptJson>,
 }
 
 #[derive(Serialize)]
-struct ScriptResult {
+struct ScriptJson {
     name: String,
     script: String,
     runs: u64,
@@ -103,38 +104,38 @@ struct ScriptResult {
     placements: Option<usize>,
     cut: Option<String>,
     diverged: u64,
-    finding: Option<Found>,
+    finding: Option<FindingJson>,
 }
 
 #[derive(Serialize)]
-struct Found {
+struct FindingJson {
     verdict: Verdict,
     what: String,
     diagnosis: String,
     replay: String,
-    trace: Vec<TraceRow>,
+    trace: Vec<TraceRowJson>,
     kernel: Vec<String>,
-    passing: Option<Passing>,
+    passing: Option<PassingJson>,
 }
 
 #[derive(Serialize)]
-struct Passing {
+struct PassingJson {
     replay: String,
-    trace: Vec<TraceRow>,
+    trace: Vec<TraceRowJson>,
 }
 
 #[derive(Serialize)]
-struct TraceRow {
+struct TraceRowJson {
     server: String,
     client: String,
     placed: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     let scripts = scripts(args)?;
     let interrupt = Interrupt::watch()?;
-    explorer::possible().map_err(|why| Error::failed(format!("nothing can be explored on this machine: {why}")))?;
+    explorer::possible().map_err(|why| LabError::failed(format!("nothing can be explored on this machine: {why}")))?;
     let target = target(args, &interrupt)?;
     let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
     match &args.replay {
@@ -144,12 +145,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 }
 
 fn explore(
-    args: &Args,
+    args: &ExploreArgs,
     target: &Target,
     scripts: &[Script],
     faults: Faults,
     interrupt: &Interrupt,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, LabError> {
     let mut results = Vec::new();
     let mut failed = false;
     for script in scripts {
@@ -174,36 +175,36 @@ fn explore(
         }
         failed |= explored.finding.is_some();
         if !args.json {
-            text::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
+            terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
             if let Some(finding) = &explored.finding {
-                text::print(&format!("\n{}\n", report::finding(&target.name, script, finding, text::width())));
+                terminal::print(&format!("\n{}\n", report::finding(&target.name, script, finding, terminal::width())));
             }
         }
         results.push(result(script, &explored));
     }
     if args.json {
-        let explored = Explored { server: target.name.clone(), scripts: results };
-        text::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
+        let explored = ExplorationJson { server: target.name.clone(), scripts: results };
+        terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn replay(
-    args: &Args,
+    args: &ExploreArgs,
     target: &Target,
     script: &Script,
     faults: Faults,
     schedule: &Schedule,
     interrupt: &Interrupt,
-) -> Result<ExitCode, Error> {
+) -> Result<ExitCode, LabError> {
     let run = replayed(target, script, faults, schedule, interrupt)?;
     if let Some(file) = &args.record {
         write_record(file, target, script, &run)?;
     }
     if args.json {
-        text::print(&explorer::record::record(&target.name, script, &run));
+        terminal::print(&explorer::record::record(&target.name, script, &run));
     } else {
-        text::print(&report::replayed(&target.name, script, schedule, &run, text::width()));
+        terminal::print(&report::replayed(&target.name, script, schedule, &run, terminal::width()));
     }
     Ok(if run.verdict == Verdict::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -214,32 +215,32 @@ fn replayed(
     faults: Faults,
     schedule: &Schedule,
     interrupt: &Interrupt,
-) -> Result<Run, Error> {
+) -> Result<Run, LabError> {
     let run = explorer::replay(target, script, faults, schedule, interrupt.flag());
     let run = run.map_err(|error| failure(interrupt, &error))?;
     interrupt.check()?;
     Ok(run)
 }
 
-fn failure(interrupt: &Interrupt, error: &explorer::Error) -> Error {
+fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
     // After a Ctrl-C, that is why it failed.
-    interrupt.check().err().unwrap_or_else(|| Error::failed(error.to_string()))
+    interrupt.check().err().unwrap_or_else(|| LabError::failed(error.to_string()))
 }
 
-fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), Error> {
+fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), LabError> {
     std::fs::write(file, explorer::record::record(&target.name, script, run))
-        .map_err(|error| Error::failed(format!("--record {file}: {error}; give a file that can be written")))?;
-    text::complain(&format!("recorded: {file}"));
+        .map_err(|error| LabError::failed(format!("--record {file}: {error}; give a file that can be written")))?;
+    terminal::complain(&format!("recorded: {file}"));
     Ok(())
 }
 
-impl Args {
+impl ExploreArgs {
     fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault) || self.faults.contains(&Fault::All)
     }
 }
 
-fn scripts(args: &Args) -> Result<Vec<Script>, Error> {
+fn scripts(args: &ExploreArgs) -> Result<Vec<Script>, LabError> {
     let scripts = match &args.script {
         None => Script::all_standard(),
         Some(text) => vec![script(text)?],
@@ -252,7 +253,7 @@ fn scripts(args: &Args) -> Result<Vec<Script>, Error> {
     Ok(scripts.into_iter().map(faulty).collect())
 }
 
-fn script(text: &str) -> Result<Script, Error> {
+fn script(text: &str) -> Result<Script, LabError> {
     if let Some(script) = Script::standard(text) {
         return Ok(script);
     }
@@ -260,7 +261,7 @@ fn script(text: &str) -> Result<Script, Error> {
     let (name, steps) = match path.is_file() {
         true => {
             let steps =
-                std::fs::read_to_string(path).map_err(|error| Error::usage(format!("--script {text}: {error}")))?;
+                std::fs::read_to_string(path).map_err(|error| LabError::usage(format!("--script {text}: {error}")))?;
             (path.file_stem().map_or_else(|| text.into(), |name| name.to_string_lossy().into_owned()), steps)
         }
         false => ("script".to_owned(), text.to_owned()),
@@ -280,29 +281,29 @@ fn script(text: &str) -> Result<Script, Error> {
                 nearest.map_or_else(String::new, |it| format!("\n  Did you mean the script '{it}'?"))
             }
         };
-        Error::usage(format!("--script: {what}{no_file}{hint}\n  scripts that ship: {}", names.join(" ")))
+        LabError::usage(format!("--script: {what}{no_file}{hint}\n  scripts that ship: {}", names.join(" ")))
     })
 }
 
-fn target(args: &Args, interrupt: &Interrupt) -> Result<Target, Error> {
+fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError> {
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
         (None, Some(word)) => {
             let course = Course::load()?;
             // As for `check`: a name without its number may be a variant's.
-            match super::attempt::named(&course, std::slice::from_ref(word))?.as_deref() {
+            match course.places(std::slice::from_ref(word))?.as_deref() {
                 Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
                 _ => chapter(word, &course)?,
             }
         }
         (None, None) => {
-            return Err(Error::usage(
+            return Err(LabError::usage(
                 "which server? Name one of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
             ));
         }
     };
     let Launch::Command(mut argv) = subject.launch else {
-        return Err(Error::usage("the server has to be started here"));
+        return Err(LabError::usage("the server has to be started here"));
     };
     if subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
@@ -311,54 +312,54 @@ fn target(args: &Args, interrupt: &Interrupt) -> Result<Target, Error> {
 }
 
 /// A student's attempt, built as for `cargo lab check`.
-fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, Error> {
+fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabError> {
     let palette = Palette::stderr();
-    let built = progress::waiting(format!("building {}", exercise.name), || {
+    let built = bars::waiting(format!("building {}", exercise.name), || {
         attempt::build(exercise, palette.is_on(), interrupt.flag())
     });
     interrupt.check()?;
     match built? {
-        Built::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
-        Built::Refused(why) => {
-            text::complain(why.trim_end());
-            Err(Error::failed(format!("{} does not compile", attempt::shown(&exercise.attempt()))))
+        AttemptBuild::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
+        AttemptBuild::Refused(why) => {
+            terminal::complain(why.trim_end());
+            Err(LabError::failed(format!("{} does not compile", workspace::shown(&exercise.attempt()))))
         }
-        Built::Stopped => Err(Error::failed("the build was stopped")),
+        AttemptBuild::Stopped => Err(LabError::failed("the build was stopped")),
     }
 }
 
-fn chapter(word: &str, course: &Course) -> Result<Subject, Error> {
+fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
     let none: Vec<&'static Check> = Vec::new();
-    let narrowed = words::narrow(&[word.to_owned()], CHAPTERS, &none).map_err(|unknown| {
+    let selection = selection::select(&[word.to_owned()], &none).map_err(|unknown| {
         let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
         let nearest = match unknown.nearest.is_empty() {
             true => String::new(),
             false => format!("\n  Did you mean {}?", unknown.nearest.join(", or ")),
         };
         let folders = folders.join(" ");
-        Error::usage(format!(
+        LabError::usage(format!(
             "'{word}' is no server of this workspace.{nearest}\n  servers: {folders}\n  {}\n  your own: --cmd",
             course.numbers()
         ))
     })?;
-    let found = narrowed.chapters.len() + narrowed.variants.len();
+    let found = selection.chapters.len() + selection.variants.len();
     if found != 1 {
-        let names = narrowed.chapters.iter().map(|it| it.folder).chain(narrowed.variants.iter().map(|it| it.name));
-        return Err(Error::usage(format!(
+        let names = selection.chapters.iter().map(|it| it.folder).chain(selection.variants.iter().map(|it| it.name));
+        return Err(LabError::usage(format!(
             "'{word}' names {found} servers ({}); name one",
             names.collect::<Vec<_>>().join(", ")
         )));
     }
-    let server = servers::ours(&narrowed.chapters, &narrowed.variants)?.pop();
-    server.map(|server| server.subject).ok_or_else(|| Error::failed("the server was not built"))
+    let server = servers::ours(&selection.chapters, &selection.variants)?.pop();
+    server.map(|server| server.subject).ok_or_else(|| LabError::failed("the server was not built"))
 }
 
-fn result(script: &Script, explored: &Exploration) -> ScriptResult {
+fn result(script: &Script, explored: &Exploration) -> ScriptJson {
     let (placements, cut) = match &explored.coverage {
         Coverage::Complete(placements) => (Some(*placements), None),
         Coverage::Cut(why) => (None, Some(why.clone())),
     };
-    ScriptResult {
+    ScriptJson {
         name: script.name.clone(),
         script: script.to_string(),
         runs: explored.runs,
@@ -371,20 +372,23 @@ fn result(script: &Script, explored: &Exploration) -> ScriptResult {
     }
 }
 
-fn found(finding: &Finding) -> Found {
-    Found {
+fn found(finding: &Finding) -> FindingJson {
+    FindingJson {
         verdict: finding.verdict,
         what: finding.what.clone(),
         diagnosis: explorer::diagnose::diagnose(&finding.run),
         replay: finding.schedule.to_string(),
         trace: trace(&finding.run),
         kernel: finding.run.end.as_ref().map(report::state).unwrap_or_default(),
-        passing: finding.passing.as_ref().map(|run| Passing { replay: run.schedule().to_string(), trace: trace(run) }),
+        passing: finding
+            .passing
+            .as_ref()
+            .map(|run| PassingJson { replay: run.schedule().to_string(), trace: trace(run) }),
     }
 }
 
-fn trace(run: &Run) -> Vec<TraceRow> {
-    let row = |row: report::Row| TraceRow { server: row.server, client: row.client, placed: row.placed };
+fn trace(run: &Run) -> Vec<TraceRowJson> {
+    let row = |row: report::Row| TraceRowJson { server: row.server, client: row.client, placed: row.placed };
     report::rows(run).into_iter().map(row).collect()
 }
 

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::error::Error;
-use crate::exercises::{self, Exercise};
-use crate::grading::build::Builder;
+use crate::checking::results::duration;
+use crate::course::{self, Exercise};
+use crate::error::LabError;
+use crate::grading::compile::AttemptCompiler;
 use crate::grading::formats::Grades;
 use crate::grading::grade::{self, Grader};
-use crate::grading::{Grade, State, confine, supervise};
+use crate::grading::{AttemptState, Grade, confine, supervise};
 use crate::interrupt::Interrupt;
-use crate::results::duration;
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 use crate::workspace;
 
 const EXAMPLES: &str = "\
@@ -38,13 +38,13 @@ Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 
 /// (if the grader is root), limits of time, memory, files and processes, and Landlock, where the kernel has it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub struct GradeArgs {
     /// These exercises only, by number or name
     #[arg(long, value_name = "NN", num_args = 1..)]
     only: Vec<String>,
     /// How to write the grades
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = GradeFormat::Text)]
+    format: GradeFormat,
     /// The folder with the attempts [default: exercises/attempts]
     #[arg(long, value_name = "DIR")]
     attempts: Option<PathBuf>,
@@ -61,7 +61,7 @@ pub struct Args {
 
 /// A format of the grades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum GradeFormat {
     /// For people
     Text,
     /// All there is, for programs
@@ -75,76 +75,77 @@ enum Format {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let root = workspace::root()?;
-    let exercises = exercises::catalogue::chosen(exercises::load(&root.join("exercises"))?, &args.only)?;
+    let exercises = course::exercise::chosen(course::load(&root.join("exercises"))?, &args.only)?;
     let folder = args.attempts.clone().unwrap_or_else(|| root.join("exercises/attempts"));
     if !folder.is_dir() {
-        return Err(Error::usage(format!("--attempts {}: there is no such folder", folder.display())));
+        return Err(LabError::usage(format!("--attempts {}: there is no such folder", folder.display())));
     }
     if let Some(output) = &args.output {
         // Now, and not after everything was graded.
         if output.is_dir() {
-            return Err(Error::usage(format!("--output {}: it is a folder; give a file in it", output.display())));
+            return Err(LabError::usage(format!("--output {}: it is a folder; give a file in it", output.display())));
         }
         let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !parent.is_dir() {
-            return Err(Error::usage(format!("--output {}: there is no folder for it", output.display())));
+            return Err(LabError::usage(format!("--output {}: there is no folder for it", output.display())));
         }
     }
     let interrupt = Interrupt::watch()?;
     supervise::adopt_orphans()?;
     let start = Instant::now();
     let confined = confined(args.no_landlock)?;
-    confined.missing.iter().for_each(|what| text::complain(&format!("not confined: {what}")));
-    let builder = Builder::prepare(&interrupt, !args.no_landlock)?;
+    confined.missing.iter().for_each(|what| terminal::complain(&format!("not confined: {what}")));
+    let builder = AttemptCompiler::prepare(&interrupt, !args.no_landlock)?;
     let time = Duration::from_secs(args.timeout);
     let grader =
         Grader { builder: &builder, time, confined: &confined, no_landlock: args.no_landlock, interrupt: &interrupt };
     let mut grades = Vec::new();
     for exercise in &exercises {
         let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;
-        text::complain(&progress(&grade, Palette::stderr()));
+        terminal::complain(&progress(&grade, Palette::stderr()));
         grades.push(grade);
     }
     let ignored = if args.only.is_empty() { ignored(&folder, &exercises) } else { Vec::new() };
     let grades = Grades::new(grades, &confined, ignored, start.elapsed().as_secs_f64());
     let written = match args.format {
-        Format::Text => grades.text(if args.output.is_some() { Palette::plain() } else { Palette::stdout() }),
-        Format::Json => grades.json(),
-        Format::Junit => grades.junit(),
-        Format::Gradescope => grades.gradescope(),
-        Format::Github => {
-            text::complain(grades.log().trim_end());
+        GradeFormat::Text => grades.text(if args.output.is_some() { Palette::plain() } else { Palette::stdout() }),
+        GradeFormat::Json => grades.json(),
+        GradeFormat::Junit => grades.junit(),
+        GradeFormat::Gradescope => grades.gradescope(),
+        GradeFormat::Github => {
+            terminal::complain(grades.log().trim_end());
             grades.github()
         }
     };
     match &args.output {
-        Some(path) => fs::write(path, written)
-            .map_err(|error| Error::failed(format!("the grades cannot be written to {}: {error}", path.display())))?,
-        None => text::print(&written),
+        Some(path) => fs::write(path, written).map_err(|error| {
+            LabError::failed(format!("the grades cannot be written to {}: {error}", path.display()))
+        })?,
+        None => terminal::print(&written),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What holds of a server's confinement here; a process finds out that goes the same way as the servers.
-fn confined(no_landlock: bool) -> Result<confine::Report, Error> {
+fn confined(no_landlock: bool) -> Result<confine::Confinement, LabError> {
     if !cfg!(target_os = "linux") {
         let missing = vec!["servers are confined on Linux only: an attempt can do what its grader can".into()];
-        return Ok(confine::Report { missing, ..confine::Report::default() });
+        return Ok(confine::Confinement { missing, ..confine::Confinement::default() });
     }
     let mut lab: Command = supervise::lab();
     lab.args(["confine", "--report"]).args(grade::confinement(grade::own_user(), no_landlock));
-    let output = lab.output().map_err(|error| Error::failed(format!("cannot start the lab once more: {error}")))?;
+    let output = lab.output().map_err(|error| LabError::failed(format!("cannot start the lab once more: {error}")))?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
-        Error::failed(format!("servers cannot be confined here, so none is run: {}", said.trim_end()))
+        LabError::failed(format!("servers cannot be confined here, so none is run: {}", said.trim_end()))
     })
 }
 
 fn progress(grade: &Grade, palette: Palette) -> String {
     let points = format!("{:.2}/{}", grade.score, grade.max_score);
-    let points = if grade.state == State::Passed { palette.good(&points) } else { points };
+    let points = if grade.state == AttemptState::Passed { palette.good(&points) } else { points };
     let (passed, tried) = grade.passed();
     let checks = if tried > 0 { format!("{passed} of {tried} checks") } else { String::new() };
     let note = grade.note.lines().next().unwrap_or_default();
@@ -160,5 +161,5 @@ fn ignored(folder: &Path, exercises: &[Exercise]) -> Vec<String> {
     let mut strange: Vec<String> =
         names.filter(|name| name.strip_suffix(".rs").is_some_and(|name| !known(name))).collect();
     strange.sort();
-    strange.iter().map(|name| format!("ignored: {} is named like no exercise", text::clean(name, 80))).collect()
+    strange.iter().map(|name| format!("ignored: {} is named like no exercise", terminal::clean(name, 80))).collect()
 }

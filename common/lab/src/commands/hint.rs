@@ -4,34 +4,35 @@
 
 use std::process::ExitCode;
 
-use crate::error::Error;
-use crate::exercises::session::Course;
-use crate::text::{self, Palette};
+use crate::course::Course;
+use crate::error::LabError;
+use crate::terminal::{self, Palette};
 
 /// Show one more hint, of three
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct HintArgs {
     /// The exercise; the one you are at if none is given
     exercise: Option<String>,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &HintArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
     let at = super::this_or_current(&course, args.exercise.as_deref())?;
-    text::print(&next_hint(&mut course, at, Palette::stdout())?);
+    terminal::print(&next_hint(&mut course, at, Palette::stdout())?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// One more hint, below those that were seen.
-pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<String, Error> {
+pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<String, LabError> {
     let exercise = &course.exercises[at];
     let all = exercise.about.hints.len();
     let shown = course.progress.one_more_hint(exercise, all);
     let mut out = String::new();
     for (i, hint) in exercise.about.hints.iter().take(shown).enumerate() {
         let head = format!("hint {} of {all}", i + 1);
-        out += &format!("{}\n{}", palette.heading(&head), text::wrap_lines(&format!("  {hint}"), text::width()));
+        out +=
+            &format!("{}\n{}", palette.heading(&head), terminal::wrap_lines(&format!("  {hint}"), terminal::width()));
     }
     if shown == all {
         out += &format!("that was the last one; the answer: cargo lab solution {:02} --spoil\n", exercise.number);

@@ -5,24 +5,25 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use crate::error::Error;
-use crate::exercises::session::{Course, decimal};
-use crate::exercises::{State, attempt};
-use crate::text::{self, Palette};
+use crate::course::Standing;
+use crate::course::{Course, feedback::decimal};
+use crate::error::LabError;
+use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// List the exercises: what is done, and for how many points
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct ListArgs {}
 
 /// Runs `cargo lab list`.
-pub fn run(_: &Args) -> Result<ExitCode, Error> {
+pub fn run(_: &ListArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
-    text::print(&(table(&course, None, Palette::stdout()) + "\n" + &bar(&course, Palette::stdout())));
+    terminal::print(&(table(&course, None, Palette::stdout()) + "\n" + &bar(&course, Palette::stdout())));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs `cargo lab` without a command.
-pub fn status() -> Result<ExitCode, Error> {
+pub fn status() -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     let palette = Palette::stdout();
     let mut out = bar(&course, palette);
@@ -32,47 +33,47 @@ pub fn status() -> Result<ExitCode, Error> {
         Some(at) => {
             let exercise = &course.exercises[at];
             let number = exercise.number;
-            let next = match course.state(at) {
-                State::New => format!("next: cargo lab start {number:02}"),
-                State::Failing(_) => {
-                    format!("edit {}, then: cargo lab check {number:02}", attempt::shown(&exercise.attempt()))
+            let next = match course.standing(at) {
+                Standing::New => format!("next: cargo lab start {number:02}"),
+                Standing::Failing(_) => {
+                    format!("edit {}, then: cargo lab check {number:02}", workspace::shown(&exercise.attempt()))
                 }
-                _ => format!("check {}: cargo lab check {number:02}", attempt::shown(&exercise.attempt())),
+                _ => format!("check {}: cargo lab check {number:02}", workspace::shown(&exercise.attempt())),
             };
             let head = format!("{number:02} {}", exercise.about.title);
             let _ = writeln!(out, "\n{}  {}\n{next}", palette.heading(&head), palette.faint(&exercise.about.chapter));
         }
     }
     out += "\nall exercises: cargo lab list    all servers against the contract: cargo lab check    more: cargo lab --help\n";
-    text::print(&out);
+    terminal::print(&out);
     Ok(ExitCode::SUCCESS)
 }
 
 /// A line for each exercise, by chapters; `marked` has an arrow.
 pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String {
     let mut out = String::new();
-    let width = course.exercises.iter().map(|it| text::columns(&it.about.title)).max().unwrap_or(0);
+    let width = course.exercises.iter().map(|it| terminal::columns(&it.about.title)).max().unwrap_or(0);
     for (at, exercise) in course.exercises.iter().enumerate() {
         if at == 0 || course.exercises[at - 1].about.chapter != exercise.about.chapter {
             let _ = writeln!(out, "{}", palette.heading(&exercise.about.chapter));
         }
         let points = exercise.about.points;
         let of = |share: f64| decimal(share * f64::from(points));
-        let (state, won) = match course.state(at) {
-            State::New => (palette.faint("-       "), String::new()),
-            State::Started => ("begun   ".into(), String::new()),
-            State::Failing(share) => (palette.bad("not yet "), of(share)),
-            State::Passed => (palette.good("passed  "), of(1.0)),
-            State::PassedBefore => (palette.left_out("changed "), String::new()),
+        let (state, won) = match course.standing(at) {
+            Standing::New => (palette.faint("-       "), String::new()),
+            Standing::Started => ("begun   ".into(), String::new()),
+            Standing::Failing(share) => (palette.bad("not yet "), of(share)),
+            Standing::Passed => (palette.good("passed  "), of(1.0)),
+            Standing::PassedBefore => (palette.left_out("changed "), String::new()),
         };
         let hints = course.progress.hints(exercise);
-        let hints = if hints > 0 { format!("  {}", text::count(hints, "hint")) } else { String::new() };
+        let hints = if hints > 0 { format!("  {}", terminal::count(hints, "hint")) } else { String::new() };
         let arrow = if marked == Some(at) { ">" } else { " " };
         let number = exercise.number;
         let _ = writeln!(
             out,
             "{arrow} {number:02}  {}  {state}  {won:>4}/{points}{}",
-            text::padded(&exercise.about.title, width),
+            terminal::padded(&exercise.about.title, width),
             palette.faint(&hints)
         );
     }
@@ -83,15 +84,15 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
 pub fn bar(course: &Course, palette: Palette) -> String {
     const WIDTH: usize = 30;
     let all = course.exercises.len();
-    let passed = (0..all).filter(|at| course.state(*at) == State::Passed).count();
+    let passed = (0..all).filter(|at| course.standing(*at) == Standing::Passed).count();
     let (reached, points) = course.points();
     let full = (WIDTH * passed).checked_div(all).unwrap_or(0);
     let (done, open) = ("█".repeat(full), "░".repeat(WIDTH - full));
     let counts = format!(
         "{passed} of {}, {} of {}",
-        text::count(all, "exercise"),
+        terminal::count(all, "exercise"),
         decimal(reached),
-        text::count(points as usize, "point")
+        terminal::count(points as usize, "point")
     );
     format!("{}{}  {counts}\n", palette.good(&done), palette.faint(&open))
 }

@@ -12,15 +12,15 @@ use std::time::Instant;
 use harness::checks::GROUPS;
 use harness::{Check, Outcome, Report};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 
-use crate::error::Error;
-use crate::exercises::{self, Exercise, proof};
+use crate::cargo::{self, Program, ProgramKind};
+use crate::checking::jobs::{self, RunEvent};
+use crate::checking::results::duration;
+use crate::course::{self, Exercise, proof};
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::results::duration;
-use crate::runner::{self, Event};
-use crate::text::{self, Palette};
-use crate::workspace::{self, Kind, Target};
+use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// The lines of exercises/README.md between which the table stands.
 const BEGIN: &str = "<!-- matrix: written by `cargo lab matrix --write` -->";
@@ -42,7 +42,7 @@ Exit code: 0 no surprise; 1 at least one, or a server did not build; 2 wrong com
 /// compiler's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub struct MatrixArgs {
     /// These exercises only, by number or name
     #[arg(long, value_name = "NN", num_args = 1..)]
     only: Vec<String>,
@@ -58,7 +58,7 @@ pub struct Args {
 }
 
 /// One exercise's row.
-struct Row<'a> {
+struct ExerciseProof<'a> {
     exercise: &'a Exercise,
     /// Of its starter.
     starter: Vec<Report>,
@@ -71,19 +71,23 @@ struct Row<'a> {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &MatrixArgs) -> Result<ExitCode, LabError> {
     let folder = workspace::root()?.join("exercises");
-    let exercises = exercises::catalogue::chosen(exercises::load(&folder)?, &args.only)?;
+    let exercises = course::exercise::chosen(course::load(&folder)?, &args.only)?;
     let readme = folder.join("README.md");
     if args.write {
         // Before the minutes that it takes.
         with_table(&read(&readme)?, "").ok_or_else(|| no_place(&readme))?;
     }
     let interrupt = Interrupt::watch()?;
-    let program =
-        workspace::build(&[Target { folder: "exercises", package: "exercises", kind: Kind::Bin, name: "exercises" }]);
+    let program = cargo::build_programs(&[Program {
+        folder: "exercises",
+        package: "exercises",
+        kind: ProgramKind::Bin,
+        name: "exercises",
+    }]);
     let program = program.map_err(|error| interrupt.check().err().unwrap_or(error))?.remove(0);
-    let warnings = warnings(&folder)?;
+    let warnings = warnings(&folder, &interrupt)?;
     let known = registered(&program)?;
     let mut rows = Vec::new();
     for exercise in &exercises {
@@ -93,17 +97,17 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         if row.skipped.is_none() && !known.contains(&format!("{}/starter", exercise.name)) {
             row.surprises.push("it is not registered in exercises/src/main.rs; 'cargo lab new --help' says how".into());
         }
-        text::complain(&line(&row, Palette::stderr()));
+        terminal::complain(&line(&row, Palette::stderr()));
         rows.push(row);
     }
-    text::print(&report(&rows, Palette::stdout()));
+    terminal::print(&report(&rows, Palette::stdout()));
     let surprises = rows.iter().map(|row| row.surprises.len()).sum::<usize>();
     if args.write && surprises == 0 {
         let table = with_table(&read(&readme)?, &markdown(&rows)).ok_or_else(|| no_place(&readme))?;
-        fs::write(&readme, table).map_err(|error| Error::failed(format!("write {}: {error}", readme.display())))?;
-        text::complain(&format!("the table is in {}", exercises::attempt::shown(&readme)));
+        fs::write(&readme, table).map_err(|error| LabError::failed(format!("write {}: {error}", readme.display())))?;
+        terminal::complain(&format!("the table is in {}", workspace::shown(&readme)));
     } else if args.write {
-        text::complain("the table was not written, because there are surprises");
+        terminal::complain("the table was not written, because there are surprises");
     }
     Ok(if surprises == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -118,9 +122,15 @@ fn checks(exercise: &Exercise, quick: bool) -> Vec<&'static Check> {
     harness::checks().filter(|check| !quick || wanted(check)).collect()
 }
 
-fn prove<'a>(args: &Args, exercise: &'a Exercise, program: &str, interrupt: &Interrupt) -> Result<Row<'a>, Error> {
+fn prove<'a>(
+    args: &MatrixArgs,
+    exercise: &'a Exercise,
+    program: &str,
+    interrupt: &Interrupt,
+) -> Result<ExerciseProof<'a>, LabError> {
     let start = Instant::now();
-    let mut row = Row { exercise, starter: vec![], solution: vec![], surprises: vec![], skipped: None, seconds: 0.0 };
+    let mut row =
+        ExerciseProof { exercise, starter: vec![], solution: vec![], surprises: vec![], skipped: None, seconds: 0.0 };
     let chapter = harness::CHAPTERS.iter().find(|chapter| chapter.folder == exercise.about.chapter);
     if chapter.is_some_and(|chapter| !chapter.here) {
         row.skipped = Some("its API is not on this platform");
@@ -133,10 +143,10 @@ fn prove<'a>(args: &Args, exercise: &'a Exercise, program: &str, interrupt: &Int
     let style = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len} checks");
     bar.set_style(style.expect("a template that is right"));
     bar.set_prefix(exercise.name.clone());
-    let batch = runner::batch(0..2, &checks, args.jobs.map_or_else(harness::workers, usize::from));
+    let batch = jobs::batch(0..2, &checks, args.jobs.map_or_else(harness::workers, usize::from));
     let [starter, solution] = [&subjects[0], &subjects[1]];
-    let mut reports = runner::run(&[starter, solution], &checks, &[batch], interrupt.flag(), |event| {
-        if matches!(event, Event::Finished(..)) {
+    let mut reports = jobs::run(&[starter, solution], &checks, &[batch], interrupt.flag(), |event| {
+        if matches!(event, RunEvent::Finished(..)) {
             bar.inc(1);
         }
         ControlFlow::Continue(())
@@ -162,31 +172,25 @@ fn prove<'a>(args: &Args, exercise: &'a Exercise, program: &str, interrupt: &Int
 }
 
 /// The compiler's warnings about exercises, whether it compiled them now or earlier.
-fn warnings(folder: &Path) -> Result<Vec<String>, Error> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--message-format=json", "--bin", "exercises", "--manifest-path"]);
-    let output = cargo.arg(folder.join("Cargo.toml")).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let output = output.map_err(|error| Error::failed(format!("cannot run cargo: {error}")))?;
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let warning = |line: &str| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let is = message["reason"] == "compiler-message"
-            && message["target"]["name"] == "exercises"
-            && message["message"]["level"] == "warning";
-        is.then(|| message["message"]["rendered"].as_str().map(str::to_owned))?
-    };
-    Ok(messages.lines().filter_map(warning).collect())
+fn warnings(folder: &Path, interrupt: &Interrupt) -> Result<Vec<String>, LabError> {
+    let mut command = cargo::cargo();
+    command.args(["build", "--quiet", "--message-format=json", "--bin", "exercises", "--manifest-path"]);
+    command.arg(folder.join("Cargo.toml")).stderr(Stdio::null());
+    let build = cargo::run(&mut command, "the exercises", interrupt.flag())?;
+    interrupt.check()?;
+    let messages = build.map(|build| build.messages).unwrap_or_default();
+    Ok(messages.warnings_about("exercises").map(str::to_owned).collect())
 }
 
 /// The servers that the program has.
-fn registered(program: &Path) -> Result<Vec<String>, Error> {
+fn registered(program: &Path) -> Result<Vec<String>, LabError> {
     let output = Command::new(program).output();
-    let output = output.map_err(|error| Error::failed(format!("start {}: {error}", program.display())))?;
+    let output = output.map_err(|error| LabError::failed(format!("start {}: {error}", program.display())))?;
     Ok(String::from_utf8_lossy(&output.stderr).lines().map(|line| line.trim().to_owned()).collect())
 }
 
 /// In each group of checks: how many were tried, how many fail, and whether one of the exercise's own is among them.
-fn cells(row: &Row<'_>) -> Vec<(&'static str, usize, usize, usize)> {
+fn cells(row: &ExerciseProof<'_>) -> Vec<(&'static str, usize, usize, usize)> {
     let own = |report: &&Report| row.exercise.about.must_pass.iter().any(|proof| proof.check == report.check);
     let of = |group: &str| {
         let all: Vec<&Report> =
@@ -196,15 +200,16 @@ fn cells(row: &Row<'_>) -> Vec<(&'static str, usize, usize, usize)> {
     };
     GROUPS
         .iter()
-        .map(|(group, _)| {
+        .copied()
+        .map(|group| {
             let (all, failed, own) = of(group);
-            (*group, all, failed, own)
+            (group, all, failed, own)
         })
         .collect()
 }
 
 /// One exercise in a line.
-fn line(row: &Row<'_>, palette: Palette) -> String {
+fn line(row: &ExerciseProof<'_>, palette: Palette) -> String {
     let head = palette.heading(&row.exercise.name);
     if let Some(why) = row.skipped {
         return format!("{head}  {} {why}", palette.left_out("skipped:"));
@@ -219,7 +224,7 @@ fn line(row: &Row<'_>, palette: Palette) -> String {
     let (passed, skipped) = (count(|it| matches!(it, Outcome::Pass)), count(|it| matches!(it, Outcome::Skip { .. })));
     let surprises = match row.surprises.len() {
         0 => palette.good("as it should be"),
-        some => palette.bad(&text::count(some, "surprise")),
+        some => palette.bad(&terminal::count(some, "surprise")),
     };
     format!(
         "{head}  {surprises}; the starter fails {fails}; the solution passes {passed}, {skipped} skipped  {}",
@@ -227,7 +232,7 @@ fn line(row: &Row<'_>, palette: Palette) -> String {
     )
 }
 
-fn report(rows: &[Row<'_>], palette: Palette) -> String {
+fn report(rows: &[ExerciseProof<'_>], palette: Palette) -> String {
     let mut out = markdown(rows);
     let surprises = rows.iter().flat_map(|row| row.surprises.iter().map(move |surprise| (row, surprise)));
     for (row, surprise) in surprises {
@@ -237,17 +242,17 @@ fn report(rows: &[Row<'_>], palette: Palette) -> String {
     let seconds = rows.iter().map(|row| row.seconds).sum();
     let skipped = rows.iter().filter(|row| row.skipped.is_some()).count();
     let skipped = if skipped > 0 { format!(", {skipped} of them skipped") } else { String::new() };
-    let (exercises, surprises) = (text::count(rows.len(), "exercise"), text::count(count, "surprise"));
+    let (exercises, surprises) = (terminal::count(rows.len(), "exercise"), terminal::count(count, "surprise"));
     out + &format!("\n{exercises}{skipped}: {surprises} in {}\n", duration(seconds))
 }
 
 /// The table: how many checks of each group a starter fails; in bold if its own are among them.
-fn markdown(rows: &[Row<'_>]) -> String {
+fn markdown(rows: &[ExerciseProof<'_>]) -> String {
     let cells: Vec<_> = rows.iter().map(cells).collect();
     let fails = |group: usize| cells.iter().any(|row| row[group].2 > 0);
     let groups: Vec<usize> = (0..GROUPS.len()).filter(|group| fails(*group)).collect();
     let mut table = vec![vec!["exercise".to_owned()]];
-    table[0].extend(groups.iter().map(|group| GROUPS[*group].0.to_owned()));
+    table[0].extend(groups.iter().map(|group| GROUPS[*group].to_owned()));
     table.push(table[0].iter().map(|_| "---".to_owned()).collect());
     for (row, cells) in rows.iter().zip(&cells) {
         let cell = |group: &usize| match cells[*group] {
@@ -258,17 +263,17 @@ fn markdown(rows: &[Row<'_>]) -> String {
         };
         table.push(std::iter::once(row.exercise.name.clone()).chain(groups.iter().map(cell)).collect());
     }
-    let width = |column: usize| table.iter().map(|row| text::columns(&row[column])).max().unwrap_or(0);
+    let width = |column: usize| table.iter().map(|row| terminal::columns(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..table[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| text::padded(cell, *width)).collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| terminal::padded(cell, *width)).collect();
         format!("| {} |\n", cells.join(" | "))
     };
     table.iter().map(line).collect()
 }
 
-fn read(readme: &Path) -> Result<String, Error> {
-    fs::read_to_string(readme).map_err(|error| Error::failed(format!("read {}: {error}", readme.display())))
+fn read(readme: &Path) -> Result<String, LabError> {
+    fs::read_to_string(readme).map_err(|error| LabError::failed(format!("read {}: {error}", readme.display())))
 }
 
 /// A README with this table in its place; nothing if it has no place for one.
@@ -278,8 +283,8 @@ fn with_table(readme: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
 }
 
-fn no_place(readme: &Path) -> Error {
-    Error::failed(format!(
+fn no_place(readme: &Path) -> LabError {
+    LabError::failed(format!(
         "{} has no place for the table; put these two lines where it belongs:\n  {BEGIN}\n  {END}",
         readme.display()
     ))

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a command puts parts together; what two commands could need stands outside.
 
-pub mod attempt;
 pub mod check;
+pub mod check_attempt;
 pub mod diff;
 pub mod explore;
 pub mod grade;
@@ -17,13 +17,13 @@ pub mod solution;
 pub mod start;
 pub mod watch;
 
-use crate::error::Error;
-use crate::exercises::session::Course;
+use crate::course::Course;
+use crate::error::LabError;
 
 /// The exercise that a word names, or the one that the student is at.
-fn this_or_current(course: &Course, word: Option<&str>) -> Result<usize, Error> {
+fn this_or_current(course: &Course, word: Option<&str>) -> Result<usize, LabError> {
     match word {
         Some(word) => course.find(word),
-        None => course.current().ok_or_else(|| Error::usage("every exercise passes; name one: cargo lab list")),
+        None => course.current().ok_or_else(|| LabError::usage("every exercise passes; name one: cargo lab list")),
     }
 }

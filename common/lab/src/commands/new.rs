@@ -7,9 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::error::Error;
-use crate::exercises;
-use crate::text;
+use crate::course;
+use crate::error::LabError;
+use crate::selection;
+use crate::terminal;
 use crate::workspace;
 
 const AFTER: &str = "\
@@ -25,7 +26,7 @@ Then write solution.rs, make starter.rs of it by putting in one bug, and fill in
 /// The next free number; starter.rs, solution.rs, exercise.toml and README.md in a folder of its own, registered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
-pub struct Args {
+pub struct NewArgs {
     /// What it is about, and not what the bug is: slow_reader
     name: String,
     /// The folder of the chapter that it belongs to
@@ -34,37 +35,33 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     let fits = |name: &str| {
         name.starts_with(|it: char| it.is_ascii_lowercase())
             && name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
     };
     if !fits(&args.name) {
         let name = &args.name;
-        return Err(Error::usage(format!(
+        return Err(LabError::usage(format!(
             "'{name}' is no name for an exercise; use small letters, digits and _: slow_reader"
         )));
     }
-    let chapters: Vec<&str> = harness::CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-    if !chapters.contains(&args.chapter.as_str()) {
-        return Err(Error::usage(format!(
-            "there is no chapter '{}'\n  chapters: {}",
-            args.chapter,
-            chapters.join(" ")
-        )));
-    }
+    let chapter = selection::chapter(&args.chapter).ok_or_else(|| {
+        let (word, chapters) = (&args.chapter, selection::chapter_folders());
+        LabError::usage(format!("there is no chapter '{word}'\n  chapters: {chapters}"))
+    })?;
     let folder = workspace::root()?.join("exercises");
-    let all = exercises::load(&folder)?;
+    let all = course::load(&folder)?;
     if let Some(taken) = all.iter().find(|it| it.name.split_once('_').is_some_and(|(_, name)| name == args.name)) {
-        return Err(Error::usage(format!("there is an exercise of that name: {}", taken.name)));
+        return Err(LabError::usage(format!("there is an exercise of that name: {}", taken.name)));
     }
     let number = all.iter().map(|exercise| exercise.number).max().unwrap_or(0) + 1;
     let name = format!("{number:02}_{}", args.name);
     let program = folder.join("src/main.rs");
-    let cannot = |path: &Path, error: std::io::Error| Error::failed(format!("{}: {error}", path.display()));
+    let cannot = |path: &Path, error: std::io::Error| LabError::failed(format!("{}: {error}", path.display()));
     let source = fs::read_to_string(&program).map_err(|error| cannot(&program, error))?;
-    let registered = register(&source, number, &name, &args.chapter).ok_or_else(|| {
-        Error::failed(format!(
+    let registered = register(&source, number, &name, chapter.folder).ok_or_else(|| {
+        LabError::failed(format!(
             "{} does not look as expected (mod solution_.., mod starter_.., SERVERS), so nothing was made",
             program.display()
         ))
@@ -75,14 +72,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     for (file, content) in [
         ("starter.rs", &server),
         ("solution.rs", &server),
-        ("exercise.toml", &about(&args.chapter)),
+        ("exercise.toml", &about(chapter.folder)),
         ("README.md", &readme(number)),
     ] {
         let path = new.join(file);
         fs::write(&path, content).map_err(|error| cannot(&path, error))?;
     }
     fs::write(&program, registered).map_err(|error| cannot(&program, error))?;
-    text::print(&format!(
+    terminal::print(&format!(
         "made exercises/{name}/ and registered it in exercises/src/main.rs\n\
          next: solution.rs, then starter.rs with one bug, exercise.toml, README.md; and then:\n  \
          cargo lab matrix --only {number}\n"
@@ -140,7 +137,7 @@ fn run(_server: (TcpListener, Shutdown)) -> Result<()> {{
 fn about(chapter: &str) -> String {
     let model = if chapter == "06-io-uring" { "completion" } else { "readiness" };
     format!(
-        r#"title = "TODO: a few words that do not give it away"
+        r#"title = "TODO: a few words of wit · the subject"
 chapter = "{chapter}"
 minutes = 15
 points = 2
@@ -162,7 +159,7 @@ url = "TODO"
 # What the starter fails, the harness's word for how, and words of its explanation: cargo lab check --list
 [[must_pass]]
 check = "echo::one_byte_comes_back"
-symptom = "ReadLost"
+symptom = "read-lost"
 says = "TODO"
 "#
     )
@@ -170,7 +167,7 @@ says = "TODO"
 
 fn readme(number: u32) -> String {
     format!(
-        "# {number:02}: TODO\n\nTODO: what the user of this server saw.\n\n```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
+        "# {number:02} TODO: a few words of wit · the subject\n\nTODO: what the user of this server saw.\n\n```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
     )
 }
 

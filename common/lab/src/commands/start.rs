@@ -4,18 +4,19 @@
 
 use std::process::ExitCode;
 
-use crate::error::Error;
-use crate::exercises::{State, attempt, session::Course};
-use crate::text::{self, Palette};
+use crate::course::{Course, Standing, attempt};
+use crate::error::LabError;
+use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// Begin an exercise: a copy of its starter in exercises/attempts
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct StartArgs {
     /// The exercise (08, 08_nfds, nfds); the next one if none is given
     exercise: Option<String>,
 }
 
-impl Args {
+impl StartArgs {
     /// For the exercise of this name.
     pub fn of(name: &str) -> Self {
         Self { exercise: Some(name.to_owned()) }
@@ -23,17 +24,17 @@ impl Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     let at = match &args.exercise {
         Some(word) => course.find(word)?,
         None => (0..course.exercises.len())
-            .find(|at| course.state(*at) == State::New)
-            .ok_or_else(|| Error::usage("every exercise is begun; see: cargo lab list"))?,
+            .find(|at| course.standing(*at) == Standing::New)
+            .ok_or_else(|| LabError::usage("every exercise is begun; see: cargo lab list"))?,
     };
     let exercise = &course.exercises[at];
     let palette = Palette::stdout();
-    let (number, path) = (exercise.number, attempt::shown(&exercise.attempt()));
+    let (number, path) = (exercise.number, workspace::shown(&exercise.attempt()));
     let made = attempt::start(exercise)?;
     let readme = std::fs::read_to_string(exercise.file("README.md")).unwrap_or_default();
     // Its title stands in the head, and the commands below.
@@ -45,12 +46,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     let about = &exercise.about;
     let head = format!("{number:02} {}", about.title);
     let (points, minutes) =
-        (text::count(about.points as usize, "point"), text::count(about.minutes as usize, "minute"));
-    text::print(&format!(
+        (terminal::count(about.points as usize, "point"), terminal::count(about.minutes as usize, "minute"));
+    terminal::print(&format!(
         "{}  {}\n\n{}\n\n{} {path}\ncheck it: cargo lab check {number:02}, or at every save: cargo lab watch {number:02}\n",
         palette.heading(&head),
         palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
-        paragraphs(&story, text::width()),
+        paragraphs(&story, terminal::width()),
         if made { "edit" } else { "it was begun before; it is" },
     ));
     Ok(ExitCode::SUCCESS)
@@ -58,6 +59,6 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
 
 /// Each line of the story is a paragraph.
 fn paragraphs(story: &str, width: usize) -> String {
-    let wrapped: Vec<String> = story.trim().lines().map(|line| text::wrap(line, width).join("\n")).collect();
+    let wrapped: Vec<String> = story.trim().lines().map(|line| terminal::wrap(line, width).join("\n")).collect();
     wrapped.join("\n")
 }

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{hint, list, reset};
-use crate::error::Error;
-use crate::exercises::attempt;
-use crate::exercises::session::{Checked, Course};
+use crate::course::attempt;
+use crate::course::{Course, feedback::CheckedAttempt};
+use crate::error::LabError;
 use crate::interrupt::{Interrupt, kill_servers};
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(150);
@@ -30,58 +31,58 @@ const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check ag
 /// Check an exercise again each time you save it
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("Keys: {KEYS}"))]
-pub struct Args {
+pub struct WatchArgs {
     /// The exercise; the one you are at if none is given
     exercise: Option<String>,
 }
 
 /// What happens while it watches.
-enum News {
+enum WatchEvent {
     Key(u8),
     Saved,
     Line(usize, String),
-    Checked(usize, Result<Checked, Error>),
+    Checked(usize, Result<CheckedAttempt, LabError>),
 }
 
 /// A check under way.
-struct Running {
+struct RunningCheck {
     number: usize,
     stop: Arc<AtomicBool>,
 }
 
-struct Watch {
+struct WatchSession {
     course: Course,
     at: usize,
     palette: Palette,
-    news: Sender<News>,
+    news: Sender<WatchEvent>,
     file: Arc<Mutex<PathBuf>>,
-    running: Option<Running>,
+    running: Option<RunningCheck>,
     begun: usize,
     /// `r` was pressed, and has to be pressed once more.
     resetting: bool,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     let at = super::this_or_current(&course, args.exercise.as_deref())?;
     let interrupt = Interrupt::watch()?;
-    let _terminal = Keys::on();
+    let _terminal = RawTerminal::on();
     let (news, receiver) = mpsc::channel();
     let file = Arc::new(Mutex::new(PathBuf::new()));
     let (keys, saves, watched) = (news.clone(), news.clone(), file.clone());
     std::thread::spawn(move || read_keys(&keys));
     std::thread::spawn(move || look_at(&watched, &saves));
     let palette = Palette::stdout();
-    let mut watch = Watch { course, at, palette, news, file, running: None, begun: 0, resetting: false };
+    let mut watch = WatchSession { course, at, palette, news, file, running: None, begun: 0, resetting: false };
     watch.go_to(at)?;
     let result = loop {
         match receiver.recv_timeout(LOOK) {
-            Ok(News::Key(b'q' | 4)) => break Ok(ExitCode::SUCCESS),
-            Ok(News::Key(key)) => watch.key(key)?,
-            Ok(News::Saved) => watch.check(),
-            Ok(News::Line(number, line)) => watch.line(number, &line),
-            Ok(News::Checked(number, checked)) => watch.checked(number, checked)?,
+            Ok(WatchEvent::Key(b'q' | 4)) => break Ok(ExitCode::SUCCESS),
+            Ok(WatchEvent::Key(key)) => watch.key(key)?,
+            Ok(WatchEvent::Saved) => watch.check(),
+            Ok(WatchEvent::Line(number, line)) => watch.line(number, &line),
+            Ok(WatchEvent::Checked(number, checked)) => watch.checked(number, checked)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break Ok(ExitCode::SUCCESS),
         }
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
             break Err(error);
         }
         // There is nobody left to tell.
-        if text::stdout_is_lost() {
+        if terminal::stdout_is_lost() {
             break Ok(ExitCode::SUCCESS);
         }
     };
@@ -97,15 +98,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     watch.cut_off();
     // Its thread reaps the servers that were killed.
     let end = Instant::now() + GRACE;
-    while under_way && Instant::now() < end && !matches!(receiver.recv_timeout(LOOK / 10), Ok(News::Checked(..))) {
+    while under_way && Instant::now() < end && !matches!(receiver.recv_timeout(LOOK / 10), Ok(WatchEvent::Checked(..)))
+    {
         kill_servers();
     }
     result
 }
 
-impl Watch {
+impl WatchSession {
     /// Watches another exercise, and begins it if need be.
-    fn go_to(&mut self, at: usize) -> Result<(), Error> {
+    fn go_to(&mut self, at: usize) -> Result<(), LabError> {
         self.at = at;
         let exercise = &self.course.exercises[at];
         attempt::start(exercise)?;
@@ -120,22 +122,22 @@ impl Watch {
         self.begun += 1;
         let (number, at, palette, news) = (self.begun, self.at, self.palette, self.news.clone());
         let stop = Arc::new(AtomicBool::new(false));
-        self.running = Some(Running { number, stop: stop.clone() });
+        self.running = Some(RunningCheck { number, stop: stop.clone() });
         let exercise = &self.course.exercises[at];
         clear();
         let head = format!("{:02} {}", exercise.number, exercise.about.title);
-        text::print(&format!(
+        terminal::print(&format!(
             "{}  {}\n{}\n\n",
             palette.heading(&head),
-            palette.faint(&attempt::shown(&exercise.attempt())),
+            palette.faint(&workspace::shown(&exercise.attempt())),
             palette.faint(KEYS)
         ));
         std::thread::spawn(move || {
             // A copy of its own: the keys go on with the other meanwhile.
             let checked = Course::load().and_then(|mut course| {
-                course.check(at, palette, &stop, |line| drop(news.send(News::Line(number, line.to_owned()))))
+                course.check(at, palette, &stop, |line| drop(news.send(WatchEvent::Line(number, line.to_owned()))))
             });
-            let _ = news.send(News::Checked(number, checked));
+            let _ = news.send(WatchEvent::Checked(number, checked));
         });
     }
 
@@ -149,33 +151,33 @@ impl Watch {
 
     fn line(&self, number: usize, line: &str) {
         match &self.running {
-            Some(running) if running.number == number => text::print(&format!("{line}\n")),
+            Some(running) if running.number == number => terminal::print(&format!("{line}\n")),
             // A check that was cut off may have started one more server.
             _ => kill_servers(),
         }
     }
 
-    fn checked(&mut self, number: usize, checked: Result<Checked, Error>) -> Result<(), Error> {
+    fn checked(&mut self, number: usize, checked: Result<CheckedAttempt, LabError>) -> Result<(), LabError> {
         if self.running.as_ref().is_none_or(|running| running.number != number) {
             return Ok(());
         }
         self.running = None;
         self.course = Course::load()?;
         match checked? {
-            Checked::Judged(_, told) => text::print(&format!("\n{told}")),
-            Checked::Refused(why) => text::print(&why),
-            Checked::Stopped => {}
+            CheckedAttempt::Judged(_, told) => terminal::print(&format!("\n{told}")),
+            CheckedAttempt::Refused(why) => terminal::print(&why),
+            CheckedAttempt::Stopped => {}
         }
-        text::print(&self.palette.faint("waiting for the next save\n"));
+        terminal::print(&self.palette.faint("waiting for the next save\n"));
         Ok(())
     }
 
-    fn key(&mut self, key: u8) -> Result<(), Error> {
+    fn key(&mut self, key: u8) -> Result<(), LabError> {
         let again = std::mem::take(&mut self.resetting);
         let all = self.course.exercises.len();
         match key.to_ascii_lowercase() {
-            b'h' => text::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
-            b'l' => text::print(
+            b'h' => terminal::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
+            b'l' => terminal::print(
                 &(list::table(&self.course, Some(self.at), self.palette) + &list::bar(&self.course, self.palette)),
             ),
             b'n' => return self.go_to((self.at + 1) % all),
@@ -183,24 +185,24 @@ impl Watch {
             b'c' => self.check(),
             b'r' if again => {
                 self.cut_off();
-                text::print(&reset::reset(&mut self.course, self.at)?);
+                terminal::print(&reset::reset(&mut self.course, self.at)?);
                 self.check();
             }
             b'r' => {
                 self.resetting = true;
-                text::print("r again puts the starter back; what you wrote is kept beside it\n");
+                terminal::print("r again puts the starter back; what you wrote is kept beside it\n");
             }
             b'\n' | b'\r' | b' ' => {}
-            _ => text::print(&format!("{KEYS}\n")),
+            _ => terminal::print(&format!("{KEYS}\n")),
         }
         Ok(())
     }
 }
 
 /// The terminal gives each key at once and does not show it; as before when this is dropped.
-struct Keys(Option<Termios>);
+struct RawTerminal(Option<Termios>);
 
-impl Keys {
+impl RawTerminal {
     fn on() -> Self {
         let stdin = std::io::stdin();
         // Without a terminal, bytes come as they come.
@@ -214,7 +216,7 @@ impl Keys {
     }
 }
 
-impl Drop for Keys {
+impl Drop for RawTerminal {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
@@ -230,19 +232,19 @@ fn restore_at_exit(before: &Termios) {
     });
 }
 
-fn read_keys(news: &Sender<News>) {
+fn read_keys(news: &Sender<WatchEvent>) {
     let mut stdin = std::io::stdin().lock();
     let mut key = [0];
     // At the end of input (a pipe, /dev/null) there are no more keys; files can still be saved.
     while matches!(stdin.read(&mut key), Ok(1)) {
-        if news.send(News::Key(key[0])).is_err() {
+        if news.send(WatchEvent::Key(key[0])).is_err() {
             return;
         }
     }
 }
 
 /// Reports each change of the file, whichever it is at the time. An editor may replace it: it may be missing for a moment.
-fn look_at(file: &Mutex<PathBuf>, news: &Sender<News>) {
+fn look_at(file: &Mutex<PathBuf>, news: &Sender<WatchEvent>) {
     type Stamp = Option<(SystemTime, u64)>;
     let mut seen: (PathBuf, Stamp) = (PathBuf::new(), None);
     loop {
@@ -252,7 +254,7 @@ fn look_at(file: &Mutex<PathBuf>, news: &Sender<News>) {
         if stamp.is_some() || seen.0 != path {
             seen = (path, stamp);
         }
-        if changed && news.send(News::Saved).is_err() {
+        if changed && news.send(WatchEvent::Saved).is_err() {
             return;
         }
         std::thread::sleep(LOOK);

@@ -10,12 +10,12 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::LabError;
 
 /// The command line, as the lab itself writes it.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-pub struct Args {
+pub struct ConfineArgs {
     /// Become this user and group, which nobody else is
     #[arg(long)]
     uid: Option<u32>,
@@ -50,7 +50,7 @@ pub const PROCESSES: u64 = 100;
 
 /// What `--report` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct Confinement {
     /// What holds.
     pub holds: Vec<String>,
     /// What does not, each with the reason.
@@ -60,13 +60,13 @@ pub struct Report {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &ConfineArgs) -> Result<ExitCode, LabError> {
     platform::run(args)
 }
 
 /// From now on this process, which has one thread, is this user's; its memory and descriptors stay out of the user's reach.
 #[cfg(target_os = "linux")]
-pub fn become_user(uid: u32) -> Result<(), Error> {
+pub fn become_user(uid: u32) -> Result<(), LabError> {
     // SAFETY: descriptors are not unshared. System V memory ends with its namespace, and would outlive the processes.
     let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWIPC) };
     platform::become_user(Some(rustix::process::Uid::from_raw(uid)))
@@ -77,11 +77,11 @@ pub fn become_user(uid: u32) -> Result<(), Error> {
 mod platform {
     use std::process::ExitCode;
 
-    use super::Args;
-    use crate::error::Error;
+    use super::ConfineArgs;
+    use crate::error::LabError;
 
-    pub fn run(_: &Args) -> Result<ExitCode, Error> {
-        Err(Error::failed("confine: servers are confined on Linux only"))
+    pub fn run(_: &ConfineArgs) -> Result<ExitCode, LabError> {
+        Err(LabError::failed("confine: servers are confined on Linux only"))
     }
 }
 
@@ -105,8 +105,8 @@ mod platform {
     };
     use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-    use super::{Args, Report};
-    use crate::error::Error;
+    use super::{ConfineArgs, Confinement};
+    use crate::error::LabError;
 
     const MIB: u64 = 1 << 20;
     /// Where programs and what they are linked with lie. A server reads nothing else.
@@ -115,9 +115,9 @@ mod platform {
     const TOOLS: &[&str] = &["/bin", "/usr", "/opt", "/nix/store", "/lib", "/lib32", "/lib64"];
     const FILES: &[&str] = &["/etc/ld.so.cache", "/etc/ld.so.conf", "/dev/urandom", "/proc/self", "/etc/alternatives"];
     /// All that a server gets of the environment: nothing that could be a secret of the grader's.
-    const ENVIRONMENT: &[&str] = &["ECHO_HARNESS_SUBJECT", "RUST_BACKTRACE"];
+    const ENVIRONMENT: &[&str] = &[observe::start::MARK, "RUST_BACKTRACE"];
 
-    pub fn run(args: &Args) -> Result<ExitCode, Error> {
+    pub fn run(args: &ConfineArgs) -> Result<ExitCode, LabError> {
         let uid = args.uid.map(Uid::from_raw);
         if args.end_all {
             become_user(uid)?;
@@ -125,7 +125,7 @@ mod platform {
             let _ = kill_process_group(Pid::INIT, Signal::KILL);
             return Ok(ExitCode::SUCCESS);
         }
-        let mut report = Report::default();
+        let mut report = Confinement::default();
         // Opened before the user changes: it may lie in a folder that only the grader may enter.
         let program = match args.command.first() {
             Some(path) if !args.compiler => Some(open(Path::new(path))?),
@@ -155,7 +155,7 @@ mod platform {
             println!("{}", serde_json::to_string(&report).expect("strings"));
             return Ok(ExitCode::SUCCESS);
         }
-        let Some(path) = args.command.first() else { return Err(Error::usage("confine: no program to start")) };
+        let Some(path) = args.command.first() else { return Err(LabError::usage("confine: no program to start")) };
         let mut command = match &program {
             None => Command::new(path),
             Some(program) => {
@@ -170,17 +170,17 @@ mod platform {
         Err(cannot(&format!("start {}", Path::new(path).display()), error))
     }
 
-    fn cannot(what: &str, error: impl std::fmt::Display) -> Error {
-        Error::failed(format!("confine: cannot {what}: {error}"))
+    fn cannot(what: &str, error: impl std::fmt::Display) -> LabError {
+        LabError::failed(format!("confine: cannot {what}: {error}"))
     }
 
-    fn open(path: &Path) -> Result<File, Error> {
+    fn open(path: &Path) -> Result<File, LabError> {
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path);
         opened.map_err(|error| cannot(&format!("open {}", path.display()), error))
     }
 
     /// Landlock's rules: what may be read, run and written below which folder, no connections, no signals to others.
-    fn ruleset(args: &Args, program: Option<&File>) -> Result<RulesetCreated, landlock::RulesetError> {
+    fn ruleset(args: &ConfineArgs, program: Option<&File>) -> Result<RulesetCreated, landlock::RulesetError> {
         let all = AccessFs::from_all(ABI::V6);
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let run = read | AccessFs::Execute;
@@ -206,7 +206,7 @@ mod platform {
     }
 
     /// What came of it.
-    fn enforced(status: Option<landlock::RestrictionStatus>, own_user: bool, report: &mut Report) {
+    fn enforced(status: Option<landlock::RestrictionStatus>, own_user: bool, report: &mut Confinement) {
         let abi = match status {
             Some(status) if status.ruleset != RulesetStatus::NotEnforced => match status.landlock {
                 LandlockStatus::Available { effective_abi, .. } => effective_abi,
@@ -234,7 +234,7 @@ mod platform {
         }
     }
 
-    fn limit(args: &Args, report: &mut Report) -> Result<(), Error> {
+    fn limit(args: &ConfineArgs, report: &mut Confinement) -> Result<(), LabError> {
         let server: &[(Resource, &str, u64)] = &[
             (Resource::Cpu, "processor time", 60),
             (Resource::As, "address space", 2048 * MIB),
@@ -261,7 +261,7 @@ mod platform {
         Ok(())
     }
 
-    pub fn become_user(uid: Option<Uid>) -> Result<(), Error> {
+    pub fn become_user(uid: Option<Uid>) -> Result<(), LabError> {
         let Some(uid) = uid else { return Ok(()) };
         let gid = Gid::from_raw(uid.as_raw());
         // This process has one thread, so a thread's user is the process's.

@@ -12,9 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::confine;
-use super::grade::{Grade, State};
-use crate::results::duration;
-use crate::text::{self, Palette};
+use super::grade::{AttemptState, Grade};
+use crate::checking::results::duration;
+use crate::terminal::{self, Palette};
 
 /// Of the output of one exercise; Gradescope shows it as it is.
 const OUTPUT: usize = 20_000;
@@ -38,7 +38,7 @@ pub struct Grades {
 
 impl Grades {
     /// Adds up.
-    pub fn new(exercises: Vec<Grade>, confined: &confine::Report, ignored: Vec<String>, seconds: f64) -> Self {
+    pub fn new(exercises: Vec<Grade>, confined: &confine::Confinement, ignored: Vec<String>, seconds: f64) -> Self {
         let sum = |of: fn(&Grade) -> f64| (exercises.iter().map(of).sum::<f64>() * 100.0).round() / 100.0;
         let notes = confined.missing.iter().map(|what| format!("not confined: {what}")).chain(ignored).collect();
         Self { score: sum(|it| it.score), max_score: sum(|it| it.max_score), seconds, notes, exercises }
@@ -59,8 +59,8 @@ impl Grades {
     fn points(&self, grade: &Grade, palette: Palette) -> String {
         let points = format!("{:>5}/{}", format!("{:.2}", grade.score), grade.max_score);
         match grade.state {
-            State::Passed => palette.good(&points),
-            State::Missing | State::Untouched | State::Withheld => palette.left_out(&points),
+            AttemptState::Passed => palette.good(&points),
+            AttemptState::Missing | AttemptState::Untouched | AttemptState::Withheld => palette.left_out(&points),
             _ => palette.bad(&points),
         }
     }
@@ -79,11 +79,11 @@ impl Grades {
                 json!({
                     "score": grade.score,
                     "max_score": grade.max_score,
-                    "status": if grade.state == State::Passed { "passed" } else { "failed" },
+                    "status": if grade.state == AttemptState::Passed { "passed" } else { "failed" },
                     "name": format!("{}: {}", grade.name, grade.title),
                     "name_format": "text",
                     "number": grade.number.to_string(),
-                    "output": text::clean(&grade.explain(), OUTPUT),
+                    "output": terminal::clean(&grade.explain(), OUTPUT),
                     "output_format": "text",
                     "visibility": "visible",
                 })
@@ -113,7 +113,7 @@ impl Grades {
             suite.add_property(("max_score", grade.max_score.to_string().as_str()));
             if grade.reports.is_empty() {
                 let mut status = match grade.state {
-                    State::Withheld => TestCaseStatus::skipped(),
+                    AttemptState::Withheld => TestCaseStatus::skipped(),
                     _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
                 };
                 status.set_message(grade.note.lines().next().unwrap_or_default()).set_description(grade.note.as_str());
@@ -129,8 +129,8 @@ impl Grades {
                 };
                 match &checked.outcome {
                     Outcome::Fail(failure) => {
-                        let story = text::clean(&checked.explain().unwrap_or_default(), OUTPUT);
-                        status.set_message(failure.what.as_str()).set_type(format!("{:?}", failure.symptom));
+                        let story = terminal::clean(&checked.explain().unwrap_or_default(), OUTPUT);
+                        status.set_message(failure.what.as_str()).set_type(failure.symptom.to_string());
                         status.set_description(story);
                     }
                     Outcome::Skip { reason } => {
@@ -164,13 +164,13 @@ impl Grades {
     }
 
     fn github_json(&self, most: usize) -> Value {
-        let all = self.exercises.iter().all(|it| matches!(it.state, State::Passed | State::Withheld));
+        let all = self.exercises.iter().all(|it| matches!(it.state, AttemptState::Passed | AttemptState::Withheld));
         let tests = self.exercises.iter().map(|grade| {
             json!({
                 "name": format!("{}: {}", grade.name, grade.title),
-                "status": if matches!(grade.state, State::Passed | State::Withheld) { "pass" } else { "fail" },
+                "status": if matches!(grade.state, AttemptState::Passed | AttemptState::Withheld) { "pass" } else { "fail" },
                 "score": grade.score,
-                "message": text::clean(&grade.explain(), most),
+                "message": terminal::clean(&grade.explain(), most),
                 "test_code": format!("cargo lab check {}", grade.number),
                 "filename": format!("exercises/attempts/{}.rs", grade.name),
                 // The reporter shows a line unless it is 0.

@@ -7,18 +7,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Failure, Outcome, Report, Symptom};
+use harness::{Failure, Model, Outcome, Report, Symptom};
 use serde::Serialize;
 
-use super::build::{Builder, Built};
+use super::compile::{AttemptCompiler, Compilation};
 use super::confine;
-use super::supervise::{self, End, Limits};
-use super::worker::News;
-use crate::error::Error;
-use crate::exercises::catalogue::Waits;
-use crate::exercises::{Exercise, Verdict};
+use super::supervise::{self, EndCause, ProcessLimits};
+use super::worker::WorkerMessage;
+use crate::course::{Exercise, Judgement};
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::text;
+use crate::terminal;
 
 /// All processes of an attempt together.
 const MEMORY: u64 = 1 << 30;
@@ -30,7 +29,7 @@ const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
 /// How an attempt was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum AttemptState {
     /// It passes everything.
     Passed,
     /// It fails something.
@@ -61,7 +60,7 @@ pub struct Grade {
     /// Its title.
     pub title: String,
     /// How the attempt was met.
-    pub state: State,
+    pub state: AttemptState,
     /// Points won, to the hundredth.
     pub score: f64,
     /// Points to win: the exercise's, or none if they are withheld.
@@ -78,11 +77,11 @@ pub struct Grade {
 #[derive(Debug)]
 pub struct Grader<'a> {
     /// Where they are compiled.
-    pub builder: &'a Builder,
+    pub builder: &'a AttemptCompiler,
     /// For each.
     pub time: Duration,
     /// What holds of confinement here.
-    pub confined: &'a confine::Report,
+    pub confined: &'a confine::Confinement,
     /// As on a kernel without Landlock.
     pub no_landlock: bool,
     /// Ctrl-C.
@@ -91,42 +90,42 @@ pub struct Grader<'a> {
 
 impl Grader<'_> {
     /// Grades one attempt.
-    pub fn grade(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, Error> {
+    pub fn grade(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, LabError> {
         let start = Instant::now();
         let mut grade = self.grade_unmeasured(exercise, attempt)?;
         grade.seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
         Ok(grade)
     }
 
-    fn grade_unmeasured(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, Error> {
+    fn grade_unmeasured(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, LabError> {
         let nothing = |state, note: String| Ok(Grade::of(exercise, state, note, Vec::new(), 0.0));
-        if let (Waits::Completion, Some(why)) = (exercise.about.model, &self.confined.no_io_uring) {
-            return nothing(State::Withheld, format!("points withheld: servers get no io_uring here ({why})"));
+        if let (Model::Completion, Some(why)) = (exercise.about.model, &self.confined.no_io_uring) {
+            return nothing(AttemptState::Withheld, format!("points withheld: servers get no io_uring here ({why})"));
         }
         if untouched(exercise, attempt) {
-            return nothing(State::Untouched, "it is the starter, unchanged".into());
+            return nothing(AttemptState::Untouched, "it is the starter, unchanged".into());
         }
         let program = match self.builder.build(&exercise.name, attempt, self.interrupt)? {
-            Built::Program(program) => program,
-            Built::Missing => {
+            Compilation::Program(program) => program,
+            Compilation::Missing => {
                 let how =
                     format!("no attempt: there is no {}.rs (cargo lab start {:02})", exercise.name, exercise.number);
-                return nothing(State::Missing, how);
+                return nothing(AttemptState::Missing, how);
             }
-            Built::Refused(why) => return nothing(State::Refused, format!("refused: {why}")),
+            Compilation::Refused(why) => return nothing(AttemptState::Refused, format!("refused: {why}")),
             // On one line with the compiler's first: progress shows no more than that.
-            Built::Wrong(said) => {
-                return nothing(State::NotCompiled, format!("it does not compile: {}", said.trim_start()));
+            Compilation::Wrong(said) => {
+                return nothing(AttemptState::NotCompiled, format!("it does not compile: {}", said.trim_start()));
             }
         };
         self.check(exercise, &program)
     }
 
-    fn check(&self, exercise: &Exercise, program: &Path) -> Result<Grade, Error> {
+    fn check(&self, exercise: &Exercise, program: &Path) -> Result<Grade, LabError> {
         let uid = own_user();
         // Where a user who is nobody may start it, whatever folder the workspace lies in.
         let public = std::env::temp_dir().join(format!("lab-grade-{}", std::process::id()));
-        let cannot = |error| Error::failed(format!("copy the attempt's program to {}: {error}", public.display()));
+        let cannot = |error| LabError::failed(format!("copy the attempt's program to {}: {error}", public.display()));
         let _ = std::fs::remove_dir_all(&public);
         std::fs::create_dir(&public).map_err(cannot)?;
         let copy = public.join(&exercise.name);
@@ -139,7 +138,7 @@ impl Grader<'_> {
         grade
     }
 
-    fn check_copy(&self, exercise: &Exercise, program: &Path, uid: Option<u32>) -> Result<Grade, Error> {
+    fn check_copy(&self, exercise: &Exercise, program: &Path, uid: Option<u32>) -> Result<Grade, LabError> {
         let mut worker = supervise::lab();
         worker.args(["grade-worker", "--exercise", &exercise.name, "--server"]).arg(program);
         if cfg!(target_os = "linux") {
@@ -149,34 +148,34 @@ impl Grader<'_> {
             worker.arg("--").args(self.confine(uid));
         }
         worker.stderr(std::process::Stdio::null());
-        let limits = Limits { time: self.time, memory: MEMORY, uid };
+        let limits = ProcessLimits { time: self.time, memory: MEMORY, uid };
         let (mut reports, mut not_started, mut done) = (Vec::new(), None, false);
         let outcome = supervise::run(&mut worker, limits, self.interrupt, |line| {
             match serde_json::from_str(&line) {
-                Ok(News::Checked(report)) => reports.push(cleaned(*report)),
-                Ok(News::NotStarted(why)) => not_started = Some(text::clean(&why, SAID)),
-                Ok(News::Done) => done = true,
+                Ok(WorkerMessage::Checked(report)) => reports.push(cleaned(*report)),
+                Ok(WorkerMessage::NotStarted(why)) => not_started = Some(terminal::clean(&why, SAID)),
+                Ok(WorkerMessage::Done) => done = true,
                 // A line that is cut, because its writer was killed: the check it was about has no report.
                 Err(_) => {}
             }
         })?;
         let mut note = match outcome.end {
             _ if done => String::new(),
-            End::Exited(_) if not_started.is_some() => {
+            EndCause::Exited(_) if not_started.is_some() => {
                 format!("nothing was checked: {}", not_started.unwrap_or_default())
             }
-            End::Exited(status) => {
-                format!("the process that checks it ended with {}", harness::child::describe(status))
+            EndCause::Exited(status) => {
+                format!("the process that checks it ended with {}", observe::errno::end_of_process(status))
             }
-            End::TimeUp => format!("stopped: it used up its {} s", self.time.as_secs()),
-            End::OutOfMemory => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),
+            EndCause::TimeUp => format!("stopped: it used up its {} s", self.time.as_secs()),
+            EndCause::OutOfMemory => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),
         };
         let state = match outcome.end {
-            _ if done => State::Passed,
-            End::Exited(_) if note.starts_with("nothing") => State::NotStarted,
-            _ => State::Stopped,
+            _ if done => AttemptState::Passed,
+            EndCause::Exited(_) if note.starts_with("nothing") => AttemptState::NotStarted,
+            _ => AttemptState::Stopped,
         };
-        if matches!(outcome.end, End::Exited(_)) && outcome.strays > 0 {
+        if matches!(outcome.end, EndCause::Exited(_)) && outcome.strays > 0 {
             let processes = if outcome.strays == 1 { "process" } else { "processes" };
             note += &format!(
                 "{}it left {} {processes} behind, which were ended",
@@ -254,27 +253,31 @@ fn untouched(exercise: &Exercise, attempt: &Path) -> bool {
 }
 
 /// The grade for these reports. `state` is what it is if none of them is a failure.
-fn verdict(exercise: &Exercise, state: State, note: String, reports: Vec<Report>) -> Grade {
-    if state == State::NotStarted {
+fn verdict(exercise: &Exercise, state: AttemptState, note: String, reports: Vec<Report>) -> Grade {
+    if state == AttemptState::NotStarted {
         return Grade::of(exercise, state, note, Vec::new(), 0.0);
     }
     let of = |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| not_run(name));
     let own = exercise.about.must_pass.iter().map(|proof| of(&proof.check)).collect();
     let kept = exercise.kept().map(of).collect();
-    let verdict = Verdict { own, kept };
+    let verdict = Judgement { own, kept };
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
     let (share, state, note) = match state {
-        _ if verdict.untried() => {
-            (0.0, State::Withheld, join("points withheld: none of its own checks can be run on this machine", &note))
-        }
-        State::Passed if !verdict.passed() => (verdict.share(), State::Failed, note),
+        _ if verdict.untried() => (
+            0.0,
+            AttemptState::Withheld,
+            join("points withheld: none of its own checks can be run on this machine", &note),
+        ),
+        AttemptState::Passed if !verdict.passed() => (verdict.share(), AttemptState::Failed, note),
         state => (verdict.share(), state, note),
     };
     let skips = verdict.all().filter(|report| skipped(report)).count();
     let note = match skips {
         0 => note,
-        _ if state == State::Withheld => note,
-        skips => join(&format!("{} skipped here; the others have their points", text::count(skips, "check")), &note),
+        _ if state == AttemptState::Withheld => note,
+        skips => {
+            join(&format!("{} skipped here; the others have their points", terminal::count(skips, "check")), &note)
+        }
     };
     let reports = verdict.own.into_iter().chain(verdict.kept).collect();
     Grade::of(exercise, state, note, reports, share)
@@ -301,15 +304,15 @@ fn not_run(name: &str) -> Report {
 fn cleaned(mut report: Report) -> Report {
     if let Outcome::Fail(failure) = &mut report.outcome {
         let Failure { what, steps, kernel, cause, .. } = failure;
-        [what, cause].into_iter().chain(steps).chain(kernel).for_each(|text| *text = text::clean(text, SAID));
+        [what, cause].into_iter().chain(steps).chain(kernel).for_each(|text| *text = terminal::clean(text, SAID));
     }
     report
 }
 
 impl Grade {
-    fn of(exercise: &Exercise, state: State, note: String, reports: Vec<Report>, share: f64) -> Self {
+    fn of(exercise: &Exercise, state: AttemptState, note: String, reports: Vec<Report>, share: f64) -> Self {
         let points = f64::from(exercise.about.points);
-        let max_score = if state == State::Withheld { 0.0 } else { points };
+        let max_score = if state == AttemptState::Withheld { 0.0 } else { points };
         Self {
             number: exercise.number,
             name: exercise.name.clone(),

@@ -4,11 +4,11 @@
 //! by [`supervise`] before the next one starts; its grade is made here from the reports that came, and a check without a
 //! report has failed.
 
-pub mod build;
+pub mod compile;
 pub mod confine;
 pub mod formats;
 pub mod grade;
 pub mod supervise;
 pub mod worker;
 
-pub use grade::{Grade, State};
+pub use grade::{AttemptState, Grade};

@@ -10,10 +10,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use harness::kernel::Process;
+use observe::Family;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
-use crate::error::Error;
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
 
 /// A longer line is cut: no report is that long.
@@ -24,7 +24,7 @@ const ENDED: Duration = Duration::from_secs(30);
 
 /// What the child and all its descendants may use together.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ProcessLimits {
     /// From start to end.
     pub time: Duration,
     /// Resident bytes of its descendants.
@@ -35,7 +35,7 @@ pub struct Limits {
 
 /// How it ended.
 #[derive(Debug)]
-pub enum End {
+pub enum EndCause {
     /// By itself, or somebody's signal.
     Exited(ExitStatus),
     /// Its time was used up.
@@ -46,9 +46,9 @@ pub enum End {
 
 /// An end, and what was left to end.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ProcessEnd {
     /// How the child ended.
-    pub end: End,
+    pub end: EndCause,
     /// How many processes it left behind.
     pub strays: usize,
 }
@@ -67,23 +67,24 @@ pub fn lab() -> Command {
 }
 
 /// From now on what loses its parent below this process becomes its child.
-pub fn adopt_orphans() -> Result<(), Error> {
+pub fn adopt_orphans() -> Result<(), LabError> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(|error| Error::failed(format!("cannot adopt orphaned processes (PR_SET_CHILD_SUBREAPER): {error}")))?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| {
+        LabError::failed(format!("cannot adopt orphaned processes (PR_SET_CHILD_SUBREAPER): {error}"))
+    })?;
     Ok(())
 }
 
 /// Runs a command in a process group of its own, and hands on each line of its stdout as it comes.
 pub fn run(
     command: &mut Command,
-    limits: Limits,
+    limits: ProcessLimits,
     interrupt: &Interrupt,
     mut line: impl FnMut(String),
-) -> Result<Outcome, Error> {
+) -> Result<ProcessEnd, LabError> {
     let what = command.get_program().to_string_lossy().into_owned();
     let spawned = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|error| Error::failed(format!("cannot start '{what}': {error}")))?;
+    let mut child = spawned.map_err(|error| LabError::failed(format!("cannot start '{what}': {error}")))?;
     let lines = lines(child.stdout.take().expect("piped"));
     let deadline = Instant::now() + limits.time;
     let mut open = true;
@@ -95,16 +96,16 @@ pub fn run(
             Err(RecvTimeoutError::Timeout) => {}
         }
         if interrupt.check().is_err() || Instant::now() > deadline {
-            break End::TimeUp;
+            break EndCause::TimeUp;
         }
         if resident(child.id() as i32) > limits.memory {
-            break End::OutOfMemory;
+            break EndCause::OutOfMemory;
         }
         if !open {
             match child.try_wait() {
-                Ok(Some(status)) => break End::Exited(status),
+                Ok(Some(status)) => break EndCause::Exited(status),
                 Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-                Err(error) => return Err(Error::failed(format!("wait for '{what}': {error}"))),
+                Err(error) => return Err(LabError::failed(format!("wait for '{what}': {error}"))),
             }
         }
     };
@@ -118,11 +119,11 @@ pub fn run(
     if let Some(uid) = limits.uid {
         // At once and as a whole, where a loop over processes would race with a fork bomb.
         let ended = lab().args(["confine", "--end-all", "--uid", &uid.to_string()]).stdin(Stdio::null()).status();
-        ended.map_err(|error| Error::failed(format!("cannot end the processes of user {uid}: {error}")))?;
+        ended.map_err(|error| LabError::failed(format!("cannot end the processes of user {uid}: {error}")))?;
     }
     end_descendants()?;
     interrupt.check()?;
-    Ok(Outcome { end, strays })
+    Ok(ProcessEnd { end, strays })
 }
 
 fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
@@ -142,9 +143,8 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 /// The descendants of a process, without itself; none where that cannot be seen.
 fn descendants(pid: i32) -> Vec<i32> {
-    let mut family = Process { pid }.family().unwrap_or_default();
-    family.retain(|it| *it != pid);
-    family
+    let family = Family { pid }.processes().unwrap_or_default();
+    family.into_iter().map(|process| process.pid).filter(|it| *it != pid).collect()
 }
 
 /// Resident bytes of all descendants of a process. What they share counts for each: a limit for strangers may be strict.
@@ -156,7 +156,7 @@ fn resident(pid: i32) -> u64 {
 }
 
 /// Ends everything below this process.
-fn end_descendants() -> Result<(), Error> {
+fn end_descendants() -> Result<(), LabError> {
     let end = Instant::now() + ENDED;
     loop {
         let left = descendants(std::process::id() as i32);
@@ -170,7 +170,7 @@ fn end_descendants() -> Result<(), Error> {
         }
         if Instant::now() > end {
             let left: Vec<String> = left.iter().map(i32::to_string).collect();
-            return Err(Error::failed(format!(
+            return Err(LabError::failed(format!(
                 "{} s after SIGKILL these processes of an attempt still run: {}; end them before you grade again",
                 ENDED.as_secs(),
                 left.join(" ")

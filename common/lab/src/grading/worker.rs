@@ -1,23 +1,23 @@
 //! `lab grade-worker`, hidden: one attempt's checks, in a process that an attempt may ruin.
 //!
-//! Invariant: stdout has one piece of [`News`] a line and nothing else, and no server inherits it.
+//! Invariant: stdout has one piece of [`WorkerMessage`] a line and nothing else, and no server inherits it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use harness::child::{Options, Server};
-use harness::{Report, Stop, Subject};
+use harness::Report;
 use serde::{Deserialize, Serialize};
 
 use super::supervise;
-use crate::error::Error;
-use crate::exercises::{self, Exercise};
-use crate::{text, workspace};
+use crate::checking::servers::{StartFailure, start_once};
+use crate::course::{self, Exercise};
+use crate::error::LabError;
+use crate::{terminal, workspace};
 
 /// The command line, as the lab itself writes it.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct WorkerArgs {
     /// The exercise's name
     #[arg(long)]
     exercise: String,
@@ -35,7 +35,7 @@ pub struct Args {
 
 /// What a worker has to say.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum News {
+pub enum WorkerMessage {
     /// The server does not come to accept connections, so nothing was checked.
     NotStarted(String),
     /// A check has ended.
@@ -45,43 +45,42 @@ pub enum News {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Error> {
+pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
     let exercise = find(&args.exercise)?;
     #[cfg(target_os = "linux")]
     args.uid.map(super::confine::become_user).transpose()?;
     // Afterwards: the kernel forgets it when the user changes.
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .map_err(|error| Error::failed(format!("cannot end with the grader: {error}")))?;
+        .map_err(|error| LabError::failed(format!("cannot end with the grader: {error}")))?;
     supervise::adopt_orphans()?;
     let mut argv: Vec<String> = args.confine.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     argv.push(args.server.to_string_lossy().into_owned());
     let subject = exercise.subject(argv);
-    match preflight(&subject) {
-        Err(why) => tell(&News::NotStarted(why)),
+    match start_once(&subject) {
+        // A server that does not start would fail every check after the same long wait; one try is enough.
+        Err(why) => tell(&WorkerMessage::NotStarted(not_started(why))),
         Ok(()) => {
-            exercises::judge(&exercise, &subject, |report| tell(&News::Checked(Box::new(report.clone()))));
-            tell(&News::Done);
+            course::judge(&exercise, &subject, |report| tell(&WorkerMessage::Checked(Box::new(report.clone()))));
+            tell(&WorkerMessage::Done);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn find(name: &str) -> Result<Exercise, Error> {
-    let all = exercises::load(&workspace::root()?.join("exercises"))?;
+fn find(name: &str) -> Result<Exercise, LabError> {
+    let all = course::load(&workspace::root()?.join("exercises"))?;
     let found = all.into_iter().find(|exercise| exercise.name == name);
-    found.ok_or_else(|| Error::usage(format!("there is no exercise '{name}'")))
+    found.ok_or_else(|| LabError::usage(format!("there is no exercise '{name}'")))
 }
 
-/// A server that does not start fails every check after the same long wait; once is enough.
-fn preflight(subject: &Subject) -> Result<(), String> {
-    match Server::start(subject, &Options::default()) {
-        Ok(_) => Ok(()),
-        Err(Stop::Fail(failure)) => Err(format!("{}. {}", failure.what, failure.cause)),
-        Err(Stop::Broken(what) | Stop::Skip(what)) => Err(what),
+fn not_started(why: StartFailure) -> String {
+    match why {
+        StartFailure::NoProcess(what) | StartFailure::NotHere(what) => what,
+        StartFailure::NotListening { what, cause } => format!("{what}. {cause}"),
     }
 }
 
-fn tell(news: &News) {
-    text::print(&(serde_json::to_string(news).expect("strings and numbers only") + "\n"));
+fn tell(news: &WorkerMessage) {
+    terminal::print(&(serde_json::to_string(news).expect("strings and numbers only") + "\n"));
 }

@@ -10,7 +10,13 @@ impl Machine<'_> {
             return Ok(Choice::GoOn);
         }
         let mut choices = vec![Choice::GoOn];
-        if self.order.script.steps.get(self.next).is_some_and(|step| self.depends(tid, call, *step)) {
+        if self
+            .order
+            .script
+            .steps
+            .get(self.next)
+            .is_some_and(|step| (self.order.relation)(call.name, *step, self.depends(tid, call, *step)))
+        {
             choices.push(Choice::Step);
         }
         let thread = &self.by_tid[&tid];

@@ -33,6 +33,7 @@ use socket2::{SockAddr, SockRef};
 
 use super::client::{Client, SMALL, Wrong};
 use super::watchdog::Watchdog;
+use crate::reduction::Relation;
 use crate::run::{
     Call, ClientStep, ConnectionState, EpollState, Error, Event, Faults, Interest, Point, Run, Schedule, Snapshot,
     Target, ThreadState, Verdict,
@@ -61,6 +62,8 @@ pub struct Order<'a> {
     pub schedule: &'a Schedule,
     /// What has to have happened before the last of them.
     pub before_last: Option<u64>,
+    /// Which step makes a difference before which call.
+    pub relation: Relation,
     /// Keep what happens.
     pub keep: bool,
     pub stop: &'a AtomicBool,

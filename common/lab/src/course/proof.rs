@@ -5,7 +5,7 @@
 
 use harness::{Check, Failure, Outcome, Report, Subject};
 
-use super::catalogue::Exercise;
+use super::exercise::Exercise;
 
 /// How often a starter's bug may slip through, and once more: some need a certain timing.
 pub const TRIES: usize = 3;
@@ -29,7 +29,7 @@ pub fn starter_surprises(exercise: &Exercise, reports: &[Report]) -> Vec<String>
             Some((_, Outcome::Pass)) => wrong.push(format!("the starter passes {}", proof.check)),
             Some((_, Outcome::Skip { .. })) => {}
             Some((report, Outcome::Fail(failure))) => {
-                if format!("{:?}", failure.symptom) != proof.symptom || !says(failure, &proof.says) {
+                if failure.symptom != proof.symptom || !says(failure, &proof.says) {
                     wrong.push(format!(
                         "the starter fails, but not for its reason ({}, '{}'): {}",
                         proof.symptom,
@@ -71,7 +71,7 @@ fn says(failure: &Failure, words: &str) -> bool {
 
 fn story(report: &Report) -> String {
     let symptom = match &report.outcome {
-        Outcome::Fail(failure) => format!("{:?}", failure.symptom),
+        Outcome::Fail(failure) => failure.symptom.to_string(),
         other => format!("{other:?}"),
     };
     format!("{symptom} in {}", report.explain().unwrap_or_default())

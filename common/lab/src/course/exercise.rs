@@ -6,10 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Model, Subject};
-use serde::Deserialize;
+use harness::{Model, Subject, Symptom};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use strum::VariantNames;
 
-use crate::error::Error;
+use crate::error::LabError;
+use crate::selection;
 
 /// Checks that every exercise has to pass besides its own, because a fix that breaks something else is no fix. They are
 /// quick, a few of most groups.
@@ -42,13 +45,13 @@ pub struct Exercise {
     /// The folder.
     pub folder: PathBuf,
     /// What `exercise.toml` says.
-    pub about: About,
+    pub about: ExerciseManifest,
 }
 
 /// `exercise.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
+pub struct ExerciseManifest {
     /// A few words.
     pub title: String,
     /// The folder of the chapter that it belongs to.
@@ -58,16 +61,16 @@ pub struct About {
     /// What it is worth.
     pub points: u32,
     /// How its server waits.
-    pub model: Waits,
+    pub model: Model,
     /// It serves only descriptors below this number.
     #[serde(default)]
     pub fd_limit: Option<u64>,
     /// From a nudge to nearly the answer.
     pub hints: [String; 3],
     /// The public bug.
-    pub modelled_on: Source,
+    pub modelled_on: ModelledOn,
     /// What the starter fails and the solution passes; the points are shared among them.
-    pub must_pass: Vec<Proof>,
+    pub must_pass: Vec<ExpectedFailure>,
     /// Checks, or groups as `drain::`, that the starter may fail besides.
     #[serde(default)]
     pub also_fails: Vec<String>,
@@ -80,22 +83,21 @@ pub struct About {
     pub differs: Vec<(String, String)>,
 }
 
-/// As `harness::Model`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Waits {
-    /// For readiness.
-    Readiness,
-    /// For completions.
-    Completion,
-    /// Not said.
-    Unknown,
+/// How a word names an exercise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExerciseWord {
+    /// `8` or `08`.
+    Number,
+    /// `08_nfds`.
+    Name,
+    /// `nfds`, which may be a variant's name too.
+    ShortName,
 }
 
 /// Where a bug comes from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct ModelledOn {
     /// What happened there.
     pub what: String,
     /// Where to read it.
@@ -105,21 +107,42 @@ pub struct Source {
 /// A check, and how the starter fails it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Proof {
+pub struct ExpectedFailure {
     /// `group::name`.
     pub check: String,
-    /// The harness's word for how the starter fails it.
-    pub symptom: String,
+    /// How the starter fails it.
+    #[serde(deserialize_with = "symptom")]
+    pub symptom: Symptom,
     /// Words that its explanation has to have.
     pub says: String,
 }
 
+/// A symptom by its name; of a word that is none, the error has the line, what was meant and what there is.
+fn symptom<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Symptom, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    word.parse().map_err(|_| {
+        let meant = match selection::nearest(&word, Symptom::VARIANTS.iter().copied()) {
+            Some(name) => format!("; did you mean '{name}'?"),
+            None => ".".to_owned(),
+        };
+        D::Error::custom(format!("there is no symptom '{word}'{meant} Symptoms: {}", Symptom::VARIANTS.join(" ")))
+    })
+}
+
 impl Exercise {
-    /// Whether a word names it: `8`, `08`, `08_nfds`, `nfds`, or the path of its folder or attempt.
-    pub fn is_called(&self, word: &str) -> bool {
+    /// How a word names this exercise, if it does. The word may be the path of its folder or of the attempt.
+    pub fn named_by(&self, word: &str) -> Option<ExerciseWord> {
         let word = word.trim_end_matches('/').trim_end_matches(".rs").rsplit('/').next().unwrap_or_default();
-        let title = self.name.split_once('_').map_or("", |(_, title)| title);
-        self.name == word || title == word || word.parse() == Ok(self.number)
+        let short = self.name.split_once('_').map_or("", |(_, short)| short);
+        if word == self.name {
+            Some(ExerciseWord::Name)
+        } else if word.parse() == Ok(self.number) {
+            Some(ExerciseWord::Number)
+        } else if word == short {
+            Some(ExerciseWord::ShortName)
+        } else {
+            None
+        }
     }
 
     /// One of its files.
@@ -135,11 +158,7 @@ impl Exercise {
 
     /// A server for this exercise, from the command that starts it.
     pub fn subject(&self, argv: Vec<String>) -> Subject {
-        let model = match self.about.model {
-            Waits::Readiness => Model::Readiness,
-            Waits::Completion => Model::Completion,
-            Waits::Unknown => Model::Unknown,
-        };
+        let model = self.about.model;
         // A few words for each exercise, once: the harness keeps what is declared for ever.
         let leak = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
         let differs: Vec<_> = self.about.differs.iter().map(|(check, reason)| (leak(check), leak(reason))).collect();
@@ -155,8 +174,8 @@ impl Exercise {
 }
 
 /// All exercises below `folder` (the workspace's `exercises`), in their order.
-pub fn load(folder: &Path) -> Result<Vec<Exercise>, Error> {
-    let cannot = |error| Error::failed(format!("read {}: {error}", folder.display()));
+pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
+    let cannot = |error| LabError::failed(format!("read {}: {error}", folder.display()));
     let mut exercises = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
@@ -167,29 +186,29 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, Error> {
     exercises.sort_by_key(|exercise| exercise.number);
     for pair in exercises.windows(2) {
         if pair[0].number == pair[1].number {
-            return Err(Error::failed(format!("{} and {} have the same number", pair[0].name, pair[1].name)));
+            return Err(LabError::failed(format!("{} and {} have the same number", pair[0].name, pair[1].name)));
         }
     }
     Ok(exercises)
 }
 
 /// The exercises that these words name, by number or name; all if there are none.
-pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, Error> {
-    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.is_called(word))) {
+pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, LabError> {
+    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.named_by(word).is_some())) {
         let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
-        return Err(Error::usage(format!(
+        return Err(LabError::usage(format!(
             "--only {word}: there is no such exercise\n  exercises: {}",
             names.join(" ")
         )));
     }
-    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.is_called(word))).collect())
+    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.named_by(word).is_some())).collect())
 }
 
-fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, Error> {
+fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabError> {
     let path = folder.join("exercise.toml");
-    let wrong = |what: String| Error::failed(format!("{}: {what}", path.display()));
+    let wrong = |what: String| LabError::failed(format!("{}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-    let about: About = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let about: ExerciseManifest = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     for file in ["starter.rs", "solution.rs", "README.md"] {
         if !folder.join(file).is_file() {
             return Err(wrong(format!("{file} is missing beside it")));
@@ -213,4 +232,23 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, Erro
         return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
     }
     Ok(Exercise { number, name, folder, about })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symptom_is_checked_with_its_line_and_what_was_meant() {
+        let read = |symptom: &str| {
+            toml::from_str::<ExpectedFailure>(&format!("check = \"a::b\"\nsays = \"\"\nsymptom = \"{symptom}\"\n"))
+        };
+        assert_eq!(read("read-lost").unwrap().symptom, Symptom::ReadLost);
+        let refused = read("raed-lost").unwrap_err().to_string();
+        for part in ["line 3", "there is no symptom 'raed-lost'; did you mean 'read-lost'?", "wrong-bytes"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+        // How it was spelt before.
+        assert!(read("ReadLost").unwrap_err().to_string().contains("did you mean 'read-lost'?"));
+    }
 }

@@ -12,12 +12,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use serde_json::Value;
 
-use super::supervise::{self, End, Limits, Outcome};
-use crate::error::Error;
+use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
+use crate::cargo::{self, BuildMessages};
+use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::text;
+use crate::terminal;
 use crate::workspace;
 
 /// A server of an exercise has 150 lines.
@@ -33,7 +33,7 @@ const ENVIRONMENT: &[&str] =
 
 /// Where attempts are compiled, once its dependencies are.
 #[derive(Debug)]
-pub struct Builder {
+pub struct AttemptCompiler {
     folder: PathBuf,
     manifest: toml::Table,
     lock: PathBuf,
@@ -44,7 +44,7 @@ pub struct Builder {
 
 /// What became of an attempt.
 #[derive(Debug)]
-pub enum Built {
+pub enum Compilation {
     /// Its program.
     Program(PathBuf),
     /// There is no such file.
@@ -55,15 +55,15 @@ pub enum Built {
     Wrong(String),
 }
 
-impl Builder {
+impl AttemptCompiler {
     /// Compiles what attempts depend on.
-    pub fn prepare(interrupt: &Interrupt, landlock: bool) -> Result<Self, Error> {
+    pub fn prepare(interrupt: &Interrupt, landlock: bool) -> Result<Self, LabError> {
         let root = workspace::root()?;
         let attempts = root.join("exercises/attempts");
         let folder = folder()?;
         let lock = lock(&folder)?;
         let cannot = |path: &Path, error: &dyn std::fmt::Display| {
-            Error::failed(format!("{}: {error}; grading needs it to compile attempts", path.display()))
+            LabError::failed(format!("{}: {error}; grading needs it to compile attempts", path.display()))
         };
         let path = attempts.join("Cargo.toml");
         let text = fs::read_to_string(&path).map_err(|error| cannot(&path, &error))?;
@@ -76,8 +76,8 @@ impl Builder {
         builder.package("nothing", b"fn main() {}\n").map_err(|error| cannot(&builder.folder, &error))?;
         let (outcome, said) = builder.cargo("nothing", &["--locked"], Duration::from_secs(3600), interrupt)?;
         match outcome.end {
-            End::Exited(status) if status.success() => Ok(builder),
-            _ => Err(Error::failed(format!(
+            EndCause::Exited(status) if status.success() => Ok(builder),
+            _ => Err(LabError::failed(format!(
                 "what attempts depend on could not be compiled ({}/nothing); grading needs the crates of \
                  exercises/attempts/Cargo.lock: run 'cargo fetch --manifest-path exercises/attempts/Cargo.toml' where \
                  there is a network\n{said}",
@@ -87,13 +87,13 @@ impl Builder {
     }
 
     /// Compiles one attempt.
-    pub fn build(&self, name: &str, attempt: &Path, interrupt: &Interrupt) -> Result<Built, Error> {
+    pub fn build(&self, name: &str, attempt: &Path, interrupt: &Interrupt) -> Result<Compilation, LabError> {
         let source = match read(attempt) {
             Ok(Some(source)) => source,
-            Ok(None) => return Ok(Built::Missing),
-            Err(refused) => return Ok(Built::Refused(refused)),
+            Ok(None) => return Ok(Compilation::Missing),
+            Err(refused) => return Ok(Compilation::Refused(refused)),
         };
-        let cannot = |error| Error::failed(format!("{}: {error}", self.folder.display()));
+        let cannot = |error| LabError::failed(format!("{}: {error}", self.folder.display()));
         let copy = self.package(name, &source).map_err(cannot)?;
         // Those of an earlier run would be taken for this one's.
         for old in self.dependency_files(name) {
@@ -101,29 +101,29 @@ impl Builder {
         }
         let (outcome, said) = self.cargo(name, &["--locked", "--offline"], TIME, interrupt)?;
         match outcome.end {
-            End::TimeUp => {
-                return Ok(Built::Refused(format!("the compiler did not finish within {} s", TIME.as_secs())));
+            EndCause::TimeUp => {
+                return Ok(Compilation::Refused(format!("the compiler did not finish within {} s", TIME.as_secs())));
             }
-            End::OutOfMemory => {
-                return Ok(Built::Refused(format!("the compiler needed more than {} GiB", MEMORY >> 30)));
+            EndCause::OutOfMemory => {
+                return Ok(Compilation::Refused(format!("the compiler needed more than {} GiB", MEMORY >> 30)));
             }
-            End::Exited(_) => {}
+            EndCause::Exited(_) => {}
         }
         // Looked at first, also when it did not compile: messages quote what was read.
         for list in self.dependency_files(name) {
             let list = fs::read_to_string(list).map_err(cannot)?;
             if let Some(other) = dependencies(&list).into_iter().find(|path| !same(&copy, Path::new(path))) {
-                return Ok(Built::Refused(format!(
+                return Ok(Compilation::Refused(format!(
                     "the compiler read '{other}' for it; an attempt is one file, without include! and modules elsewhere"
                 )));
             }
         }
         match outcome.end {
-            End::Exited(status) if status.success() => {
+            EndCause::Exited(status) if status.success() => {
                 // Under a lock and by a fixed name: this is the program that was just made.
-                Ok(Built::Program(self.folder.join("target/debug").join(name)))
+                Ok(Compilation::Program(self.folder.join("target/debug").join(name)))
             }
-            _ => Ok(Built::Wrong(said)),
+            _ => Ok(Compilation::Wrong(said)),
         }
     }
 
@@ -151,28 +151,28 @@ impl Builder {
         options: &[&str],
         time: Duration,
         interrupt: &Interrupt,
-    ) -> Result<(Outcome, String), Error> {
+    ) -> Result<(ProcessEnd, String), LabError> {
         let folder = self.folder.join("attempts").join(name);
         let errors = folder.join("cargo.stderr");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        cargo.env("CARGO_TARGET_DIR", self.folder.join("target")).env("TMPDIR", self.folder.join("tmp"));
-        cargo.env("CARGO_INCREMENTAL", "0");
+        let mut command = cargo::cargo();
+        command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.env("CARGO_TARGET_DIR", self.folder.join("target")).env("TMPDIR", self.folder.join("tmp"));
+        command.env("CARGO_INCREMENTAL", "0");
         if let Some(wrapper) = &self.wrapper {
-            cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
+            command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
         }
-        cargo.current_dir(&folder).args(["build", "--quiet", "--message-format=json", "--bin", name]).args(options);
-        let stderr = File::create(&errors).map_err(|error| Error::failed(format!("{}: {error}", errors.display())))?;
-        cargo.stderr(stderr);
-        let (mut said, mut quoted) = (String::new(), Vec::new());
-        let limits = Limits { time, memory: MEMORY, uid: None };
-        let outcome = supervise::run(&mut cargo, limits, interrupt, |line| {
-            let Some(message) = message(&line) else { return };
-            said += message["rendered"].as_str().unwrap_or_default();
-            files(&message["spans"], &mut quoted);
-        })?;
+        command.current_dir(&folder).args(["build", "--quiet", "--message-format=json", "--bin", name]).args(options);
+        let stderr =
+            File::create(&errors).map_err(|error| LabError::failed(format!("{}: {error}", errors.display())))?;
+        command.stderr(stderr);
+        let mut messages = BuildMessages::default();
+        let limits = ProcessLimits { time, memory: MEMORY, uid: None };
+        let outcome = supervise::run(&mut command, limits, interrupt, |line| messages.add_line(&line))?;
+        // Warnings are nobody's business here.
+        let mut said: String = messages.errors().filter_map(|error| error.rendered.as_deref()).collect();
+        let mut quoted = messages.errors().flat_map(cargo::quoted_files);
         let copy = folder.join(format!("{name}.rs"));
-        if let Some(other) = quoted.iter().find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
+        if let Some(other) = quoted.find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
             said = format!("the compiler quotes '{other}', which is none of the attempt's");
         }
         if said.is_empty() {
@@ -180,7 +180,7 @@ impl Builder {
             let _ = File::open(&errors).and_then(|file| file.take(SAID as u64).read_to_end(&mut bytes));
             said = String::from_utf8_lossy(&bytes).into_owned();
         }
-        Ok((outcome, text::clean(&said, SAID)))
+        Ok((outcome, terminal::clean(&said, SAID)))
     }
 
     /// Whether a file of an error's is one that a message must not quote.
@@ -226,22 +226,23 @@ impl Builder {
 }
 
 /// Below the target directory that this program lies in.
-fn folder() -> Result<PathBuf, Error> {
+fn folder() -> Result<PathBuf, LabError> {
     let lab = std::env::current_exe().ok();
     let target = lab.as_deref().and_then(Path::parent).and_then(Path::parent);
-    let target = target.ok_or_else(|| Error::failed("the lab does not lie in a target directory; call 'cargo lab'"))?;
+    let target =
+        target.ok_or_else(|| LabError::failed("the lab does not lie in a target directory; call 'cargo lab'"))?;
     let folder = target.join("grade");
     let created = fs::create_dir_all(folder.join("tmp"));
-    created.map_err(|error| Error::failed(format!("create {}: {error}", folder.display())))?;
+    created.map_err(|error| LabError::failed(format!("create {}: {error}", folder.display())))?;
     Ok(folder)
 }
 
-fn lock(folder: &Path) -> Result<File, Error> {
+fn lock(folder: &Path) -> Result<File, LabError> {
     let path = folder.join("lock");
-    let cannot = |error: std::io::Error| Error::failed(format!("lock {}: {error}", path.display()));
+    let cannot = |error: std::io::Error| LabError::failed(format!("lock {}: {error}", path.display()));
     let file = File::create(&path).map_err(cannot)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        text::complain("another 'cargo lab grade' runs; this one waits for it");
+        terminal::complain("another 'cargo lab grade' runs; this one waits for it");
         flock(&file, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
     }
     Ok(file)
@@ -274,25 +275,6 @@ fn absolute(table: &mut toml::Table, base: &Path) {
             toml::Value::Table(table) => absolute(table, base),
             _ => {}
         }
-    }
-}
-
-/// An error of the compiler, from one line of cargo's; warnings are nobody's business here.
-fn message(line: &str) -> Option<Value> {
-    let mut message = serde_json::from_str::<Value>(line).ok()?;
-    let is_error = message["reason"] == "compiler-message" && message["message"]["level"] == "error";
-    is_error.then(|| message["message"].take())
-}
-
-/// The files that an error quotes, at any depth.
-fn files(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            found.extend(fields.get("file_name").and_then(Value::as_str).map(str::to_owned));
-            fields.values().for_each(|value| files(value, found));
-        }
-        Value::Array(values) => values.iter().for_each(|value| files(value, found)),
-        _ => {}
     }
 }
 

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::Exercise;
-use super::judge::Verdict;
-use crate::error::Error;
+use super::exercise::Exercise;
+use super::judging::Judgement;
+use crate::error::LabError;
+use crate::workspace;
 
 /// Where an exercise stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum State {
+pub enum Standing {
     /// No attempt yet.
     New,
     /// An attempt that was not checked since it was changed.
@@ -30,25 +31,25 @@ pub enum State {
 
 /// The file.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Progress {
+pub struct StudentProgress {
     /// By the exercise's folder.
-    exercises: BTreeMap<String, Entry>,
+    exercises: BTreeMap<String, ExerciseProgress>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Entry {
+struct ExerciseProgress {
     /// How many were shown.
     #[serde(default)]
     hints: usize,
     #[serde(default)]
-    result: Option<Checked>,
+    result: Option<LastCheck>,
     /// The solution was shown before it passed.
     #[serde(default)]
     spoiled: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Checked {
+struct LastCheck {
     /// Of the text that was checked.
     digest: u64,
     share: f64,
@@ -57,16 +58,16 @@ struct Checked {
     passed_once: bool,
 }
 
-impl Progress {
+impl StudentProgress {
     fn path(exercises: &[Exercise]) -> Option<PathBuf> {
         Some(exercises.first()?.attempt().with_file_name("progress.json"))
     }
 
     /// What is known; nothing at first.
-    pub fn load(exercises: &[Exercise]) -> Result<Self, Error> {
+    pub fn load(exercises: &[Exercise]) -> Result<Self, LabError> {
         let Some(path) = Self::path(exercises) else { return Ok(Self::default()) };
         let wrong =
-            |why: String| Error::failed(format!("{}: {why}; repair it or remove it", super::attempt::shown(&path)));
+            |why: String| LabError::failed(format!("{}: {why}; repair it or remove it", workspace::shown(&path)));
         match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
@@ -75,31 +76,31 @@ impl Progress {
     }
 
     /// Writes it, whole or not at all.
-    pub fn save(&self, exercises: &[Exercise]) -> Result<(), Error> {
+    pub fn save(&self, exercises: &[Exercise]) -> Result<(), LabError> {
         let Some(path) = Self::path(exercises) else { return Ok(()) };
         let text = serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n";
         let new = path.with_extension("json.new");
-        let cannot = |error| Error::failed(format!("write {}: {error}", super::attempt::shown(&path)));
+        let cannot = |error| LabError::failed(format!("write {}: {error}", workspace::shown(&path)));
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(cannot)
     }
 
     /// Where this exercise stands.
-    pub fn state(&self, exercise: &Exercise) -> State {
-        let Some(digest) = digest(exercise) else { return State::New };
+    pub fn standing(&self, exercise: &Exercise) -> Standing {
+        let Some(digest) = digest(exercise) else { return Standing::New };
         match self.exercises.get(&exercise.name).and_then(|entry| entry.result.as_ref()) {
-            Some(result) if result.digest == digest && result.passed => State::Passed,
-            Some(result) if result.digest == digest => State::Failing(result.share),
-            Some(result) if result.passed_once => State::PassedBefore,
-            _ => State::Started,
+            Some(result) if result.digest == digest && result.passed => Standing::Passed,
+            Some(result) if result.digest == digest => Standing::Failing(result.share),
+            Some(result) if result.passed_once => Standing::PassedBefore,
+            _ => Standing::Started,
         }
     }
 
     /// Notes a verdict on the attempt whose text had this digest.
-    pub fn note(&mut self, exercise: &Exercise, digest: u64, verdict: &Verdict) {
+    pub fn note(&mut self, exercise: &Exercise, digest: u64, verdict: &Judgement) {
         let entry = self.exercises.entry(exercise.name.clone()).or_default();
         let before = entry.result.as_ref().is_some_and(|result| result.passed_once);
         let (share, passed) = (verdict.share(), verdict.passed());
-        entry.result = Some(Checked { digest, share, passed, passed_once: before || passed });
+        entry.result = Some(LastCheck { digest, share, passed, passed_once: before || passed });
     }
 
     /// Forgets results, not hints: they were seen.

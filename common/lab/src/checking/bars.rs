@@ -8,17 +8,17 @@ use console::Term;
 use harness::{Check, Outcome, Report};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::results::{Counts, duration};
-use crate::runner::Event;
-use crate::servers::Server;
-use crate::text::{self, Palette};
+use crate::checking::jobs::RunEvent;
+use crate::checking::results::{OutcomeCounts, duration};
+use crate::checking::servers::TestedServer;
+use crate::terminal::{self, Palette};
 
 const TICK: Duration = Duration::from_millis(200);
 
 /// What is shown of a run.
 #[derive(Debug)]
-pub struct Progress<'a> {
-    lanes: Vec<Lane<'a>>,
+pub struct RunProgress<'a> {
+    lanes: Vec<ServerLane<'a>>,
     checks: &'a [&'static Check],
     /// Not where stderr is a file, a pipe or a terminal that cannot move its cursor.
     live: Option<MultiProgress>,
@@ -28,28 +28,28 @@ pub struct Progress<'a> {
 
 /// One server's part.
 #[derive(Debug)]
-struct Lane<'a> {
+struct ServerLane<'a> {
     name: &'a str,
     /// The checks that are under way, the oldest first.
     running: Vec<usize>,
-    counts: Counts,
+    counts: OutcomeCounts,
     done: usize,
     start: Option<Instant>,
     bar: Option<ProgressBar>,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> RunProgress<'a> {
     /// Nothing is shown before the first event.
-    pub fn new(servers: &'a [Server], checks: &'a [&'static Check]) -> Self {
-        let lanes = servers.iter().map(|server| Lane {
+    pub fn new(servers: &'a [TestedServer], checks: &'a [&'static Check]) -> Self {
+        let lanes = servers.iter().map(|server| ServerLane {
             name: &server.subject.name,
             running: Vec::new(),
-            counts: Counts::default(),
+            counts: OutcomeCounts::default(),
             done: 0,
             start: None,
             bar: None,
         });
-        let width = servers.iter().map(|server| text::columns(&server.subject.name)).max().unwrap_or(0);
+        let width = servers.iter().map(|server| terminal::columns(&server.subject.name)).max().unwrap_or(0);
         Self {
             lanes: lanes.collect(),
             checks,
@@ -60,10 +60,10 @@ impl<'a> Progress<'a> {
     }
 
     /// Shows what has happened.
-    pub fn show(&mut self, event: &Event<'_>) {
+    pub fn show(&mut self, event: &RunEvent<'_>) {
         match event {
-            Event::Started(job) => self.started(job.server, job.check),
-            Event::Finished(job, report) => self.finished(job.server, job.check, report),
+            RunEvent::Started(job) => self.started(job.server, job.check),
+            RunEvent::Finished(job, report) => self.finished(job.server, job.check, report),
         }
     }
 
@@ -80,7 +80,7 @@ impl<'a> Progress<'a> {
             lane.start = Some(Instant::now());
             lane.bar = self.live.as_ref().map(|live| {
                 // Shown by its first tick, when it has its place.
-                let bar = live.add(bar(text::padded(lane.name, self.width), self.checks.len()));
+                let bar = live.add(bar(terminal::padded(lane.name, self.width), self.checks.len()));
                 bar.enable_steady_tick(TICK);
                 bar
             });
@@ -95,7 +95,7 @@ impl<'a> Progress<'a> {
         lane.counts.add(&report.outcome);
         lane.done += 1;
         if let Outcome::Fail(failure) = &report.outcome {
-            let (name, fail) = (text::padded(lane.name, self.width), self.palette.bad("FAIL"));
+            let (name, fail) = (terminal::padded(lane.name, self.width), self.palette.bad("FAIL"));
             self.line(&format!("  {name}  {fail} {}: {}", report.check, failure.what));
         }
         let lane = &mut self.lanes[server];
@@ -106,7 +106,7 @@ impl<'a> Progress<'a> {
                 live.remove(&bar);
             }
             let took = duration(lane.start.map_or(0.0, |start| start.elapsed().as_secs_f64()));
-            let (name, counts) = (text::padded(lane.name, self.width), lane.counts.show(self.palette));
+            let (name, counts) = (terminal::padded(lane.name, self.width), lane.counts.show(self.palette));
             self.line(&format!("  {name}  {counts} in {took}"));
         }
     }
@@ -115,12 +115,12 @@ impl<'a> Progress<'a> {
     fn line(&self, line: &str) {
         match &self.live {
             Some(live) => drop(live.println(line)),
-            None => text::complain(line),
+            None => terminal::complain(line),
         }
     }
 }
 
-impl Lane<'_> {
+impl ServerLane<'_> {
     fn tell(&self, checks: &[&Check]) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done as u64);

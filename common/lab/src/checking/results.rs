@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use harness::{Check, Outcome, Report};
 use serde::Serialize;
 
-use crate::matrix::Column;
-use crate::runner::Reports;
-use crate::servers::Server;
-use crate::text::{self, Palette};
+use crate::checking::jobs::Reports;
+use crate::checking::servers::TestedServer;
+use crate::checking::table::ResultColumn;
+use crate::terminal::{self, Palette};
 
 /// With more of one group, only their number is given.
 const NAMED_ONE_BY_ONE: usize = 3;
@@ -21,7 +21,7 @@ pub struct Results<'a> {
     /// The rows, in order.
     pub checks: &'a [&'static Check],
     /// The columns.
-    pub servers: &'a [Server],
+    pub servers: &'a [TestedServer],
     /// A list for each server, with a place for each check.
     pub reports: Reports,
     /// How long the run took.
@@ -30,7 +30,7 @@ pub struct Results<'a> {
 
 /// How many checks ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct OutcomeCounts {
     /// As the contract says.
     pub passed: usize,
     /// Not so.
@@ -44,7 +44,7 @@ type Concerned = Vec<(Vec<usize>, Vec<usize>)>;
 
 /// One server in the JSON output; see `cargo lab check --help`.
 #[derive(Debug, Serialize)]
-struct Json<'a> {
+struct ServerJson<'a> {
     name: &'a str,
     folder: Option<&'a str>,
     passed: usize,
@@ -54,7 +54,7 @@ struct Json<'a> {
     reports: Vec<&'a Report>,
 }
 
-impl Counts {
+impl OutcomeCounts {
     /// Counts one more.
     pub fn add(&mut self, outcome: &Outcome) {
         match outcome {
@@ -80,8 +80,8 @@ impl Counts {
 
 impl<'a> Results<'a> {
     /// All counts in one.
-    pub fn counts(&self) -> Counts {
-        Counts::of(self.reports.iter().flatten())
+    pub fn counts(&self) -> OutcomeCounts {
+        OutcomeCounts::of(self.reports.iter().flatten())
     }
 
     /// How many were asked for and not run.
@@ -90,9 +90,9 @@ impl<'a> Results<'a> {
     }
 
     /// What the matrix shows.
-    pub fn columns(&self) -> Vec<Column<'_>> {
+    pub fn columns(&self) -> Vec<ResultColumn<'_>> {
         let columns = self.servers.iter().zip(&self.reports);
-        columns.map(|(server, reports)| Column { name: &server.subject.name, reports }).collect()
+        columns.map(|(server, reports)| ResultColumn { name: &server.subject.name, reports }).collect()
     }
 
     /// Each reason for a skip, with the servers and checks that it concerns.
@@ -103,7 +103,7 @@ impl<'a> Results<'a> {
             for (servers, checks) in concerned {
                 let names = servers.iter().map(|server| self.servers[*server].subject.name.as_str());
                 let line = format!("{}: {}", names.collect::<Vec<_>>().join(", "), self.summed_up(&checks).join(", "));
-                out.push_str(&text::wrap_lines(&format!("  {line}"), width));
+                out.push_str(&terminal::wrap_lines(&format!("  {line}"), width));
             }
         }
         out
@@ -150,7 +150,7 @@ impl<'a> Results<'a> {
         for (server, report) in self.failed() {
             let story = report.explain().unwrap_or_default();
             let (check, story) = story.split_once('\n').unwrap_or((&story, ""));
-            let story = width.map_or_else(|| story.to_owned(), |width| text::wrap_lines(story, width));
+            let story = width.map_or_else(|| story.to_owned(), |width| terminal::wrap_lines(story, width));
             let head = format!("{}  {check}", server.subject.name);
             let _ = writeln!(out, "{} {}\n{story}", palette.bad("FAIL"), palette.heading(&head));
         }
@@ -158,7 +158,7 @@ impl<'a> Results<'a> {
     }
 
     /// Server by server, each in the checks' order.
-    fn failed(&self) -> impl Iterator<Item = (&'a Server, &Report)> {
+    fn failed(&self) -> impl Iterator<Item = (&'a TestedServer, &Report)> {
         let all = self.servers.iter().zip(&self.reports);
         let all = all.flat_map(|(server, reports)| reports.iter().flatten().map(move |report| (server, report)));
         all.filter(|(_, report)| matches!(report.outcome, Outcome::Fail(_)))
@@ -169,10 +169,10 @@ impl<'a> Results<'a> {
     pub fn summary(&self, palette: Palette) -> String {
         let servers = match self.servers {
             [server] => server.subject.name.clone(),
-            _ => text::count(self.servers.len(), "server"),
+            _ => terminal::count(self.servers.len(), "server"),
         };
         let mut out =
-            format!("{servers}, {}: {}", text::count(self.checks.len(), "check"), self.counts().show(palette));
+            format!("{servers}, {}: {}", terminal::count(self.checks.len(), "check"), self.counts().show(palette));
         if self.not_run() > 0 {
             let _ = write!(out, ", {} not run", self.not_run());
         }
@@ -185,15 +185,23 @@ impl<'a> Results<'a> {
 
     /// An array with an object for each server.
     pub fn json(&self) -> String {
-        let servers: Vec<Json<'_>> = self
+        let servers: Vec<ServerJson<'_>> = self
             .servers
             .iter()
             .zip(&self.reports)
             .map(|(server, reports)| {
-                let Counts { passed, failed, skipped } = Counts::of(reports);
+                let OutcomeCounts { passed, failed, skipped } = OutcomeCounts::of(reports);
                 let not_run = reports.iter().filter(|report| report.is_none()).count();
                 let reports = reports.iter().flatten().collect();
-                Json { name: &server.subject.name, folder: server.folder, passed, failed, skipped, not_run, reports }
+                ServerJson {
+                    name: &server.subject.name,
+                    folder: server.folder,
+                    passed,
+                    failed,
+                    skipped,
+                    not_run,
+                    reports,
+                }
             })
             .collect();
         serde_json::to_string_pretty(&servers).expect("strings and numbers only") + "\n"
@@ -224,7 +232,7 @@ pub(crate) mod tests {
     use harness::{Failure, Subject, Symptom};
 
     const fn check(group: &'static str, name: &'static str) -> Check {
-        Check { group, name, clause: 2, about: "", alone: false, run: |_| Ok(()) }
+        Check { group, name, clause: 2, about: "", alone: false, quick: false, line: 0, run: |_| Ok(()) }
     }
 
     static SOME: [Check; 4] = [
@@ -238,9 +246,13 @@ pub(crate) mod tests {
         SOME.iter().collect()
     }
 
-    pub(crate) fn some_servers() -> Vec<Server> {
+    pub(crate) fn some_servers() -> Vec<TestedServer> {
         ["select", "epoll-et"]
-            .map(|name| Server { subject: Subject::command(name, vec![]), folder: None, words: format!("'{name}'") })
+            .map(|name| TestedServer {
+                subject: Subject::command(name, vec![]),
+                folder: None,
+                words: format!("'{name}'"),
+            })
             .into()
     }
 
@@ -309,7 +321,7 @@ pub(crate) mod tests {
             assert!(told.starts_with("FAIL epoll-et  drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"), "{told}");
             assert!(told.contains("  kernel: asleep in epoll_wait\n"), "{told}");
             assert!(told.contains("  contract, clause 2: "), "{told}");
-            assert!(told.lines().skip(1).all(|line| text::columns(line) <= 60), "{told}");
+            assert!(told.lines().skip(1).all(|line| terminal::columns(line) <= 60), "{told}");
         });
     }
 

@@ -12,7 +12,7 @@ use harness::{Check, Failure, Outcome, Report, Subject, Symptom};
 
 /// One check on one server, by their places in the lists given to [`run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Job {
+pub struct CheckJob {
     /// The server's place.
     pub server: usize,
     /// The check's place.
@@ -21,11 +21,11 @@ pub struct Job {
 
 /// News of a run.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum RunEvent<'a> {
     /// A check begins.
-    Started(Job),
+    Started(CheckJob),
     /// A check has ended.
-    Finished(Job, &'a Report),
+    Finished(CheckJob, &'a Report),
 }
 
 /// The reports of a run: a list for each server, with a place for each check.
@@ -33,33 +33,33 @@ pub type Reports = Vec<Vec<Option<Report>>>;
 
 /// Jobs that run together, at most `workers` of them at once.
 #[derive(Debug)]
-pub struct Batch {
+pub struct JobBatch {
     /// How many at once.
     pub workers: usize,
     /// In the order in which they are begun.
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<CheckJob>,
 }
 
 /// All checks on some of the servers as one batch. Those that need the machine to themselves come last: each of them in
 /// between would let the others run dry first.
-pub fn batch(servers: impl IntoIterator<Item = usize>, checks: &[&Check], workers: usize) -> Batch {
-    let all = servers.into_iter().flat_map(|server| (0..checks.len()).map(move |check| Job { server, check }));
-    let mut jobs: Vec<Job> = all.collect();
+pub fn batch(servers: impl IntoIterator<Item = usize>, checks: &[&Check], workers: usize) -> JobBatch {
+    let all = servers.into_iter().flat_map(|server| (0..checks.len()).map(move |check| CheckJob { server, check }));
+    let mut jobs: Vec<CheckJob> = all.collect();
     jobs.sort_by_key(|job| checks[job.check].alone);
-    Batch { workers, jobs }
+    JobBatch { workers, jobs }
 }
 
 /// Runs the batches one after the other. The handler can stop the run, and so can the flag.
 pub fn run(
     subjects: &[&Subject],
     checks: &[&Check],
-    batches: &[Batch],
+    batches: &[JobBatch],
     stop: &AtomicBool,
-    handler: impl FnMut(Event<'_>) -> ControlFlow<()> + Send,
+    handler: impl FnMut(RunEvent<'_>) -> ControlFlow<()> + Send,
 ) -> Reports {
     let reports: Reports = subjects.iter().map(|_| checks.iter().map(|_| None).collect()).collect();
     let (reports, handler, halted) = (Mutex::new(reports), Mutex::new(handler), AtomicBool::new(false));
-    let tell = |event: Event<'_>| {
+    let tell = |event: RunEvent<'_>| {
         if lock(&handler)(event).is_break() {
             halted.store(true, Ordering::Relaxed);
         }
@@ -72,9 +72,9 @@ pub fn run(
         };
         let work = || {
             while let Some(job) = next() {
-                tell(Event::Started(job));
+                tell(RunEvent::Started(job));
                 let report = run_one(checks[job.check], subjects[job.server]);
-                tell(Event::Finished(job, &report));
+                tell(RunEvent::Finished(job, &report));
                 lock(&reports)[job.server][job.check] = Some(report);
             }
         };
@@ -114,7 +114,7 @@ mod tests {
     use harness::Stop;
 
     fn check(name: &'static str, alone: bool, run: fn(&mut harness::trial::Trial<'_>) -> harness::Step) -> Check {
-        Check { group: "group", name, clause: 2, about: "", alone, run }
+        Check { group: "group", name, clause: 2, about: "", alone, quick: false, line: 0, run }
     }
 
     fn subject() -> Subject {
@@ -130,8 +130,8 @@ mod tests {
         let mut news = (0, 0);
         let reports = run(&subjects, &checks, &[batch(0..2, &checks, 3)], &AtomicBool::new(false), |event| {
             match event {
-                Event::Started(_) => news.0 += 1,
-                Event::Finished(..) => news.1 += 1,
+                RunEvent::Started(_) => news.0 += 1,
+                RunEvent::Finished(..) => news.1 += 1,
             }
             ControlFlow::Continue(())
         });
@@ -154,7 +154,7 @@ mod tests {
         let check = check("one", false, |_| Ok(()));
         let checks = [&check; 50];
         let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &AtomicBool::new(false), |event| {
-            if matches!(event, Event::Finished(..)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if matches!(event, RunEvent::Finished(..)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert_eq!(reports[0].iter().flatten().count(), 1);
         let stopped = AtomicBool::new(true);

@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{Check, Outcome, Report, Subject};
 
-use super::catalogue::Exercise;
-use crate::runner::{self, Event};
+use super::exercise::Exercise;
+use crate::checking::jobs::{self, RunEvent};
 
 /// The reports of one exercise's checks on one server.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct Judgement {
     /// Of its own checks, in their order.
     pub own: Vec<Report>,
     /// Of the kept ones.
     pub kept: Vec<Report>,
 }
 
-impl Verdict {
+impl Judgement {
     /// All reports, its own first.
     pub fn all(&self) -> impl Iterator<Item = &Report> {
         self.own.iter().chain(&self.kept)
@@ -51,7 +51,7 @@ fn part(reports: &[Report]) -> Option<f64> {
 }
 
 /// Runs an exercise's own checks and the kept ones, several at once; tells of each as it ends.
-pub fn judge(exercise: &Exercise, subject: &Subject, tell: impl FnMut(&Report) + Send) -> Verdict {
+pub fn judge(exercise: &Exercise, subject: &Subject, tell: impl FnMut(&Report) + Send) -> Judgement {
     judge_until(exercise, subject, &AtomicBool::new(false), tell).expect("nobody stops it")
 }
 
@@ -61,16 +61,16 @@ pub fn judge_until(
     subject: &Subject,
     stop: &AtomicBool,
     mut tell: impl FnMut(&Report) + Send,
-) -> Option<Verdict> {
+) -> Option<Judgement> {
     let find = |name: &str| {
         harness::checks().find(|check| check.full_name() == name).expect("the catalogue knows every check")
     };
     let own = exercise.about.must_pass.iter().map(|proof| find(&proof.check));
     let checks: Vec<&Check> = own.chain(exercise.kept().map(find)).collect();
-    let batch = runner::batch([0], &checks, harness::workers());
-    let reports = runner::run(&[subject], &checks, &[batch], stop, |event| {
+    let batch = jobs::batch([0], &checks, harness::workers());
+    let reports = jobs::run(&[subject], &checks, &[batch], stop, |event| {
         match event {
-            Event::Finished(_, report) if !stop.load(Ordering::Relaxed) => tell(report),
+            RunEvent::Finished(_, report) if !stop.load(Ordering::Relaxed) => tell(report),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -80,5 +80,5 @@ pub fn judge_until(
     }
     let mut own: Vec<Report> = reports.into_iter().flatten().flatten().collect();
     let kept = own.split_off(exercise.about.must_pass.len());
-    Some(Verdict { own, kept })
+    Some(Judgement { own, kept })
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use console::{Style, Term, measure_text_width};
 
-use crate::error::Error;
+use crate::error::LabError;
 
 /// Lines are this long where no terminal says otherwise.
 const USUAL_WIDTH: usize = 100;
@@ -186,10 +186,10 @@ pub fn stdout_is_lost() -> bool {
 }
 
 /// Whether all that was printed is where it was to go, or its reader wanted no more.
-pub fn written() -> Result<(), Error> {
+pub fn written() -> Result<(), LabError> {
     match REFUSED.get() {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::failed(format!("cannot write to stdout: {error}")))
+            Err(LabError::failed(format!("cannot write to stdout: {error}")))
         }
         _ => Ok(()),
     }

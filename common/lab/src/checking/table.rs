@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use harness::{Check, Outcome, Report};
 
-use crate::text::{self, Palette};
+use crate::terminal::{self, Palette};
 
 /// Room for `pass`, `FAIL`, `skip`.
 const CELL: usize = 4;
@@ -21,7 +21,7 @@ const NAMES_BESIDE_MANY: usize = 28;
 
 /// One server.
 #[derive(Debug, Clone, Copy)]
-pub struct Column<'a> {
+pub struct ResultColumn<'a> {
     /// Its head.
     pub name: &'a str,
     /// A place for each check; empty if it was not run.
@@ -29,24 +29,25 @@ pub struct Column<'a> {
 }
 
 /// Column heads, each broken into lines, with their widths.
-struct Heads {
+struct ColumnHeads {
     lines: Vec<Vec<String>>,
     widths: Vec<usize>,
 }
 
-impl Heads {
-    fn new(columns: &[Column<'_>], room: usize) -> Self {
-        let cut = |name: &str| text::cut(name, LONGEST_HEAD);
+impl ColumnHeads {
+    fn new(columns: &[ResultColumn<'_>], room: usize) -> Self {
+        let cut = |name: &str| terminal::cut(name, LONGEST_HEAD);
         let whole = Self::from_lines(columns.iter().map(|column| vec![cut(column.name)]).collect());
         if room >= whole.room() + INDENT + ENOUGH_FOR_NAMES {
             return whole;
         }
-        let broken = |column: &Column<'_>| column.name.split_inclusive(['-', '_']).map(cut).collect();
+        let broken = |column: &ResultColumn<'_>| column.name.split_inclusive(['-', '_']).map(cut).collect();
         Self::from_lines(columns.iter().map(broken).collect())
     }
 
     fn from_lines(lines: Vec<Vec<String>>) -> Self {
-        let widest = |lines: &Vec<String>| lines.iter().map(|line| text::columns(line)).max().unwrap_or(0).max(CELL);
+        let widest =
+            |lines: &Vec<String>| lines.iter().map(|line| terminal::columns(line)).max().unwrap_or(0).max(CELL);
         let widths = lines.iter().map(widest).collect();
         Self { lines, widths }
     }
@@ -65,18 +66,19 @@ impl Heads {
         let mut out = String::new();
         for (lines, width) in self.lines.iter().zip(&self.widths) {
             let part = (row + lines.len()).checked_sub(self.height()).map_or("", |at| lines[at].as_str());
-            let _ = write!(out, "{}{}", " ".repeat(GAP), text::padded(part, *width));
+            let _ = write!(out, "{}{}", " ".repeat(GAP), terminal::padded(part, *width));
         }
         out.trim_end().to_owned()
     }
 }
 
 /// The matrix, in as many tables as the width needs.
-pub fn matrix(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
+pub fn matrix(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, palette: Palette) -> String {
     let mut tables = Vec::new();
     let mut rest = columns;
     while !rest.is_empty() {
-        let fits = |count: &usize| Heads::new(&rest[..*count], width).room() + INDENT + NAMES_BESIDE_MANY <= width;
+        let fits =
+            |count: &usize| ColumnHeads::new(&rest[..*count], width).room() + INDENT + NAMES_BESIDE_MANY <= width;
         let (these, others) = rest.split_at((2..=rest.len()).take_while(fits).last().unwrap_or(1));
         tables.push(table(checks, these, width, palette));
         rest = others;
@@ -85,18 +87,18 @@ pub fn matrix(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: 
 }
 
 /// Each group repeats the heads, since the first ones have left the screen by then.
-fn table(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palette) -> String {
-    let heads = Heads::new(columns, width);
+fn table(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, palette: Palette) -> String {
+    let heads = ColumnHeads::new(columns, width);
     let room = width.saturating_sub(heads.room() + INDENT).max(LEAST_FOR_NAMES);
     // No wider than its names need.
-    let longest = checks.iter().map(|check| text::columns(check.name)).max().unwrap_or(0);
+    let longest = checks.iter().map(|check| terminal::columns(check.name)).max().unwrap_or(0);
     let room = room.min(longest.max(LEAST_FOR_NAMES));
     let mut out = String::new();
     for (row, check) in checks.iter().enumerate() {
         if row == 0 || checks[row - 1].group != check.group {
             for line in 0..heads.height() {
                 let group = if line + 1 == heads.height() { check.group } else { "" };
-                let group = palette.heading(&text::padded(group, INDENT + room));
+                let group = palette.heading(&terminal::padded(group, INDENT + room));
                 let _ = writeln!(out, "{group}{}", palette.faint(&heads.line(line)));
             }
         }
@@ -107,15 +109,18 @@ fn table(checks: &[&Check], columns: &[Column<'_>], width: usize, palette: Palet
         }
         for (i, part) in name_lines(check, room).iter().enumerate() {
             let cells = if i == 0 { cells.trim_end() } else { "" };
-            let _ =
-                writeln!(out, "{}", format!("{}{}{cells}", " ".repeat(INDENT), text::padded(part, room)).trim_end());
+            let _ = writeln!(
+                out,
+                "{}",
+                format!("{}{}{cells}", " ".repeat(INDENT), terminal::padded(part, room)).trim_end()
+            );
         }
     }
     out
 }
 
 /// One server's results: a line a check, with its time.
-pub fn list(checks: &[&Check], column: Column<'_>, width: usize, palette: Palette) -> String {
+pub fn list(checks: &[&Check], column: ResultColumn<'_>, width: usize, palette: Palette) -> String {
     /// `pass   0.12 s  `
     const BEFORE: usize = INDENT + CELL + 9 + GAP;
     let room = width.saturating_sub(BEFORE).max(LEAST_FOR_NAMES);
@@ -142,10 +147,10 @@ pub fn list(checks: &[&Check], column: Column<'_>, width: usize, palette: Palett
 /// A name as a sentence; what does not fit into one line goes on below, two columns deeper.
 fn name_lines(check: &Check, room: usize) -> Vec<String> {
     let sentence = check.name.replace('_', " ");
-    if text::columns(&sentence) <= room {
+    if terminal::columns(&sentence) <= room {
         return vec![sentence];
     }
-    let lines = text::wrap(&sentence, room - 2);
+    let lines = terminal::wrap(&sentence, room - 2);
     lines.iter().enumerate().map(|(i, line)| if i == 0 { line.clone() } else { format!("  {line}") }).collect()
 }
 
@@ -161,10 +166,10 @@ fn cell(report: Option<&Report>, palette: Palette) -> (&'static str, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::tests::{some_checks, some_reports};
+    use crate::checking::results::tests::{some_checks, some_reports};
 
-    fn columns<'a>(names: [&'a str; 2], reports: &'a [Vec<Option<Report>>]) -> [Column<'a>; 2] {
-        [Column { name: names[0], reports: &reports[0] }, Column { name: names[1], reports: &reports[1] }]
+    fn columns<'a>(names: [&'a str; 2], reports: &'a [Vec<Option<Report>>]) -> [ResultColumn<'a>; 2] {
+        [ResultColumn { name: names[0], reports: &reports[0] }, ResultColumn { name: names[1], reports: &reports[1] }]
     }
 
     #[test]
@@ -205,7 +210,7 @@ scale                                         select  epoll-et
             "    are served",
         ];
         assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
-        assert!(shown.lines().all(|line| text::columns(line) <= 46));
+        assert!(shown.lines().all(|line| terminal::columns(line) <= 46));
     }
 
     #[test]
@@ -217,7 +222,7 @@ scale                                         select  epoll-et
         let heads = |line: &&str| line.starts_with("echo");
         assert_eq!(shown.lines().filter(heads).count(), 2, "{shown}");
         assert_eq!(shown.matches("a byte comes back").count(), 2, "{shown}");
-        assert!(shown.lines().all(|line| text::columns(line) <= 60), "{shown}");
+        assert!(shown.lines().all(|line| terminal::columns(line) <= 60), "{shown}");
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! `#[check]`, which makes a function a check of the harness, as `#[test]` makes one a test.
+//!
+//! Invariant: the function stays as it is written. All that the attribute adds is a `Check` with the function's name, its
+//! doc comment and what the attribute says, where `harness::checks()` finds it.
+
+use proc_macro::{Ident, Literal, TokenStream, TokenTree};
+
+/// Registers a function as the check of its name, in the group of its module.
+///
+/// ```ignore
+/// /// One connection sends one byte without a newline, and then a second one.
+/// #[check(clause = 2)]
+/// fn one_byte_comes_back(trial: &mut Trial<'_>) -> Step {
+/// ```
+///
+/// The doc comment is the line about the check. The attribute says
+/// - `clause = N`: the clause of CONTRACT.md that the check proves;
+/// - `alone`: it must have the machine to itself;
+/// - `quick`: `cargo test` runs it on variants too.
+#[proc_macro_attribute]
+pub fn check(attribute: TokenStream, function: TokenStream) -> TokenStream {
+    match registration(attribute, function.clone()) {
+        Ok(registration) => function.into_iter().chain(registration).collect(),
+        Err(wrong) => format!("compile_error!({wrong:?});").parse().expect("a macro call"),
+    }
+}
+
+fn registration(attribute: TokenStream, function: TokenStream) -> Result<TokenStream, String> {
+    let Said { clause, alone, quick } = said(attribute)?;
+    let (about, name) = documented(function)?;
+    let check = format!(
+        "::inventory::submit! {{
+            crate::check::Check {{
+                group: crate::check::last_segment(::core::module_path!()),
+                name: ::core::stringify!({name}),
+                clause: {clause},
+                about: {about},
+                alone: {alone},
+                quick: {quick},
+                line: ::core::line!(),
+                run: {name},
+            }}
+        }}",
+        about = Literal::string(&about)
+    );
+    Ok(check.parse().expect("a macro call"))
+}
+
+struct Said {
+    clause: Literal,
+    alone: bool,
+    quick: bool,
+}
+
+/// What stands in the attribute's parentheses.
+fn said(attribute: TokenStream) -> Result<Said, String> {
+    const USAGE: &str = "#[check(clause = N)], and then perhaps: alone, quick";
+    let (mut clause, mut alone, mut quick) = (None, false, false);
+    let mut tokens = attribute.into_iter();
+    while let Some(word) = tokens.next() {
+        match word.to_string().as_str() {
+            "clause" => match (tokens.next(), tokens.next()) {
+                (Some(TokenTree::Punct(_)), Some(TokenTree::Literal(number))) => clause = Some(number),
+                _ => return Err(USAGE.into()),
+            },
+            "alone" => alone = true,
+            "quick" => quick = true,
+            "," => {}
+            other => return Err(format!("'{other}' says nothing of a check: {USAGE}")),
+        }
+    }
+    let clause = clause.ok_or_else(|| format!("a check proves a clause of CONTRACT.md: {USAGE}"))?;
+    Ok(Said { clause, alone, quick })
+}
+
+/// The function's doc comment as one line, and its name.
+fn documented(function: TokenStream) -> Result<(String, Ident), String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut tokens = function.into_iter();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Group(attribute) => lines.extend(doc_line(attribute.stream())),
+            TokenTree::Ident(word) if word.to_string() == "fn" => {
+                let Some(TokenTree::Ident(name)) = tokens.next() else { break };
+                if lines.is_empty() {
+                    return Err(format!("{name} needs a doc comment: one line on what the check does to the server"));
+                }
+                return Ok((lines.join(" "), name));
+            }
+            _ => {}
+        }
+    }
+    Err("#[check] belongs to a function".into())
+}
+
+/// The text of `doc = " text"`, as which the compiler passes `/// text` on.
+fn doc_line(attribute: TokenStream) -> Option<String> {
+    let mut tokens = attribute.into_iter();
+    let is_doc = tokens.next()?.to_string() == "doc";
+    let text = tokens.nth(1)?.to_string();
+    // Doc comments here hold no character that a string literal escapes, but for quotes.
+    is_doc.then(|| {
+        text.trim_start_matches('r').trim_matches('#').trim_matches('"').replace("\\\"", "\"").trim().to_owned()
+    })
+}

@@ -1,0 +1,158 @@
+//! One attempt, from the student's file to what the student is told: built, checked, noted, explained.
+//!
+//! Invariant: every text that is returned here ends with what to do next.
+
+use std::fmt::Write;
+use std::sync::atomic::AtomicBool;
+
+use harness::{Check, Outcome, Report};
+
+use super::Course;
+use super::attempt::{self, AttemptBuild};
+use super::exercise::Exercise;
+use super::judging::{Judgement, judge_until};
+use super::progress::{self, StudentProgress};
+use crate::checking::results::{Results, duration};
+use crate::checking::servers::TestedServer;
+use crate::error::LabError;
+use crate::terminal::{self, Palette};
+use crate::workspace::shown;
+
+/// What a check of an attempt came to, each with what to tell the student.
+#[derive(Debug)]
+pub enum CheckedAttempt {
+    /// It was judged.
+    Judged(Judgement, String),
+    /// It does not compile.
+    Refused(String),
+    /// It was told to stop.
+    Stopped,
+}
+
+impl Course {
+    /// Builds and checks an attempt, notes the result, and says how it went. `line` gets each line that can be shown
+    /// before the end.
+    pub fn check(
+        &mut self,
+        at: usize,
+        palette: Palette,
+        stop: &AtomicBool,
+        mut line: impl FnMut(&str) + Send,
+    ) -> Result<CheckedAttempt, LabError> {
+        let exercise = &self.exercises[at];
+        // Taken before the build: what the student saves while the checks run is another text.
+        let digest = progress::digest(exercise);
+        let (program, warnings) = match attempt::build(exercise, palette.is_on(), stop)? {
+            AttemptBuild::Program(program, warnings) => (program, warnings),
+            AttemptBuild::Refused(why) => {
+                let (fail, path) = (palette.bad("FAIL"), shown(&exercise.attempt()));
+                return Ok(CheckedAttempt::Refused(format!("{why}\n{fail} {path} does not compile\n")));
+            }
+            AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
+        };
+        if !warnings.is_empty() {
+            line(warnings.trim_end());
+        }
+        let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
+        let judged = judge_until(exercise, &subject, stop, |report| line(&report_line(report, palette)));
+        let Some(judgement) = judged else { return Ok(CheckedAttempt::Stopped) };
+        // Read again: a hint may have been shown while the checks ran.
+        self.progress = StudentProgress::load(&self.exercises)?;
+        self.progress.note(exercise, digest.unwrap_or_default(), &judgement);
+        self.save()?;
+        let told = self.tell(at, &judgement, palette);
+        Ok(CheckedAttempt::Judged(judgement, told))
+    }
+
+    /// The first failure's story, what else failed, and what to do next.
+    fn tell(&self, at: usize, judgement: &Judgement, palette: Palette) -> String {
+        let exercise = &self.exercises[at];
+        let mut out = failures(exercise, judgement, palette);
+        for report in judgement.all() {
+            if let Outcome::Skip { reason } = &report.outcome {
+                let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
+            }
+        }
+        let head = palette.heading(&format!("{:02} {}", exercise.number, exercise.about.title));
+        if judgement.passed() {
+            out += &self.passed(at, judgement, &head, palette);
+        } else if judgement.untried() {
+            out += &format!("{} {head}: none of its own checks can run here", palette.left_out("skipped"));
+        } else {
+            out += &not_yet(exercise, judgement, &head, palette);
+        }
+        out + "\n"
+    }
+
+    fn passed(&self, at: usize, judgement: &Judgement, head: &str, palette: Palette) -> String {
+        let exercise = &self.exercises[at];
+        let seconds: f64 = judgement.all().map(|report| report.seconds).sum();
+        let next = match self.next_after(at) {
+            Some(next) => format!("next: cargo lab start {:02}", self.exercises[next].number),
+            None => "that was the last exercise: cargo lab list".to_owned(),
+        };
+        format!(
+            "{} {head}: {} ({} of checks)\n{next}; the solution: cargo lab diff {:02}",
+            palette.good("passed"),
+            points(exercise, judgement),
+            duration(seconds),
+            exercise.number
+        )
+    }
+}
+
+fn failures(exercise: &Exercise, judgement: &Judgement, palette: Palette) -> String {
+    let failed: Vec<&Report> = judgement.all().filter(|report| matches!(report.outcome, Outcome::Fail(_))).collect();
+    let Some((first, others)) = failed.split_first() else { return String::new() };
+    let mut out = story(exercise, first, palette);
+    if !others.is_empty() {
+        let fail = if others.len() == 1 { "fails" } else { "fail" };
+        let count = terminal::count(others.len(), "more check");
+        let _ = writeln!(out, "{count} {fail}, perhaps for the same reason:");
+        others.iter().for_each(|report| out += &format!("  {}\n", report.check));
+    }
+    out
+}
+
+fn not_yet(exercise: &Exercise, judgement: &Judgement, head: &str, palette: Palette) -> String {
+    let untouched = if attempt::is_untouched(exercise) { " (the attempt is still the starter)" } else { "" };
+    format!(
+        "{} {head}: {}{untouched}\nedit {} and check again; a hint: cargo lab hint {:02}",
+        palette.bad("not yet"),
+        points(exercise, judgement),
+        shown(&exercise.attempt()),
+        exercise.number
+    )
+}
+
+/// `1.5 of 3 points`.
+fn points(exercise: &Exercise, judgement: &Judgement) -> String {
+    let all = exercise.about.points;
+    format!("{} of {}", decimal(f64::from(all) * judgement.share()), terminal::count(all as usize, "point"))
+}
+
+/// A failure as it is told below the matrix, for a person.
+fn story(exercise: &Exercise, report: &Report, palette: Palette) -> String {
+    let check: Vec<&'static Check> = harness::checks().filter(|check| check.full_name() == report.check).collect();
+    let words = format!("{:02}", exercise.number);
+    let servers = [TestedServer { subject: exercise.subject(Vec::new()), folder: None, words }];
+    let reports = vec![vec![Some(report.clone())]];
+    let results = Results { checks: &check, servers: &servers, reports, seconds: 0.0 };
+    results.failures(Some(terminal::width()), palette)
+}
+
+/// `ok`, `FAIL` or `skip`, and the check.
+pub fn report_line(report: &Report, palette: Palette) -> String {
+    let word = match report.outcome {
+        Outcome::Pass => palette.good("  ok"),
+        Outcome::Fail(_) => palette.bad("FAIL"),
+        Outcome::Skip { .. } => palette.left_out("skip"),
+    };
+    format!("  {word}  {}", report.check)
+}
+
+/// `2`, `1.5`: points without a tail of zeros.
+pub fn decimal(points: f64) -> String {
+    let rounded = (points * 100.0).round() / 100.0;
+    format!("{rounded}")
+}
