@@ -15,14 +15,14 @@ const ODD_INVERSE: u64 = {
     }
     inverse
 };
-const CONNECTION_BITS: u32 = 24;
+const OFFSET_BITS: u32 = 40;
 /// So that no stream begins with a word of zeros, which memory that was never written looks like. It is chosen so that the
-/// very first byte of connection 0 is zero: a server that takes bytes for text stops there at once.
+/// first byte of each stream is zero all the same: a server that takes bytes for text stops there at once.
 const SEED: u64 = 0xD1B5_4A32_D192_ED1E;
 
 #[inline]
 fn word(connection: u32, index: u64) -> [u8; 8] {
-    let mut mixed = ((index << CONNECTION_BITS | u64::from(connection)) ^ SEED).wrapping_mul(ODD);
+    let mut mixed = ((u64::from(connection) << OFFSET_BITS | index) ^ SEED).wrapping_mul(ODD);
     mixed ^= mixed >> 32;
     mixed.wrapping_mul(ODD).to_le_bytes()
 }
@@ -31,7 +31,7 @@ fn unmix(bytes: [u8; 8]) -> (u32, u64) {
     let mut mixed = u64::from_le_bytes(bytes).wrapping_mul(ODD_INVERSE);
     mixed ^= mixed >> 32;
     let value = mixed.wrapping_mul(ODD_INVERSE) ^ SEED;
-    ((value & ((1 << CONNECTION_BITS) - 1)) as u32, value >> CONNECTION_BITS)
+    ((value >> OFFSET_BITS) as u32, value & ((1 << OFFSET_BITS) - 1))
 }
 
 /// Writes the bytes of `connection`'s stream that start at `offset`.
@@ -97,10 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_byte_of_all_is_zero_and_the_next_ones_are_not() {
-        let mut bytes = [0; 3];
-        fill(0, 0, &mut bytes);
-        assert_eq!(bytes.map(|byte| byte == 0), [true, false, false]);
+    fn the_first_byte_of_each_stream_is_zero_and_the_next_ones_are_not() {
+        for connection in [0, 1, 2, 999] {
+            let mut bytes = [0; 3];
+            fill(connection, 0, &mut bytes);
+            assert_eq!(bytes.map(|byte| byte == 0), [true, false, false], "c{connection}: {bytes:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Client {
             self.received += got.len() as u64;
             return Ok(());
         }
-        // Never beyond what was sent: c0's first word is zeros, which memory that nobody filled is too.
+        // Never beyond what was sent: a stream begins with a zero, which memory that nobody wrote is too.
         let right = at.unwrap_or(got.len()).min(got.len() - beyond as usize);
         let offset = self.received + right as u64;
         let wrong = &got[right..];
