@@ -13,6 +13,8 @@ use socket2::{Domain, Socket, Type};
 /// What a small socket buffer is set to; the kernel doubles it and has a minimum of its own.
 pub const SMALL: usize = 32 * 1024;
 const CHUNK: usize = 64 * 1024;
+/// Where a stream begins in the pattern. At 0 it begins with the same byte on every connection, and a script may send but one.
+const BEGIN: u64 = 1;
 
 /// One client.
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Client {
         let mut piece = Vec::new();
         while self.sent < self.asked {
             piece.resize((self.asked - self.sent).min(CHUNK as u64) as usize, 0);
-            pattern::fill(self.id, self.sent, &mut piece);
+            pattern::fill(self.id, BEGIN + self.sent, &mut piece);
             match self.socket.write(&piece) {
                 Ok(sent) => self.sent += sent as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -151,7 +153,7 @@ impl Client {
     fn compare(&mut self, bytes: &[u8]) {
         let due = (self.asked - self.came_back).min(bytes.len() as u64) as usize;
         let right = match self.stray.is_empty() {
-            true => pattern::first_difference(self.id, self.came_back, &bytes[..due]).unwrap_or(due),
+            true => pattern::first_difference(self.id, BEGIN + self.came_back, &bytes[..due]).unwrap_or(due),
             false => 0,
         };
         self.came_back += right as u64;
@@ -170,7 +172,7 @@ impl Client {
         let mut due = [0; 64];
         let mut fits = |skip: &u64| {
             let due = &mut due[..sample.len()];
-            pattern::fill(self.id, start + skip, due);
+            pattern::fill(self.id, BEGIN + start + skip, due);
             due == sample
         };
         match missing.and_then(|_| (1..self.asked - start).find(&mut fits)) {
@@ -225,7 +227,7 @@ mod tests {
 
     fn stream(range: std::ops::Range<u64>) -> Vec<u8> {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        pattern::fill(0, range.start, &mut bytes);
+        pattern::fill(0, BEGIN + range.start, &mut bytes);
         bytes
     }
 

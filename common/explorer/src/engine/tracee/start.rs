@@ -19,12 +19,11 @@ impl<'a> Tracee<'a> {
     /// Starts the server. It is stopped at its first instruction.
     pub fn start(argv: &[String], watchdog: &'a Watchdog) -> Result<Self, Error> {
         let output = memory_file()?;
-        let limits = Limits::default();
-        let mut command = start::command(argv, limits, &Mark::new());
+        let mut command = start::command(argv, Limits::default(), &Mark::new());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         // SAFETY: between fork and exec, ptrace(2) alone is called; it allocates nothing and takes no lock.
         unsafe { command.pre_exec(ptrace::trace_me) };
-        let child = start::spawn(&mut command, limits).map_err(|error| {
+        let child = command.spawn().map_err(|error| {
             Error::Start(format!("cannot start '{}': {error} (is the path right, and may it be traced?)", argv[0]))
         })?;
         let root = child.id() as i32;
