@@ -137,6 +137,7 @@ impl Server {
         let mut events = [Kevent::default(); EVENTS];
         loop {
             let timeout = u64::try_from(self.retry_accept.timeout_ms()).ok().map(Duration::from_millis);
+            // The system call itself is in `sys/kqueue.rs`.
             let ready = self.kqueue.kevent(&self.changes, &mut events, timeout).context("kevent")?;
             // All of them were made, even if a signal ended the wait (kevent(2), EINTR).
             self.changes.clear();

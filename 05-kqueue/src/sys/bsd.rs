@@ -1,6 +1,6 @@
-//! kqueue as these kernels have it: nothing to add.
+//! kqueue as these kernels have it. There is nothing to add.
 
-#![allow(missing_docs)] // kqueue(2) explains them.
+#![allow(missing_docs)] // kqueue(2) explains these names.
 
 pub use libc::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EV_ONESHOT, EV_RECEIPT,

@@ -4,6 +4,7 @@
 //! results only. The exit code is 0 if all is well, 1 if not, 2 if the command line asks for what does not exist, and
 //! 128 and the signal's number after Ctrl-C or a SIGTERM.
 
+pub mod cargo;
 pub mod checking;
 pub mod commands;
 pub mod course;

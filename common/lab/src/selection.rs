@@ -1,22 +1,23 @@
 //! What the words on a command line stand for: `04`, `epoll-et`, `drain`, `half_close`.
 //!
-//! Invariant: what a word names exactly comes before what it is a part of, and a word that stands for nothing is never
-//! ignored: a run that checks less than was asked for must not look green.
+//! Invariant: what a word names exactly comes before what it is a part of. A word that stands for nothing is never ignored:
+//! a run that checks less than was asked for must not look green.
 
-use harness::{Chapter, Check, VARIANTS, Variant};
+use harness::{CHAPTERS, Chapter, Check, VARIANTS, Variant};
 
-/// A part of a name that is shorter than this would match by accident.
+/// A shorter part of a name would match by accident.
 const SHORTEST_PART: usize = 3;
 /// How alike two words have to be for one to be offered in place of the other (1: the same).
 const ALIKE: f64 = 0.72;
+/// How many names are offered at most.
 const OFFERED: usize = 3;
 
 /// What a command line asks for.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// The chapters that were named, in reading order; none if no word named one.
+    /// The chapters that were named, in reading order; none if no word named a chapter.
     pub chapters: Vec<&'static Chapter>,
-    /// The variants that were named, in the order of their chapters; none if no word named one.
+    /// The variants that were named, in the order of their chapters; none if no word named a variant.
     pub variants: Vec<&'static Variant>,
     /// The checks, in order: those that were named, or all.
     pub checks: Vec<&'static Check>,
@@ -27,70 +28,88 @@ pub struct Selection {
 pub struct UnknownWord {
     /// The word.
     pub word: String,
-    /// What it may have been meant to be, the likeliest first.
+    /// What the word may have been meant to be, the likeliest first.
     pub nearest: Vec<String>,
 }
 
+/// What one word stands for; never an empty list.
 enum WordMeaning {
     Chapters(Vec<&'static Chapter>),
     Variants(Vec<&'static Variant>),
     Checks(Vec<&'static Check>),
 }
 
-/// Narrows chapters, variants and checks by words, of which each stands for one kind.
-pub fn narrow(
-    words: &[String],
-    chapters: &'static [Chapter],
-    checks: &[&'static Check],
-) -> Result<Selection, UnknownWord> {
-    let mut named = (Vec::new(), Vec::new(), Vec::new());
+/// Selects chapters, variants and checks by words. Each word stands for one of the three kinds.
+pub fn select(words: &[String], checks: &[&'static Check]) -> Result<Selection, UnknownWord> {
+    let (mut folders, mut variants, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for word in words {
-        match meaning(word, chapters, checks) {
-            Some(WordMeaning::Chapters(some)) => named.0.extend(some.iter().map(|chapter| chapter.folder)),
-            Some(WordMeaning::Checks(some)) => named.1.extend(some.iter().map(|check| check.full_name())),
-            Some(WordMeaning::Variants(some)) => named.2.extend(some.iter().map(|variant| variant.name)),
-            None => return Err(UnknownWord { word: word.clone(), nearest: offers(word, chapters, checks) }),
+        match meaning(word, checks) {
+            Some(WordMeaning::Chapters(some)) => folders.extend(some.iter().map(|chapter| chapter.folder)),
+            Some(WordMeaning::Variants(some)) => variants.extend(some.iter().map(|variant| variant.name)),
+            Some(WordMeaning::Checks(some)) => names.extend(some.iter().map(|check| check.full_name())),
+            None => return Err(UnknownWord { word: word.clone(), nearest: offers(word, checks) }),
         }
     }
-    let checks = checks.iter().filter(|check| named.1.is_empty() || named.1.contains(&check.full_name()));
-    let chapters = chapters.iter().filter(|chapter| named.0.contains(&chapter.folder));
-    let variants = VARIANTS.iter().filter(|variant| named.2.contains(&variant.name));
-    Ok(Selection { chapters: chapters.collect(), variants: variants.collect(), checks: checks.copied().collect() })
+    let checks = checks.iter().filter(|check| names.is_empty() || names.contains(&check.full_name()));
+    Ok(Selection {
+        chapters: CHAPTERS.iter().filter(|chapter| folders.contains(&chapter.folder)).collect(),
+        variants: VARIANTS.iter().filter(|variant| variants.contains(&variant.name)).collect(),
+        checks: checks.copied().collect(),
+    })
 }
 
-fn meaning(word: &str, chapters: &'static [Chapter], checks: &[&'static Check]) -> Option<WordMeaning> {
-    // `04-epoll-et/` is what a shell completes, and `a burst of bytes` what the matrix shows.
-    let server = word.trim_start_matches("./").trim_end_matches('/').to_lowercase();
-    let check = server.replace([' ', '-'], "_");
-    let chapters_that = |test: &dyn Fn(&Chapter) -> bool| -> Option<WordMeaning> {
-        let found: Vec<_> = chapters.iter().filter(|chapter| test(chapter)).collect();
-        (!found.is_empty()).then_some(WordMeaning::Chapters(found))
+fn meaning(word: &str, checks: &[&'static Check]) -> Option<WordMeaning> {
+    let server = folder_word(word);
+    let chapters_that = |test: &dyn Fn(&Chapter) -> bool| {
+        let found: Vec<&'static Chapter> = CHAPTERS.iter().filter(|chapter| test(chapter)).collect();
+        if found.is_empty() { None } else { Some(WordMeaning::Chapters(found)) }
     };
-    let checks_that = |test: &dyn Fn(&Check) -> bool| -> Option<WordMeaning> {
-        let found: Vec<_> = checks.iter().copied().filter(|check| test(check)).collect();
-        (!found.is_empty()).then_some(WordMeaning::Checks(found))
+    let checks_that = |test: &dyn Fn(&Check) -> bool| {
+        let found: Vec<&'static Check> = checks.iter().copied().filter(|check| test(check)).collect();
+        if found.is_empty() { None } else { Some(WordMeaning::Checks(found)) }
     };
     let variants = || {
-        let found: Vec<_> = VARIANTS.iter().filter(|variant| is_called(variant, &server)).collect();
-        (!found.is_empty()).then_some(WordMeaning::Variants(found))
+        let found: Vec<&'static Variant> = VARIANTS.iter().filter(|variant| is_variant(variant, &server)).collect();
+        if found.is_empty() { None } else { Some(WordMeaning::Variants(found)) }
     };
-    chapters_that(&|chapter| names(chapter, &server))
+    // `a burst of bytes` is what the matrix shows.
+    let check = server.replace([' ', '-'], "_");
+    let exact = chapters_that(&|chapter| is_chapter(chapter, &server))
         .or_else(variants)
-        .or_else(|| checks_that(&|one| one.group == check))
-        .or_else(|| checks_that(&|one| one.name == check || one.full_name() == check))
-        .or_else(|| (check.len() >= SHORTEST_PART).then(|| checks_that(&|one| one.full_name().contains(&check)))?)
-        .or_else(|| (server.len() >= SHORTEST_PART).then(|| chapters_that(&|one| one.folder.contains(&server)))?)
+        .or_else(|| checks_that(&|it| it.group == check))
+        .or_else(|| checks_that(&|it| it.name == check || it.full_name() == check));
+    if exact.is_some() || server.len() < SHORTEST_PART {
+        return exact;
+    }
+    checks_that(&|it| it.full_name().contains(&check)).or_else(|| chapters_that(&|it| it.folder.contains(&server)))
+}
+
+/// The chapter that a word names: `04`, `04-epoll-et`, `epoll-et`, or the path of its folder.
+pub fn chapter(word: &str) -> Option<&'static Chapter> {
+    let word = folder_word(word);
+    CHAPTERS.iter().find(|chapter| is_chapter(chapter, &word))
+}
+
+/// The chapters' folders, for a message.
+pub fn chapter_folders() -> String {
+    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
+    folders.join(" ")
+}
+
+/// `./04-Epoll-ET/`, which a shell may complete, as `04-epoll-et`.
+fn folder_word(word: &str) -> String {
+    word.trim_start_matches("./").trim_end_matches('/').to_lowercase()
 }
 
 /// Whether a word is a chapter's folder, the folder without its number, its number or its package.
-fn names(chapter: &Chapter, word: &str) -> bool {
+fn is_chapter(chapter: &Chapter, word: &str) -> bool {
     let (number, title) = chapter.folder.split_once('-').unwrap_or(("", chapter.folder));
     let numbers_agree = matches!((number.parse::<u32>(), word.parse::<u32>()), (Ok(a), Ok(b)) if a == b);
     word == chapter.folder || word == chapter.package || word == title || numbers_agree
 }
 
-/// Whether a word is a variant's name, or its example's (which may be several variants), with the folder or without.
-fn is_called(variant: &Variant, word: &str) -> bool {
+/// Whether a word is a variant's name or its example's, with the folder or without. Several variants may share an example.
+fn is_variant(variant: &Variant, word: &str) -> bool {
     let word = word.strip_prefix(variant.folder).and_then(|rest| rest.strip_prefix('/')).unwrap_or(word);
     word == variant.name || word == variant.example
 }
@@ -102,7 +121,8 @@ pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
     if likeness(best) > ALIKE { Some(best) } else { None }
 }
 
-fn offers(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
+/// The servers, groups and checks that a misspelt word is likely to stand for.
+fn offers(word: &str, checks: &[&Check]) -> Vec<String> {
     let word = word.to_lowercase().replace(' ', "_");
     let mut offers: Vec<(f64, String)> = Vec::new();
     let mut offer = |likeness: f64, name: String| {
@@ -110,7 +130,7 @@ fn offers(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
             offers.push((likeness, name));
         }
     };
-    for chapter in chapters {
+    for chapter in CHAPTERS {
         offer(likeness(&word, chapter.folder).max(likeness(&word, chapter.package)), chapter.folder.to_owned());
     }
     for variant in VARIANTS {
@@ -119,7 +139,7 @@ fn offers(word: &str, chapters: &[Chapter], checks: &[&Check]) -> Vec<String> {
     }
     for check in checks {
         offer(likeness(&word, check.group), check.group.to_owned());
-        // One word of the sentence may be meant; a group of that name is then the better offer.
+        // A word may be meant for one part of the sentence; a group of that name is then the better offer.
         let parts = check.name.split('_').map(|part| likeness(&word, part) * 0.95);
         let whole = likeness(&word, check.name).max(likeness(&word, &check.full_name()));
         offer(parts.fold(whole, f64::max), check.full_name());
@@ -136,7 +156,7 @@ fn likeness(a: &str, b: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use harness::{CHAPTERS, Model};
+    use harness::Model;
 
     const fn check(group: &'static str, name: &'static str) -> Check {
         Check { group, name, clause: 2, about: "", alone: false, quick: false, line: 0, run: |_| Ok(()) }
@@ -150,82 +170,82 @@ mod tests {
         check("write", "poll_for_writing_ends"),
     ];
 
-    fn narrowed(words: &[&str]) -> Result<(Vec<&'static str>, Vec<String>), UnknownWord> {
+    fn selected(words: &[&str]) -> Result<(Vec<&'static str>, Vec<String>), UnknownWord> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let checks: Vec<&'static Check> = SOME.iter().collect();
-        let narrowed = narrow(&words, CHAPTERS, &checks)?;
+        let selection = select(&words, &checks)?;
         Ok((
-            narrowed.chapters.iter().map(|chapter| chapter.package).collect(),
-            narrowed.checks.iter().map(|check| check.full_name()).collect(),
+            selection.chapters.iter().map(|chapter| chapter.package).collect(),
+            selection.checks.iter().map(|check| check.full_name()).collect(),
         ))
     }
 
     #[test]
     fn a_server_goes_by_folder_package_title_and_number() {
         for word in ["04-epoll-et", "./04-epoll-et/", "epoll-et", "04", "4", "Epoll-ET"] {
-            assert_eq!(narrowed(&[word]).unwrap().0, ["epoll-et"], "{word}");
+            assert_eq!(selected(&[word]).unwrap().0, ["epoll-et"], "{word}");
         }
-        assert_eq!(narrowed(&["io-uring"]).unwrap().0, ["uring"]);
+        assert_eq!(selected(&["io-uring"]).unwrap().0, ["uring"]);
         assert!(CHAPTERS.iter().any(|chapter| chapter.model == Model::Completion));
     }
 
     #[test]
     fn no_word_means_all_checks_and_names_no_server() {
-        let (chapters, checks) = narrowed(&[]).unwrap();
+        let (chapters, checks) = selected(&[]).unwrap();
         assert!(chapters.is_empty());
         assert_eq!(checks.len(), SOME.len());
     }
 
     #[test]
     fn a_check_goes_by_group_by_name_and_by_a_part_of_it() {
-        assert_eq!(narrowed(&["drain"]).unwrap().1.len(), 2);
-        assert_eq!(narrowed(&["drain::a_burst_of_bytes_is_read"]).unwrap().1.len(), 1);
-        assert_eq!(narrowed(&["a_byte_comes_back"]).unwrap().1, ["echo::a_byte_comes_back"]);
+        assert_eq!(selected(&["drain"]).unwrap().1.len(), 2);
+        assert_eq!(selected(&["drain::a_burst_of_bytes_is_read"]).unwrap().1.len(), 1);
+        assert_eq!(selected(&["a_byte_comes_back"]).unwrap().1, ["echo::a_byte_comes_back"]);
         for part in ["half_close", "half close", "half-close"] {
-            assert_eq!(narrowed(&[part]).unwrap().1, ["close::a_half_close_is_answered"], "{part}");
+            assert_eq!(selected(&[part]).unwrap().1, ["close::a_half_close_is_answered"], "{part}");
         }
     }
 
     #[test]
     fn a_server_comes_before_a_check_that_has_its_name_in_it() {
-        assert_eq!(narrowed(&["poll"]).unwrap().0, ["poll"]);
-        assert_eq!(narrowed(&["epoll"]).unwrap().0, ["epoll-lt", "epoll-et"]);
+        assert_eq!(selected(&["poll"]).unwrap().0, ["poll"]);
+        assert_eq!(selected(&["epoll"]).unwrap().0, ["epoll-lt", "epoll-et"]);
     }
 
     #[test]
     fn a_variant_goes_by_its_name_with_its_folder_or_without() {
         let checks: Vec<&'static Check> = SOME.iter().collect();
         for word in ["ev_clear", "05-kqueue/ev_clear", "EV_CLEAR"] {
-            let narrowed = narrow(&[word.to_owned()], CHAPTERS, &checks).unwrap();
-            assert!(narrowed.chapters.is_empty(), "{word}");
-            assert_eq!(narrowed.variants.iter().map(|it| it.name).collect::<Vec<_>>(), ["ev_clear"], "{word}");
+            let selection = select(&[word.to_owned()], &checks).unwrap();
+            assert!(selection.chapters.is_empty(), "{word}");
+            assert_eq!(selection.variants.iter().map(|it| it.name).collect::<Vec<_>>(), ["ev_clear"], "{word}");
         }
-        assert_eq!(narrowed(&["ev_claer"]).unwrap_err().nearest, ["ev_clear"]);
+        assert_eq!(selected(&["ev_claer"]).unwrap_err().nearest, ["ev_clear"]);
     }
 
     #[test]
     fn no_variant_has_the_name_of_a_chapter_or_of_another() {
         for (at, variant) in VARIANTS.iter().enumerate() {
-            assert!(!CHAPTERS.iter().any(|chapter| names(chapter, variant.name)), "{}", variant.name);
+            assert!(!CHAPTERS.iter().any(|chapter| is_chapter(chapter, variant.name)), "{}", variant.name);
             assert!(!VARIANTS[..at].iter().any(|other| other.name == variant.name), "{}", variant.name);
         }
     }
 
     #[test]
     fn words_of_one_kind_add_up_and_keep_the_order_of_the_course() {
-        let (chapters, checks) = narrowed(&["close", "epoll-et", "echo", "01"]).unwrap();
+        let (chapters, checks) = selected(&["close", "epoll-et", "echo", "01"]).unwrap();
         assert_eq!(chapters, ["select", "epoll-et"]);
         assert_eq!(checks, ["echo::a_byte_comes_back", "close::a_half_close_is_answered"]);
     }
 
     #[test]
     fn an_unknown_word_is_refused_with_the_nearest_names() {
-        assert_eq!(narrowed(&["drian"]).unwrap_err().nearest[0], "drain");
-        assert_eq!(narrowed(&["epol-et"]).unwrap_err().nearest[0], "04-epoll-et");
-        assert_eq!(narrowed(&["brust"]).unwrap_err().nearest, ["drain::a_burst_of_bytes_is_read"]);
-        assert_eq!(narrowed(&["drain", "xyzzy"]).unwrap_err(), UnknownWord { word: "xyzzy".into(), nearest: vec![] });
-        assert!(narrowed(&["99"]).is_err());
-        assert!(narrowed(&["a"]).is_err());
-        assert!(narrowed(&[""]).is_err());
+        assert_eq!(selected(&["drian"]).unwrap_err().nearest[0], "drain");
+        assert_eq!(selected(&["epol-et"]).unwrap_err().nearest[0], "04-epoll-et");
+        assert_eq!(selected(&["brust"]).unwrap_err().nearest, ["drain::a_burst_of_bytes_is_read"]);
+        assert_eq!(selected(&["drain", "xyzzy"]).unwrap_err(), UnknownWord { word: "xyzzy".into(), nearest: vec![] });
+        assert!(selected(&["99"]).is_err());
+        assert!(selected(&["a"]).is_err());
+        assert!(selected(&[""]).is_err());
     }
 }

@@ -88,7 +88,7 @@ fn from_the_start_to_the_solution() {
     let (code, out, _) = folder.lab(&["check", "19"]);
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("wait in the accept queue while the server sleeps"), "{out}");
-    assert!(out.contains("0 of 2 points (it is the starter as it was)"), "{out}");
+    assert!(out.contains("0 of 2 points (the attempt is still the starter)"), "{out}");
     let (code, _, err) = folder.lab(&["solution", "19"]);
     assert!(code == 1 && err.contains("--spoil"), "{err}");
     assert_eq!(folder.lab(&["diff", "19"]).0, 1);

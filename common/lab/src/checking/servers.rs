@@ -10,8 +10,8 @@ use std::time::Duration;
 use harness::child::{Options, Server};
 use harness::{Chapter, Launch, Stop, Subject, Variant};
 
+use crate::cargo::{self, Program, ProgramKind};
 use crate::error::LabError;
-use crate::workspace::{self, Program, ProgramKind};
 
 /// For a server that runs already: it listens, or it does not.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -27,42 +27,68 @@ pub struct TestedServer {
     pub words: String,
 }
 
+/// Why a server did not come to accept connections.
+#[derive(Debug)]
+pub enum StartFailure {
+    /// The command never was a process, so the command line is wrong.
+    NoProcess(String),
+    /// This machine cannot run it.
+    NotHere(String),
+    /// It was started and did not listen.
+    NotListening {
+        /// What happened.
+        what: String,
+        /// The likely cause; empty if unknown.
+        cause: String,
+    },
+}
+
+/// Starts the server and ends it again.
+pub fn start_once(subject: &Subject) -> Result<(), StartFailure> {
+    match Server::start(subject, &Options::default()) {
+        Ok(_) => Ok(()),
+        Err(Stop::Broken(what)) => Err(StartFailure::NoProcess(what)),
+        Err(Stop::Skip(what)) => Err(StartFailure::NotHere(what)),
+        Err(Stop::Fail(failure)) => Err(StartFailure::NotListening { what: failure.what, cause: failure.cause }),
+    }
+}
+
 /// Builds chapters and variants with one call of cargo, and returns them as servers in the same order.
 pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Result<Vec<TestedServer>, LabError> {
-    let chapter_target = |chapter: &&'static Chapter| Program {
+    let chapter_program = |chapter: &&'static Chapter| Program {
         folder: chapter.folder,
         package: chapter.package,
         kind: ProgramKind::Bin,
         name: chapter.package,
     };
-    let variant_target = |variant: &&'static Variant| Program {
+    let variant_program = |variant: &&'static Variant| Program {
         folder: variant.folder,
         package: variant.package,
         kind: ProgramKind::Example,
         name: variant.example,
     };
-    let mut targets: Vec<Program> = chapters.iter().map(chapter_target).collect();
+    let mut programs: Vec<Program> = chapters.iter().map(chapter_program).collect();
     // Variants may share a program, which is built once.
-    for target in variants.iter().map(variant_target) {
-        if !targets.contains(&target) {
-            targets.push(target);
+    for program in variants.iter().map(variant_program) {
+        if !programs.contains(&program) {
+            programs.push(program);
         }
     }
-    if targets.is_empty() {
+    if programs.is_empty() {
         return Ok(Vec::new());
     }
-    let paths = workspace::build(&targets)?;
-    let path = |target: Program| {
-        let at = targets.iter().position(|it| *it == target).expect("every server is a target");
+    let paths = cargo::build_programs(&programs)?;
+    let path = |program: Program| {
+        let at = programs.iter().position(|it| *it == program).expect("every server is a program");
         paths[at].to_string_lossy().into_owned()
     };
     let chapters = chapters.iter().map(|chapter| TestedServer {
-        subject: Subject::chapter(chapter.package, &path(chapter_target(chapter))),
+        subject: Subject::chapter(chapter.package, &path(chapter_program(chapter))),
         folder: Some(chapter.folder),
         words: chapter.folder.to_owned(),
     });
     let variants = variants.iter().map(|variant| TestedServer {
-        subject: Subject::variant(variant, &path(variant_target(variant))),
+        subject: Subject::variant(variant, &path(variant_program(variant))),
         folder: Some(variant.folder),
         words: variant.name.to_owned(),
     });
@@ -105,29 +131,28 @@ fn short_name(argv: &[String]) -> String {
     Path::new(named).file_name().map_or_else(|| named.clone(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Starts the server once, or reaches for it, so that a wrong command is one message and not one a check.
+/// Starts the server once, or connects to it, so that a wrong command is one message and not one for each check.
 pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     let argv = match &subject.launch {
         Launch::Served(addr) => return reach(*addr).map_err(|error| unreachable(*addr, &error)),
         Launch::Command(argv) => argv,
     };
+    let Err(why) = start_once(subject) else { return Ok(()) };
+    let command = format!("\n  command: {}", shell_words::join(argv));
     let hint = if argv.iter().any(|arg| arg.contains("{port}")) {
         ""
     } else {
-        "\n  If it takes a port, write {port} where it belongs: './server {port}'. If its port is fixed, start it yourself and \
-         give --addr."
+        "\n  If it takes a port, write {port} where the port belongs: './server {port}'. If its port is fixed, start it \
+         yourself and give --addr."
     };
-    let command = format!("\n  command: {}", shell_words::join(argv));
-    match Server::start(subject, &Options::default()) {
-        Ok(_) => Ok(()),
-        // It never was a process, so the command line is wrong.
-        Err(Stop::Broken(what)) => Err(LabError::usage(format!("{what}{command}"))),
-        Err(Stop::Skip(what)) => Err(LabError::failed(format!("{what}{command}"))),
-        Err(Stop::Fail(failure)) => {
-            let cause = if failure.cause.is_empty() { String::new() } else { format!("\n  {}", failure.cause) };
-            Err(LabError::failed(format!("no check was run: {}{command}{cause}{hint}", failure.what)))
+    Err(match why {
+        StartFailure::NoProcess(what) => LabError::usage(format!("{what}{command}")),
+        StartFailure::NotHere(what) => LabError::failed(format!("{what}{command}")),
+        StartFailure::NotListening { what, cause } => {
+            let cause = if cause.is_empty() { cause } else { format!("\n  {cause}") };
+            LabError::failed(format!("no check was run: {what}{command}{cause}{hint}"))
         }
-    }
+    })
 }
 
 /// Whether a server that was not started here accepts connections.

@@ -18,7 +18,7 @@ use crate::checking::jobs::{self, JobBatch, RunEvent};
 use crate::checking::results::Results;
 use crate::checking::servers::{self, TestedServer};
 use crate::checking::table;
-use crate::course::feedback::Course;
+use crate::course::Course;
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::selection::{self, Selection, UnknownWord};
@@ -121,14 +121,14 @@ struct CheckJson {
 pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
         let course = Course::load()?;
-        if let Some(places) = check_attempt::named(&course, &args.words)? {
+        if let Some(places) = course.places(&args.words)? {
             return check_attempt::run(course, &places, args.json);
         }
     }
     let all: Vec<&'static Check> = harness::checks().collect();
-    let narrowed = selection::narrow(&args.words, CHAPTERS, &all).map_err(|word| unknown(&word))?;
+    let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
     if args.list {
-        let checks = &narrowed.checks;
+        let checks = &selection.checks;
         let (width, palette) = (terminal::width(), Palette::stdout());
         // Words that narrow ask for checks.
         let servers = if args.words.is_empty() { list_servers(width, palette) } else { String::new() };
@@ -136,14 +136,14 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
         return Ok(ExitCode::SUCCESS);
     }
     let own = args.own.server()?;
-    let (chapters, variants) = wanted(&narrowed, args.all, own.is_some());
+    let (chapters, variants) = wanted(&selection, args.all, own.is_some());
     let mut notes = Vec::new();
     let chapters = here(chapters, |it| (it.folder, it.here), &mut notes);
     let variants = here(variants, |it| (it.name, it.here), &mut notes);
     if chapters.is_empty() && variants.is_empty() && own.is_none() {
         return Err(LabError::usage(format!("there is no server to check\n  {}", notes.join("\n  "))));
     }
-    let checks = narrowed.checks;
+    let checks = selection.checks;
     let interrupt = Interrupt::watch()?;
     let servers = match ready(own, &chapters, &variants) {
         Ok(servers) => servers,
@@ -163,16 +163,16 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
 
 /// The servers to check: those that were named, or all chapters; but none beside a server of one's own unless it was
 /// named. `all` adds the variants of the chapters.
-fn wanted(narrowed: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
-    let named = !narrowed.chapters.is_empty() || !narrowed.variants.is_empty();
+fn wanted(selection: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
+    let named = !selection.chapters.is_empty() || !selection.variants.is_empty();
     if !named && !own {
         return (CHAPTERS.iter().collect(), VARIANTS.iter().filter(|_| all).collect());
     }
     let belongs = |variant: &&Variant| {
-        let of_a_chapter = narrowed.chapters.iter().any(|chapter| chapter.folder == variant.folder);
-        narrowed.variants.iter().any(|it| it.name == variant.name) || all && (of_a_chapter || !named)
+        let of_a_chapter = selection.chapters.iter().any(|chapter| chapter.folder == variant.folder);
+        selection.variants.iter().any(|it| it.name == variant.name) || all && (of_a_chapter || !named)
     };
-    (narrowed.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
+    (selection.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
 }
 
 /// What this platform cannot run is left out, with a note.

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use crate::checking::bars;
-use crate::course::feedback::{CheckedAttempt, Course};
-use crate::course::{Exercise, Judgement};
+use crate::course::feedback::CheckedAttempt;
+use crate::course::{Course, Exercise, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::terminal::{self, Palette};
@@ -23,26 +23,6 @@ struct AttemptJson<'a> {
     points: f64,
     of: u32,
     reports: Vec<&'a harness::Report>,
-}
-
-/// The places of the exercises that words name, if they do: `None` if no word does.
-pub fn named(course: &Course, words: &[String]) -> Result<Option<Vec<usize>>, LabError> {
-    let place = |word: &String| {
-        let word = word.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let is =
-            |exercise: &Exercise| exercise.name == word.trim_end_matches(".rs") || word.parse() == Ok(exercise.number);
-        course.exercises.iter().position(is)
-    };
-    let places: Vec<Option<usize>> = words.iter().map(place).collect();
-    if places.iter().all(Option::is_none) {
-        return Ok(None);
-    }
-    let all = |(word, place): (&String, Option<usize>)| {
-        place.ok_or_else(|| {
-            LabError::usage(format!("'{word}' is no exercise; exercises and servers are checked by separate commands"))
-        })
-    };
-    words.iter().zip(places).map(all).collect::<Result<Vec<usize>, LabError>>().map(Some)
 }
 
 /// Checks them, one after the other.

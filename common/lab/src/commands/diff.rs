@@ -7,13 +7,12 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use harness::CHAPTERS;
 use similar::{ChangeTag, DiffOp, TextDiff};
 
 use super::solution;
-use crate::course::attempt;
-use crate::course::feedback::Course;
+use crate::course::Course;
 use crate::error::LabError;
+use crate::selection;
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
@@ -58,11 +57,11 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     };
     let read = |path: &Path| {
         std::fs::read_to_string(path)
-            .map_err(|error| LabError::failed(format!("read {}: {error}", attempt::shown(path))))
+            .map_err(|error| LabError::failed(format!("read {}: {error}", workspace::shown(path))))
     };
     let (old, new) = (read(&left)?, read(&right)?);
     let (width, palette) = (terminal::width(), Palette::stdout());
-    let names = (attempt::shown(&left), attempt::shown(&right));
+    let names = (workspace::shown(&left), workspace::shown(&right));
     terminal::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
     Ok(ExitCode::SUCCESS)
 }
@@ -89,25 +88,17 @@ fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
 
 /// A chapter's server, or a file.
 fn source(word: &str) -> Result<PathBuf, LabError> {
-    let root = workspace::root()?;
-    let name = word.trim_end_matches('/');
-    let is = |folder: &str, package: &str| {
-        let (number, title) = folder.split_once('-').unwrap_or(("", folder));
-        let numbers_agree = matches!((number.parse::<u32>(), name.parse::<u32>()), (Ok(a), Ok(b)) if a == b);
-        name == folder || name == package || name == title || numbers_agree
-    };
-    if let Some(chapter) = CHAPTERS.iter().find(|chapter| is(chapter.folder, chapter.package)) {
-        return Ok(root.join(chapter.folder).join("src/server.rs"));
+    if let Some(chapter) = selection::chapter(word) {
+        return Ok(workspace::root()?.join(chapter.folder).join("src/server.rs"));
     }
     let file = PathBuf::from(word);
     if file.is_file() {
         return Ok(file);
     }
-    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
     Err(LabError::usage(format!(
         "'{word}' is neither a chapter nor a file\n  chapters: {}\n  your attempt beside the solution: one exercise alone, as \
          in cargo lab diff 08",
-        folders.join(" ")
+        selection::chapter_folders()
     )))
 }
 

@@ -13,13 +13,14 @@ use serde::Serialize;
 
 use crate::checking::bars;
 use crate::checking::servers;
+use crate::course::Course;
 use crate::course::Exercise;
 use crate::course::attempt::{self, AttemptBuild};
-use crate::course::feedback::Course;
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::selection;
 use crate::terminal::{self, Palette};
+use crate::workspace;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -290,7 +291,7 @@ fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError>
         (None, Some(word)) => {
             let course = Course::load()?;
             // As for `check`: a name without its number may be a variant's.
-            match super::check_attempt::named(&course, std::slice::from_ref(word))?.as_deref() {
+            match course.places(std::slice::from_ref(word))?.as_deref() {
                 Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
                 _ => chapter(word, &course)?,
             }
@@ -321,7 +322,7 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
         AttemptBuild::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
         AttemptBuild::Refused(why) => {
             terminal::complain(why.trim_end());
-            Err(LabError::failed(format!("{} does not compile", attempt::shown(&exercise.attempt()))))
+            Err(LabError::failed(format!("{} does not compile", workspace::shown(&exercise.attempt()))))
         }
         AttemptBuild::Stopped => Err(LabError::failed("the build was stopped")),
     }
@@ -329,7 +330,7 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
 
 fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
     let none: Vec<&'static Check> = Vec::new();
-    let narrowed = selection::narrow(&[word.to_owned()], CHAPTERS, &none).map_err(|unknown| {
+    let selection = selection::select(&[word.to_owned()], &none).map_err(|unknown| {
         let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
         let nearest = match unknown.nearest.is_empty() {
             true => String::new(),
@@ -341,15 +342,15 @@ fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
             course.numbers()
         ))
     })?;
-    let found = narrowed.chapters.len() + narrowed.variants.len();
+    let found = selection.chapters.len() + selection.variants.len();
     if found != 1 {
-        let names = narrowed.chapters.iter().map(|it| it.folder).chain(narrowed.variants.iter().map(|it| it.name));
+        let names = selection.chapters.iter().map(|it| it.folder).chain(selection.variants.iter().map(|it| it.name));
         return Err(LabError::usage(format!(
             "'{word}' names {found} servers ({}); name one",
             names.collect::<Vec<_>>().join(", ")
         )));
     }
-    let server = servers::ours(&narrowed.chapters, &narrowed.variants)?.pop();
+    let server = servers::ours(&selection.chapters, &selection.variants)?.pop();
     server.map(|server| server.subject).ok_or_else(|| LabError::failed("the server was not built"))
 }
 

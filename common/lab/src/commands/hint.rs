@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::course::feedback::Course;
+use crate::course::Course;
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
 

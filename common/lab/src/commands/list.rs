@@ -5,10 +5,11 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use crate::course::feedback::{Course, decimal};
-use crate::course::{Standing, attempt};
+use crate::course::Standing;
+use crate::course::{Course, feedback::decimal};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// List the exercises: what is done, and for how many points
 #[derive(Debug, clap::Args)]
@@ -32,12 +33,12 @@ pub fn status() -> Result<ExitCode, LabError> {
         Some(at) => {
             let exercise = &course.exercises[at];
             let number = exercise.number;
-            let next = match course.state(at) {
+            let next = match course.standing(at) {
                 Standing::New => format!("next: cargo lab start {number:02}"),
                 Standing::Failing(_) => {
-                    format!("edit {}, then: cargo lab check {number:02}", attempt::shown(&exercise.attempt()))
+                    format!("edit {}, then: cargo lab check {number:02}", workspace::shown(&exercise.attempt()))
                 }
-                _ => format!("check {}: cargo lab check {number:02}", attempt::shown(&exercise.attempt())),
+                _ => format!("check {}: cargo lab check {number:02}", workspace::shown(&exercise.attempt())),
             };
             let head = format!("{number:02} {}", exercise.about.title);
             let _ = writeln!(out, "\n{}  {}\n{next}", palette.heading(&head), palette.faint(&exercise.about.chapter));
@@ -58,7 +59,7 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
         }
         let points = exercise.about.points;
         let of = |share: f64| decimal(share * f64::from(points));
-        let (state, won) = match course.state(at) {
+        let (state, won) = match course.standing(at) {
             Standing::New => (palette.faint("-       "), String::new()),
             Standing::Started => ("begun   ".into(), String::new()),
             Standing::Failing(share) => (palette.bad("not yet "), of(share)),
@@ -83,7 +84,7 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
 pub fn bar(course: &Course, palette: Palette) -> String {
     const WIDTH: usize = 30;
     let all = course.exercises.len();
-    let passed = (0..all).filter(|at| course.state(*at) == Standing::Passed).count();
+    let passed = (0..all).filter(|at| course.standing(*at) == Standing::Passed).count();
     let (reached, points) = course.points();
     let full = (WIDTH * passed).checked_div(all).unwrap_or(0);
     let (done, open) = ("█".repeat(full), "░".repeat(WIDTH - full));

@@ -12,15 +12,15 @@ use std::time::Instant;
 use harness::checks::GROUPS;
 use harness::{Check, Outcome, Report};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 
+use crate::cargo::{self, Program, ProgramKind};
 use crate::checking::jobs::{self, RunEvent};
 use crate::checking::results::duration;
 use crate::course::{self, Exercise, proof};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::terminal::{self, Palette};
-use crate::workspace::{self, Program, ProgramKind};
+use crate::workspace;
 
 /// The lines of exercises/README.md between which the table stands.
 const BEGIN: &str = "<!-- matrix: written by `cargo lab matrix --write` -->";
@@ -80,14 +80,14 @@ pub fn run(args: &MatrixArgs) -> Result<ExitCode, LabError> {
         with_table(&read(&readme)?, "").ok_or_else(|| no_place(&readme))?;
     }
     let interrupt = Interrupt::watch()?;
-    let program = workspace::build(&[Program {
+    let program = cargo::build_programs(&[Program {
         folder: "exercises",
         package: "exercises",
         kind: ProgramKind::Bin,
         name: "exercises",
     }]);
     let program = program.map_err(|error| interrupt.check().err().unwrap_or(error))?.remove(0);
-    let warnings = warnings(&folder)?;
+    let warnings = warnings(&folder, &interrupt)?;
     let known = registered(&program)?;
     let mut rows = Vec::new();
     for exercise in &exercises {
@@ -105,7 +105,7 @@ pub fn run(args: &MatrixArgs) -> Result<ExitCode, LabError> {
     if args.write && surprises == 0 {
         let table = with_table(&read(&readme)?, &markdown(&rows)).ok_or_else(|| no_place(&readme))?;
         fs::write(&readme, table).map_err(|error| LabError::failed(format!("write {}: {error}", readme.display())))?;
-        terminal::complain(&format!("the table is in {}", course::attempt::shown(&readme)));
+        terminal::complain(&format!("the table is in {}", workspace::shown(&readme)));
     } else if args.write {
         terminal::complain("the table was not written, because there are surprises");
     }
@@ -172,20 +172,14 @@ fn prove<'a>(
 }
 
 /// The compiler's warnings about exercises, whether it compiled them now or earlier.
-fn warnings(folder: &Path) -> Result<Vec<String>, LabError> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--message-format=json", "--bin", "exercises", "--manifest-path"]);
-    let output = cargo.arg(folder.join("Cargo.toml")).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let output = output.map_err(|error| LabError::failed(format!("cannot run cargo: {error}")))?;
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let warning = |line: &str| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let is = message["reason"] == "compiler-message"
-            && message["target"]["name"] == "exercises"
-            && message["message"]["level"] == "warning";
-        is.then(|| message["message"]["rendered"].as_str().map(str::to_owned))?
-    };
-    Ok(messages.lines().filter_map(warning).collect())
+fn warnings(folder: &Path, interrupt: &Interrupt) -> Result<Vec<String>, LabError> {
+    let mut command = cargo::cargo();
+    command.args(["build", "--quiet", "--message-format=json", "--bin", "exercises", "--manifest-path"]);
+    command.arg(folder.join("Cargo.toml")).stderr(Stdio::null());
+    let build = cargo::run(&mut command, "the exercises", interrupt.flag())?;
+    interrupt.check()?;
+    let messages = build.map(|build| build.messages).unwrap_or_default();
+    Ok(messages.warnings_about("exercises").map(str::to_owned).collect())
 }
 
 /// The servers that the program has.

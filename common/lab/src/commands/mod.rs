@@ -17,7 +17,7 @@ pub mod solution;
 pub mod start;
 pub mod watch;
 
-use crate::course::feedback::Course;
+use crate::course::Course;
 use crate::error::LabError;
 
 /// The exercise that a word names, or the one that the student is at.

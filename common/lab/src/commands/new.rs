@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use crate::course;
 use crate::error::LabError;
+use crate::selection;
 use crate::terminal;
 use crate::workspace;
 
@@ -45,14 +46,10 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
             "'{name}' is no name for an exercise; use small letters, digits and _: slow_reader"
         )));
     }
-    let chapters: Vec<&str> = harness::CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-    if !chapters.contains(&args.chapter.as_str()) {
-        return Err(LabError::usage(format!(
-            "there is no chapter '{}'\n  chapters: {}",
-            args.chapter,
-            chapters.join(" ")
-        )));
-    }
+    let chapter = selection::chapter(&args.chapter).ok_or_else(|| {
+        let (word, chapters) = (&args.chapter, selection::chapter_folders());
+        LabError::usage(format!("there is no chapter '{word}'\n  chapters: {chapters}"))
+    })?;
     let folder = workspace::root()?.join("exercises");
     let all = course::load(&folder)?;
     if let Some(taken) = all.iter().find(|it| it.name.split_once('_').is_some_and(|(_, name)| name == args.name)) {
@@ -63,7 +60,7 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     let program = folder.join("src/main.rs");
     let cannot = |path: &Path, error: std::io::Error| LabError::failed(format!("{}: {error}", path.display()));
     let source = fs::read_to_string(&program).map_err(|error| cannot(&program, error))?;
-    let registered = register(&source, number, &name, &args.chapter).ok_or_else(|| {
+    let registered = register(&source, number, &name, chapter.folder).ok_or_else(|| {
         LabError::failed(format!(
             "{} does not look as expected (mod solution_.., mod starter_.., SERVERS), so nothing was made",
             program.display()
@@ -75,7 +72,7 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     for (file, content) in [
         ("starter.rs", &server),
         ("solution.rs", &server),
-        ("exercise.toml", &about(&args.chapter)),
+        ("exercise.toml", &about(chapter.folder)),
         ("README.md", &readme(number)),
     ] {
         let path = new.join(file);

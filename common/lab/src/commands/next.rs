@@ -5,8 +5,8 @@
 use std::process::ExitCode;
 
 use super::start;
+use crate::course::Course;
 use crate::course::Standing;
-use crate::course::feedback::Course;
 use crate::error::LabError;
 
 /// Begin the next exercise
@@ -17,7 +17,7 @@ pub struct NextArgs {}
 pub fn run(_: &NextArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     // After the last one that was begun: whoever skips one does not want it offered again at once.
-    let last = (0..course.exercises.len()).rev().find(|at| course.state(*at) != Standing::New);
+    let last = (0..course.exercises.len()).rev().find(|at| course.standing(*at) != Standing::New);
     let at = match last {
         Some(last) => course.next_after(last),
         None => course.current(),

@@ -4,10 +4,11 @@
 
 use std::process::ExitCode;
 
+use crate::course::Course;
 use crate::course::attempt;
-use crate::course::feedback::Course;
 use crate::error::LabError;
 use crate::terminal;
+use crate::workspace;
 
 /// Begin an exercise again; what you wrote is kept beside it
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,6 @@ pub fn reset(course: &mut Course, at: usize) -> Result<String, LabError> {
     let kept = attempt::reset(exercise)?;
     course.progress.forget(exercise);
     course.save()?;
-    let kept = kept.map_or_else(String::new, |path| format!("; what you wrote is {}", attempt::shown(&path)));
-    Ok(format!("{} is the starter again{kept}\n", attempt::shown(&exercise.attempt())))
+    let kept = kept.map_or_else(String::new, |path| format!("; what you wrote is {}", workspace::shown(&path)));
+    Ok(format!("{} is the starter again{kept}\n", workspace::shown(&exercise.attempt())))
 }

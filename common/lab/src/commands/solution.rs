@@ -4,10 +4,11 @@
 
 use std::process::ExitCode;
 
-use crate::course::feedback::Course;
-use crate::course::{Standing, attempt};
+use crate::course::Course;
+use crate::course::Standing;
 use crate::error::LabError;
 use crate::terminal;
+use crate::workspace;
 
 /// Show the solution, after your attempt has passed
 #[derive(Debug, clap::Args)]
@@ -25,14 +26,14 @@ pub fn run(args: &SolutionArgs) -> Result<ExitCode, LabError> {
     let at = super::this_or_current(&course, args.exercise.as_deref())?;
     allowed(&mut course, at, args.spoil)?;
     let path = course.exercises[at].file("solution.rs");
-    let cannot = |error| LabError::failed(format!("read {}: {error}", attempt::shown(&path)));
+    let cannot = |error| LabError::failed(format!("read {}: {error}", workspace::shown(&path)));
     terminal::print(&std::fs::read_to_string(&path).map_err(cannot)?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the solution may be shown; notes it if that is before it passes.
 pub fn allowed(course: &mut Course, at: usize, spoil: bool) -> Result<(), LabError> {
-    if matches!(course.state(at), Standing::Passed | Standing::PassedBefore) {
+    if matches!(course.standing(at), Standing::Passed | Standing::PassedBefore) {
         return Ok(());
     }
     let exercise = &course.exercises[at];

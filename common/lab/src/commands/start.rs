@@ -4,9 +4,10 @@
 
 use std::process::ExitCode;
 
-use crate::course::{Standing, attempt, feedback::Course};
+use crate::course::{Course, Standing, attempt};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// Begin an exercise: a copy of its starter in exercises/attempts
 #[derive(Debug, clap::Args)]
@@ -28,12 +29,12 @@ pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
     let at = match &args.exercise {
         Some(word) => course.find(word)?,
         None => (0..course.exercises.len())
-            .find(|at| course.state(*at) == Standing::New)
+            .find(|at| course.standing(*at) == Standing::New)
             .ok_or_else(|| LabError::usage("every exercise is begun; see: cargo lab list"))?,
     };
     let exercise = &course.exercises[at];
     let palette = Palette::stdout();
-    let (number, path) = (exercise.number, attempt::shown(&exercise.attempt()));
+    let (number, path) = (exercise.number, workspace::shown(&exercise.attempt()));
     let made = attempt::start(exercise)?;
     let readme = std::fs::read_to_string(exercise.file("README.md")).unwrap_or_default();
     // Its title stands in the head, and the commands below.

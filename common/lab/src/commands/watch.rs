@@ -15,10 +15,11 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use super::{hint, list, reset};
 use crate::course::attempt;
-use crate::course::feedback::{CheckedAttempt, Course};
+use crate::course::{Course, feedback::CheckedAttempt};
 use crate::error::LabError;
 use crate::interrupt::{Interrupt, kill_servers};
 use crate::terminal::{self, Palette};
+use crate::workspace;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(150);
@@ -128,7 +129,7 @@ impl WatchSession {
         terminal::print(&format!(
             "{}  {}\n{}\n\n",
             palette.heading(&head),
-            palette.faint(&attempt::shown(&exercise.attempt())),
+            palette.faint(&workspace::shown(&exercise.attempt())),
             palette.faint(KEYS)
         ));
         std::thread::spawn(move || {

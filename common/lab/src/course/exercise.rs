@@ -83,6 +83,17 @@ pub struct ExerciseManifest {
     pub differs: Vec<(String, String)>,
 }
 
+/// How a word names an exercise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExerciseWord {
+    /// `8` or `08`.
+    Number,
+    /// `08_nfds`.
+    Name,
+    /// `nfds`, which may be a variant's name too.
+    ShortName,
+}
+
 /// Where a bug comes from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,11 +130,19 @@ fn symptom<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Symptom, D::Err
 }
 
 impl Exercise {
-    /// Whether a word names it: `8`, `08`, `08_nfds`, `nfds`, or the path of its folder or attempt.
-    pub fn is_called(&self, word: &str) -> bool {
+    /// How a word names this exercise, if it does. The word may be the path of its folder or of the attempt.
+    pub fn named_by(&self, word: &str) -> Option<ExerciseWord> {
         let word = word.trim_end_matches('/').trim_end_matches(".rs").rsplit('/').next().unwrap_or_default();
-        let title = self.name.split_once('_').map_or("", |(_, title)| title);
-        self.name == word || title == word || word.parse() == Ok(self.number)
+        let short = self.name.split_once('_').map_or("", |(_, short)| short);
+        if word == self.name {
+            Some(ExerciseWord::Name)
+        } else if word.parse() == Ok(self.number) {
+            Some(ExerciseWord::Number)
+        } else if word == short {
+            Some(ExerciseWord::ShortName)
+        } else {
+            None
+        }
     }
 
     /// One of its files.
@@ -175,14 +194,14 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
 
 /// The exercises that these words name, by number or name; all if there are none.
 pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, LabError> {
-    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.is_called(word))) {
+    if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.named_by(word).is_some())) {
         let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
         return Err(LabError::usage(format!(
             "--only {word}: there is no such exercise\n  exercises: {}",
             names.join(" ")
         )));
     }
-    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.is_called(word))).collect())
+    Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.named_by(word).is_some())).collect())
 }
 
 fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabError> {

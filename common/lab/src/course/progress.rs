@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::exercise::Exercise;
 use super::judging::Judgement;
 use crate::error::LabError;
+use crate::workspace;
 
 /// Where an exercise stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,7 +67,7 @@ impl StudentProgress {
     pub fn load(exercises: &[Exercise]) -> Result<Self, LabError> {
         let Some(path) = Self::path(exercises) else { return Ok(Self::default()) };
         let wrong =
-            |why: String| LabError::failed(format!("{}: {why}; repair it or remove it", super::attempt::shown(&path)));
+            |why: String| LabError::failed(format!("{}: {why}; repair it or remove it", workspace::shown(&path)));
         match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| wrong(error.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
@@ -79,12 +80,12 @@ impl StudentProgress {
         let Some(path) = Self::path(exercises) else { return Ok(()) };
         let text = serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n";
         let new = path.with_extension("json.new");
-        let cannot = |error| LabError::failed(format!("write {}: {error}", super::attempt::shown(&path)));
+        let cannot = |error| LabError::failed(format!("write {}: {error}", workspace::shown(&path)));
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(cannot)
     }
 
     /// Where this exercise stands.
-    pub fn state(&self, exercise: &Exercise) -> Standing {
+    pub fn standing(&self, exercise: &Exercise) -> Standing {
         let Some(digest) = digest(exercise) else { return Standing::New };
         match self.exercises.get(&exercise.name).and_then(|entry| entry.result.as_ref()) {
             Some(result) if result.digest == digest && result.passed => Standing::Passed,

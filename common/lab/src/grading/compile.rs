@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use serde_json::Value;
 
 use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
+use crate::cargo::{self, BuildMessages};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::terminal;
@@ -154,26 +154,25 @@ impl AttemptCompiler {
     ) -> Result<(ProcessEnd, String), LabError> {
         let folder = self.folder.join("attempts").join(name);
         let errors = folder.join("cargo.stderr");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        cargo.env("CARGO_TARGET_DIR", self.folder.join("target")).env("TMPDIR", self.folder.join("tmp"));
-        cargo.env("CARGO_INCREMENTAL", "0");
+        let mut command = cargo::cargo();
+        command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.env("CARGO_TARGET_DIR", self.folder.join("target")).env("TMPDIR", self.folder.join("tmp"));
+        command.env("CARGO_INCREMENTAL", "0");
         if let Some(wrapper) = &self.wrapper {
-            cargo.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
+            command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
         }
-        cargo.current_dir(&folder).args(["build", "--quiet", "--message-format=json", "--bin", name]).args(options);
+        command.current_dir(&folder).args(["build", "--quiet", "--message-format=json", "--bin", name]).args(options);
         let stderr =
             File::create(&errors).map_err(|error| LabError::failed(format!("{}: {error}", errors.display())))?;
-        cargo.stderr(stderr);
-        let (mut said, mut quoted) = (String::new(), Vec::new());
+        command.stderr(stderr);
+        let mut messages = BuildMessages::default();
         let limits = ProcessLimits { time, memory: MEMORY, uid: None };
-        let outcome = supervise::run(&mut cargo, limits, interrupt, |line| {
-            let Some(message) = message(&line) else { return };
-            said += message["rendered"].as_str().unwrap_or_default();
-            files(&message["spans"], &mut quoted);
-        })?;
+        let outcome = supervise::run(&mut command, limits, interrupt, |line| messages.add_line(&line))?;
+        // Warnings are nobody's business here.
+        let mut said: String = messages.errors().filter_map(|error| error.rendered.as_deref()).collect();
+        let mut quoted = messages.errors().flat_map(cargo::quoted_files);
         let copy = folder.join(format!("{name}.rs"));
-        if let Some(other) = quoted.iter().find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
+        if let Some(other) = quoted.find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
             said = format!("the compiler quotes '{other}', which is none of the attempt's");
         }
         if said.is_empty() {
@@ -276,25 +275,6 @@ fn absolute(table: &mut toml::Table, base: &Path) {
             toml::Value::Table(table) => absolute(table, base),
             _ => {}
         }
-    }
-}
-
-/// An error of the compiler, from one line of cargo's; warnings are nobody's business here.
-fn message(line: &str) -> Option<Value> {
-    let mut message = serde_json::from_str::<Value>(line).ok()?;
-    let is_error = message["reason"] == "compiler-message" && message["message"]["level"] == "error";
-    is_error.then(|| message["message"].take())
-}
-
-/// The files that an error quotes, at any depth.
-fn files(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            found.extend(fields.get("file_name").and_then(Value::as_str).map(str::to_owned));
-            fields.values().for_each(|value| files(value, found));
-        }
-        Value::Array(values) => values.iter().for_each(|value| files(value, found)),
-        _ => {}
     }
 }
 

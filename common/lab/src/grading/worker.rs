@@ -6,11 +6,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use harness::child::{Options, Server};
-use harness::{Report, Stop, Subject};
+use harness::Report;
 use serde::{Deserialize, Serialize};
 
 use super::supervise;
+use crate::checking::servers::{StartFailure, start_once};
 use crate::course::{self, Exercise};
 use crate::error::LabError;
 use crate::{terminal, workspace};
@@ -57,8 +57,9 @@ pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
     let mut argv: Vec<String> = args.confine.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     argv.push(args.server.to_string_lossy().into_owned());
     let subject = exercise.subject(argv);
-    match preflight(&subject) {
-        Err(why) => tell(&WorkerMessage::NotStarted(why)),
+    match start_once(&subject) {
+        // A server that does not start would fail every check after the same long wait; one try is enough.
+        Err(why) => tell(&WorkerMessage::NotStarted(not_started(why))),
         Ok(()) => {
             course::judge(&exercise, &subject, |report| tell(&WorkerMessage::Checked(Box::new(report.clone()))));
             tell(&WorkerMessage::Done);
@@ -73,12 +74,10 @@ fn find(name: &str) -> Result<Exercise, LabError> {
     found.ok_or_else(|| LabError::usage(format!("there is no exercise '{name}'")))
 }
 
-/// A server that does not start fails every check after the same long wait; once is enough.
-fn preflight(subject: &Subject) -> Result<(), String> {
-    match Server::start(subject, &Options::default()) {
-        Ok(_) => Ok(()),
-        Err(Stop::Fail(failure)) => Err(format!("{}. {}", failure.what, failure.cause)),
-        Err(Stop::Broken(what) | Stop::Skip(what)) => Err(what),
+fn not_started(why: StartFailure) -> String {
+    match why {
+        StartFailure::NoProcess(what) | StartFailure::NotHere(what) => what,
+        StartFailure::NotListening { what, cause } => format!("{what}. {cause}"),
     }
 }
 
