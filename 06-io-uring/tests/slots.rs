@@ -49,8 +49,3 @@ fn multishot_serves_more_clients_than_it_has_slots() {
 fn fixed_serves_more_clients_than_it_has_slots() {
     all_are_served_in_turn("fixed");
 }
-
-#[test]
-fn send_zc_serves_more_clients_than_it_has_slots() {
-    all_are_served_in_turn("send_zc");
-}
