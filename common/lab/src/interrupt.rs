@@ -1,8 +1,8 @@
 //! Ctrl-C and SIGTERM: the lab ends at once and leaves nothing running.
 //!
-//! Invariant: when the process ends after a signal, no server and no descendant of one is left. A server leads a process
-//! group of its own, so the terminal's Ctrl-C does not reach it; it carries the harness's mark in its environment, so
-//! that it and its descendants are found.
+//! Invariant: when the process ends after a signal, no server and no descendant of a server is left. A server leads a
+//! process group of its own, so the terminal's Ctrl-C does not reach it. The harness's mark in the environment finds the
+//! server and its descendants.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::terminal;
 /// How long checks get to notice that their servers are gone.
 const GRACE: Duration = Duration::from_millis(800);
 
-/// Whether a signal wants the lab to end.
+/// Whether a signal has asked the lab to end.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     stop: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// From now on the signals are handled here.
+    /// From now on, SIGINT, SIGTERM and SIGHUP are handled here.
     pub fn watch() -> Result<Self, LabError> {
         let interrupt = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
@@ -54,12 +54,12 @@ impl Interrupt {
         Ok(())
     }
 
-    /// Ends all servers until the main thread, whose checks fail with them, has ended the process; then ends it itself.
+    /// Kills all servers, so that the main thread's checks fail and it ends the process. If it does not, this does.
     fn end(&self, signal: i32) {
         self.signal.store(signal, Ordering::Relaxed);
         self.stop.store(true, Ordering::Release);
         let end = Instant::now() + GRACE;
-        // Again and again: a check under way may start one more server.
+        // Repeated, because a check that has not ended may start one more server.
         while Instant::now() < end {
             kill_servers();
             std::thread::sleep(Duration::from_millis(10));
@@ -69,16 +69,16 @@ impl Interrupt {
             last();
         }
         let error = LabError::interrupted(signal);
-        // A progress bar may stand in the last line.
+        // A new line first: a progress bar may stand in the last line.
         terminal::complain(&format!("\n{error}"));
         std::process::exit(exit_code(signal).into());
     }
 }
 
-/// What has to be done before a signal ends the process.
+/// To be called before a signal ends the process.
 static AT_EXIT: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 
-/// Has `last` done before a signal ends the process; one at a time.
+/// Has `last` called before a signal ends the process, in place of an earlier `last`.
 pub fn at_exit(last: impl FnOnce() + Send + 'static) {
     *AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(last));
 }
@@ -87,7 +87,7 @@ pub fn at_exit(last: impl FnOnce() + Send + 'static) {
 pub fn kill_servers() {
     for pid in started_by(std::process::id()).unwrap_or_default() {
         if let Some(pid) = Pid::from_raw(pid) {
-            // Gone already, at worst.
+            // An error means that it is gone already.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
