@@ -35,9 +35,9 @@ Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 
 
 /// Grade attempts: points for each exercise, with the reasons
 ///
-/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user of
-/// its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the kernel
-/// has it.
+/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user
+/// of its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the
+/// kernel has it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GradeArgs {
