@@ -40,10 +40,13 @@ Exit code: 0 no check failed; 1 a check failed, or a server did not build or sta
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
-  name, folder (null for your own server), passed, failed, skipped, not_run (numbers), and reports.
+  name, folder (null for your own server), reports,
+  and the numbers passed, failed, skipped and not_run.
 Reports is an array with an object for each check:
   check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
-  a skip also has reason; a failure also has symptom (\"read-lost\"), what, steps, kernel (lists of lines) and cause.
+  a skip also has reason;
+  a failure also has symptom (\"read-lost\"), what, steps, kernel and cause,
+  of which steps and kernel are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
   group, name, check (\"group::name\"), clause, about and alone.";
 

@@ -34,9 +34,12 @@ Examples:
 Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing could be tried; 2 wrong command line.";
 
 const JSON: &str = "\
-With --json, stdout gets an object with server and scripts. Scripts is an array with an object for each script:
-  name, script, runs, seconds, complete, placements (null if cut), cut (the reason, or null), diverged, and
-  finding: null, or an object with verdict, what, diagnosis, replay, trace, kernel and passing.
+With --json, stdout gets an object with server and scripts.
+Scripts is an array with an object for each script:
+  name, script, runs, seconds, complete, placements (null if cut),
+  cut (the reason, or null), diverged, and finding.
+Finding is null, or an object:
+  verdict, what, diagnosis, replay, trace, kernel and passing.
 With --replay, stdout gets the run itself, as --record writes it (common/explorer/RECORD.md).";
 
 /// Find lost wakeups: place a client's steps between a server's system calls

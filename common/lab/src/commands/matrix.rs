@@ -22,10 +22,10 @@ use crate::workspace::{self, shown};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab matrix                  every exercise, every check: a minute or two for each exercise
-  cargo lab matrix --only 19        one exercise
-  cargo lab matrix --quick          only an exercise's own checks and the kept checks, as in cargo test
-  cargo lab matrix --write          and write the table into exercises/README.md, if there is no surprise
+  cargo lab matrix            every exercise, every check: a minute or two each
+  cargo lab matrix --only 19  one exercise
+  cargo lab matrix --quick    only own checks and kept checks, as in cargo test
+  cargo lab matrix --write    write the table too, if there is no surprise
 
 Exit code: 0 no surprise; 1 at least one surprise, or a server did not build; 2 wrong command line.";
 

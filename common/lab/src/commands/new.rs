@@ -18,7 +18,7 @@ The exercise is registered in exercises/src/main.rs: a module and a line in SERV
 
   cargo lab new slow_start --chapter 03-epoll-lt
 
-Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md.
+Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md. \
 You are done when 'cargo lab matrix --only NN' reports no surprise.";
 
 /// Make the skeleton of a new exercise
