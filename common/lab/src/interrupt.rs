@@ -4,11 +4,11 @@
 //! process group of its own, so the terminal's Ctrl-C does not reach it. The harness's mark in the environment finds
 //! the server and its descendants.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use observe::start::started_by;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -85,37 +85,12 @@ pub fn at_exit(last: impl FnOnce() + Send + 'static) {
 
 /// Kills every server that this process has started, with its descendants.
 pub fn kill_servers() {
-    for pid in servers(std::process::id()).unwrap_or_default() {
+    for pid in started_by(std::process::id()).unwrap_or_default() {
         if let Some(pid) = Pid::from_raw(pid) {
             // An error means that it is gone already.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-}
-
-/// The processes with the harness's mark of this process.
-#[cfg(target_os = "linux")]
-fn servers(lab: u32) -> io::Result<Vec<i32>> {
-    let mark = format!("ECHO_HARNESS_SUBJECT={lab}-");
-    let marked = |pid: &i32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
-    };
-    let pids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(pids.filter(marked).collect())
-}
-
-/// Without /proc: this process's children, and all processes in the groups that they lead.
-#[cfg(not(target_os = "linux"))]
-fn servers(lab: u32) -> io::Result<Vec<i32>> {
-    let listing = std::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,pgid="]).output()?.stdout;
-    let listing = String::from_utf8_lossy(&listing);
-    let processes: Vec<Vec<i32>> = listing
-        .lines()
-        .map(|line| line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
-        .collect();
-    let leads = |group: i32| processes.iter().any(|it| it[..] == [group, lab as i32, group]);
-    Ok(processes.iter().filter(|it| it.len() == 3 && leads(it[2])).map(|it| it[0]).collect())
 }
 
 #[cfg(test)]

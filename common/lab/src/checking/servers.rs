@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use harness::child::{Options, Server};
+use harness::server::{Options, Server};
 use harness::{Chapter, Launch, Stop, Subject, Variant};
 
 use crate::cargo::{self, Program, ProgramKind};

@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use harness::kernel::Process;
+use observe::Family;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
 use crate::error::LabError;
@@ -143,9 +143,8 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 /// The descendants of a process, without itself; none where /proc is missing.
 fn descendants(pid: i32) -> Vec<i32> {
-    let mut family = Process { pid }.family().unwrap_or_default();
-    family.retain(|it| *it != pid);
-    family
+    let family = Family { pid }.processes().unwrap_or_default();
+    family.into_iter().map(|process| process.pid).filter(|it| *it != pid).collect()
 }
 
 /// The resident bytes of all descendants of a process. Shared pages count for each process: the limit may be strict.
