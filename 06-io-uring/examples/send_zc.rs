@@ -12,11 +12,8 @@
 //! server prints how many notifications said so.
 
 #[cfg(target_os = "linux")]
-#[path = "support/door.rs"]
-mod door;
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
+#[path = "support/direct.rs"]
+mod direct;
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -34,13 +31,13 @@ mod linux {
     use std::net::TcpListener;
     use std::ptr;
 
-    use anyhow::{Context, Result, bail};
+    use anyhow::{Context, Result};
     use common_server::Shutdown;
     use io_uring::types::Fixed;
-    use io_uring::{Probe, cqueue, opcode, squeue};
+    use io_uring::{cqueue, opcode, squeue};
 
-    use crate::door::{ACCEPT, Door, OWN, SIGNAL};
-    use crate::ring::{Landed, Ring};
+    use crate::direct::{ACCEPT, DirectListener, OWN, SIGNAL};
+    use uring::queues::{Completion, Queues, is_transient};
 
     const RECEIVE: u8 = OWN;
     const SEND: u8 = OWN + 1;
@@ -75,8 +72,8 @@ mod linux {
 
     pub struct Server {
         // Never dropped (see `run`).
-        ring: Ring,
-        door: Door,
+        queues: Queues,
+        direct: DirectListener,
         buffers: Vec<Box<[u8]>>,
         connections: Vec<Connection>,
         /// Their receive found no buffer.
@@ -87,16 +84,12 @@ mod linux {
 
     impl Server {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-            let mut ring = Ring::new(256)?;
-            let mut probe = Probe::new();
-            ring.ring.submitter().register_probe(&mut probe).context("io_uring: list the operations")?;
-            if !probe.is_supported(opcode::SendZc::CODE) {
-                bail!("io_uring: this kernel lacks the operation SEND_ZC, which Linux 6.0 has");
-            }
-            let door = Door::open(&mut ring, listener, shutdown, false)?;
+            let mut queues = Queues::open(256, 2048)?;
+            queues.require(&[("SEND_ZC", opcode::SendZc::CODE, "6.0")])?;
+            let direct = DirectListener::open(&mut queues, listener, shutdown, false)?;
             let buffers = (0..BUFFERS).map(|_| Box::default()).collect();
             let (connections, starved) = (Vec::new(), Vec::new());
-            let mut server = Self { ring, door, buffers, connections, starved, notified: 0, copied: 0 };
+            let mut server = Self { queues, direct, buffers, connections, starved, notified: 0, copied: 0 };
             (0..BUFFERS).try_for_each(|buffer| server.provide(buffer).map(drop))?;
             Ok(server)
         }
@@ -105,19 +98,19 @@ mod linux {
             // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
             let mut server = ManuallyDrop::new(self);
             loop {
-                let Self { ring, door, starved, .. } = &mut *server;
-                door.wait(ring, starved.is_empty())?;
+                let Self { queues, direct, starved, .. } = &mut *server;
+                direct.wait(queues, starved.is_empty())?;
                 mem::take(&mut server.starved).into_iter().try_for_each(|slot| server.receive(slot))?;
-                while let Some(landed) = server.ring.land() {
-                    let slot = landed.index;
-                    match landed.what {
+                while let Some(done) = server.queues.land() {
+                    let slot = done.index;
+                    match done.what {
                         SIGNAL => {
                             eprintln!("{} notifications, {} of them of a copy", server.notified, server.copied);
                             return Ok(());
                         }
-                        ACCEPT => server.accepted(landed)?,
-                        RECEIVE => server.received(slot, landed)?,
-                        SEND => server.sent(slot / PLACES, slot % PLACES, landed)?,
+                        ACCEPT => server.accepted(done)?,
+                        RECEIVE => server.received(slot, done)?,
+                        SEND => server.sent(slot / PLACES, slot % PLACES, done)?,
                         _ => {}
                     }
                 }
@@ -127,7 +120,7 @@ mod linux {
         fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
             // SAFETY: entries point to boxes that lie in `buffers` until a receive has named them, and in `connections` until
             // their send needs them no more.
-            unsafe { self.ring.push(entry, what, slot) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, slot) }.context("io_uring_enter")
         }
 
         /// Puts a new buffer in the place of the one that a receive has filled, and returns that.
@@ -139,8 +132,8 @@ mod linux {
             Ok(filled)
         }
 
-        fn accepted(&mut self, landed: Landed) -> Result<()> {
-            let Some(slot) = self.door.accepted(&mut self.ring, landed)? else { return Ok(()) };
+        fn accepted(&mut self, done: Completion) -> Result<()> {
+            let Some(slot) = self.direct.accepted(&mut self.queues, done)? else { return Ok(()) };
             if slot >= self.connections.len() {
                 self.connections.resize_with(slot + 1, Connection::default);
             }
@@ -154,8 +147,9 @@ mod linux {
             self.push(receive.flags(squeue::Flags::BUFFER_SELECT), RECEIVE, slot)
         }
 
-        fn received(&mut self, slot: usize, landed: Landed) -> Result<()> {
-            let bytes: Box<[u8]> = match (landed.result, cqueue::buffer_select(landed.flags)) {
+        fn received(&mut self, slot: usize, done: Completion) -> Result<()> {
+            let buffer = done.buffer();
+            let bytes: Box<[u8]> = match (done.result, buffer) {
                 (Ok(n), Some(buffer)) if n <= SMALL => {
                     let bytes = self.buffers[buffer as usize][..n].into();
                     let same = self.buffers[buffer as usize].as_mut_ptr();
@@ -172,7 +166,7 @@ mod linux {
                     self.starved.push(slot);
                     return Ok(());
                 }
-                (Err(error), _) if flight::is_transient(&error) => return self.receive(slot),
+                (Err(error), _) if is_transient(&error) => return self.receive(slot),
                 _ => {
                     self.connections[slot].over = true;
                     Box::default()
@@ -206,18 +200,18 @@ mod linux {
             self.push(entry, SEND, slot * PLACES + place)
         }
 
-        fn sent(&mut self, slot: usize, place: usize, landed: Landed) -> Result<()> {
+        fn sent(&mut self, slot: usize, place: usize, done: Completion) -> Result<()> {
             let connection = &mut self.connections[slot];
-            if !landed.more() {
+            if !done.more() {
                 connection.places[place].sends -= 1;
             }
-            if cqueue::notif(landed.flags) {
+            if cqueue::notif(done.flags) {
                 self.notified += 1;
-                self.copied += u64::from(landed.raw == COPIED);
+                self.copied += u64::from(done.raw == COPIED);
             } else {
                 let (_, before) = connection.sending.take().expect("a send that landed was under way");
-                let sent = match landed.result {
-                    Err(error) if !flight::is_transient(&error) => {
+                let sent = match done.result {
+                    Err(error) if !is_transient(&error) => {
                         connection.over = true;
                         0
                     }
@@ -244,7 +238,7 @@ mod linux {
                 self.receive(slot)
             } else if connection.over && connection.places.iter().all(|place| place.sends == 0) {
                 *connection = Connection::default();
-                self.door.close(&mut self.ring, slot)
+                self.direct.close(&mut self.queues, slot)
             } else {
                 Ok(())
             }

@@ -12,10 +12,6 @@
 //! the start; a connection that finds none waits in a queue. What a socket does not take at once is read out of the pipe
 //! and sent from memory, so clients that do not read keep no pipe from the others.
 
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
-
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     common_server::not_on_this_platform("splice", "io_uring", "Linux")
@@ -40,7 +36,7 @@ mod linux {
     use io_uring::types::Fd;
     use io_uring::{opcode, squeue};
 
-    use crate::ring::{Landed, Ring};
+    use uring::queues::{Completion, Queues, is_transient};
 
     const ACCEPT: u8 = 0;
     const SIGNAL: u8 = 1;
@@ -68,7 +64,7 @@ mod linux {
 
     pub struct Server {
         // Never dropped (see `run`).
-        ring: Ring,
+        queues: Queues,
         listener: TcpListener,
         shutdown: Shutdown,
         connections: Connections<Connection>,
@@ -83,7 +79,7 @@ mod linux {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
             let pipes = (0..PIPES).map(|_| io::pipe()).collect::<io::Result<_>>().context("pipes (ulimit -n)")?;
             Ok(Self {
-                ring: Ring::new(256)?,
+                queues: Queues::open(256, 2048)?,
                 listener,
                 shutdown,
                 connections: Connections::default(),
@@ -96,7 +92,7 @@ mod linux {
 
         fn push(&mut self, entry: squeue::Entry, what: u8, fd: i32) -> Result<()> {
             // SAFETY: the only memory is that of `rest`, a box that lies in `connections` until its send has landed.
-            unsafe { self.ring.push(entry, what, fd as usize) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, fd as usize) }.context("io_uring_enter")
         }
 
         fn accept(&mut self) -> Result<()> {
@@ -148,7 +144,7 @@ mod linux {
         /// What the connection does next, after this came of its operation.
         fn landed(&mut self, what: u8, fd: i32, result: io::Result<usize>) -> Result<()> {
             let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
-            let again = result.as_ref().is_err_and(flight::is_transient);
+            let again = result.as_ref().is_err_and(is_transient);
             match (what, result) {
                 (POLL, Ok(_)) => {
                     self.queue.push_back(fd);
@@ -238,8 +234,8 @@ mod linux {
         pub fn run(self) -> Result<()> {
             // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
             let mut server = ManuallyDrop::new(self);
-            let signal = opcode::Recv::new(Fd(server.shutdown.as_raw_fd()), Box::leak(Box::new(0)), 1).build();
-            server.push(signal, SIGNAL, 0)?;
+            let Self { queues, shutdown, .. } = &mut *server;
+            queues.push_signal(shutdown, SIGNAL)?;
             server.accept()?;
             loop {
                 if server.retry.take_due() {
@@ -247,8 +243,8 @@ mod linux {
                 }
                 server.lend()?;
                 let timeout_ms = server.retry.timeout_ms();
-                server.ring.wait(timeout_ms).context("io_uring_enter")?;
-                while let Some(Landed { what, index, result, .. }) = server.ring.land() {
+                server.queues.wait(timeout_ms).context("io_uring_enter")?;
+                while let Some(Completion { what, index, result, .. }) = server.queues.land() {
                     match what {
                         SIGNAL => return Ok(()),
                         ACCEPT => server.accepted(result)?,
