@@ -1,16 +1,19 @@
 //! splice: bytes go from the socket into a pipe and from the pipe into the socket, and never into the program's memory.
 //!
-//! A splice cannot be started without a thread to wait in it: io_uring gives each to a worker of its own, and on a silent
-//! socket that worker would wait as long as the client is silent. Whether it waits is said by the socket's O_NONBLOCK;
-//! SPLICE_F_NONBLOCK speaks of the pipe only. So sockets are non-blocking here, and every splice comes after a poll:
-//! readiness in disguise. Two hand-overs to a worker for each echo make it the slowest server of this chapter, and show
-//! what "asynchronous" costs where the kernel has no asynchronous way.
+//! io_uring has no asynchronous splice. It gives each splice to a worker thread, and on a silent socket the worker would
+//! wait as long as the client is silent. The socket's O_NONBLOCK forbids that wait; SPLICE_F_NONBLOCK concerns the pipe
+//! only. So sockets are non-blocking here, and a poll comes before every splice: readiness in disguise. Each echo costs
+//! two hand-overs to a worker, which makes this the slowest server of the chapter.
 //!
-//! A splice that gives nothing is no FIN yet: it stops at a byte of urgent data too, and never passes it. A receive knows.
+//! Three results of a splice look like the connection's end and are not:
+//! - 0 bytes is not FIN yet: a splice stops at a byte of urgent data too, and never passes it. A receive can tell.
+//! - EAGAIN: the socket's send buffer is full, or its receive queue is empty.
+//! - ERESTARTSYS: a signal reached the worker, for example because the process was stopped and continued.
 //!
-//! Invariant: a connection has one operation in flight, and a pipe only while bytes are in it. There are `PIPES`, opened at
-//! the start; a connection that finds none waits in a queue. What a socket does not take at once is read out of the pipe
-//! and sent from memory, so clients that do not read keep no pipe from the others.
+//! Invariant: a connection has one operation in flight, and holds a pipe only while bytes are in it. The server opens
+//! `PIPES` pipes at its start; a connection that finds none waits in a queue. If the socket does not take the bytes of a
+//! pipe at once, the server reads them out of the pipe and sends them from memory. So clients that do not read keep no
+//! pipe from the others.
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -36,7 +39,7 @@ mod linux {
     use io_uring::types::Fd;
     use io_uring::{opcode, squeue};
 
-    use uring::queues::{Completion, Queues, is_transient};
+    use uring::queues::{self, Completion, Queues};
 
     const ACCEPT: u8 = 0;
     const SIGNAL: u8 = 1;
@@ -48,13 +51,16 @@ mod linux {
     const RECEIVE: u8 = 7;
 
     const PIPES: usize = 8;
-    /// What a pipe of the usual size takes.
+    /// The capacity of a pipe, unless the kernel was told otherwise.
     const CHUNK: u32 = 64 * 1024;
+    /// The kernel's own errno for "interrupted by a signal". A system call turns it into EINTR, or starts again, before a
+    /// program can see it. io_uring does so for send and receive, but hands out what a splice returned as it is.
+    const ERESTARTSYS: i32 = 512;
 
     type Pipe = (PipeReader, PipeWriter);
 
     struct Connection {
-        /// Owns the descriptor that operations name.
+        /// Owns the descriptor that the operations name.
         _stream: TcpStream,
         pipe: Option<Pipe>,
         in_pipe: usize,
@@ -69,7 +75,7 @@ mod linux {
         shutdown: Shutdown,
         connections: Connections<Connection>,
         pipes: Vec<Pipe>,
-        /// Readable, without a pipe.
+        /// Connections that are readable and have no pipe yet.
         queue: VecDeque<i32>,
         retry: Retry,
         out_of_fds: Notice,
@@ -91,7 +97,8 @@ mod linux {
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, fd: i32) -> Result<()> {
-            // SAFETY: the only memory is that of `rest`, a box that lies in `connections` until its send has landed.
+            // SAFETY: if an entry points to memory at all, that is `rest`: a box which `connections`
+            // keeps, and nobody else touches, until the connection's one operation has landed.
             unsafe { self.queues.push(entry, what, fd as usize) }.context("io_uring_enter")
         }
 
@@ -105,7 +112,7 @@ mod linux {
         fn accepted(&mut self, result: io::Result<usize>) -> Result<()> {
             match result.map_err(AcceptError::from) {
                 Ok(fd) => {
-                    // SAFETY: made for this completion, so it has no other owner.
+                    // SAFETY: this completion is the first to name the new descriptor, so nobody else owns it.
                     let stream = unsafe { TcpStream::from_raw_fd(fd as i32) };
                     let connection =
                         Connection { _stream: stream, pipe: None, in_pipe: 0, rest: Box::default(), sent: 0 };
@@ -128,7 +135,7 @@ mod linux {
             self.push(opcode::PollAdd::new(Fd(fd), (libc::POLLIN | libc::POLLRDHUP) as u32).build(), POLL, fd)
         }
 
-        /// Gives pipes to those who wait for one.
+        /// Gives free pipes to the connections that wait for one, the longest wait first.
         fn lend(&mut self) -> Result<()> {
             while let (Some(fd), false) = (self.queue.front().copied(), self.pipes.is_empty()) {
                 self.queue.pop_front();
@@ -141,7 +148,7 @@ mod linux {
             Ok(())
         }
 
-        /// What the connection does next, after this came of its operation.
+        /// Starts the connection's next operation, which depends on what the last one gave.
         fn landed(&mut self, what: u8, fd: i32, result: io::Result<usize>) -> Result<()> {
             let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
             let again = result.as_ref().is_err_and(is_transient);
@@ -198,7 +205,7 @@ mod linux {
                     self.poll(fd)
                 }
                 (POLL, Err(_)) if again => self.poll(fd),
-                // FIN with nothing owed, or an error.
+                // FIN with nothing owed, or the connection is broken.
                 _ => self.close(fd),
             }
         }
@@ -222,7 +229,7 @@ mod linux {
             if let Some(connection) = self.connections.remove(fd)
                 && let Some((mut reader, writer)) = connection.pipe
             {
-                // Another connection's bytes come next.
+                // The pipe's next bytes are another connection's.
                 let mut left = vec![0; connection.in_pipe];
                 reader.read_exact(&mut left).context("empty a pipe")?;
                 self.pipes.push((reader, writer));
@@ -232,7 +239,7 @@ mod linux {
         }
 
         pub fn run(self) -> Result<()> {
-            // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
+            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory stays.
             let mut server = ManuallyDrop::new(self);
             let Self { queues, shutdown, .. } = &mut *server;
             queues.push_signal(shutdown, SIGNAL)?;
@@ -254,5 +261,10 @@ mod linux {
                 }
             }
         }
+    }
+
+    /// Nothing has happened to the connection: the operation would have had to wait, or was interrupted.
+    fn is_transient(error: &io::Error) -> bool {
+        queues::is_transient(error) || error.raw_os_error() == Some(ERESTARTSYS)
     }
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use harness::child::{Options, Server};
+use harness::server::{Options, Server};
 use harness::{Model, Stop, Subject};
 
 /// The server's limit of descriptors, and so of slots.
@@ -48,9 +48,4 @@ fn multishot_serves_more_clients_than_it_has_slots() {
 #[test]
 fn fixed_serves_more_clients_than_it_has_slots() {
     all_are_served_in_turn("fixed");
-}
-
-#[test]
-fn send_zc_serves_more_clients_than_it_has_slots() {
-    all_are_served_in_turn("send_zc");
 }

@@ -119,9 +119,8 @@ const NO_FDS: &[(&str, &str)] = &[(
     "its sockets are slots of the ring and no descriptors, so none is freed",
 )];
 
-/// As `NO_FDS`; and it has a buffer for each receive, which its notification frees.
+/// Of a server with a buffer for each receive, which its notification frees.
 const ZERO_COPY: &[(&str, &str)] = &[
-    NO_FDS[0],
     (
         "idle::a_stuck_client_that_has_finished_costs_nothing",
         "what it takes of a client that does not read is a number of buffers, however full, and not of bytes",

@@ -1,30 +1,30 @@
-//! What makes a command give up.
+//! Why a command gives up.
 //!
-//! Invariant: a message says what happened, to what, and what to do about it; its code is the process's exit code.
+//! Invariant: a message says what happened, to what, and what to do about it. Its code is the process's exit code.
 
 use std::fmt;
 
 /// Why a command gave up.
 #[derive(Debug)]
 pub struct LabError {
-    /// Several lines, if need be.
+    /// What happened; it may have several lines.
     pub message: String,
     /// The exit code.
     pub code: u8,
 }
 
 impl LabError {
-    /// The command line asks for what does not exist.
+    /// The command line is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 2 }
     }
 
-    /// The command line is right, and it did not work.
+    /// The command line is right, and the command could not be carried out.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 1 }
     }
 
-    /// A signal ended it.
+    /// A signal ended the command.
     pub fn interrupted(signal: i32) -> Self {
         Self { message: "interrupted; no server was left running".into(), code: exit_code(signal) }
     }

@@ -1,8 +1,8 @@
 //! `cargo lab`, the one command of the course: its command line, and the parts that its commands share.
 //!
-//! Invariant: results go to stdout and everything else (progress, cargo's words, errors) to stderr, so that a pipe gets
-//! results only. The exit code is 0 if all is well, 1 if not, 2 if the command line asks for what does not exist, and
-//! 128 and the signal's number after Ctrl-C or a SIGTERM.
+//! Invariant: results go to stdout. Progress, cargo's messages and errors go to stderr, so that a pipe gets results only.
+//! The exit code is 0 if all is well, 1 if not, 2 if the command line is wrong, and 128 plus the signal's number after
+//! Ctrl-C or a SIGTERM.
 
 pub mod cargo;
 pub mod checking;
@@ -51,7 +51,7 @@ enum Command {
     Confine(grading::confine::ConfineArgs),
 }
 
-/// Ends with clap's words, and with the usage where clap leaves it out: of a value that is none.
+/// Prints clap's message and exits. Where an option has a wrong value, clap leaves the usage out; it is added here.
 fn refuse(error: &clap::Error) -> ! {
     use clap::error::ErrorKind::{InvalidValue, ValueValidation};
     if !matches!(error.kind(), InvalidValue | ValueValidation) {
@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
         Some(Command::GradeWorker(args)) => grading::worker::run(args),
         Some(Command::Confine(args)) => grading::confine::run(args),
     };
-    // What nobody could read is not done.
+    // A result that could not be written has reached nobody, so the command has failed.
     let result = result.and_then(|code| terminal::written().map(|()| code));
     result.unwrap_or_else(|error: LabError| {
         terminal::complain(&error.to_string());

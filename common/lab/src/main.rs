@@ -1,6 +1,6 @@
 //! `cargo lab`: the one command of the course.
 //!
-//! Invariant: all of it is in the library, where tests reach it.
+//! Invariant: all its code is in the library, where tests reach it.
 
 use std::process::ExitCode;
 

@@ -32,6 +32,16 @@ pub struct UnknownWord {
     pub nearest: Vec<String>,
 }
 
+impl UnknownWord {
+    /// The nearest names as a line of a message; empty without any.
+    pub fn did_you_mean(&self) -> String {
+        if self.nearest.is_empty() {
+            return String::new();
+        }
+        format!("\n  Did you mean {}?", self.nearest.join(", or "))
+    }
+}
+
 /// What one word stands for; never an empty list.
 enum WordMeaning {
     Chapters(Vec<&'static Chapter>),

@@ -2,16 +2,14 @@
 //!
 //! Invariant: what comes out of here is portable: `run` and its types.
 
-mod calls;
 mod client;
-mod kernel;
 mod machine;
-mod probe;
-mod ptrace;
 mod watchdog;
 
 pub use machine::Order;
-pub use probe::probe as possible;
+pub use observe::ptrace::possible;
+
+use observe::start::{self, NoStart};
 
 use crate::run::{Error, Run};
 
@@ -19,13 +17,18 @@ use crate::run::{Error, Run};
 /// processes, each of which has a copy of all the program's descriptors until it calls exec. Were a server's borrowed socket
 /// among them, that copy would keep it open and registered with the server's epoll after the server has closed it.
 pub fn leave_descriptors() {
-    // SAFETY: no pointers. What is closed here stays open for the threads that it belongs to, and this one has none yet.
+    // SAFETY: what is closed here stays open for the threads that it belongs to, and this one has none yet.
     // Before Linux 5.9 all stays as it is: a wait may then sleep although there was news a moment ago, which is watched for.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) };
 }
 
-/// One run, from the start of a new server to its end.
+/// One run, from the start of a new server to its end. A server that loses its port to somebody else is started again.
 pub fn run(order: &Order<'_>) -> Result<Run, Error> {
     let watchdog = watchdog::Watchdog::new();
-    machine::Machine::run(order, &watchdog)
+    start::on_a_free_port(&order.target.argv, |argv, port| {
+        machine::Machine::run(order, argv, &watchdog).map_err(|error| match (&error, port) {
+            (Error::Start(what), Some(port)) if start::lost_its_port(port, what) => NoStart::PortTaken(error),
+            _ => NoStart::Other(error),
+        })
+    })
 }

@@ -3,16 +3,21 @@
 //! A mutant is a correct small server with one mistake that real servers make. Its test demands that the named checks
 //! fail, with the right symptom and the right words, and that no other check does, except those listed as consequences.
 //!
-//! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. `MUTANTS=all` runs
-//! the whole suite on each, and `MUTANTS=table` prints the table of README.md. This binary is the servers too: a test
-//! starts it again with `--serve NAME`.
+//! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. MUTANTS in the
+//! environment asks for more: `all` runs the whole suite on each, `record` does too and lists what fails besides in
+//! consequences.toml, and `table` prints the table of README.md. This binary is the servers too: a test starts it again
+//! with `--serve NAME`.
 
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 mod blocking;
 #[cfg(target_os = "linux")]
-mod bug;
+mod catalogue;
+#[cfg(target_os = "linux")]
+mod consequences;
+#[cfg(target_os = "linux")]
+mod mutant;
 #[cfg(target_os = "linux")]
 mod pollers;
 #[cfg(target_os = "linux")]
@@ -31,7 +36,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("--serve") => {
-            let (base, bug) = table::find(&args[1]);
+            let (base, bug) = mutant::find(&args[1]);
             serve::serve(base, bug, &args[2..])
         }
         _ => proof::main(),

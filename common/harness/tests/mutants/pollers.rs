@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use super::bug::{Bug, bug};
+use super::mutant::bug;
 
 /// What to wait for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Select {
 impl Poller for Select {
     fn add(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
         // FD_SET as C's has no bound: bit 1030 of the first set is bit 6 of the second.
-        if fd >= 1024 && !bug(Bug::BitBeyondTheSet) {
+        if fd >= 1024 && !bug!("bit_beyond_the_set") {
             return Err(io::Error::other("select holds only descriptors below 1024"));
         }
         self.highest = self.highest.max(fd);
@@ -79,7 +79,7 @@ impl Poller for Select {
 
     fn remove(&mut self, fd: RawFd) {
         // The classic: close(fd), and FD_CLR is forgotten.
-        if !bug(Bug::ClosedSlotLeft) {
+        if !bug!("closed_slot_left") {
             self.put(0, fd, false);
             self.put(1, fd, false);
         }
@@ -91,14 +91,14 @@ impl Poller for Select {
             libc::timeval { tv_sec: (timeout_ms / 1000).into(), tv_usec: (timeout_ms % 1000 * 1000).into() };
         let timeout = if timeout_ms < 0 { ptr::null_mut() } else { &raw mut timeout };
         // nfds is the highest descriptor plus one.
-        let nfds = self.highest + i32::from(!bug(Bug::NfdsOffByOne));
+        let nfds = self.highest + i32::from(!bug!("nfds_off_by_one"));
         let sets = answer.as_mut_ptr();
         // SAFETY: both sets lie in `answer`, with room behind them for any descriptor of the tests.
         let count = unsafe { libc::select(nfds, sets.cast(), sets.add(WORDS).cast(), ptr::null_mut(), timeout) };
         if count < 0 {
             return Err(io::Error::last_os_error());
         }
-        if bug(Bug::SetNotRebuilt) {
+        if bug!("set_not_rebuilt") {
             // The answer is the next question: select's sets are in and out parameters.
             self.bits = answer;
         }
@@ -143,12 +143,12 @@ impl Poller for Poll {
     fn remove(&mut self, fd: RawFd) {
         let place = self.places.remove(&fd).expect("added");
         // The classic: close(fd), and the slot stays. poll answers POLLNVAL at once, for ever.
-        if bug(Bug::ClosedSlotLeft) || place >= self.slots.len() {
+        if bug!("closed_slot_left") || place >= self.slots.len() {
             return;
         }
         self.slots.swap_remove(place);
         // The last slot has moved. If nobody is told, its owner changes another one's events.
-        if let Some(moved) = self.slots.get(place).filter(|_| !bug(Bug::SlotNotMoved)) {
+        if let Some(moved) = self.slots.get(place).filter(|_| !bug!("slot_not_moved")) {
             self.places.insert(moved.fd, place);
         }
     }
@@ -160,13 +160,13 @@ impl Poller for Poll {
             return Err(io::Error::last_os_error());
         }
         for slot in self.slots.iter().filter(|slot| slot.revents != 0) {
-            let has = |bits: i16| match bug(Bug::EventsComparedForEquality) {
+            let has = |bits: i16| match bug!("events_compared_for_equality") {
                 // ERR and HUP come unasked, and IN and OUT may come together.
                 true => slot.revents == bits,
                 false => slot.revents & bits != 0,
             };
             let (readable, writable) = (has(libc::POLLIN), has(libc::POLLOUT));
-            let gone = !bug(Bug::EventsComparedForEquality) && has(libc::POLLERR | libc::POLLHUP);
+            let gone = !bug!("events_compared_for_equality") && has(libc::POLLERR | libc::POLLHUP);
             ready.push(Ready { fd: slot.fd, readable, writable, gone, finished: false });
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Epoll {
             Interest { read, write } => (libc::EPOLLIN * i32::from(read)) | (libc::EPOLLOUT * i32::from(write)),
         };
         // One event disarms the descriptor, and the server below changes a registration only when its interest changes.
-        let once = if bug(Bug::OneshotNotRearmed) && operation == libc::EPOLL_CTL_MOD { libc::EPOLLONESHOT } else { 0 };
+        let once = if bug!("oneshot_not_rearmed") && operation == libc::EPOLL_CTL_MOD { libc::EPOLLONESHOT } else { 0 };
         let mut event = libc::epoll_event { events: (bits | once) as u32, u64: fd as u64 };
         // SAFETY: `event` outlives the call, which only reads it.
         match unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &mut event) } {

@@ -1,4 +1,7 @@
-//! The tests: what the harness says of each mutant, against the table.
+//! The tests: what the harness says of each mutant, against the catalogue.
+//!
+//! Invariant: a mutant's named checks fail for the named reason, and a check that is neither named nor listed as a
+//! consequence does not fail.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -8,51 +11,90 @@ use harness::{Check, Failure, Launch, Model, Outcome, Report, Subject, checks};
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use super::catalogue::MUTANTS;
+use super::consequences;
+use super::mutant::{CORRECT, Caught, Mutant};
 use super::serve::Base;
-use super::table::{self, CORRECT, FAST, MUTANTS, Mutant};
+use super::table;
 
 /// This group has a proof of its own, with mutants that other groups do not see: common/explorer/tests.
 const ELSEWHERE: &str = "interleaving";
 /// How often a named check may miss its mutant, and once more.
 const TRIES: usize = 3;
 
+/// Run on every mutant, because they are quick; one or two of each group.
+const FAST: &[&str] = &[
+    "echo::one_byte_comes_back",
+    "echo::single_bytes_come_back_one_by_one_in_order",
+    "drain::a_burst_of_connects_in_one_wakeup_is_all_accepted",
+    "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+    "wakeup::the_newest_connection_is_heard_first",
+    "close::fin_alone_is_answered_with_fin",
+    "close::connections_that_were_reset_are_freed",
+    "faults::a_stop_and_a_continue_are_survived",
+    "idle::a_server_without_clients_sleeps",
+    "start::bad_arguments_are_refused_with_the_usage",
+];
+
 type Verdict = Result<Completion, Failed>;
+
+/// How much is run, and what a check that is not listed means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The named checks and the fast ones.
+    Quick,
+    /// Every check on every mutant.
+    All,
+    /// Every check, and what fails is listed from now on.
+    Record,
+}
 
 /// Runs the tests, or prints the table.
 pub fn main() -> ExitCode {
-    let mode = env::var("MUTANTS").unwrap_or_default();
-    if mode == "table" {
-        print!("{}", table::markdown());
-        return ExitCode::SUCCESS;
-    }
-    let whole = mode == "all";
+    let mode = match env::var("MUTANTS").unwrap_or_default().as_str() {
+        "table" => {
+            print!("{}", table::markdown());
+            return ExitCode::SUCCESS;
+        }
+        "all" => Mode::All,
+        "record" => Mode::Record,
+        _ => Mode::Quick,
+    };
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert_with(harness::workers);
     let mut tests = vec![
         Trial::test("every_group_has_a_mutant_that_one_of_its_checks_catches", every_group),
-        Trial::test("the_readme_shows_this_table", readme),
+        Trial::test("every_consequence_is_of_a_mutant_and_a_check", no_stale_consequence),
+        Trial::test("the_readme_shows_this_table", table::is_in_the_readme),
     ];
     for base in CORRECT {
-        let name = format!("the_correct_{}_server_passes", table::snake(&format!("{base:?}")));
-        tests.push(Trial::ignorable_test(name, move || correct(*base, whole)));
+        let name = format!("the_correct_{}_server_passes", base.name());
+        tests.push(Trial::ignorable_test(name, move || correct(*base, mode)));
     }
     for mutant in MUTANTS {
-        tests.push(Trial::ignorable_test(format!("mutant_{}", mutant.name()), move || caught(mutant, whole)));
+        tests.push(Trial::ignorable_test(format!("mutant_{}", mutant.name()), move || caught(mutant, mode)));
     }
-    libtest_mimic::run(&arguments, tests).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, tests);
+    if mode == Mode::Record
+        && let Err(error) = consequences::write()
+    {
+        eprintln!("consequences.toml was not written: {error}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }
 
 /// No check fails on a server without a bug.
-fn correct(base: Base, whole: bool) -> Verdict {
-    let subject = match subject(base, table::own(base), &table::snake(&format!("{base:?}"))) {
+fn correct(base: Base, mode: Mode) -> Verdict {
+    let subject = match subject(base, base.is_own(), base.name()) {
         Ok(subject) => subject,
         Err(reason) => return Ok(Completion::ignored_with(reason)),
     };
-    // Those that convict its mutants have to acquit it.
+    // A check that convicts a mutant of this base has to acquit the base.
     let named = MUTANTS.iter().filter(|mutant| mutant.base == base).flat_map(|mutant| mutant.caught);
-    let named: BTreeSet<&str> = named.map(|caught| caught.0).chain(FAST.iter().copied()).collect();
+    let named: BTreeSet<&str> = named.map(|caught| caught.check).chain(FAST.iter().copied()).collect();
     let mut wrong = String::new();
-    for check in checks().filter(|check| whole || named.contains(check.full_name().as_str())) {
+    for check in checks().filter(|check| mode != Mode::Quick || named.contains(check.full_name().as_str())) {
         if let Some(story) = run(check, &subject).explain() {
             wrong += &format!("a correct server failed {story}\n");
         }
@@ -60,56 +102,64 @@ fn correct(base: Base, whole: bool) -> Verdict {
     verdict(wrong)
 }
 
-/// The named checks fail as the table says, and no other one that is not listed.
-fn caught(mutant: &Mutant, whole: bool) -> Verdict {
-    let subject = match subject(mutant.base, mutant.own(), &mutant.name()) {
+/// The named checks fail as the catalogue says, and no other check does that is not listed.
+fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
+    let subject = match subject(mutant.base, mutant.own, &mutant.name()) {
         Ok(subject) => subject,
         Err(reason) => return Ok(Completion::ignored_with(reason)),
     };
     let mut wrong = String::new();
-    for (name, ..) in mutant.caught {
-        if !checks().any(|check| check.full_name() == *name) {
-            wrong += &format!("there is no check {name}\n");
+    for Caught { check, .. } in mutant.caught {
+        if !checks().any(|it| it.full_name() == *check) {
+            wrong += &format!("there is no check {check}\n");
         }
     }
-    let mut quiet: BTreeSet<&str> = mutant.also.iter().copied().collect();
+    let mut quiet: BTreeSet<&str> = consequences::listed(mutant).collect();
     for check in checks().filter(|check| check.group != ELSEWHERE) {
         let name = check.full_name();
-        let named = mutant.caught.iter().find(|caught| caught.0 == name);
-        let listed = mutant.also.iter().find(|also| name.starts_with(**also));
+        let named = mutant.caught.iter().find(|caught| caught.check == name);
+        let listed = consequences::listed(mutant).find(|entry| name.starts_with(entry));
         let fast = FAST.contains(&name.as_str()) && listed.is_none();
-        if !whole && named.is_none() && !fast {
+        if mode == Mode::Quick && named.is_none() && !fast {
             continue;
         }
-        let mut report = run(check, &subject);
-        // Some bugs need a certain timing, and a busy machine may withhold it: a named check has three tries. (Those that
-        // must pass have one.)
-        for _ in 1..TRIES {
-            if named.is_some() && matches!(report.outcome, Outcome::Pass) {
-                report = run(check, &subject);
+        let report = match named {
+            Some(_) => run_named(check, &subject),
+            None => run(check, &subject),
+        };
+        match (named, listed, &report.outcome) {
+            (Some(named), _, Outcome::Fail(failure)) if is_for_its_reason(named, failure) => {}
+            (Some(Caught { symptom, says, .. }), _, Outcome::Fail(_)) => {
+                wrong += &format!("not for its reason ({symptom}, '{says}'): {}\n", story(&report));
             }
-        }
-        match (named, &report.outcome) {
-            (Some((_, symptom, words)), Outcome::Fail(failure)) => {
-                if failure.symptom != *symptom || !says(failure, words) {
-                    wrong += &format!("not for its reason ({symptom}, '{words}'): {}\n", story(&report));
-                }
-            }
-            (Some(_), outcome) => wrong += &format!("not caught by {name}: {outcome:?}\n"),
-            (None, Outcome::Fail(_)) if listed.is_none() => wrong += &format!("a surprise: {}\n", story(&report)),
-            (None, Outcome::Fail(_)) => drop(quiet.remove(*listed.expect("listed"))),
-            (None, _) => {}
+            (Some(_), _, outcome) => wrong += &format!("not caught by {name}: {outcome:?}\n"),
+            (None, Some(entry), Outcome::Fail(_)) => drop(quiet.remove(entry)),
+            (None, None, Outcome::Fail(_)) if mode == Mode::Record => consequences::record(mutant, &name),
+            (None, None, Outcome::Fail(_)) => wrong += &format!("a surprise: {}\n", story(&report)),
+            (None, ..) => {}
         }
     }
-    if whole && !quiet.is_empty() {
+    if mode != Mode::Quick && !quiet.is_empty() {
         eprintln!("{}: listed, and did not fail this time: {quiet:?}", mutant.name());
     }
     verdict(wrong)
 }
 
+/// Some bugs need a certain timing, and a busy machine may withhold it: a check that has to fail has three tries. (A check
+/// that has to pass has one.)
+fn run_named(check: &Check, subject: &Subject) -> Report {
+    let mut report = run(check, subject);
+    for _ in 1..TRIES {
+        if matches!(report.outcome, Outcome::Pass) {
+            report = run(check, subject);
+        }
+    }
+    report
+}
+
 fn run(check: &Check, subject: &Subject) -> Report {
     let report = harness::run(check, subject);
-    // For whoever makes the table: all that failed, as it comes.
+    // To choose the checks that a new mutant names: all that failed, as it comes.
     if env::var_os("MUTANTS_LOG").is_some() {
         if let Outcome::Fail(failure) = &report.outcome {
             eprintln!(
@@ -123,10 +173,10 @@ fn run(check: &Check, subject: &Subject) -> Report {
     report
 }
 
-fn says(failure: &Failure, words: &str) -> bool {
+fn is_for_its_reason(named: &Caught, failure: &Failure) -> bool {
     // Where what happened says it all, there is no cause.
     let said = if failure.cause.is_empty() { &failure.what } else { &failure.cause };
-    said.contains(words)
+    failure.symptom == named.symptom && said.contains(named.says)
 }
 
 fn story(report: &Report) -> String {
@@ -165,16 +215,14 @@ fn every_group() -> Result<(), Failed> {
         .iter()
         .copied()
         .filter(|group| *group != ELSEWHERE)
-        .filter(|group| !MUTANTS.iter().flat_map(|m| m.caught).any(|caught| caught.0.split("::").next() == Some(group)))
+        .filter(|group| !MUTANTS.iter().flat_map(|m| m.caught).any(|it| it.check.split("::").next() == Some(group)))
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("no mutant is caught by {missing:?}").into()) }
 }
 
-fn readme() -> Result<(), Failed> {
-    let shown = include_str!("../../README.md").contains(&table::markdown());
-    if shown {
-        Ok(())
-    } else {
-        Err("README.md has another table; MUTANTS=table cargo test -p harness --test mutants prints this one".into())
+fn no_stale_consequence() -> Result<(), Failed> {
+    match consequences::stale() {
+        stale if stale.is_empty() => Ok(()),
+        stale => Err(format!("consequences.toml: {}", stale.join("\n")).into()),
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::bug::{Bug, bug};
+use super::mutant::bug;
 use super::pollers::{Interest, Poller, Ready};
 use super::serve::STOP;
 
@@ -27,7 +27,7 @@ struct Connection {
     pending: VecDeque<u8>,
     interest: Interest,
     peer_finished: bool,
-    /// Only under `PauseNotResumed`: it stopped reading because too much was owed.
+    /// Only under `pause_not_resumed`: it stopped reading because too much was owed.
     paused: bool,
     readable: bool,
     writable: bool,
@@ -40,7 +40,7 @@ pub struct Server<P> {
     listener: TcpListener,
     wake: UnixStream,
     connections: Vec<Option<Connection>>,
-    /// Only under `DuplicateKept`: of the newest connection.
+    /// Only under `duplicate_kept`: of the newest connection.
     duplicate: Option<TcpStream>,
     unfinished: Vec<RawFd>,
     buffer: Vec<u8>,
@@ -61,8 +61,8 @@ impl<P: Poller> Server<P> {
 
     fn accept(&mut self) -> io::Result<()> {
         let batch = match () {
-            () if bug(Bug::AcceptOncePerEdge) => 1,
-            () if bug(Bug::AcceptBatchForgotten) => 16,
+            () if bug!("accept_once_per_edge") => 1,
+            () if bug!("accept_batch_forgotten") => 16,
             () => 64,
         };
         for _ in 0..batch {
@@ -70,10 +70,10 @@ impl<P: Poller> Server<P> {
                 Ok((stream, _)) => self.register(stream),
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) if !bug(Bug::EmfileIsFatal) => {
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) if !bug!("emfile_is_fatal") => {
                         self.say(&format!("accept: {error}"));
                         // "Try again when the listener is ready": it still is (level), or will not be again (edge).
-                        if !bug(Bug::EmfileForgotten) {
+                        if !bug!("emfile_forgotten") {
                             self.poller.set(self.listener.as_raw_fd(), NOTHING)?;
                             self.accept_at = Some(Instant::now() + RETRY);
                         }
@@ -94,15 +94,15 @@ impl<P: Poller> Server<P> {
     fn register(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
         // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
-        let nonblocking = stream.set_nonblocking(!bug(Bug::BlockingSockets));
+        let nonblocking = stream.set_nonblocking(!bug!("blocking_sockets"));
         if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
             self.say(&format!("fd {fd} refused: {error}"));
             return;
         }
-        if bug(Bug::DuplicateKept) {
+        if bug!("duplicate_kept") {
             self.duplicate = stream.try_clone().ok();
         }
-        if bug(Bug::HangUpThread) {
+        if bug!("hang_up_thread") {
             watch_for_hang_up(fd);
         }
         let places = self.connections.len().max(fd as usize + 1);
@@ -117,14 +117,14 @@ impl<P: Poller> Server<P> {
             writable: false,
             unfinished: false,
             // Written to, because untouched memory costs nothing.
-            _buffer: vec![1; if bug(Bug::BufferEach) { 4096 } else { 0 }],
+            _buffer: vec![1; if bug!("buffer_each") { 4096 } else { 0 }],
         });
     }
 
     /// One line a second.
     fn say(&mut self, what: &str) {
         let quiet = self.said_at.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
-        if !quiet || bug(Bug::LineForEachRefusal) {
+        if !quiet || bug!("line_for_each_refusal") {
             self.said_at = Some(Instant::now());
             eprintln!("{what}");
         }
@@ -135,15 +135,15 @@ impl<P: Poller> Server<P> {
         let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
         connection.readable = ready.readable || edge && connection.readable;
         // `else if`: IN and OUT can come as one edge.
-        let out = ready.writable && !(bug(Bug::WriteEdgeLost) && ready.readable);
+        let out = ready.writable && !(bug!("write_edge_lost") && ready.readable);
         connection.writable = out || edge && connection.writable;
         let served = match ready {
-            _ if bug(Bug::ResetLeaks) && ready.gone => return Ok(()),
+            _ if bug!("reset_leaks") && ready.gone => return Ok(()),
             _ if ready.gone => Err(io::ErrorKind::ConnectionReset.into()),
             // RDHUP looked at before IN.
-            _ if ready.finished && bug(Bug::CloseAtRdhup) => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if ready.finished && bug!("close_at_rdhup") => Err(io::ErrorKind::UnexpectedEof.into()),
             // While paused, an event means "write", and nothing else; the input that waits brings no other edge.
-            _ if edge && bug(Bug::PauseNotResumed) && connection.paused => {
+            _ if edge && bug!("pause_not_resumed") && connection.paused => {
                 let wrote = connection.write(&self.buffer);
                 connection.paused = !connection.pending.is_empty();
                 if wrote.is_ok() {
@@ -153,17 +153,17 @@ impl<P: Poller> Server<P> {
             }
             _ => connection.write(&self.buffer).and_then(|()| match ready {
                 // The handler for OUT writes and nothing else.
-                Ready { readable: false, writable: true, .. } if bug(Bug::PauseNotResumed) => Ok(()),
+                Ready { readable: false, writable: true, .. } if bug!("pause_not_resumed") => Ok(()),
                 _ => connection.read(edge, &mut self.buffer),
             }),
         };
         let owed = !connection.pending.is_empty();
         match served {
             // FIN taken as "the client has gone".
-            Ok(()) if connection.peer_finished && (!owed || bug(Bug::HalfCloseIsClose)) => self.close(ready.fd),
+            Ok(()) if connection.peer_finished && (!owed || bug!("half_close_is_close")) => self.close(ready.fd),
             Ok(()) => return self.update_interest(ready),
             // One client's error handed up to `main`.
-            Err(error) if bug(Bug::ResetEndsServer) => return Err(error),
+            Err(error) if bug!("reset_ends_server") => return Err(error),
             Err(_) => self.close(ready.fd),
         }
         Ok(())
@@ -173,9 +173,9 @@ impl<P: Poller> Server<P> {
         let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
         let (may_read, owed) = (connection.may_read(), !connection.pending.is_empty());
         if self.poller.edge() {
-            connection.paused = bug(Bug::PauseNotResumed) && !may_read && owed;
+            connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
-            if may_go_on && !connection.unfinished && !bug(Bug::ReadOncePerEdge) {
+            if may_go_on && !connection.unfinished && !bug!("read_once_per_edge") {
                 connection.unfinished = true;
                 self.unfinished.push(ready.fd);
             }
@@ -184,13 +184,13 @@ impl<P: Poller> Server<P> {
         let interest = Interest {
             read: match () {
                 // Only the handler for IN turns IN on.
-                () if bug(Bug::PauseNotResumed) && !ready.readable => connection.interest.read,
+                () if bug!("pause_not_resumed") && !ready.readable => connection.interest.read,
                 // Level-triggered, end of input stays readable for ever.
-                () if bug(Bug::InterestAfterEof) => may_read || connection.peer_finished,
+                () if bug!("interest_after_eof") => may_read || connection.peer_finished,
                 () => may_read,
             },
             // Turned on when needed, and never off.
-            write: owed || bug(Bug::WriteInterestLeftOn) && connection.interest.write,
+            write: owed || bug!("write_interest_left_on") && connection.interest.write,
         };
         if interest != connection.interest {
             connection.interest = interest;
@@ -212,14 +212,14 @@ impl<P: Poller> Server<P> {
             ready.clear();
             match self.poller.wait(self.timeout_ms(), &mut ready) {
                 // A stop and a continue, a debugger, a laptop's lid.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug(Bug::EintrIsFatal) => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug!("eintr_is_fatal") => continue,
                 waited => waited?,
             }
             if STOP.load(Ordering::SeqCst) {
                 return Ok(());
             }
             let turns = std::mem::take(&mut self.unfinished);
-            if bug(Bug::TwoEventsEach) {
+            if bug!("two_events_each") {
                 // As kqueue has it: first who can be read, then who can be written to, and a reset is both.
                 let input = |event: &Ready| Ready { writable: false, gone: false, readable: true, ..*event };
                 let reads: Vec<Ready> = ready.iter().filter(|event| event.readable).map(input).collect();
@@ -232,7 +232,7 @@ impl<P: Poller> Server<P> {
                     return Ok(());
                 }
             }
-            if bug(Bug::NewsTakenForOld) {
+            if bug!("news_taken_for_old") {
                 // A quick look for new clients. Those who were just served can have nothing new.
                 let mut news = Vec::new();
                 self.poller.wait(0, &mut news)?;
@@ -282,15 +282,15 @@ impl Connection {
     fn may_read(&self) -> bool {
         let owed = self.pending.len();
         // A queue that takes everything: memory is what a client that never reads wants.
-        let room = owed + READ_BUFFER <= MAX_PENDING || bug(Bug::UnboundedOutput);
+        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output");
         !self.peer_finished && room
     }
 
     fn read(&mut self, edge: bool, buffer: &mut [u8]) -> io::Result<()> {
         let reads = match edge {
             // To the end, however far that is.
-            true if bug(Bug::NoBudget) => usize::MAX,
-            true if bug(Bug::ReadOncePerEdge) => 1,
+            true if bug!("no_budget") => usize::MAX,
+            true if bug!("read_once_per_edge") => 1,
             true => 4,
             false => 1,
         };
@@ -300,17 +300,17 @@ impl Connection {
             }
             match (&self.stream).read(buffer) {
                 // "Nothing there": 0 is the end.
-                Ok(0) if bug(Bug::EofIgnored) => self.readable = false,
+                Ok(0) if bug!("eof_ignored") => self.readable = false,
                 Ok(0) => self.peer_finished = true,
                 Ok(n) => {
                     let sent = if self.pending.is_empty() { self.send(&buffer[..n])? } else { 0 };
                     // What write() returned is not looked at.
-                    if !bug(Bug::ShortWriteDropped) {
+                    if !bug!("short_write_dropped") {
                         self.pending.extend(&buffer[sent..n]);
                     }
                     self.write(buffer)?;
                     // Less than asked for, so that was all; but a FIN behind it came with the same edge.
-                    if n < buffer.len() && bug(Bug::ShortReadIsDrained) {
+                    if n < buffer.len() && bug!("short_read_is_drained") {
                         self.readable = false;
                     }
                 }
@@ -324,7 +324,7 @@ impl Connection {
     fn write(&mut self, buffer: &[u8]) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             let front = self.pending.as_slices().0;
-            let sent = match bug(Bug::SharedBuffer) {
+            let sent = match bug!("shared_buffer") {
                 // Remembered was a place in the loop's read buffer, which others have used since.
                 true => self.send(&buffer[buffer.len() - front.len().min(buffer.len())..])?,
                 false => self.send(front)?,
@@ -342,12 +342,12 @@ impl Connection {
 
     /// Bytes the socket took; 0 when it is full.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = if bug(Bug::SigpipeKills) { 0 } else { libc::MSG_NOSIGNAL };
+        let flags = if bug!("sigpipe_kills") { 0 } else { libc::MSG_NOSIGNAL };
         // SAFETY: the slice is as long as said.
         match unsafe { libc::send(self.stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) } {
             -1 => match io::Error::last_os_error() {
                 // "Full" taken for "broken".
-                error if is_transient(&error) && !bug(Bug::EagainIsError) => Ok(0),
+                error if is_transient(&error) && !bug!("eagain_is_error") => Ok(0),
                 error => Err(error),
             },
             sent => Ok(sent as usize),

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use socket2::{Domain, Socket, Type};
 
-use super::bug::{self, Bug, bug};
+use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
 use super::{blocking, uring};
 
-/// The correct servers, each to be broken by a `Bug`.
+/// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     Select,
@@ -26,15 +26,36 @@ pub enum Base {
     OneByOne,
 }
 
+impl Base {
+    /// As a mutant's name begins.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Select => "select",
+            Self::Poll => "poll",
+            Self::EpollLt => "epoll_lt",
+            Self::EpollEt => "epoll_et",
+            Self::Uring => "uring",
+            Self::Threads => "threads",
+            Self::OneByOne => "one_by_one",
+        }
+    }
+
+    /// Servers on io_uring and on blocking calls are started as foreign servers, which is half of the harness's ways to
+    /// start one.
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Select | Self::Poll | Self::EpollLt | Self::EpollEt)
+    }
+}
+
 const USAGE: &str = "usage: mutant [--addr ADDR:PORT] [--backlog N] [--help]";
 
-/// Set by the handler of a server that has `FlagNotSeen`.
+/// Set by the handler of a server that has `flag_not_seen`.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 
 /// Is the server until it ends.
-pub fn serve(base: Base, bug: Option<Bug>, args: &[String]) -> ExitCode {
-    bug::set(bug);
+pub fn serve(base: Base, bug: Option<&str>, args: &[String]) -> ExitCode {
+    mutant::set(bug);
     let addr = match parse(args) {
         Ok(Some(addr)) => addr,
         Ok(None) => {
@@ -44,7 +65,7 @@ pub fn serve(base: Base, bug: Option<Bug>, args: &[String]) -> ExitCode {
         Err(what) => {
             eprintln!("mutant: {what}\n{USAGE}");
             // `exit(1)` for everything.
-            return ExitCode::from(if self::bug(Bug::BadArgsExit1) { 1 } else { 2 });
+            return ExitCode::from(if bug!("bad_args_exit1") { 1 } else { 2 });
         }
     };
     match run(base, addr) {
@@ -81,7 +102,7 @@ fn parse(args: &[String]) -> Result<Option<SocketAddr>, String> {
 fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
     let listener = match listen(addr) {
         // `bind(..).unwrap()`.
-        result if bug(Bug::BindPanics) => result.unwrap(),
+        result if bug!("bind_panics") => result.unwrap(),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let what = format!("listen on {addr}: address in use (choose another port, or port 0 for a free one)");
             return Err(io::Error::other(what));
@@ -92,18 +113,18 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
     let (wake, signalled) = UnixStream::pair()?;
     signalled.set_nonblocking(true)?;
     WAKE.store(signalled.as_raw_fd(), Ordering::SeqCst);
-    if !bug(Bug::SignalsAtDefault) {
+    if !bug!("signals_at_default") {
         handle(libc::SIGINT, on_signal as *const () as usize);
         handle(libc::SIGTERM, on_signal as *const () as usize);
     }
-    if bug(Bug::SigpipeKills) {
+    if bug!("sigpipe_kills") {
         // Every program starts like this, unless its runtime ignores the signal as Rust's does.
         handle(libc::SIGPIPE, libc::SIG_DFL);
     }
     let addr = listener.local_addr()?;
     let ready = || {
         println!("listening on {addr}");
-        if bug(Bug::Banner) {
+        if bug!("banner") {
             println!("echo server 1.0 ready, press ^C to stop");
         }
         let _ = io::stdout().flush();
@@ -114,7 +135,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::EpollLt => Server::new(Epoll::new(false)?, listener, wake)?.run(ready),
         Base::EpollEt => {
             // A worker for each processor, and each waits for the listener.
-            for _ in 0..if bug(Bug::Herd) { 3 } else { 0 } {
+            for _ in 0..if bug!("herd") { 3 } else { 0 } {
                 let worker = Server::new(Epoll::new(true)?, listener.try_clone()?, wake.try_clone()?)?;
                 std::thread::spawn(move || worker.run(|| ()));
             }
@@ -145,7 +166,7 @@ fn handle(signal: libc::c_int, handler: usize) {
 }
 
 extern "C" fn on_signal(_signal: libc::c_int) {
-    if bug(Bug::FlagNotSeen) {
+    if bug!("flag_not_seen") {
         // A flag that the loop tests when a wait has ended with events. One that ended with EINTR is done again.
         STOP.store(true, Ordering::SeqCst);
         return;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::bug::{Bug, bug};
+use super::mutant::bug;
 
 const BUFFER: usize = 16 * 1024;
 const RETRY: Duration = Duration::from_millis(250);
@@ -31,7 +31,7 @@ struct Lane {
     owed: Range<usize>,
     receiving: bool,
     sending: bool,
-    /// The connection's second lane, which only `TwoSendsInFlight` has.
+    /// The connection's second lane, which only `two_sends_in_flight` has.
     other: usize,
 }
 
@@ -110,18 +110,18 @@ impl Server {
             // SAFETY: made for this completion, so nobody else owns it.
             let stream = Rc::new(unsafe { TcpStream::from_raw_fd(fd) });
             let first = self.add(stream.clone(), usize::MAX);
-            if bug(Bug::TwoSendsInFlight) {
+            if bug!("two_sends_in_flight") {
                 let second = self.add(stream, first);
                 self.lane(first).other = second;
             }
-            if bug(Bug::CloseInFlight) || bug(Bug::CloseAfterShutdown) {
+            if bug!("close_in_flight") || bug!("close_after_shutdown") {
                 // Multishot, so it goes on after the FIN that it reports.
                 self.push(opcode::PollAdd::new(Fd(fd), 0).multi(true).build(), WATCH)?;
             }
             self.recv(first)?;
         }
         // The last completion of a multishot has no F_MORE: after an error it is over.
-        if !cqueue::more(completion.flags()) && !bug(Bug::AcceptNotRearmed) {
+        if !cqueue::more(completion.flags()) && !bug!("accept_not_rearmed") {
             match fd {
                 0.. => self.arm_accept()?,
                 _ => self.accept_at = Some(Instant::now() + RETRY),
@@ -137,7 +137,7 @@ impl Server {
             self.memory.push(Box::leak(vec![0u8; BUFFER].into_boxed_slice()).as_mut_ptr());
         }
         // One buffer for all, as a readiness server has. But here a receive needs its buffer before the bytes come.
-        let memory = self.memory[if bug(Bug::BufferLentTwice) { 0 } else { index }];
+        let memory = self.memory[if bug!("buffer_lent_twice") { 0 } else { index }];
         self.lanes[index] = Some(Lane { stream, memory, owed: 0..0, receiving: false, sending: false, other });
         index
     }
@@ -150,7 +150,7 @@ impl Server {
         let lane = self.lane(index);
         lane.receiving = true;
         // As a readiness server would: but then it is EAGAIN that completes, again and again.
-        let flags = if bug(Bug::DontWait) { libc::MSG_DONTWAIT } else { 0 };
+        let flags = if bug!("dont_wait") { libc::MSG_DONTWAIT } else { 0 };
         let entry = opcode::Recv::new(Fd(lane.stream.as_raw_fd()), lane.memory, BUFFER as u32).flags(flags).build();
         self.push(entry, RECV | (index as u64) << 2)
     }
@@ -160,7 +160,7 @@ impl Server {
         lane.sending = true;
         let (start, len) = (lane.owed.start, lane.owed.len() as u32);
         // WAITALL: the kernel goes on by itself after a short send.
-        let whole = if bug(Bug::ShortWriteDropped) { 0 } else { libc::MSG_WAITALL };
+        let whole = if bug!("short_write_dropped") { 0 } else { libc::MSG_WAITALL };
         let entry = opcode::Send::new(Fd(lane.stream.as_raw_fd()), lane.memory.wrapping_add(start), len)
             .flags(libc::MSG_NOSIGNAL | whole)
             .build();
@@ -174,13 +174,13 @@ impl Server {
         match result {
             1.. => {
                 // As a receive and a send linked with one length do: RECV is content with less, and the link goes on.
-                lane.owed = 0..if bug(Bug::FixedLength) { BUFFER } else { result as usize };
+                lane.owed = 0..if bug!("fixed_length") { BUFFER } else { result as usize };
                 self.send(index)?;
                 // Its buffer is busy, so the next bytes go to another one; and then there are two sends.
                 if self
                     .lanes
                     .get(other)
-                    .is_some_and(|lane| bug(Bug::TwoSendsInFlight) && lane.as_ref().is_some_and(|lane| !lane.sending))
+                    .is_some_and(|lane| bug!("two_sends_in_flight") && lane.as_ref().is_some_and(|lane| !lane.sending))
                 {
                     self.recv(other)?;
                 }
@@ -198,7 +198,7 @@ impl Server {
             return self.end(index);
         }
         lane.owed.start += result.max(0) as usize;
-        if !lane.owed.is_empty() && !bug(Bug::ShortWriteDropped) {
+        if !lane.owed.is_empty() && !bug!("short_write_dropped") {
             return self.send(index);
         }
         let other = lane.other;
@@ -210,7 +210,7 @@ impl Server {
 
     fn end(&mut self, index: usize) -> io::Result<()> {
         let other = self.lane(index).other;
-        if bug(Bug::CloseAfterShutdown) {
+        if bug!("close_after_shutdown") {
             let _ = self.lane(index).stream.shutdown(std::net::Shutdown::Both);
         }
         self.lanes[index] = None;

@@ -1,9 +1,10 @@
-//! Servers against the contract: which servers there are, the run of all checks on them, and what is shown of it.
+//! Servers against the contract: the servers, the run of all checks on them, and how the run and its results are shown.
 //!
-//! Invariant: nothing here knows an exercise; what it runs are checks on subjects, of whatever origin.
+//! Invariant: nothing here knows an exercise. Checks run on subjects, whether these are chapters, attempts or your own server.
 
 pub mod bars;
 pub mod jobs;
+pub mod listing;
 pub mod results;
 pub mod servers;
 pub mod table;

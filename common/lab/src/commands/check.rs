@@ -1,6 +1,6 @@
 //! `cargo lab check`: servers against the contract, as a matrix.
 //!
-//! Invariant: exit code 0 means that every check that was asked for was run on every server, and none failed.
+//! Invariant: exit code 0 means that every selected check was run on every selected server, and that none failed.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -10,11 +10,11 @@ use std::time::Instant;
 use clap::ValueEnum;
 use harness::checks::GROUPS;
 use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
-use serde::Serialize;
 
 use super::check_attempt;
 use crate::checking::bars::{self, RunProgress};
 use crate::checking::jobs::{self, JobBatch, RunEvent};
+use crate::checking::listing;
 use crate::checking::results::Results;
 use crate::checking::servers::{self, TestedServer};
 use crate::checking::table;
@@ -29,95 +29,86 @@ Examples:
   cargo lab check                              every chapter, every check
   cargo lab check 09                           your attempt at an exercise
   cargo lab check 04-epoll-et drain            one chapter, one group
-  cargo lab check 03 04 half_close             two chapters, checks by a part of their name
+  cargo lab check 03 04 half_close             two chapters, checks by part of their names
   cargo lab check ev_clear                     a variant: an example of a chapter
   cargo lab check --all                        every chapter and every variant
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
 
-Exit code: 0 no check failed; 1 one did, or a server did not build or start; 2 wrong command line.";
+Exit code: 0 no check failed; 1 a check failed, or a server did not build or start; 2 wrong command line.";
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
-  name, folder (null for your own), passed, failed, skipped, not_run (numbers), and reports, an object for each check:
-    check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
-    reason, of a skip; of a failure symptom (read-lost, say), what, steps, kernel (lists of lines) and cause.
-With --json --list: an array with group, name, check (\"group::name\"), clause, about and alone for each check.";
+  name, folder (null for your own server), passed, failed, skipped, not_run (numbers), and reports.
+Reports is an array with an object for each check:
+  check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
+  a skip also has reason; a failure also has symptom (\"read-lost\"), what, steps, kernel (lists of lines) and cause.
+With --json --list, stdout gets an array with an object for each check:
+  group, name, check (\"group::name\"), clause, about and alone.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
-/// Builds the chapters, runs every check on each, and shows the results as a matrix, with an explanation for each
-/// failure. Your own server, in any language, is checked by the command that starts it or by its address; it is not held
-/// to what is only this repository's choice.
+/// Builds the chapters, runs every check on each of them, and shows the results as a matrix. Each failure is explained
+/// below it. You can check a server of your own, in any language: give the command that starts it, or its address. Checks
+/// of rules that only this repository has are skipped for your own server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
 pub struct CheckArgs {
-    /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or a part of its name; or exercises (09);
-    /// all chapters if none is given
+    /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or part of its name; or an exercise (09)
+    /// [default: all chapters]
     #[arg(value_name = "WORD")]
     words: Vec<String>,
-    /// The variants too: of the chapters that were named, or of all
+    /// Check the variants too: those of the chapters you name, or all of them
     #[arg(long)]
     all: bool,
-    /// List the servers and the checks, and run none
+    /// List the servers and the checks, and run nothing
     #[arg(long)]
     list: bool,
-    /// Results as JSON on stdout
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
-    /// How many checks to run at once [default: twice the cores]
+    /// Run at most N checks at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Begin no more checks after the first failure
+    /// Start no more checks after the first failure
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]
     own: OwnServerArgs,
 }
 
-/// Somebody's own server.
+/// A server that is not this repository's.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Your own server")]
 struct OwnServerArgs {
-    /// The command that starts it; {port} stands for the port it has to listen on (127.0.0.1)
+    /// The command that starts it; {port} stands for the port that it must listen on (127.0.0.1)
     #[arg(long, value_name = "COMMAND", conflicts_with = "addr", group = "yours")]
     cmd: Option<String>,
-    /// Where it runs already; checks that have to start it themselves are skipped
+    /// The address where it runs already; checks that must start the server are skipped
     #[arg(long, value_name = "HOST:PORT", value_parser = servers::parse_addr, group = "yours")]
     addr: Option<SocketAddr>,
-    /// What to call it
+    /// Its name in the results
     #[arg(long, requires = "yours")]
     name: Option<String>,
-    /// It serves only descriptors below N and refuses the others, as select does
+    /// It serves only file descriptors below N and refuses the others, as select does
     #[arg(long, value_name = "N", requires = "yours")]
     fd_limit: Option<u64>,
-    /// How it waits, for the checks that need to know
+    /// What it waits for; some checks apply to one model only
     #[arg(long, value_enum, requires = "yours")]
     model: Option<ModelArg>,
 }
 
-/// How a server waits.
+/// What a server waits for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ModelArg {
-    /// For readiness: select, poll, epoll, kqueue
+    /// Readiness: select, poll, epoll, kqueue
     Readiness,
-    /// For completions: io_uring
+    /// Completions: io_uring
     Completion,
 }
 
-/// One check in `--list --json`.
-#[derive(Serialize)]
-struct CheckJson {
-    group: &'static str,
-    name: &'static str,
-    check: String,
-    clause: u8,
-    about: &'static str,
-    alone: bool,
-}
-
-/// Runs the command.
+/// Checks exercises if the words name exercises, and servers otherwise.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
         let course = Course::load()?;
@@ -128,11 +119,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     let all: Vec<&'static Check> = harness::checks().collect();
     let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
     if args.list {
-        let checks = &selection.checks;
-        let (width, palette) = (terminal::width(), Palette::stdout());
-        // Words that narrow ask for checks.
-        let servers = if args.words.is_empty() { list_servers(width, palette) } else { String::new() };
-        terminal::print(&if args.json { list_json(checks) } else { servers + &list(checks, width, palette) });
+        terminal::print(&list(args, &selection.checks));
         return Ok(ExitCode::SUCCESS);
     }
     let own = args.own.server()?;
@@ -147,7 +134,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     let servers = match ready(own, &chapters, &variants) {
         Ok(servers) => servers,
-        // After a Ctrl-C, that is why it failed.
+        // Ctrl-C also ends a build; then the signal is the reason.
         Err(error) => return Err(interrupt.check().err().unwrap_or(error)),
     };
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
@@ -161,8 +148,18 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The servers to check: those that were named, or all chapters; but none beside a server of one's own unless it was
-/// named. `all` adds the variants of the chapters.
+/// What `--list` prints. Words select checks, so the servers are listed only without words.
+fn list(args: &CheckArgs, checks: &[&'static Check]) -> String {
+    if args.json {
+        return listing::checks_json(checks);
+    }
+    let (width, palette) = (terminal::width(), Palette::stdout());
+    let servers = if args.words.is_empty() { listing::servers(width, palette) } else { String::new() };
+    servers + &listing::checks(checks, width, palette)
+}
+
+/// The chapters and variants to check: those that were named, or else all chapters. Beside a server of your own, only
+/// those that were named. `all` adds the variants of the chapters.
 fn wanted(selection: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
     let named = !selection.chapters.is_empty() || !selection.variants.is_empty();
     if !named && !own {
@@ -175,19 +172,19 @@ fn wanted(selection: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>
     (selection.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
 }
 
-/// What this platform cannot run is left out, with a note.
+/// Leaves out what this platform cannot run, with a note for each.
 fn here<T>(
     wanted: Vec<&'static T>,
     is_here: impl Fn(&T) -> (&'static str, bool),
     notes: &mut Vec<String>,
 ) -> Vec<&'static T> {
     let (here, elsewhere): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|it| is_here(it).1);
-    let without = |it: &&T| format!("{} is left out: its API is not on {}", is_here(it).0, std::env::consts::OS);
+    let without = |it: &&T| format!("{} is left out: {} does not have its API", is_here(it).0, std::env::consts::OS);
     notes.extend(elsewhere.iter().map(without));
     here
 }
 
-/// Gets all servers to where they can be started.
+/// Builds the chapters and variants, and makes sure that your own server starts.
 fn ready(
     own: Option<TestedServer>,
     chapters: &[&'static Chapter],
@@ -234,38 +231,38 @@ fn check<'a>(
     Ok(Results { checks, servers, reports, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// A server that was started for the check has a machine's worth of company and is none the worse for it; one that all
-/// checks share gets them one at a time.
+/// Each check starts a server of its own, so many run at once. A server that runs already is shared by all checks, so its
+/// checks run one at a time.
 fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<JobBatch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
     vec![jobs::batch(shared, checks, 1), jobs::batch(started, checks, workers)]
 }
 
-/// What else could be checked of a server that was only reached.
+/// A note on how to have more checked of a server that ran already.
 fn not_started_here(server: &TestedServer, reports: &[Option<Report>]) -> Option<String> {
     let Launch::Served(_) = server.subject.launch else { return None };
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
-    reports.iter().flatten().any(skipped).then(|| {
-        format!(
-            "{} runs already, so no check could start, stop or look into it; most of those skipped do run if the lab \
-             starts it: --cmd './server {{port}}'",
-            server.subject.name
-        )
-    })
+    if !reports.iter().flatten().any(skipped) {
+        return None;
+    }
+    Some(format!(
+        "{} runs already, so no check could start, stop or inspect it. Most of the skipped checks run if the lab starts the \
+         server: --cmd './server {{port}}'",
+        server.subject.name
+    ))
 }
 
-/// A server that was not started here and has ended fails every further check; one note says more.
+/// A server that was not started here may end. It would fail every further check, so a note replaces them.
 fn gone(subject: &Subject, check: &str) -> Option<String> {
     let Launch::Served(addr) = subject.launch else { return None };
     let error = servers::reach(addr).err()?;
     Some(format!(
-        "stopped: nothing accepts connections at {addr} any more ({error}), so no check was begun after {check}; \
-         start the server again"
+        "stopped after {check}: nothing accepts connections at {addr} any more ({error}); start the server again"
     ))
 }
 
-/// What a person reads: the matrix, or the list of a single server, and what has to be said about it.
+/// What a person reads: the matrix, or the list of a single server; then skips, failures, notes and the summary.
 fn report(results: &Results<'_>, notes: &[String]) -> String {
     let (width, palette) = (terminal::width(), Palette::stdout());
     let columns = results.columns();
@@ -273,7 +270,7 @@ fn report(results: &Results<'_>, notes: &[String]) -> String {
         [column] => table::list(results.checks, column, width, palette),
         _ => table::matrix(results.checks, &columns, width, palette),
     };
-    // In a file, a line that is one line can be searched for.
+    // Not wrapped in a file, so that a line can be searched for.
     let failures = results.failures(terminal::stdout_is_terminal().then_some(width), palette);
     let notes: String = notes.iter().map(|note| terminal::wrap_lines(note, width)).collect();
     let parts = [table, results.skips(width, palette), failures, notes, results.summary(palette)];
@@ -281,61 +278,16 @@ fn report(results: &Results<'_>, notes: &[String]) -> String {
     parts.join("\n\n") + "\n"
 }
 
-/// Servers, by the words that choose them.
-fn list_servers(width: usize, palette: Palette) -> String {
-    let mut out = format!("{}\n", palette.heading("servers"));
-    for chapter in CHAPTERS {
-        out.push_str(&format!("  {}\n", chapter.folder));
-    }
-    out.push_str(&format!("{}\n", palette.heading("variants (run by name, and all of them with --all)")));
-    for variant in VARIANTS {
-        let program = [&[variant.example][..], variant.args].concat().join(" ");
-        out.push_str(&format!("  {}  {}\n", variant.name, palette.faint(&format!("{}: {program}", variant.folder))));
-        for (what, reason) in variant.differs {
-            out.push_str(&terminal::wrap_lines(&format!("      differs in {what}: {reason}"), width));
-        }
-    }
-    out
-}
-
-fn list(checks: &[&Check], width: usize, palette: Palette) -> String {
-    let mut out = String::new();
-    for (row, check) in checks.iter().enumerate() {
-        if row == 0 || checks[row - 1].group != check.group {
-            out.push_str(&format!("{}\n", palette.heading(check.group)));
-        }
-        out.push_str(&format!("  {}  {}\n", check.name, palette.faint(&format!("clause {}", check.clause))));
-        out.push_str(&terminal::wrap_lines(&format!("      {}", check.about), width));
-    }
-    out + &format!("{}\n", terminal::count(checks.len(), "check"))
-}
-
-fn list_json(checks: &[&Check]) -> String {
-    let listed = checks.iter().map(|check| CheckJson {
-        group: check.group,
-        name: check.name,
-        check: check.full_name(),
-        clause: check.clause,
-        about: check.about,
-        alone: check.alone,
-    });
-    serde_json::to_string_pretty(&listed.collect::<Vec<_>>()).expect("strings and numbers only") + "\n"
-}
-
+/// A word that stands for nothing, with what there is.
 fn unknown(unknown: &UnknownWord) -> LabError {
-    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
     let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
-    let nearest = if unknown.nearest.is_empty() {
-        String::new()
-    } else {
-        format!("\n  Did you mean {}?", unknown.nearest.join(", or "))
-    };
     let exercises = Course::load().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
     LabError::usage(format!(
-        "'{}' is no server, no group, no part of a check's name and no exercise.{nearest}\n  servers: {}\n  variants: {}\n  \
-         groups: {}\n  checks: cargo lab check --list{exercises}",
+        "'{}' names no server, no group, no check and no exercise.{}\n  servers: {}\n  variants: {}\n  groups: {}\n  \
+         checks: cargo lab check --list{exercises}",
         unknown.word,
-        folders.join(" "),
+        unknown.did_you_mean(),
+        selection::chapter_folders(),
         variants.join(" "),
         GROUPS.join(" ")
     ))

@@ -25,51 +25,45 @@ struct AttemptJson<'a> {
     reports: Vec<&'a harness::Report>,
 }
 
-/// Checks them, one after the other.
+/// Checks the attempts at some exercises, one after the other.
 pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     let palette = if json { Palette::plain() } else { Palette::stdout() };
     let mut all_passed = true;
-    let mut verdicts: Vec<(usize, Option<Judgement>)> = Vec::new();
+    let mut judgements: Vec<(usize, Option<Judgement>)> = Vec::new();
     for at in places {
-        let exercise = &course.exercises[*at];
-        let what = format!("building and checking {}", exercise.name);
-        let lines = Mutex::new(Vec::new());
-        let checked = bars::waiting(what, || {
-            course.check(*at, palette, interrupt.flag(), |line| {
-                lines.lock().expect("no panic here").push(line.to_owned())
-            })
-        });
+        let what = format!("building and checking {}", course.exercises[*at].name);
+        let lines = Mutex::new(String::new());
+        let line = |line: &str| *lines.lock().expect("no panic while it is held") += &format!("{line}\n");
+        let checked = bars::waiting(what, || course.check(*at, palette, interrupt.flag(), line));
         interrupt.check()?;
-        let (verdict, told) = match checked? {
-            CheckedAttempt::Judged(verdict, told) => (Some(verdict), told),
+        let (judgement, told) = match checked? {
+            CheckedAttempt::Judged(judgement, told) => (Some(judgement), told),
             CheckedAttempt::Refused(why) => (None, why),
             CheckedAttempt::Stopped => continue,
         };
-        all_passed &= verdict.as_ref().is_some_and(Judgement::passed);
+        all_passed &= judgement.as_ref().is_some_and(Judgement::passed);
         if !json {
-            let mut lines = lines.into_inner().expect("no panic here");
-            lines.push(String::new());
-            terminal::print(&(lines.join("\n") + "\n" + &told));
+            terminal::print(&format!("{}\n{told}", lines.into_inner().expect("no panic while it was held")));
         }
-        verdicts.push((*at, verdict));
+        judgements.push((*at, judgement));
     }
     if json {
         let list: Vec<AttemptJson<'_>> =
-            verdicts.iter().map(|(at, verdict)| describe(&course.exercises[*at], verdict)).collect();
+            judgements.iter().map(|(at, judgement)| describe(&course.exercises[*at], judgement)).collect();
         terminal::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
     }
     Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn describe<'a>(exercise: &'a Exercise, verdict: &'a Option<Judgement>) -> AttemptJson<'a> {
+fn describe<'a>(exercise: &'a Exercise, judgement: &'a Option<Judgement>) -> AttemptJson<'a> {
     let of = exercise.about.points;
     AttemptJson {
         exercise: &exercise.name,
-        compiles: verdict.is_some(),
-        passed: verdict.as_ref().is_some_and(Judgement::passed),
-        points: verdict.as_ref().map_or(0.0, |verdict| verdict.share() * f64::from(of)),
+        compiles: judgement.is_some(),
+        passed: judgement.as_ref().is_some_and(Judgement::passed),
+        points: judgement.as_ref().map_or(0.0, |judgement| judgement.share() * f64::from(of)),
         of,
-        reports: verdict.iter().flat_map(Judgement::all).collect(),
+        reports: judgement.iter().flat_map(Judgement::all).collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo lab diff`: two sources side by side.
 //!
-//! Invariant: no row is wider than the terminal, and no character of either source is left out of a row: a long line goes on
-//! in the next row of its column.
+//! Invariant: no row is wider than the terminal, and no character of either source is left out. A long line goes on in the
+//! next row of its column.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use crate::selection;
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
-/// Lines around a change.
+/// How many unchanged lines stand around a change.
 const CONTEXT: usize = 3;
 /// ` | `
 const GUTTER: usize = 3;
-/// A line number and a space.
+/// Room for a line number and a space.
 const NUMBER: usize = 5;
 
 const EXAMPLES: &str = "\
@@ -34,22 +34,22 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DiffArgs {
-    /// A chapter (03, epoll-lt), a file, or, alone, an exercise
+    /// A chapter (03, epoll-lt) or a file; or an exercise (09), without a second argument
     left: String,
     /// A chapter or a file
     right: Option<String>,
-    /// Of an exercise: the starter beside your attempt
+    /// For an exercise: show the starter beside your attempt
     #[arg(long, conflicts_with = "right")]
     starter: bool,
-    /// Of an exercise: the solution even before your attempt passes
+    /// For an exercise: show the solution even before your attempt passes
     #[arg(long, conflicts_with = "right")]
     spoil: bool,
-    /// All lines, and not only those around changes
+    /// Show all lines, not only those around changes
     #[arg(long)]
     full: bool,
 }
 
-/// Runs the command.
+/// Prints two sources side by side.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     let (left, right) = match &args.right {
         Some(right) => (source(&args.left)?, source(right)?),
@@ -66,11 +66,12 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The two sources that one exercise stands for.
 fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
     let mut course = Course::load()?;
     let at = course.find(&args.left).map_err(|error| match source(&args.left) {
         Ok(_) => {
-            LabError::usage(format!("'{}' beside what? Give a second chapter or file: cargo lab diff 03 04", args.left))
+            LabError::usage(format!("'{}' needs a second chapter or file beside it: cargo lab diff 03 04", args.left))
         }
         Err(_) => error,
     })?;
@@ -82,7 +83,7 @@ fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
     if args.starter {
         return Ok((course.exercises[at].file("starter.rs"), attempt));
     }
-    solution::allowed(&mut course, at, args.spoil)?;
+    solution::require_shown(&mut course, at, args.spoil)?;
     Ok((attempt, course.exercises[at].file("solution.rs")))
 }
 
@@ -96,8 +97,8 @@ fn source(word: &str) -> Result<PathBuf, LabError> {
         return Ok(file);
     }
     Err(LabError::usage(format!(
-        "'{word}' is neither a chapter nor a file\n  chapters: {}\n  your attempt beside the solution: one exercise alone, as \
-         in cargo lab diff 08",
+        "'{word}' is neither a chapter nor a file\n  chapters: {}\n  for your attempt beside the solution, give one exercise \
+         and nothing else: cargo lab diff 08",
         selection::chapter_folders()
     )))
 }
@@ -177,7 +178,7 @@ fn rows(out: &mut String, op: &DiffOp, old: &[String], new: &[String], side: usi
     }
 }
 
-/// Two versions of a line, with the words that differ marked; where little is common, nothing is.
+/// Two versions of a line, with the words that differ marked. Nothing is marked where the lines have little in common.
 fn words(old: &str, new: &str) -> (Vec<Piece>, Vec<Piece>) {
     let diff = TextDiff::from_words(old, new);
     if diff.ratio() < 0.4 {
@@ -198,8 +199,8 @@ fn words(old: &str, new: &str) -> (Vec<Piece>, Vec<Piece>) {
     (left, right)
 }
 
-/// A line as rows of exactly `side` columns. It is broken behind a space if there is one in the last half of the row, and
-/// goes on a little deeper than it began.
+/// A line as rows of exactly `side` columns. A row ends behind a space if the second half of the row has a space. The rows
+/// that follow are indented a little deeper.
 fn column(line: Option<Line>, side: usize, style: impl Fn(&str, bool) -> String) -> Vec<String> {
     let Some((number, pieces)) = line else { return Vec::new() };
     let room = side - NUMBER;

@@ -1,30 +1,29 @@
-//! `cargo lab explore`: a server's lost wakeups, found by every order of client steps and system calls.
+//! `cargo lab explore`: a server's lost wakeups, found by placing a client's steps between the server's system calls.
 //!
-//! Invariant: exit code 0 means that no schedule that was tried fails; what was not tried is said.
+//! Invariant: exit code 0 means that no schedule that was tried fails. The output says what was not tried.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use explorer::{Coverage, Exploration, Faults, Finding, Plan, Run, Schedule, Script, Target, Verdict, report};
-use harness::{CHAPTERS, Check, Launch, Subject};
-use serde::Serialize;
+use explorer::{Faults, Plan, Run, Schedule, Script, Target, Verdict, report};
+use harness::{Check, Launch, Subject};
 
+use super::explore_json::{ExplorationJson, ScriptJson};
 use crate::checking::bars;
 use crate::checking::servers;
-use crate::course::Course;
-use crate::course::Exercise;
 use crate::course::attempt::{self, AttemptBuild};
+use crate::course::{Course, Exercise};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::selection;
 use crate::terminal::{self, Palette};
-use crate::workspace;
+use crate::workspace::shown;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab explore epoll-et                      a chapter, with every script that ships
+  cargo lab explore epoll-et                      a chapter, with every standard script
   cargo lab explore epoll-et --script reset
   cargo lab explore epoll-et --script 'c0 connect; c0 send 3; c0 shutdown'
   cargo lab explore 24                            your attempt at an exercise
@@ -32,106 +31,64 @@ Examples:
   cargo lab explore --cmd './a.out {port}' --script close --replay 0,0,1
   cargo lab explore epoll-et --script close --record run.json
 
-Exit code: 0 no schedule that was tried fails; 1 one does, or nothing could be tried; 2 wrong command line.";
+Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing could be tried; 2 wrong command line.";
 
-/// Find lost wakeups: place a client's steps between a server's system calls in every way
+/// Find lost wakeups: place a client's steps between a server's system calls
 ///
-/// Runs the server under ptrace(2), again and again, each time with the client's steps at other places between its system
-/// calls: first only where the server sleeps, then with one step placed where it could have gone on, then with two. A
-/// schedule that fails is shown as two columns, with the kernel's state and the nearest schedule that passes.
+/// Runs the server under ptrace(2) many times. The order of the script's steps is fixed; each run places them at other
+/// points between the server's system calls. First, every step comes while the server sleeps; then one step comes where
+/// the server could have gone on, then two. A schedule that fails is shown in two columns, with the kernel's state and the
+/// nearest schedule that passes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct ExploreArgs {
-    /// A server of this workspace (04, 04-epoll-et, epoll-et), or an exercise (24, 24_ready_flag): your attempt at it
+    /// A server of this workspace (04, 04-epoll-et, epoll-et), or your attempt at an exercise (24, 24_ready_flag)
     #[arg(value_name = "SERVER", conflicts_with = "cmd")]
     server: Option<String>,
-    /// The command that starts your own; {port} stands for the port it has to listen on
+    /// The command that starts your own server; {port} stands for the port that it must listen on
     #[arg(long, value_name = "COMMAND")]
     cmd: Option<String>,
-    /// A script that ships, a file, or the steps themselves; every one that ships if not given
+    /// A standard script, a file, or the steps themselves [default: every standard script]
     #[arg(long, value_name = "SCRIPT")]
     script: Option<String>,
-    /// Steps placed at most where the server could have gone on
+    /// Place at most N steps where the server could have gone on
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=6))]
     max_placements: u8,
-    /// Seconds for each script at most
+    /// Explore each script for at most S seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     max_seconds: u32,
-    /// Faults that can happen to any server, at every place where they can
+    /// Make faults that can happen to any server, wherever they can happen
     #[arg(long, value_name = "FAULT,..", value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// Run one schedule only, and show it
+    /// Run only this schedule, and show it
     #[arg(long, value_name = "0,1,..", value_parser = Schedule::parse, requires = "script")]
     replay: Option<Schedule>,
-    /// Write one run to a file: the one that fails, the one of --replay, or the one without a placement
+    /// Write one run to a file: the run that fails, the run of --replay, or the run without placements
     #[arg(long, value_name = "FILE.json", requires = "script")]
     record: Option<String>,
-    /// Results as JSON on stdout
+    /// Print the results as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Faults that blame no correct server.
+/// Faults that a correct server survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Fault {
-    /// Each wait is interrupted, as by a SIGSTOP and SIGCONT
+    /// Each wait is interrupted, as by SIGSTOP and SIGCONT
     Eintr,
-    /// A queued connection is gone by the time of its accept
+    /// A queued connection is gone when it is accepted
     Econnaborted,
-    /// No descriptor is free from the first connection to the script's end
+    /// No file descriptor is free, from the first connection to the end of the script
     Emfile,
-    /// What is sent in one piece comes in two
+    /// What the client sends in one piece arrives in two
     ShortReads,
-    /// Small socket buffers, so that writes take less than they were given
+    /// The socket buffers are small, so that writes take less than they were given
     ShortWrites,
     /// All of these
     All,
 }
 
-#[derive(Serialize)]
-struct ExplorationJson {
-    server: String,
-    scripts: Vec<ScriptJson>,
-}
-
-#[derive(Serialize)]
-struct ScriptJson {
-    name: String,
-    script: String,
-    runs: u64,
-    seconds: f64,
-    complete: bool,
-    placements: Option<usize>,
-    cut: Option<String>,
-    diverged: u64,
-    finding: Option<FindingJson>,
-}
-
-#[derive(Serialize)]
-struct FindingJson {
-    verdict: Verdict,
-    what: String,
-    diagnosis: String,
-    replay: String,
-    trace: Vec<TraceRowJson>,
-    kernel: Vec<String>,
-    passing: Option<PassingJson>,
-}
-
-#[derive(Serialize)]
-struct PassingJson {
-    replay: String,
-    trace: Vec<TraceRowJson>,
-}
-
-#[derive(Serialize)]
-struct TraceRowJson {
-    server: String,
-    client: String,
-    placed: bool,
-}
-
-/// Runs the command.
+/// Explores one server with each script, or replays one schedule.
 pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     let scripts = scripts(args)?;
     let interrupt = Interrupt::watch()?;
@@ -180,7 +137,7 @@ fn explore(
                 terminal::print(&format!("\n{}\n", report::finding(&target.name, script, finding, terminal::width())));
             }
         }
-        results.push(result(script, &explored));
+        results.push(ScriptJson::new(script, &explored));
     }
     if args.json {
         let explored = ExplorationJson { server: target.name.clone(), scripts: results };
@@ -223,7 +180,7 @@ fn replayed(
 }
 
 fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
-    // After a Ctrl-C, that is why it failed.
+    // Ctrl-C also ends the exploration; then the signal is the reason.
     interrupt.check().err().unwrap_or_else(|| LabError::failed(error.to_string()))
 }
 
@@ -240,6 +197,7 @@ impl ExploreArgs {
     }
 }
 
+/// The scripts to explore, with the faults that change a script.
 fn scripts(args: &ExploreArgs) -> Result<Vec<Script>, LabError> {
     let scripts = match &args.script {
         None => Script::all_standard(),
@@ -253,44 +211,39 @@ fn scripts(args: &ExploreArgs) -> Result<Vec<Script>, LabError> {
     Ok(scripts.into_iter().map(faulty).collect())
 }
 
+/// A script by its name, by its file, or by its steps.
 fn script(text: &str) -> Result<Script, LabError> {
     if let Some(script) = Script::standard(text) {
         return Ok(script);
     }
     let path = Path::new(text);
-    let (name, steps) = match path.is_file() {
-        true => {
-            let steps =
-                std::fs::read_to_string(path).map_err(|error| LabError::usage(format!("--script {text}: {error}")))?;
-            (path.file_stem().map_or_else(|| text.into(), |name| name.to_string_lossy().into_owned()), steps)
-        }
-        false => ("script".to_owned(), text.to_owned()),
+    let (name, steps) = if path.is_file() {
+        let steps =
+            std::fs::read_to_string(path).map_err(|error| LabError::usage(format!("--script {text}: {error}")))?;
+        (path.file_stem().map_or_else(|| text.into(), |name| name.to_string_lossy().into_owned()), steps)
+    } else {
+        ("script".to_owned(), text.to_owned())
     };
     Script::parse(&name, &steps).map_err(|what| {
         let names: Vec<&str> = explorer::script::STANDARD.iter().map(|(name, _)| *name).collect();
-        // A single word was meant to be a name, a script's or a file's.
-        let no_file = match text.contains([' ', ';', '\n']) || path.is_file() {
-            true => "",
-            false => "\n  and there is no such file",
-        };
-        let hint = match text.contains(char::is_whitespace) || path.is_file() {
-            true => String::new(),
-            false => {
-                let nearest = names.iter().max_by(|a, b| strsim::jaro(text, a).total_cmp(&strsim::jaro(text, b)));
-                let nearest = nearest.filter(|it| strsim::jaro(text, it) > 0.7);
-                nearest.map_or_else(String::new, |it| format!("\n  Did you mean the script '{it}'?"))
+        // Nothing in a single word tells a name, a file or a step from another.
+        let mut hint = String::new();
+        if !text.contains([' ', ';', '\n']) && !path.is_file() {
+            hint += "\n  There is no such file either.";
+            if let Some(name) = selection::nearest(text, names.iter().copied()) {
+                hint += &format!("\n  Did you mean the script '{name}'?");
             }
-        };
-        LabError::usage(format!("--script: {what}{no_file}{hint}\n  scripts that ship: {}", names.join(" ")))
+        }
+        LabError::usage(format!("--script: {what}{hint}\n  standard scripts: {}", names.join(" ")))
     })
 }
 
+/// What the command line names, as a program to start.
 fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError> {
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
         (None, Some(word)) => {
             let course = Course::load()?;
-            // As for `check`: a name without its number may be a variant's.
             match course.places(std::slice::from_ref(word))?.as_deref() {
                 Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
                 _ => chapter(word, &course)?,
@@ -298,7 +251,7 @@ fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError>
         }
         (None, None) => {
             return Err(LabError::usage(
-                "which server? Name one of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
+                "name a server of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
             ));
         }
     };
@@ -322,83 +275,42 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
         AttemptBuild::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
         AttemptBuild::Refused(why) => {
             terminal::complain(why.trim_end());
-            Err(LabError::failed(format!("{} does not compile", workspace::shown(&exercise.attempt()))))
+            Err(LabError::failed(format!("{} does not compile", shown(&exercise.attempt()))))
         }
         AttemptBuild::Stopped => Err(LabError::failed("the build was stopped")),
     }
 }
 
+/// A chapter or a variant, built.
 fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
-    let none: Vec<&'static Check> = Vec::new();
-    let selection = selection::select(&[word.to_owned()], &none).map_err(|unknown| {
-        let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-        let nearest = match unknown.nearest.is_empty() {
-            true => String::new(),
-            false => format!("\n  Did you mean {}?", unknown.nearest.join(", or ")),
-        };
-        let folders = folders.join(" ");
+    let no_checks: Vec<&'static Check> = Vec::new();
+    let selection = selection::select(&[word.to_owned()], &no_checks).map_err(|unknown| {
         LabError::usage(format!(
-            "'{word}' is no server of this workspace.{nearest}\n  servers: {folders}\n  {}\n  your own: --cmd",
+            "'{word}' is no server of this workspace.{}\n  servers: {}\n  {}\n  your own: --cmd",
+            unknown.did_you_mean(),
+            selection::chapter_folders(),
             course.numbers()
         ))
     })?;
-    let found = selection.chapters.len() + selection.variants.len();
-    if found != 1 {
-        let names = selection.chapters.iter().map(|it| it.folder).chain(selection.variants.iter().map(|it| it.name));
-        return Err(LabError::usage(format!(
-            "'{word}' names {found} servers ({}); name one",
-            names.collect::<Vec<_>>().join(", ")
-        )));
+    let chapters = selection.chapters.iter().map(|chapter| chapter.folder);
+    let names: Vec<&str> = chapters.chain(selection.variants.iter().map(|variant| variant.name)).collect();
+    if names.len() != 1 {
+        let (found, names) = (names.len(), names.join(", "));
+        return Err(LabError::usage(format!("'{word}' names {found} servers ({names}); name one")));
     }
     let server = servers::ours(&selection.chapters, &selection.variants)?.pop();
     server.map(|server| server.subject).ok_or_else(|| LabError::failed("the server was not built"))
 }
 
-fn result(script: &Script, explored: &Exploration) -> ScriptJson {
-    let (placements, cut) = match &explored.coverage {
-        Coverage::Complete(placements) => (Some(*placements), None),
-        Coverage::Cut(why) => (None, Some(why.clone())),
-    };
-    ScriptJson {
-        name: script.name.clone(),
-        script: script.to_string(),
-        runs: explored.runs,
-        seconds: explored.seconds,
-        complete: cut.is_none() && explored.finding.is_none(),
-        placements,
-        cut,
-        diverged: explored.diverged,
-        finding: explored.finding.as_ref().map(found),
-    }
-}
-
-fn found(finding: &Finding) -> FindingJson {
-    FindingJson {
-        verdict: finding.verdict,
-        what: finding.what.clone(),
-        diagnosis: explorer::diagnose::diagnose(&finding.run),
-        replay: finding.schedule.to_string(),
-        trace: trace(&finding.run),
-        kernel: finding.run.end.as_ref().map(report::state).unwrap_or_default(),
-        passing: finding
-            .passing
-            .as_ref()
-            .map(|run| PassingJson { replay: run.schedule().to_string(), trace: trace(run) }),
-    }
-}
-
-fn trace(run: &Run) -> Vec<TraceRowJson> {
-    let row = |row: report::Row| TraceRowJson { server: row.server, client: row.client, placed: row.placed };
-    report::rows(run).into_iter().map(row).collect()
-}
-
+/// The examples, the language of scripts, the standard scripts, and the fields of the JSON.
 fn long_help() -> String {
     let scripts = explorer::script::STANDARD.iter().map(|(name, text)| format!("  {name:<14}{text}"));
     format!(
-        "{EXAMPLES}\n\nScripts. {}\n\nThose that ship:\n{}\n\nWith --json, stdout gets an object: server, and scripts, an \
-         object for each with name, script, runs, seconds, complete, placements (null if cut), cut (why, or null), diverged \
-         and finding (null, or an object with verdict, what, diagnosis, replay, trace, kernel and passing). With --replay, it \
-         is the run itself, as --record writes it (common/explorer/RECORD.md).",
+        "{EXAMPLES}\n\nScripts. {}\n\nThe standard scripts:\n{}\n\nWith --json, stdout gets an object with server and scripts. \
+         Scripts is an array with an object for each script:\n  name, script, runs, seconds, complete, placements (null if \
+         cut), cut (the reason, or null), diverged, and\n  finding: null, or an object with verdict, what, diagnosis, replay, \
+         trace, kernel and passing.\nWith --replay, stdout gets the run itself, as --record writes it \
+         (common/explorer/RECORD.md).",
         explorer::script::LANGUAGE,
         scripts.collect::<Vec<_>>().join("\n")
     )

@@ -1,6 +1,6 @@
 //! `cargo lab grade`: all attempts, as points.
 //!
-//! Invariant: exit code 0 means that every attempt has its grade, whatever it is.
+//! Invariant: exit code 0 means that every attempt has a grade, however good or bad.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,27 +22,29 @@ use crate::workspace;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab grade                                   all attempts, for people
-  cargo lab grade --only 13 14                      two of them
+  cargo lab grade                                   all attempts, as text
+  cargo lab grade --only 13 14                      two exercises
   cargo lab grade --format gradescope --attempts /autograder/submission --output /autograder/results/results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
 
-A missing attempt, one that does not compile and the untouched starter get 0 points. Of the others, an exercise's own
-checks share its points; the checks that every server has to pass, and that it fails, cut them.
+A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. Otherwise an exercise's own
+checks share its points evenly. Every exercise also has kept checks, which every attempt has to pass: the share of them
+that fails is taken off.
 
 Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 wrong command line.";
 
 /// Grade attempts: points for each exercise, with the reasons
 ///
-/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: a user of its own
-/// (if the grader is root), limits of time, memory, files and processes, and Landlock, where the kernel has it.
+/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user of
+/// its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the kernel
+/// has it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GradeArgs {
-    /// These exercises only, by number or name
+    /// Grade only these exercises, by number or name
     #[arg(long, value_name = "NN", num_args = 1..)]
     only: Vec<String>,
-    /// How to write the grades
+    /// The format of the grades
     #[arg(long, value_enum, default_value_t = GradeFormat::Text)]
     format: GradeFormat,
     /// The folder with the attempts [default: exercises/attempts]
@@ -51,10 +53,10 @@ pub struct GradeArgs {
     /// Where to write the grades [default: stdout]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The most that one attempt's checks may take
+    /// Stop an attempt whose checks take longer
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
-    /// As on a kernel without Landlock
+    /// Do as on a kernel without Landlock
     #[arg(long, hide = true)]
     no_landlock: bool,
 }
@@ -62,19 +64,19 @@ pub struct GradeArgs {
 /// A format of the grades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum GradeFormat {
-    /// For people
+    /// Text, for people
     Text,
-    /// All there is, for programs
+    /// JSON with all there is, for programs
     Json,
     /// JUnit XML, for CI systems
     Junit,
     /// Gradescope's results.json
     Gradescope,
-    /// The step output that GitHub Classroom's reporter takes; the text goes to stderr
+    /// The step output that GitHub Classroom's reporter reads; the text goes to stderr
     Github,
 }
 
-/// Runs the command.
+/// Grades each attempt, and writes the grades.
 pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let root = workspace::root()?;
     let exercises = course::exercise::chosen(course::load(&root.join("exercises"))?, &args.only)?;
@@ -82,25 +84,17 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     if !folder.is_dir() {
         return Err(LabError::usage(format!("--attempts {}: there is no such folder", folder.display())));
     }
-    if let Some(output) = &args.output {
-        // Now, and not after everything was graded.
-        if output.is_dir() {
-            return Err(LabError::usage(format!("--output {}: it is a folder; give a file in it", output.display())));
-        }
-        let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !parent.is_dir() {
-            return Err(LabError::usage(format!("--output {}: there is no folder for it", output.display())));
-        }
-    }
+    // Now, and not after everything was graded.
+    args.output.as_deref().map_or(Ok(()), require_writable)?;
     let interrupt = Interrupt::watch()?;
     supervise::adopt_orphans()?;
     let start = Instant::now();
     let confined = confined(args.no_landlock)?;
     confined.missing.iter().for_each(|what| terminal::complain(&format!("not confined: {what}")));
-    let builder = AttemptCompiler::prepare(&interrupt, !args.no_landlock)?;
+    let compiler = AttemptCompiler::prepare(&interrupt, !args.no_landlock)?;
     let time = Duration::from_secs(args.timeout);
-    let grader =
-        Grader { builder: &builder, time, confined: &confined, no_landlock: args.no_landlock, interrupt: &interrupt };
+    let no_landlock = args.no_landlock;
+    let grader = Grader { compiler: &compiler, time, confined: &confined, no_landlock, interrupt: &interrupt };
     let mut grades = Vec::new();
     for exercise in &exercises {
         let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;
@@ -128,7 +122,19 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What holds of a server's confinement here; a process finds out that goes the same way as the servers.
+/// An error unless the path can be a file's.
+fn require_writable(output: &Path) -> Result<(), LabError> {
+    if output.is_dir() {
+        return Err(LabError::usage(format!("--output {}: it is a folder; give a file in it", output.display())));
+    }
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() {
+        return Err(LabError::usage(format!("--output {}: there is no folder for it", output.display())));
+    }
+    Ok(())
+}
+
+/// How far a server can be confined here. A process that is confined in the same way finds out.
 fn confined(no_landlock: bool) -> Result<confine::Confinement, LabError> {
     if !cfg!(target_os = "linux") {
         let missing = vec!["servers are confined on Linux only: an attempt can do what its grader can".into()];
@@ -143,6 +149,7 @@ fn confined(no_landlock: bool) -> Result<confine::Confinement, LabError> {
     })
 }
 
+/// One attempt in a line, as it is graded.
 fn progress(grade: &Grade, palette: Palette) -> String {
     let points = format!("{:.2}/{}", grade.score, grade.max_score);
     let points = if grade.state == AttemptState::Passed { palette.good(&points) } else { points };
@@ -153,7 +160,7 @@ fn progress(grade: &Grade, palette: Palette) -> String {
     format!("{}  {points}  {why}  {}", grade.name, palette.faint(&duration(grade.seconds)))
 }
 
-/// Files that look like attempts and are no exercise's: a student may have misnamed one.
+/// Files that look like attempts and belong to no exercise: a student may have misnamed an attempt.
 fn ignored(folder: &Path, exercises: &[Exercise]) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -161,5 +168,5 @@ fn ignored(folder: &Path, exercises: &[Exercise]) -> Vec<String> {
     let mut strange: Vec<String> =
         names.filter(|name| name.strip_suffix(".rs").is_some_and(|name| !known(name))).collect();
     strange.sort();
-    strange.iter().map(|name| format!("ignored: {} is named like no exercise", terminal::clean(name, 80))).collect()
+    strange.iter().map(|name| format!("ignored: {} has the name of no exercise", terminal::clean(name, 80))).collect()
 }

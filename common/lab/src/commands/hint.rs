@@ -1,6 +1,6 @@
-//! `cargo lab hint`: one more hint each time.
+//! `cargo lab hint`: one more hint at each call.
 //!
-//! Invariant: the hints that were seen are counted, and shown again with the new one.
+//! Invariant: the hints that were shown are counted, and shown again above the new hint.
 
 use std::process::ExitCode;
 
@@ -8,22 +8,22 @@ use crate::course::Course;
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
 
-/// Show one more hint, of three
+/// Show one more of an exercise's three hints
 #[derive(Debug, clap::Args)]
 pub struct HintArgs {
-    /// The exercise; the one you are at if none is given
+    /// The exercise (08, 08_nfds, nfds) [default: the exercise you are at]
     exercise: Option<String>,
 }
 
-/// Runs the command.
+/// Shows the hints that were shown before, and the next hint.
 pub fn run(args: &HintArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
-    let at = super::this_or_current(&course, args.exercise.as_deref())?;
+    let at = super::named_or_current(&course, args.exercise.as_deref())?;
     terminal::print(&next_hint(&mut course, at, Palette::stdout())?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// One more hint, below those that were seen.
+/// One more hint, below those that were shown before.
 pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<String, LabError> {
     let exercise = &course.exercises[at];
     let all = exercise.about.hints.len();
@@ -35,7 +35,7 @@ pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<Str
             &format!("{}\n{}", palette.heading(&head), terminal::wrap_lines(&format!("  {hint}"), terminal::width()));
     }
     if shown == all {
-        out += &format!("that was the last one; the answer: cargo lab solution {:02} --spoil\n", exercise.number);
+        out += &format!("there are no more hints; the answer: cargo lab solution {:02} --spoil\n", exercise.number);
     }
     course.save()?;
     Ok(out)

@@ -1,44 +1,43 @@
 //! `cargo lab list` and `cargo lab` alone: where a student is.
 //!
-//! Invariant: nothing is run; a result is shown only while the file that it belongs to is unchanged.
+//! Invariant: no check is run. A result is shown only while the attempt that it belongs to is unchanged.
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use crate::course::Standing;
-use crate::course::{Course, feedback::decimal};
+use crate::course::feedback::decimal;
+use crate::course::{Course, Standing};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
-use crate::workspace;
+use crate::workspace::shown;
 
-/// List the exercises: what is done, and for how many points
+/// List the exercises: which ones pass, and how many points you have
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {}
 
-/// Runs `cargo lab list`.
+/// Prints the table of exercises: `cargo lab list`.
 pub fn run(_: &ListArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     terminal::print(&(table(&course, None, Palette::stdout()) + "\n" + &bar(&course, Palette::stdout())));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs `cargo lab` without a command.
+/// Prints the points and what to do next: `cargo lab` without a command.
 pub fn status() -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     let palette = Palette::stdout();
     let mut out = bar(&course, palette);
     match course.current() {
         None if course.exercises.is_empty() => out += "there are no exercises here\n",
-        None => out += "all of it passes; what it says to an instructor: cargo lab grade\n",
+        None => out += "every exercise passes; the points as an instructor sees them: cargo lab grade\n",
         Some(at) => {
             let exercise = &course.exercises[at];
             let number = exercise.number;
+            let path = shown(&exercise.attempt());
             let next = match course.standing(at) {
                 Standing::New => format!("next: cargo lab start {number:02}"),
-                Standing::Failing(_) => {
-                    format!("edit {}, then: cargo lab check {number:02}", workspace::shown(&exercise.attempt()))
-                }
-                _ => format!("check {}: cargo lab check {number:02}", workspace::shown(&exercise.attempt())),
+                Standing::Failing(_) => format!("edit {path}, then: cargo lab check {number:02}"),
+                _ => format!("check {path}: cargo lab check {number:02}"),
             };
             let head = format!("{number:02} {}", exercise.about.title);
             let _ = writeln!(out, "\n{}  {}\n{next}", palette.heading(&head), palette.faint(&exercise.about.chapter));
@@ -49,7 +48,7 @@ pub fn status() -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each exercise, by chapters; `marked` has an arrow.
+/// A line for each exercise, by chapters; an arrow stands before the exercise that is `marked`.
 pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String {
     let mut out = String::new();
     let width = course.exercises.iter().map(|it| terminal::columns(&it.about.title)).max().unwrap_or(0);
@@ -59,7 +58,7 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
         }
         let points = exercise.about.points;
         let of = |share: f64| decimal(share * f64::from(points));
-        let (state, won) = match course.standing(at) {
+        let (standing, won) = match course.standing(at) {
             Standing::New => (palette.faint("-       "), String::new()),
             Standing::Started => ("begun   ".into(), String::new()),
             Standing::Failing(share) => (palette.bad("not yet "), of(share)),
@@ -70,17 +69,13 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
         let hints = if hints > 0 { format!("  {}", terminal::count(hints, "hint")) } else { String::new() };
         let arrow = if marked == Some(at) { ">" } else { " " };
         let number = exercise.number;
-        let _ = writeln!(
-            out,
-            "{arrow} {number:02}  {}  {state}  {won:>4}/{points}{}",
-            terminal::padded(&exercise.about.title, width),
-            palette.faint(&hints)
-        );
+        let title = terminal::padded(&exercise.about.title, width);
+        let _ = writeln!(out, "{arrow} {number:02}  {title}  {standing}  {won:>4}/{points}{}", palette.faint(&hints));
     }
     out
 }
 
-/// `[#####.......] 5 of 33 exercises, 9.5 of 88 points`.
+/// `█████░░░░░░░  5 of 33 exercises, 9.5 of 77 points`.
 pub fn bar(course: &Course, palette: Palette) -> String {
     const WIDTH: usize = 30;
     let all = course.exercises.len();

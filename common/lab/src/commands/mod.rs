@@ -1,15 +1,17 @@
 //! The commands: each module has its arguments and its `run`.
 //!
-//! Invariant: a command puts parts together; what two commands could need stands outside.
+//! Invariant: a command only puts parts together. Code that two commands could need stands outside this folder.
 
 pub mod check;
 pub mod check_attempt;
 pub mod diff;
 pub mod explore;
+mod explore_json;
 pub mod grade;
 pub mod hint;
 pub mod list;
 pub mod matrix;
+mod matrix_table;
 pub mod new;
 pub mod next;
 pub mod reset;
@@ -20,8 +22,8 @@ pub mod watch;
 use crate::course::Course;
 use crate::error::LabError;
 
-/// The exercise that a word names, or the one that the student is at.
-fn this_or_current(course: &Course, word: Option<&str>) -> Result<usize, LabError> {
+/// The exercise that a word names, or the exercise that the student is at.
+fn named_or_current(course: &Course, word: Option<&str>) -> Result<usize, LabError> {
     match word {
         Some(word) => course.find(word),
         None => course.current().ok_or_else(|| LabError::usage("every exercise passes; name one: cargo lab list")),

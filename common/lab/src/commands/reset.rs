@@ -1,23 +1,22 @@
-//! `cargo lab reset`: the starter again.
+//! `cargo lab reset`: the starter in place of the attempt.
 //!
-//! Invariant: what was written is kept under another name.
+//! Invariant: what the student wrote is kept under another name.
 
 use std::process::ExitCode;
 
-use crate::course::Course;
-use crate::course::attempt;
+use crate::course::{Course, attempt};
 use crate::error::LabError;
 use crate::terminal;
-use crate::workspace;
+use crate::workspace::shown;
 
-/// Begin an exercise again; what you wrote is kept beside it
+/// Put the starter back; your attempt is kept beside it
 #[derive(Debug, clap::Args)]
 pub struct ResetArgs {
-    /// The exercise
+    /// The exercise (08, 08_nfds, nfds)
     exercise: String,
 }
 
-/// Runs the command.
+/// Resets one exercise.
 pub fn run(args: &ResetArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
     let at = course.find(&args.exercise)?;
@@ -25,12 +24,15 @@ pub fn run(args: &ResetArgs) -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Resets one, and says what became of it.
+/// Resets an exercise, and says where the attempt was kept.
 pub fn reset(course: &mut Course, at: usize) -> Result<String, LabError> {
     let exercise = &course.exercises[at];
     let kept = attempt::reset(exercise)?;
     course.progress.forget(exercise);
     course.save()?;
-    let kept = kept.map_or_else(String::new, |path| format!("; what you wrote is {}", workspace::shown(&path)));
-    Ok(format!("{} is the starter again{kept}\n", workspace::shown(&exercise.attempt())))
+    let kept = match kept {
+        Some(path) => format!("; your attempt is kept as {}", shown(&path)),
+        None => String::new(),
+    };
+    Ok(format!("{} is the starter again{kept}\n", shown(&exercise.attempt())))
 }

@@ -1,38 +1,37 @@
-//! `cargo lab solution`: ours, beside the student's.
+//! `cargo lab solution`: the course's own solution.
 //!
-//! Invariant: it is shown after the attempt has passed, or to whoever asks for the spoiler by its name.
+//! Invariant: it is shown only after the attempt has passed, or with `--spoil`.
 
 use std::process::ExitCode;
 
-use crate::course::Course;
-use crate::course::Standing;
+use crate::course::{Course, Standing};
 use crate::error::LabError;
 use crate::terminal;
-use crate::workspace;
+use crate::workspace::shown;
 
 /// Show the solution, after your attempt has passed
 #[derive(Debug, clap::Args)]
 pub struct SolutionArgs {
-    /// The exercise; the one you are at if none is given
+    /// The exercise (08, 08_nfds, nfds) [default: the exercise you are at]
     exercise: Option<String>,
-    /// Show it in any case
+    /// Show the solution even though your attempt does not pass
     #[arg(long)]
     spoil: bool,
 }
 
-/// Runs the command.
+/// Prints the solution's source.
 pub fn run(args: &SolutionArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
-    let at = super::this_or_current(&course, args.exercise.as_deref())?;
-    allowed(&mut course, at, args.spoil)?;
+    let at = super::named_or_current(&course, args.exercise.as_deref())?;
+    require_shown(&mut course, at, args.spoil)?;
     let path = course.exercises[at].file("solution.rs");
-    let cannot = |error| LabError::failed(format!("read {}: {error}", workspace::shown(&path)));
-    terminal::print(&std::fs::read_to_string(&path).map_err(cannot)?);
+    let source = std::fs::read_to_string(&path);
+    terminal::print(&source.map_err(|error| LabError::failed(format!("read {}: {error}", shown(&path))))?);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the solution may be shown; notes it if that is before it passes.
-pub fn allowed(course: &mut Course, at: usize, spoil: bool) -> Result<(), LabError> {
+/// An error unless the solution may be shown. Notes it if the solution is shown before the attempt passes.
+pub fn require_shown(course: &mut Course, at: usize, spoil: bool) -> Result<(), LabError> {
     if matches!(course.standing(at), Standing::Passed | Standing::PassedBefore) {
         return Ok(());
     }

@@ -1,18 +1,18 @@
 //! `cargo lab start`: a copy of a starter to work on.
 //!
-//! Invariant: what a student has written is never overwritten.
+//! Invariant: an attempt that exists is never overwritten.
 
 use std::process::ExitCode;
 
-use crate::course::{Course, Standing, attempt};
+use crate::course::{Course, Exercise, Standing, attempt};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
-use crate::workspace;
+use crate::workspace::shown;
 
-/// Begin an exercise: a copy of its starter in exercises/attempts
+/// Begin an exercise: copy its starter to exercises/attempts
 #[derive(Debug, clap::Args)]
 pub struct StartArgs {
-    /// The exercise (08, 08_nfds, nfds); the next one if none is given
+    /// The exercise (08, 08_nfds, nfds) [default: the first one that is not begun]
     exercise: Option<String>,
 }
 
@@ -23,7 +23,7 @@ impl StartArgs {
     }
 }
 
-/// Runs the command.
+/// Copies the starter, and tells the exercise's story.
 pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
     let at = match &args.exercise {
@@ -33,31 +33,28 @@ pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
             .ok_or_else(|| LabError::usage("every exercise is begun; see: cargo lab list"))?,
     };
     let exercise = &course.exercises[at];
-    let palette = Palette::stdout();
-    let (number, path) = (exercise.number, workspace::shown(&exercise.attempt()));
-    let made = attempt::start(exercise)?;
-    let readme = std::fs::read_to_string(exercise.file("README.md")).unwrap_or_default();
-    // Its title stands in the head, and the commands below.
-    let story: String = readme
-        .lines()
-        .skip(1)
-        .take_while(|line| !line.starts_with("```"))
-        .fold(String::new(), |all, line| all + line + "\n");
-    let about = &exercise.about;
-    let head = format!("{number:02} {}", about.title);
+    let edit = if attempt::start(exercise)? { "edit" } else { "it was begun before; it is" };
+    let (about, number, path) = (&exercise.about, exercise.number, shown(&exercise.attempt()));
     let (points, minutes) =
         (terminal::count(about.points as usize, "point"), terminal::count(about.minutes as usize, "minute"));
+    let palette = Palette::stdout();
     terminal::print(&format!(
-        "{}  {}\n\n{}\n\n{} {path}\ncheck it: cargo lab check {number:02}, or at every save: cargo lab watch {number:02}\n",
-        palette.heading(&head),
+        "{}  {}\n\n{}\n\n{edit} {path}\ncheck it: cargo lab check {number:02}, or at every save: cargo lab watch {number:02}\n",
+        palette.heading(&format!("{number:02} {}", about.title)),
         palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
-        paragraphs(&story, terminal::width()),
-        if made { "edit" } else { "it was begun before; it is" },
+        paragraphs(&story(exercise), terminal::width()),
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Each line of the story is a paragraph.
+/// The README's text, without the title above it and the commands below it.
+fn story(exercise: &Exercise) -> String {
+    let readme = std::fs::read_to_string(exercise.file("README.md")).unwrap_or_default();
+    let lines: Vec<&str> = readme.lines().skip(1).take_while(|line| !line.starts_with("```")).collect();
+    lines.join("\n")
+}
+
+/// Wraps each line of the story, which is a paragraph.
 fn paragraphs(story: &str, width: usize) -> String {
     let wrapped: Vec<String> = story.trim().lines().map(|line| terminal::wrap(line, width).join("\n")).collect();
     wrapped.join("\n")

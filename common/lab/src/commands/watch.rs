@@ -1,7 +1,7 @@
 //! `cargo lab watch`: checks an attempt at each save, and answers keys.
 //!
-//! Invariant: a key is answered at once, whatever a server or the compiler is doing: checks run on a thread of their own
-//! and are cut off when they are not wanted any more. The terminal is as it was when this ends, however it ends.
+//! Invariant: a key is answered at once, whatever a server or the compiler does. Checks run on a thread of their own, and
+//! are stopped when their result is not wanted any more. The terminal's modes are restored, however the command ends.
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ use crate::interrupt::{Interrupt, kill_servers};
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
-/// How often the file is looked at.
+/// How often the attempt's file is looked at.
 const LOOK: Duration = Duration::from_millis(150);
-/// How long a check that was cut off gets to end.
+/// How long a check that was stopped gets to end.
 const GRACE: Duration = Duration::from_millis(1500);
 
 const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check again   q quit";
@@ -32,49 +32,57 @@ const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check ag
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("Keys: {KEYS}"))]
 pub struct WatchArgs {
-    /// The exercise; the one you are at if none is given
+    /// The exercise (08, 08_nfds, nfds) [default: the exercise you are at]
     exercise: Option<String>,
 }
 
-/// What happens while it watches.
+/// What happens while the command watches.
 enum WatchEvent {
+    /// A key was pressed.
     Key(u8),
+    /// The attempt's file has changed.
     Saved,
+    /// The check of this number has a line to show.
     Line(usize, String),
+    /// The check of this number has ended.
     Checked(usize, Result<CheckedAttempt, LabError>),
 }
 
-/// A check under way.
+/// A check that has not ended yet.
 struct RunningCheck {
+    /// Tells its events from those of a check that was stopped.
     number: usize,
     stop: Arc<AtomicBool>,
 }
 
 struct WatchSession {
     course: Course,
+    /// The place of the exercise that is watched.
     at: usize,
     palette: Palette,
-    news: Sender<WatchEvent>,
+    events: Sender<WatchEvent>,
+    /// The attempt, for the thread that looks at it.
     file: Arc<Mutex<PathBuf>>,
     running: Option<RunningCheck>,
+    /// How many checks were begun.
     begun: usize,
-    /// `r` was pressed, and has to be pressed once more.
+    /// `r` was pressed once; a second `r` resets the attempt.
     resetting: bool,
 }
 
-/// Runs the command.
+/// Watches until `q`, a signal, or the loss of stdout.
 pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
-    let at = super::this_or_current(&course, args.exercise.as_deref())?;
+    let at = super::named_or_current(&course, args.exercise.as_deref())?;
     let interrupt = Interrupt::watch()?;
     let _terminal = RawTerminal::on();
-    let (news, receiver) = mpsc::channel();
+    let (events, receiver) = mpsc::channel();
     let file = Arc::new(Mutex::new(PathBuf::new()));
-    let (keys, saves, watched) = (news.clone(), news.clone(), file.clone());
+    let (keys, saves, watched) = (events.clone(), events.clone(), file.clone());
     std::thread::spawn(move || read_keys(&keys));
     std::thread::spawn(move || look_at(&watched, &saves));
     let palette = Palette::stdout();
-    let mut watch = WatchSession { course, at, palette, news, file, running: None, begun: 0, resetting: false };
+    let mut watch = WatchSession { course, at, palette, events, file, running: None, begun: 0, resetting: false };
     watch.go_to(at)?;
     let result = loop {
         match receiver.recv_timeout(LOOK) {
@@ -89,16 +97,18 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
         if let Err(error) = interrupt.check() {
             break Err(error);
         }
-        // There is nobody left to tell.
+        // Nobody reads what is printed from here on.
         if terminal::stdout_is_lost() {
             break Ok(ExitCode::SUCCESS);
         }
     };
-    let under_way = watch.running.is_some();
-    watch.cut_off();
-    // Its thread reaps the servers that were killed.
+    let was_running = watch.running.is_some();
+    watch.stop_check();
+    // The thread of the check reaps the servers that were killed.
     let end = Instant::now() + GRACE;
-    while under_way && Instant::now() < end && !matches!(receiver.recv_timeout(LOOK / 10), Ok(WatchEvent::Checked(..)))
+    while was_running
+        && Instant::now() < end
+        && !matches!(receiver.recv_timeout(LOOK / 10), Ok(WatchEvent::Checked(..)))
     {
         kill_servers();
     }
@@ -106,7 +116,7 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
 }
 
 impl WatchSession {
-    /// Watches another exercise, and begins it if need be.
+    /// Watches another exercise, and begins it if it is new.
     fn go_to(&mut self, at: usize) -> Result<(), LabError> {
         self.at = at;
         let exercise = &self.course.exercises[at];
@@ -116,11 +126,11 @@ impl WatchSession {
         Ok(())
     }
 
-    /// Begins a check, and cuts off the one under way.
+    /// Begins a check, and stops the check that runs.
     fn check(&mut self) {
-        self.cut_off();
+        self.stop_check();
         self.begun += 1;
-        let (number, at, palette, news) = (self.begun, self.at, self.palette, self.news.clone());
+        let (number, at, palette, events) = (self.begun, self.at, self.palette, self.events.clone());
         let stop = Arc::new(AtomicBool::new(false));
         self.running = Some(RunningCheck { number, stop: stop.clone() });
         let exercise = &self.course.exercises[at];
@@ -133,16 +143,16 @@ impl WatchSession {
             palette.faint(KEYS)
         ));
         std::thread::spawn(move || {
-            // A copy of its own: the keys go on with the other meanwhile.
+            // A course of its own: the keys are answered from the session's course meanwhile.
             let checked = Course::load().and_then(|mut course| {
-                course.check(at, palette, &stop, |line| drop(news.send(WatchEvent::Line(number, line.to_owned()))))
+                course.check(at, palette, &stop, |line| drop(events.send(WatchEvent::Line(number, line.to_owned()))))
             });
-            let _ = news.send(WatchEvent::Checked(number, checked));
+            let _ = events.send(WatchEvent::Checked(number, checked));
         });
     }
 
-    /// Ends the check under way. Its servers are killed until its thread has noticed.
-    fn cut_off(&mut self) {
+    /// Stops the check that runs. Its servers are killed, so that its thread does not wait for them.
+    fn stop_check(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop.store(true, Ordering::Relaxed);
             kill_servers();
@@ -152,7 +162,7 @@ impl WatchSession {
     fn line(&self, number: usize, line: &str) {
         match &self.running {
             Some(running) if running.number == number => terminal::print(&format!("{line}\n")),
-            // A check that was cut off may have started one more server.
+            // A check that was stopped may have started one more server.
             _ => kill_servers(),
         }
     }
@@ -184,13 +194,13 @@ impl WatchSession {
             b'p' => return self.go_to((self.at + all - 1) % all),
             b'c' => self.check(),
             b'r' if again => {
-                self.cut_off();
+                self.stop_check();
                 terminal::print(&reset::reset(&mut self.course, self.at)?);
                 self.check();
             }
             b'r' => {
                 self.resetting = true;
-                terminal::print("r again puts the starter back; what you wrote is kept beside it\n");
+                terminal::print("press r again to put the starter back; your attempt is kept beside it\n");
             }
             b'\n' | b'\r' | b' ' => {}
             _ => terminal::print(&format!("{KEYS}\n")),
@@ -199,13 +209,13 @@ impl WatchSession {
     }
 }
 
-/// The terminal gives each key at once and does not show it; as before when this is dropped.
+/// The terminal hands over each key at once and does not echo it. Its modes are restored when this is dropped.
 struct RawTerminal(Option<Termios>);
 
 impl RawTerminal {
     fn on() -> Self {
         let stdin = std::io::stdin();
-        // Without a terminal, bytes come as they come.
+        // Not a terminal: there are no modes to change.
         let Ok(before) = tcgetattr(&stdin) else { return Self(None) };
         let mut now = before.clone();
         // Ctrl-C stays a signal.
@@ -224,7 +234,7 @@ impl Drop for RawTerminal {
     }
 }
 
-/// A signal ends the process from another thread, which drops nothing.
+/// A signal ends the process from another thread, where nothing is dropped.
 fn restore_at_exit(before: &Termios) {
     let before = before.clone();
     crate::interrupt::at_exit(move || {
@@ -232,19 +242,20 @@ fn restore_at_exit(before: &Termios) {
     });
 }
 
-fn read_keys(news: &Sender<WatchEvent>) {
+fn read_keys(events: &Sender<WatchEvent>) {
     let mut stdin = std::io::stdin().lock();
     let mut key = [0];
     // At the end of input (a pipe, /dev/null) there are no more keys; files can still be saved.
     while matches!(stdin.read(&mut key), Ok(1)) {
-        if news.send(WatchEvent::Key(key[0])).is_err() {
+        if events.send(WatchEvent::Key(key[0])).is_err() {
             return;
         }
     }
 }
 
-/// Reports each change of the file, whichever it is at the time. An editor may replace it: it may be missing for a moment.
-fn look_at(file: &Mutex<PathBuf>, news: &Sender<WatchEvent>) {
+/// Reports each change of the file that is watched at the time. The file may be missing for a moment, while an editor
+/// replaces it.
+fn look_at(file: &Mutex<PathBuf>, events: &Sender<WatchEvent>) {
     type Stamp = Option<(SystemTime, u64)>;
     let mut seen: (PathBuf, Stamp) = (PathBuf::new(), None);
     loop {
@@ -254,7 +265,7 @@ fn look_at(file: &Mutex<PathBuf>, news: &Sender<WatchEvent>) {
         if stamp.is_some() || seen.0 != path {
             seen = (path, stamp);
         }
-        if changed && news.send(WatchEvent::Saved).is_err() {
+        if changed && events.send(WatchEvent::Saved).is_err() {
             return;
         }
         std::thread::sleep(LOOK);

@@ -1,49 +1,160 @@
 //! Whether an exercise is one: its starter fails what it names, for the reason it names, and its solution passes.
 //!
-//! Invariant: a starter that passes, or fails for another reason, is a surprise, and so is a solution that fails
-//! anything; `tests/matrix.rs` and `cargo lab matrix` agree because both ask here.
+//! Invariant: a starter that passes, or that fails for another reason, is a surprise; so is a solution that fails anything.
+//! `exercises/tests/matrix.rs` and `cargo lab matrix` agree, because both ask here.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
 
 use harness::{Check, Failure, Outcome, Report, Subject};
 
 use super::exercise::Exercise;
+use crate::checking::jobs::{self, RunEvent};
+use crate::error::LabError;
+use crate::interrupt::Interrupt;
 
-/// How often a starter's bug may slip through, and once more: some need a certain timing.
+/// A starter's bug may need a certain timing, so a check that it must fail is tried this often.
 pub const TRIES: usize = 3;
+
+/// One exercise's servers, tried.
+#[derive(Debug)]
+pub struct ExerciseProof<'a> {
+    /// The exercise.
+    pub exercise: &'a Exercise,
+    /// The reports of its starter.
+    pub starter: Vec<Report>,
+    /// The reports of its solution.
+    pub solution: Vec<Report>,
+    /// What is not as it should be.
+    pub surprises: Vec<String>,
+    /// Why nothing was run.
+    pub skipped: Option<&'static str>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// How exercises are proved.
+#[derive(Debug)]
+pub struct Prover<'a> {
+    /// The program that is every starter and every solution.
+    pub program: &'a Path,
+    /// Only the exercise's own checks and the kept checks.
+    pub quick: bool,
+    /// How many checks run at once.
+    pub workers: usize,
+    /// Ctrl-C.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Prover<'_> {
+    /// Tries an exercise's starter and solution. `tell` gets how many checks have ended, and how many there are.
+    pub fn prove<'a>(
+        &self,
+        exercise: &'a Exercise,
+        tell: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<ExerciseProof<'a>, LabError> {
+        let start = Instant::now();
+        let (starter, solution) = (Vec::new(), Vec::new());
+        let mut proof =
+            ExerciseProof { exercise, starter, solution, surprises: Vec::new(), skipped: None, seconds: 0.0 };
+        let chapter = harness::CHAPTERS.iter().find(|chapter| chapter.folder == exercise.about.chapter);
+        if chapter.is_some_and(|chapter| !chapter.here) {
+            proof.skipped = Some("its API is not on this platform");
+            return Ok(proof);
+        }
+        let checks = self.checks(exercise);
+        let subject = |which: &str| {
+            let server = format!("{}/{which}", exercise.name);
+            exercise.subject(vec![self.program.to_string_lossy().into_owned(), server])
+        };
+        let [starter, solution] = [subject("starter"), subject("solution")];
+        let all = 2 * checks.len();
+        let mut done = 0;
+        let batch = jobs::batch(0..2, &checks, self.workers);
+        let mut reports = jobs::run(&[&starter, &solution], &checks, &[batch], self.interrupt.flag(), |event| {
+            if matches!(event, RunEvent::Finished(..)) {
+                done += 1;
+                tell(done, all);
+            }
+            ControlFlow::Continue(())
+        });
+        self.interrupt.check()?;
+        proof.solution = reports.remove(1).into_iter().flatten().collect();
+        proof.starter = reports.remove(0).into_iter().flatten().collect();
+        self.retry_passed(&mut proof, &checks, &starter)?;
+        proof.surprises = starter_surprises(exercise, &proof.starter);
+        proof.surprises.extend(solution_surprises(&proof.solution));
+        proof.seconds = start.elapsed().as_secs_f64();
+        Ok(proof)
+    }
+
+    fn checks(&self, exercise: &Exercise) -> Vec<&'static Check> {
+        let wanted = |check: &&Check| {
+            let name = check.full_name();
+            exercise.about.must_pass.iter().any(|own| own.check == name) || exercise.kept().any(|kept| kept == name)
+        };
+        harness::checks().filter(|check| !self.quick || wanted(check)).collect()
+    }
+
+    /// Tries the exercise's own checks again that the starter has passed.
+    fn retry_passed(
+        &self,
+        proof: &mut ExerciseProof<'_>,
+        checks: &[&'static Check],
+        starter: &Subject,
+    ) -> Result<(), LabError> {
+        for own in &proof.exercise.about.must_pass {
+            let report = proof.starter.iter_mut().find(|report| report.check == own.check);
+            let check = checks.iter().find(|check| check.full_name() == own.check);
+            if let (Some(report), Some(check)) = (report, check)
+                && matches!(report.outcome, Outcome::Pass)
+            {
+                *report = run_named(check, starter);
+            }
+            self.interrupt.check()?;
+        }
+        Ok(())
+    }
+}
 
 /// Runs a check that a starter has to fail; again, if it passes.
 pub fn run_named(check: &Check, subject: &Subject) -> Report {
-    let first = harness::run(check, subject);
-    (1..TRIES).fold(first, |report, _| match report.outcome {
-        Outcome::Pass => harness::run(check, subject),
-        _ => report,
-    })
+    let mut report = harness::run(check, subject);
+    for _ in 1..TRIES {
+        if !matches!(report.outcome, Outcome::Pass) {
+            break;
+        }
+        report = harness::run(check, subject);
+    }
+    report
 }
 
-/// What is wrong with a starter that has these reports; checks without one were not run.
+/// What is wrong with a starter that has these reports. A check without a report was not run.
 pub fn starter_surprises(exercise: &Exercise, reports: &[Report]) -> Vec<String> {
     let of = |name: &str| reports.iter().find(|report| report.check == name);
     let mut wrong = Vec::new();
-    for proof in &exercise.about.must_pass {
-        match of(&proof.check).map(|report| (report, &report.outcome)) {
-            None => wrong.push(format!("{} was not run on the starter", proof.check)),
-            Some((_, Outcome::Pass)) => wrong.push(format!("the starter passes {}", proof.check)),
-            Some((_, Outcome::Skip { .. })) => {}
-            Some((report, Outcome::Fail(failure))) => {
-                if failure.symptom != proof.symptom || !says(failure, &proof.says) {
-                    wrong.push(format!(
-                        "the starter fails, but not for its reason ({}, '{}'): {}",
-                        proof.symptom,
-                        proof.says,
-                        story(report)
-                    ));
-                }
-            }
+    for expected in &exercise.about.must_pass {
+        let Some(report) = of(&expected.check) else {
+            wrong.push(format!("{} was not run on the starter", expected.check));
+            continue;
+        };
+        match &report.outcome {
+            Outcome::Pass => wrong.push(format!("the starter passes {}", expected.check)),
+            Outcome::Skip { .. } => {}
+            Outcome::Fail(failure) if failure.symptom == expected.symptom && says(failure, &expected.says) => {}
+            Outcome::Fail(_) => wrong.push(format!(
+                "the starter fails, but not for its reason ({}, '{}'): {}",
+                expected.symptom,
+                expected.says,
+                story(report)
+            )),
         }
     }
     let may_fail = |name: &str| exercise.about.also_fails.iter().any(|also| name.starts_with(also));
     for report in exercise.kept().filter(|name| !may_fail(name)).filter_map(of) {
         if matches!(report.outcome, Outcome::Fail(_)) {
-            wrong.push(format!("the starter fails what it need not: {}", story(report)));
+            wrong.push(format!("the starter fails a check that also_fails does not name: {}", story(report)));
         }
     }
     wrong
@@ -55,7 +166,7 @@ pub fn solution_surprises(reports: &[Report]) -> Vec<String> {
     failed.map(|report| format!("the solution fails: {}", story(report))).collect()
 }
 
-/// What a skeleton still has in place of a thought.
+/// The TODOs that are left of the skeleton.
 pub fn unfinished(exercise: &Exercise) -> Vec<String> {
     let about = &exercise.about;
     let mut texts = vec![&about.title, &about.modelled_on.what, &about.modelled_on.url];

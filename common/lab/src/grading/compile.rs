@@ -1,8 +1,8 @@
 //! An attempt as a program, compiled from a copy.
 //!
-//! Invariant: a program that comes from here was made of one file of the student's and of this workspace's crates. The
-//! compiler could not read the exercises where the kernel has Landlock, and where it has not, its own list of the files it
-//! read is believed instead.
+//! Invariant: a program that comes from here was made of one file of the student and of this workspace's crates. Where the
+//! kernel has Landlock, the compiler cannot read the exercises. Elsewhere the compiler's own list of the files that it read
+//! is checked.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -20,24 +20,24 @@ use crate::interrupt::Interrupt;
 use crate::terminal;
 use crate::workspace;
 
-/// A server of an exercise has 150 lines.
+/// A larger file is refused: a server of an exercise has 150 lines.
 const LARGEST: u64 = 256 << 10;
-/// For the attempt alone: what it depends on is compiled before.
+/// For the attempt alone: its dependencies are compiled before.
 const TIME: Duration = Duration::from_secs(120);
 const MEMORY: u64 = 4 << 30;
-/// What the compiler says is cut after so many characters.
+/// The compiler's errors are cut after so many characters.
 const SAID: usize = 6000;
-/// All that cargo and the compiler get of the environment; `env!` would put the rest into a stranger's program.
+/// All that cargo and the compiler get of the environment: `env!` could put the rest into an attempt's program.
 const ENVIRONMENT: &[&str] =
     &["PATH", "HOME", "CARGO", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTUP_DIST_SERVER", "LANG"];
 
-/// Where attempts are compiled, once its dependencies are.
+/// Compiles attempts, once their dependencies are compiled.
 #[derive(Debug)]
 pub struct AttemptCompiler {
     folder: PathBuf,
     manifest: toml::Table,
     lock: PathBuf,
-    /// Held until the end: two graders would compile into one folder.
+    /// Held until the end, because two graders would compile into one folder.
     _lock: File,
     wrapper: Option<PathBuf>,
 }
@@ -47,16 +47,16 @@ pub struct AttemptCompiler {
 pub enum Compilation {
     /// Its program.
     Program(PathBuf),
-    /// There is no such file.
+    /// There is no attempt.
     Missing,
-    /// It is not compiled, for this reason.
+    /// It was not compiled, or its program is not used, for this reason.
     Refused(String),
-    /// The compiler's words.
+    /// It does not compile; the compiler's errors.
     Wrong(String),
 }
 
 impl AttemptCompiler {
-    /// Compiles what attempts depend on.
+    /// Compiles the dependencies of attempts.
     pub fn prepare(interrupt: &Interrupt, landlock: bool) -> Result<Self, LabError> {
         let root = workspace::root()?;
         let attempts = root.join("exercises/attempts");
@@ -69,25 +69,25 @@ impl AttemptCompiler {
         let text = fs::read_to_string(&path).map_err(|error| cannot(&path, &error))?;
         let mut manifest: toml::Table = toml::from_str(&text).map_err(|error| cannot(&path, &error))?;
         absolute(&mut manifest, &attempts);
-        let mut builder = Self { folder, manifest, lock: attempts.join("Cargo.lock"), _lock: lock, wrapper: None };
+        let mut compiler = Self { folder, manifest, lock: attempts.join("Cargo.lock"), _lock: lock, wrapper: None };
         if landlock && cfg!(target_os = "linux") {
-            builder.wrapper = Some(builder.wrapper().map_err(|error| cannot(&builder.folder, &error))?);
+            compiler.wrapper = Some(compiler.wrapper().map_err(|error| cannot(&compiler.folder, &error))?);
         }
-        builder.package("nothing", b"fn main() {}\n").map_err(|error| cannot(&builder.folder, &error))?;
-        let (outcome, said) = builder.cargo("nothing", &["--locked"], Duration::from_secs(3600), interrupt)?;
+        compiler.package("nothing", b"fn main() {}\n").map_err(|error| cannot(&compiler.folder, &error))?;
+        let (outcome, said) = compiler.cargo("nothing", &["--locked"], Duration::from_secs(3600), interrupt)?;
         match outcome.end {
-            EndCause::Exited(status) if status.success() => Ok(builder),
+            EndCause::Exited(status) if status.success() => Ok(compiler),
             _ => Err(LabError::failed(format!(
-                "what attempts depend on could not be compiled ({}/nothing); grading needs the crates of \
+                "the dependencies of attempts could not be compiled ({}/nothing); grading needs the crates of \
                  exercises/attempts/Cargo.lock: run 'cargo fetch --manifest-path exercises/attempts/Cargo.toml' where \
                  there is a network\n{said}",
-                builder.folder.display()
+                compiler.folder.display()
             ))),
         }
     }
 
     /// Compiles one attempt.
-    pub fn build(&self, name: &str, attempt: &Path, interrupt: &Interrupt) -> Result<Compilation, LabError> {
+    pub fn compile(&self, name: &str, attempt: &Path, interrupt: &Interrupt) -> Result<Compilation, LabError> {
         let source = match read(attempt) {
             Ok(Some(source)) => source,
             Ok(None) => return Ok(Compilation::Missing),
@@ -95,7 +95,7 @@ impl AttemptCompiler {
         };
         let cannot = |error| LabError::failed(format!("{}: {error}", self.folder.display()));
         let copy = self.package(name, &source).map_err(cannot)?;
-        // Those of an earlier run would be taken for this one's.
+        // The lists of an earlier run would be taken for lists of this run.
         for old in self.dependency_files(name) {
             fs::remove_file(old).map_err(cannot)?;
         }
@@ -109,25 +109,25 @@ impl AttemptCompiler {
             }
             EndCause::Exited(_) => {}
         }
-        // Looked at first, also when it did not compile: messages quote what was read.
+        // Also when it did not compile, because errors quote what was read.
         for list in self.dependency_files(name) {
             let list = fs::read_to_string(list).map_err(cannot)?;
             if let Some(other) = dependencies(&list).into_iter().find(|path| !same(&copy, Path::new(path))) {
                 return Ok(Compilation::Refused(format!(
-                    "the compiler read '{other}' for it; an attempt is one file, without include! and modules elsewhere"
+                    "the compiler read '{other}'; an attempt is one file, without include! and without modules in other files"
                 )));
             }
         }
         match outcome.end {
             EndCause::Exited(status) if status.success() => {
-                // Under a lock and by a fixed name: this is the program that was just made.
+                // The folder is locked and the name is fixed, so this is the program that was just made.
                 Ok(Compilation::Program(self.folder.join("target/debug").join(name)))
             }
             _ => Ok(Compilation::Wrong(said)),
         }
     }
 
-    /// A package of one file; returns that file.
+    /// Writes a package of one file; returns the file's path.
     fn package(&self, name: &str, source: &[u8]) -> std::io::Result<PathBuf> {
         let folder = self.folder.join("attempts").join(name);
         if folder.exists() {
@@ -144,7 +144,7 @@ impl AttemptCompiler {
         Ok(folder.join(file))
     }
 
-    /// Runs cargo on one package; returns its end and the errors of the compiler, or cargo's own.
+    /// Runs cargo on one package; returns how cargo ended, and the compiler's errors or cargo's own.
     fn cargo(
         &self,
         name: &str,
@@ -168,12 +168,12 @@ impl AttemptCompiler {
         let mut messages = BuildMessages::default();
         let limits = ProcessLimits { time, memory: MEMORY, uid: None };
         let outcome = supervise::run(&mut command, limits, interrupt, |line| messages.add_line(&line))?;
-        // Warnings are nobody's business here.
+        // Warnings cost no points.
         let mut said: String = messages.errors().filter_map(|error| error.rendered.as_deref()).collect();
         let mut quoted = messages.errors().flat_map(cargo::quoted_files);
         let copy = folder.join(format!("{name}.rs"));
         if let Some(other) = quoted.find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
-            said = format!("the compiler quotes '{other}', which is none of the attempt's");
+            said = format!("the compiler quotes '{other}', which is not the attempt's file");
         }
         if said.is_empty() {
             let mut bytes = Vec::new();
@@ -183,13 +183,13 @@ impl AttemptCompiler {
         Ok((outcome, terminal::clean(&said, SAID)))
     }
 
-    /// Whether a file of an error's is one that a message must not quote.
+    /// Whether a message must not quote this file: it lies in the exercises and is not the attempt.
     fn is_of_the_exercises(&self, path: &Path, copy: &Path) -> bool {
         let exercises = self.lock.ancestors().nth(2).expect("in exercises/attempts");
         path.canonicalize().is_ok_and(|path| path.starts_with(exercises) && !same(copy, &path))
     }
 
-    /// The lists that the compiler made of the files it read for this program.
+    /// The compiler's lists of the files that it read for this program.
     fn dependency_files(&self, name: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.folder.join("target/debug/deps")) else { return Vec::new() };
         let is = |path: &PathBuf| {
@@ -199,7 +199,7 @@ impl AttemptCompiler {
         entries.flatten().map(|entry| entry.path()).filter(is).collect()
     }
 
-    /// A script that cargo calls in the compiler's place for the attempt, and not for what it depends on.
+    /// Writes a script that cargo calls instead of the compiler, for the attempt but not for its dependencies.
     fn wrapper(&self) -> std::io::Result<PathBuf> {
         let lab = std::env::current_exe()?;
         let rustc = Command::new("rustc").args(["--print", "sysroot"]).stderr(Stdio::null()).output()?;
@@ -210,7 +210,7 @@ impl AttemptCompiler {
         let cargo_home = home("CARGO_HOME", ".cargo");
         let mut read: Vec<PathBuf> = [home("RUSTUP_HOME", ".rustup")].into_iter().flatten().collect();
         read.push(String::from_utf8_lossy(&rustc.stdout).trim().into());
-        // Not the whole: it may hold the grader's credentials.
+        // Not the whole folder: it may hold the grader's credentials.
         read.extend(cargo_home.iter().flat_map(|home| [home.join("bin"), home.join("registry"), home.join("git")]));
         fs::create_dir_all(self.folder.join("tmp"))?;
         let mut words = vec![lab.to_string_lossy().into_owned(), "confine".into(), "--compiler".into()];
@@ -225,12 +225,12 @@ impl AttemptCompiler {
     }
 }
 
-/// Below the target directory that this program lies in.
+/// The folder for attempts, below the target directory that this program lies in.
 fn folder() -> Result<PathBuf, LabError> {
     let lab = std::env::current_exe().ok();
     let target = lab.as_deref().and_then(Path::parent).and_then(Path::parent);
-    let target =
-        target.ok_or_else(|| LabError::failed("the lab does not lie in a target directory; call 'cargo lab'"))?;
+    let target = target
+        .ok_or_else(|| LabError::failed("the lab's program is not in a target directory; call it as 'cargo lab'"))?;
     let folder = target.join("grade");
     let created = fs::create_dir_all(folder.join("tmp"));
     created.map_err(|error| LabError::failed(format!("create {}: {error}", folder.display())))?;
@@ -248,7 +248,7 @@ fn lock(folder: &Path) -> Result<File, LabError> {
     Ok(file)
 }
 
-/// The attempt's text; nothing if there is none.
+/// The attempt's text; nothing if there is no attempt, or why it is refused.
 fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
     let metadata = match fs::symlink_metadata(attempt) {
         Ok(metadata) => metadata,
@@ -256,7 +256,7 @@ fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
         Err(error) => return Err(format!("it cannot be read: {error}")),
     };
     if !metadata.is_file() {
-        return Err("it is not a file (a link, say, could show anything); hand in the file itself".into());
+        return Err("it is not a regular file (a link could point anywhere); hand in the file itself".into());
     }
     if metadata.len() > LARGEST {
         return Err(format!("it is larger than {} KiB", LARGEST >> 10));
@@ -264,7 +264,7 @@ fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
     fs::read(attempt).map(Some).map_err(|error| format!("it cannot be read: {error}"))
 }
 
-/// Makes the paths of dependencies absolute, because the copy lies elsewhere.
+/// Makes the paths of dependencies absolute, because the copy lies in another folder.
 fn absolute(table: &mut toml::Table, base: &Path) {
     for (key, value) in table.iter_mut() {
         match value {
@@ -278,7 +278,7 @@ fn absolute(table: &mut toml::Table, base: &Path) {
     }
 }
 
-/// The files in one of the compiler's lists: what stands behind the colons, with `\ ` for a space.
+/// The files in one of the compiler's lists. They stand behind colons, with `\ ` for a space.
 fn dependencies(list: &str) -> Vec<String> {
     let mut files: Vec<String> = Vec::new();
     for line in list.lines().filter(|line| !line.starts_with('#')) {
@@ -291,7 +291,7 @@ fn dependencies(list: &str) -> Vec<String> {
     files
 }
 
-/// Whether a path in a list, from the package's folder, is the copy.
+/// Whether a path of a list, which starts at the package's folder, is the copy.
 fn same(copy: &Path, path: &Path) -> bool {
     let folder = copy.parent().expect("a file in a folder");
     match (copy.canonicalize(), folder.join(path).canonicalize()) {
@@ -325,7 +325,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("lab-link-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(file!(), folder.join("a.rs")).unwrap();
-        assert!(read(&folder.join("a.rs")).unwrap_err().contains("not a file"));
+        assert!(read(&folder.join("a.rs")).unwrap_err().contains("not a regular file"));
         assert_eq!(read(&folder.join("b.rs")), Ok(None));
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -1,7 +1,7 @@
 //! What an attempt is worth, and why.
 //!
-//! Invariant: every check of an exercise counts once: by its report if there is one, as failed if there is none. Points
-//! are withheld only for what this machine cannot check for anybody.
+//! Invariant: every check of an exercise counts once: by its report, or as failed if it has no report. Points are withheld
+//! only where this machine cannot check anybody's attempt.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -19,14 +19,15 @@ use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::terminal;
 
-/// All processes of an attempt together.
+/// For all processes of an attempt together.
 const MEMORY: u64 = 1 << 30;
-/// Of each of a report's texts; a server's last words may be long.
+/// Characters of each text of a report; a server's last words may be long.
 const SAID: usize = 2000;
-/// Users that nobody else is: far above what systems give away, and for containers that have only 65536 of them.
+/// Ranges of user ids that nobody else has: the first is far above what systems assign, the second is for containers with
+/// only 65536 ids.
 const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
 
-/// How an attempt was met.
+/// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptState {
@@ -34,19 +35,19 @@ pub enum AttemptState {
     Passed,
     /// It fails something.
     Failed,
-    /// There is none.
+    /// There is no attempt.
     Missing,
     /// It is the starter.
     Untouched,
-    /// It is no program.
+    /// It does not compile.
     NotCompiled,
-    /// It was not compiled or not run, for a reason of the grader's.
+    /// The grader refused to compile it or to run it.
     Refused,
-    /// Its server does not come to accept connections.
+    /// Its server did not come to accept connections.
     NotStarted,
     /// It used up its time or memory, or ended the process that checks it.
     Stopped,
-    /// This machine cannot check it, whatever it is.
+    /// This machine cannot check any attempt at this exercise.
     Withheld,
 }
 
@@ -59,30 +60,30 @@ pub struct Grade {
     pub name: String,
     /// Its title.
     pub title: String,
-    /// How the attempt was met.
+    /// What became of the attempt.
     pub state: AttemptState,
     /// Points won, to the hundredth.
     pub score: f64,
-    /// Points to win: the exercise's, or none if they are withheld.
+    /// Points to win: the exercise's, or 0 if they are withheld.
     pub max_score: f64,
-    /// In seconds, with compiling.
+    /// How long it took, with compiling.
     pub seconds: f64,
-    /// What there is to say besides the reports.
+    /// What there is to say beside the reports.
     pub note: String,
-    /// A report for each check, its own first; none if no check was run.
+    /// A report for each check, the exercise's own checks first; empty if no check was run.
     pub reports: Vec<Report>,
 }
 
 /// How attempts are graded.
 #[derive(Debug)]
 pub struct Grader<'a> {
-    /// Where they are compiled.
-    pub builder: &'a AttemptCompiler,
-    /// For each.
+    /// Compiles them.
+    pub compiler: &'a AttemptCompiler,
+    /// How long the checks of one attempt may take.
     pub time: Duration,
-    /// What holds of confinement here.
+    /// How far servers can be confined here.
     pub confined: &'a confine::Confinement,
-    /// As on a kernel without Landlock.
+    /// Do as on a kernel without Landlock.
     pub no_landlock: bool,
     /// Ctrl-C.
     pub interrupt: &'a Interrupt,
@@ -105,7 +106,7 @@ impl Grader<'_> {
         if untouched(exercise, attempt) {
             return nothing(AttemptState::Untouched, "it is the starter, unchanged".into());
         }
-        let program = match self.builder.build(&exercise.name, attempt, self.interrupt)? {
+        let program = match self.compiler.compile(&exercise.name, attempt, self.interrupt)? {
             Compilation::Program(program) => program,
             Compilation::Missing => {
                 let how =
@@ -113,7 +114,7 @@ impl Grader<'_> {
                 return nothing(AttemptState::Missing, how);
             }
             Compilation::Refused(why) => return nothing(AttemptState::Refused, format!("refused: {why}")),
-            // On one line with the compiler's first: progress shows no more than that.
+            // On one line with the compiler's first line: the progress on stderr shows only one.
             Compilation::Wrong(said) => {
                 return nothing(AttemptState::NotCompiled, format!("it does not compile: {}", said.trim_start()));
             }
@@ -123,7 +124,7 @@ impl Grader<'_> {
 
     fn check(&self, exercise: &Exercise, program: &Path) -> Result<Grade, LabError> {
         let uid = own_user();
-        // Where a user who is nobody may start it, whatever folder the workspace lies in.
+        // The attempt's user must be able to start it, and may not enter the folder of the workspace.
         let public = std::env::temp_dir().join(format!("lab-grade-{}", std::process::id()));
         let cannot = |error| LabError::failed(format!("copy the attempt's program to {}: {error}", public.display()));
         let _ = std::fs::remove_dir_all(&public);
@@ -155,7 +156,7 @@ impl Grader<'_> {
                 Ok(WorkerMessage::Checked(report)) => reports.push(cleaned(*report)),
                 Ok(WorkerMessage::NotStarted(why)) => not_started = Some(terminal::clean(&why, SAID)),
                 Ok(WorkerMessage::Done) => done = true,
-                // A line that is cut, because its writer was killed: the check it was about has no report.
+                // The writer was killed in the middle of a line: that check has no report.
                 Err(_) => {}
             }
         })?;
@@ -165,7 +166,7 @@ impl Grader<'_> {
                 format!("nothing was checked: {}", not_started.unwrap_or_default())
             }
             EndCause::Exited(status) => {
-                format!("the process that checks it ended with {}", harness::child::describe(status))
+                format!("the process that checks it ended with {}", observe::errno::end_of_process(status))
             }
             EndCause::TimeUp => format!("stopped: it used up its {} s", self.time.as_secs()),
             EndCause::OutOfMemory => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),
@@ -186,10 +187,10 @@ impl Grader<'_> {
         Ok(verdict(exercise, state, note, reports))
     }
 
-    /// What comes before a program's path to confine it.
+    /// The words before a program's path that confine it.
     fn confine(&self, uid: Option<u32>) -> Vec<String> {
         let mut words = vec![supervise::lab_path().to_string_lossy().into_owned(), "confine".into()];
-        // The worker has the user already.
+        // The worker is that user already.
         words.extend(
             confinement(uid, self.no_landlock)
                 .into_iter()
@@ -205,7 +206,7 @@ pub fn confinement(uid: Option<u32>, no_landlock: bool) -> Vec<String> {
     let mut words = Vec::new();
     match uid {
         Some(uid) => words.extend(["--uid".into(), uid.to_string()]),
-        // The limit counts all processes of the user, so what runs already comes on top.
+        // The limit counts all processes of the user, so those that run already are added.
         None => words.extend(["--processes".into(), (confine::PROCESSES + running()).to_string()]),
     }
     if no_landlock {
@@ -214,7 +215,7 @@ pub fn confinement(uid: Option<u32>, no_landlock: bool) -> Vec<String> {
     words
 }
 
-/// A user for one attempt; nothing if this process may not choose one, or has none to choose from.
+/// A user id for one attempt; nothing if this process may not change its user, or has no such id.
 pub fn own_user() -> Option<u32> {
     if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
         return None;
@@ -241,7 +242,7 @@ fn running() -> u64 {
     entries.flatten().filter_map(threads).sum()
 }
 
-/// Whether an attempt is what `cargo lab start` wrote, whatever happened to its line ends.
+/// Whether an attempt is the starter, whatever happened to its line ends.
 fn untouched(exercise: &Exercise, attempt: &Path) -> bool {
     let is_file = std::fs::symlink_metadata(attempt).is_ok_and(|it| it.is_file() && it.len() < 1 << 20);
     let lines = |path: &Path| {
@@ -252,7 +253,7 @@ fn untouched(exercise: &Exercise, attempt: &Path) -> bool {
     is_file && lines(attempt).is_some_and(|text| Some(text) == lines(&exercise.file("starter.rs")))
 }
 
-/// The grade for these reports. `state` is what it is if none of them is a failure.
+/// The grade for these reports. It has this `state` if no report is a failure.
 fn verdict(exercise: &Exercise, state: AttemptState, note: String, reports: Vec<Report>) -> Grade {
     if state == AttemptState::NotStarted {
         return Grade::of(exercise, state, note, Vec::new(), 0.0);
@@ -287,12 +288,12 @@ fn join(a: &str, b: &str) -> String {
     if b.is_empty() { a.to_owned() } else { format!("{a}; {b}") }
 }
 
-/// What stands for the report of a check that was not reached.
+/// A report for a check that was not run.
 fn not_run(name: &str) -> Report {
     let clause = harness::checks().find(|check| check.full_name() == name).map_or(1, |check| check.clause);
     let failure = Failure {
         symptom: Symptom::Slow,
-        what: "not run: the attempt was stopped before".into(),
+        what: "not run: the attempt was stopped before this check".into(),
         steps: Vec::new(),
         kernel: Vec::new(),
         cause: String::new(),
@@ -300,7 +301,7 @@ fn not_run(name: &str) -> Report {
     Report { check: name.to_owned(), clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
 }
 
-/// A report whose texts are fit for anybody's terminal.
+/// A report whose texts may be shown in any terminal.
 fn cleaned(mut report: Report) -> Report {
     if let Outcome::Fail(failure) = &mut report.outcome {
         let Failure { what, steps, kernel, cause, .. } = failure;
@@ -326,13 +327,13 @@ impl Grade {
         }
     }
 
-    /// How many of its checks passed, of those that were tried.
+    /// How many checks passed, and how many were tried.
     pub fn passed(&self) -> (usize, usize) {
         let tried = self.reports.iter().filter(|report| !matches!(report.outcome, Outcome::Skip { .. }));
         (self.reports.iter().filter(|report| matches!(report.outcome, Outcome::Pass)).count(), tried.count())
     }
 
-    /// All there is to say, for the student: a line for each check, and each failure's story.
+    /// What the student is told: a line for each check, and each failure's story.
     pub fn explain(&self) -> String {
         let mut out = if self.note.is_empty() { String::new() } else { format!("{}\n", self.note) };
         for report in &self.reports {

@@ -16,24 +16,27 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Seek};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use observe::decode::{self, Decoder, Patience};
+use observe::handle::{self, Label};
+use observe::ptrace::{self, Place, Stop};
+use observe::start::{self, Limits, Mark};
+use observe::syscall::{self, Call as Pending, Kind};
+use observe::{Handle, Process, errno};
 use socket2::{SockAddr, SockRef};
 
-use super::calls::{self, Kind};
-use super::client::{Client, SMALL, Wrong, calm};
-use super::kernel::{self, Label, Process};
-use super::ptrace::{self, Place, Stop};
+use super::client::{Client, SMALL, Wrong};
 use super::watchdog::Watchdog;
 use crate::reduction::Relation;
 use crate::run::{
-    Call, ClientStep, ConnectionState, EpollState, Error, Event, Faults, Point, Run, Schedule, Snapshot, Target,
-    ThreadState, Verdict,
+    Call, ClientStep, ConnectionState, EpollState, Error, Event, Faults, Interest, Point, Run, Schedule, Snapshot,
+    Target, ThreadState, Verdict,
 };
 use crate::script::{MAX_CLIENTS, Script, Signal, Step};
 
@@ -49,7 +52,6 @@ const START: Duration = Duration::from_secs(60);
 const UNDER_WAY: Duration = Duration::from_secs(2);
 /// What has not come by then will not come by itself.
 const FOR_EVER: Duration = Duration::from_millis(60);
-const ERESTARTNOINTR: i64 = -513;
 
 /// What a run is to do.
 pub struct Order<'a> {
@@ -65,15 +67,6 @@ pub struct Order<'a> {
     /// Keep what happens.
     pub keep: bool,
     pub stop: &'a AtomicBool,
-}
-
-/// A call that a thread is about to make, or is in.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    number: i64,
-    name: &'static str,
-    kind: Kind,
-    args: [u64; 6],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,15 +92,6 @@ struct Thread {
     arrived: bool,
 }
 
-/// How long a call may sleep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// It does not.
-    None,
-    Forever,
-    Until(Duration),
-}
-
 enum Choice {
     GoOn,
     Step,
@@ -125,7 +109,7 @@ pub struct Machine<'a> {
     threads: BTreeMap<usize, i32>,
     by_tid: HashMap<i32, Thread>,
     born: usize,
-    processes: HashMap<i32, Process>,
+    processes: HashMap<i32, Handle>,
     labels: HashMap<(i32, RawFd), Label>,
     stops: VecDeque<(i32, Stop)>,
     exit: Option<String>,
@@ -154,8 +138,8 @@ pub struct Machine<'a> {
 
 impl<'a> Machine<'a> {
     /// Starts the server and runs the script.
-    pub fn run(order: &'a Order<'a>, watchdog: &'a Watchdog) -> Result<Run, Error> {
-        let mut machine = Self::start(order, watchdog)?;
+    pub fn run(order: &'a Order<'a>, argv: &[String], watchdog: &'a Watchdog) -> Result<Run, Error> {
+        let mut machine = Self::start(order, argv, watchdog)?;
         let Ending(verdict, what) = machine.drive()?;
         let end = order.keep.then(|| machine.snapshot());
         let (verdict, what) = match machine.diverged {
@@ -172,21 +156,12 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn start(order: &'a Order<'a>, watchdog: &'a Watchdog) -> Result<Self, Error> {
-        let argv = with_port(&order.target.argv)?;
+    fn start(order: &'a Order<'a>, argv: &[String], watchdog: &'a Watchdog) -> Result<Self, Error> {
         let output = memory_file()?;
-        let mut command = Command::new(&argv[0]);
-        command.args(&argv[1..]).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
-        // Who is asked to end all that this program has started finds it by this mark.
-        command.env("ECHO_HARNESS_SUBJECT", format!("{}-explored", std::process::id())).env("RUST_BACKTRACE", "0");
-        command.process_group(0);
-        // SAFETY: between fork and exec only ptrace(2) and prctl(2) are called.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                ptrace::trace_me()
-            });
-        }
+        let mut command = start::command(argv, Limits::default(), &Mark::new());
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        // SAFETY: between fork and exec only ptrace(2) is called, which allocates nothing and takes no lock.
+        unsafe { command.pre_exec(ptrace::trace_me) };
         let child = command.spawn().map_err(|error| {
             Error::Start(format!("cannot start '{}': {error} (is the path right, and may it be traced?)", argv[0]))
         })?;
@@ -234,7 +209,7 @@ impl<'a> Machine<'a> {
 
     fn add_thread(&mut self, tid: i32, process: i32) -> Result<(), Error> {
         if let Entry::Vacant(vacant) = self.processes.entry(process) {
-            vacant.insert(Process::open(process)?);
+            vacant.insert(Handle::open(process)?);
         }
         let index = self.born;
         self.born += 1;
@@ -310,8 +285,8 @@ impl<'a> Machine<'a> {
                 return Ok(false);
             }
             let State::Asleep(call) = thread.state else { return Ok(false) };
-            let (state, number) = self.processes[&thread.process].thread(tid);
-            let in_call = number.is_some_and(|it| it == call.number || it == calls::RESTART);
+            let (state, number) = self.processes[&thread.process].glance(tid);
+            let in_call = number.is_some_and(|it| it == call.number || it == syscall::RESTART);
             if matches!(state, 'S' | 'D') && in_call {
                 // Once more: it may have stopped between the two looks.
                 self.fetch(false)?;
@@ -359,14 +334,6 @@ impl Drop for Machine<'_> {
             }
         }
     }
-}
-
-fn with_port(argv: &[String]) -> io::Result<Vec<String>> {
-    if !argv.iter().any(|arg| arg.contains("{port}")) {
-        return Ok(argv.to_vec());
-    }
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    Ok(argv.iter().map(|arg| arg.replace("{port}", &port.to_string())).collect())
 }
 
 /// For the server's output: it never fills up, so that the server never waits for a reader.

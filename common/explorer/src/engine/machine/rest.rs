@@ -151,7 +151,7 @@ impl Machine<'_> {
             }
             let Some((_, fd)) = self.server_end(id) else { return false };
             let _ = fd.set_tcp_quickack(true);
-            let (unread, unsent) = (kernel::in_queue(&fd), kernel::out_queue(&fd));
+            let (unread, unsent) = (handle::in_queue(&fd), handle::out_queue(&fd));
             outgoing > 0 && unread == 0 || unsent > 0 && !paused
         })
     }
@@ -181,7 +181,7 @@ impl Machine<'_> {
         }
         let asleep = self.threads.values().copied().filter(|tid| self.is_asleep(*tid));
         let asleep: Vec<i32> = asleep.filter(|tid| self.wakes_by_itself(*tid)).collect();
-        let timer = self.processes.values().any(Process::has_armed_timer);
+        let timer = self.processes.values().any(|process| process.has_armed_timer());
         while (timer || !asleep.is_empty()) && self.timers + start.elapsed() < TIMERS {
             std::thread::sleep(Duration::from_millis(1));
             if timer && !self.ready_threads()?.is_empty() {
@@ -284,7 +284,7 @@ impl Machine<'_> {
         }) else {
             return Ok((verdict, what));
         };
-        let read_all = self.server_end(id).is_some_and(|(_, fd)| kernel::in_queue(&fd) == 0);
+        let read_all = self.server_end(id).is_some_and(|(_, fd)| handle::in_queue(&fd) == 0);
         if !read_all {
             return Ok((verdict, what));
         }

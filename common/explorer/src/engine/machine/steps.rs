@@ -19,14 +19,12 @@ impl Machine<'_> {
             Step::FdsNone => {
                 self.fds_limited = true;
                 let process = &self.processes[&self.root];
-                let open = process.fds();
-                let free = (0..).find(|fd| open.binary_search(fd).is_err()).unwrap_or(0);
-                set_fd_limit(self.root, free as u64)?;
+                process.set_fd_limit(process.first_free_fd() as u64)?;
                 return Ok(0);
             }
             Step::FdsFree => {
                 self.fds_limited = false;
-                set_fd_limit(self.root, u64::MAX)?;
+                self.processes[&self.root].set_fd_limit(u64::MAX)?;
                 return Ok(0);
             }
             _ => {}
@@ -59,9 +57,8 @@ impl Machine<'_> {
     }
 
     pub(super) fn no_descriptor_left(&self) -> bool {
-        let open = self.processes[&self.root].fds();
-        let free = (0..).find(|fd| open.binary_search(fd).is_err()).unwrap_or(0);
-        fd_limit(self.root).is_some_and(|limit| free as u64 >= limit)
+        let process = &self.processes[&self.root];
+        process.fd_limit().is_some_and(|limit| process.first_free_fd() as u64 >= limit)
     }
 
     /// A signal while the server sleeps in its wait.
@@ -82,7 +79,7 @@ impl Machine<'_> {
         let number = number(signal);
         let bit = 1 << (number - 1);
         let blocked = ptrace::blocked_signals(tid)? & bit != 0;
-        let caught = Process::status(tid, "SigCgt", 16) & bit != 0;
+        let caught = Process { pid: tid }.status().is_some_and(|status| status.sigcgt & bit != 0);
         if blocked || !caught {
             // Pending until the wait itself lets it in, or nothing that a handler would see.
             return self.send_signal(number);
@@ -92,15 +89,17 @@ impl Machine<'_> {
         self.expect_syscall_stop(tid)?;
         // SAFETY: no pointers.
         unsafe { libc::syscall(libc::SYS_tgkill, self.by_tid[&tid].process, tid, number) };
-        ptrace::give(tid, call.number, ERESTARTNOINTR)?;
+        ptrace::give(tid, call.number, ptrace::MAKE_IT_ANEW)?;
         self.set_state(tid, State::Free);
         Ok(())
     }
 
     pub(super) fn expect_signal(&mut self) {
         self.signalled = true;
-        self.signalfd =
-            self.processes.values().any(|it| it.fds().into_iter().any(|fd| it.link(fd).contains("[signalfd]")));
+        self.signalfd = self
+            .processes
+            .values()
+            .any(|it| it.fds().into_iter().flatten().any(|fd| it.link(fd).contains("[signalfd]")));
     }
 
     pub(super) fn send_signal(&self, signal: i32) -> Result<(), Error> {
@@ -163,7 +162,7 @@ impl Machine<'_> {
 
     pub(super) fn accept_would_succeed(&self, tid: i32, call: &Pending) -> bool {
         let fd = self.processes[&self.by_tid[&tid].process].borrow(call.args[0] as RawFd);
-        fd.is_some_and(|fd| kernel::is_ready(&fd, libc::POLLIN))
+        fd.is_some_and(|fd| handle::is_ready(&fd, libc::POLLIN))
     }
 }
 
@@ -172,26 +171,4 @@ fn number(signal: Signal) -> i32 {
         Signal::Term => libc::SIGTERM,
         Signal::Int => libc::SIGINT,
     }
-}
-
-fn set_fd_limit(pid: i32, soft: u64) -> io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both pointers are to a limit that outlives the calls.
-    unsafe {
-        if libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        limit.rlim_cur = soft.min(limit.rlim_max);
-        match libc::prlimit(pid, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
-fn fd_limit(pid: i32) -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: as above.
-    let got = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit) };
-    (got == 0).then_some(limit.rlim_cur)
 }

@@ -41,13 +41,12 @@ impl Machine<'_> {
     }
 
     pub(super) fn pending(&self, tid: i32, number: i64, args: [u64; 6]) -> Pending {
-        if number == calls::RESTART
+        if number == syscall::RESTART
             && let Some(wait) = self.by_tid[&tid].last_wait
         {
             return wait;
         }
-        let (name, kind) = calls::classify(number);
-        Pending { number, name, kind, args }
+        Pending::new(number, args)
     }
 
     /// Makes a call that is ready to be made.
@@ -83,7 +82,7 @@ impl Machine<'_> {
     pub(super) fn may_sleep_inside(&self, tid: i32, call: &Pending) -> bool {
         call.kind == Kind::Write && {
             let fd = self.processes[&self.by_tid[&tid].process].borrow(call.args[0] as RawFd);
-            fd.is_some_and(|fd| kernel::is_blocking(&fd))
+            fd.is_some_and(|fd| handle::is_blocking(&fd))
         }
     }
 
@@ -160,7 +159,7 @@ impl Machine<'_> {
                 return Ok(());
             }
         }
-        let process = Process::status(tid, "Tgid", 10) as i32;
+        let process = Process { pid: tid }.status().map_or(tid, |status| status.tgid);
         if process != self.by_tid[&parent].process {
             let copied: Vec<_> = self
                 .labels
@@ -181,7 +180,7 @@ impl Machine<'_> {
             self.clean_exit = stop == Stop::Exited(0);
             self.exit = Some(match stop {
                 Stop::Exited(code) => format!("exit code {code}"),
-                Stop::Killed(signal) => format!("signal {signal}{}", signal_name(signal)),
+                Stop::Killed(signal) => errno::signal_name(signal),
                 other => format!("{other:?}"),
             });
         }
@@ -239,17 +238,5 @@ impl Machine<'_> {
             Stop::Syscall => Ok(()),
             other => Err(Error::Broken(format!("a skipped call ended with {other:?}"))),
         }
-    }
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGABRT => " (SIGABRT)",
-        libc::SIGSEGV => " (SIGSEGV)",
-        libc::SIGPIPE => " (SIGPIPE)",
-        libc::SIGTERM => " (SIGTERM)",
-        libc::SIGINT => " (SIGINT)",
-        libc::SIGKILL => " (SIGKILL)",
-        _ => "",
     }
 }

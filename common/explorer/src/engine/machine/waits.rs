@@ -8,33 +8,7 @@ impl Machine<'_> {
     /// How long the call may sleep.
     pub(super) fn patience(&self, tid: i32, call: &Pending) -> Patience {
         let process = &self.processes[&self.by_tid[&tid].process];
-        let ms = |value: u64| match value as i32 {
-            0 => Patience::None,
-            ms if ms < 0 => Patience::Forever,
-            ms => Patience::Until(Duration::from_millis(ms as u64)),
-        };
-        // A timespec, or a timeval (`scale` 1000).
-        let time = |at: u64, scale: u64| {
-            if at == 0 {
-                return Patience::Forever;
-            }
-            let seconds = u64::from_le_bytes(process.word(at));
-            let rest = u64::from_le_bytes(process.word(at + 8)) * scale;
-            match Duration::from_secs(seconds) + Duration::from_nanos(rest) {
-                Duration::ZERO => Patience::None,
-                time => Patience::Until(time),
-            }
-        };
-        match (call.kind, call.name) {
-            (Kind::EpollWait, "epoll_pwait2") => time(call.args[3], 1),
-            (Kind::EpollWait, _) => ms(call.args[3]),
-            (Kind::Poll, "poll") => ms(call.args[2]),
-            (Kind::Poll, _) => time(call.args[2], 1),
-            (Kind::Select, "select") => time(call.args[4], 1000),
-            (Kind::Select, _) => time(call.args[4], 1),
-            (Kind::Read | Kind::Write | Kind::Accept, _) => Patience::Forever,
-            _ => Patience::None,
-        }
+        decode::patience(**process, call)
     }
 
     /// Virtual blocking: whether a call that is about to be made would sleep.
@@ -58,7 +32,7 @@ impl Machine<'_> {
             return false;
         }
         let Some(fd) = process.borrow(call.args[0] as RawFd) else { return false };
-        kernel::is_blocking(&fd) && !kernel::is_ready(&fd, events)
+        handle::is_blocking(&fd) && !handle::is_ready(&fd, events)
     }
 
     /// Whether a wait would find something.
@@ -66,29 +40,21 @@ impl Machine<'_> {
         let process = &self.processes[&self.by_tid[&tid].process];
         match call.kind {
             Kind::EpollWait => {
-                process.borrow(call.args[0] as RawFd).is_none_or(|fd| kernel::is_ready(&fd, libc::POLLIN))
+                process.borrow(call.args[0] as RawFd).is_none_or(|fd| handle::is_ready(&fd, libc::POLLIN))
             }
-            Kind::Poll => self.any_ready(process, &poll_set(process, call)),
-            Kind::Select => self.any_ready(process, &select_set(process, call)),
+            Kind::Poll => self.any_ready(process, &decode::poll_set(**process, call)),
+            Kind::Select => self.any_ready(process, &decode::select_set(**process, call)),
             _ => true,
         }
     }
 
-    pub(super) fn any_ready(&self, process: &Process, wanted: &[(RawFd, i16)]) -> bool {
-        let borrowed: Vec<_> = wanted.iter().map(|(fd, events)| (process.borrow(*fd), *events)).collect();
-        if borrowed.iter().any(|(fd, _)| fd.is_none()) {
+    pub(super) fn any_ready(&self, process: &Handle, wanted: &[(RawFd, i16)]) -> bool {
+        let borrowed = wanted.iter().map(|(fd, events)| Some((process.borrow(*fd)?, *events)));
+        match borrowed.collect::<Option<Vec<_>>>() {
+            Some(borrowed) => handle::any_ready(&borrowed),
             // EBADF, or POLLNVAL: an answer at once.
-            return true;
+            None => true,
         }
-        let mut fds: Vec<libc::pollfd> = borrowed
-            .iter()
-            .flat_map(|(fd, events)| {
-                fd.as_ref().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: *events, revents: 0 })
-            })
-            .collect();
-        kernel::ready(&mut fds);
-        // A pollfd that asks for nothing still hears of errors; a set of select's does not.
-        fds.iter().any(|fd| fd.revents != 0)
     }
 
     /// pselect6, ppoll and epoll_pwait open the signal mask as they wait.
@@ -97,23 +63,15 @@ impl Machine<'_> {
             return false;
         }
         let process = &self.processes[&self.by_tid[&tid].process];
-        let mask = match call.name {
-            "ppoll" => call.args[3],
-            "epoll_pwait" | "epoll_pwait2" => call.args[4],
-            "pselect6" if call.args[5] != 0 => u64::from_le_bytes(process.word(call.args[5])),
-            _ => 0,
-        };
-        let blocked = match mask {
-            0 => ptrace::blocked_signals(tid).unwrap_or(0),
-            at => u64::from_le_bytes(process.word(at)),
-        };
-        let pending = Process::status(tid, "SigPnd", 16) | Process::status(tid, "ShdPnd", 16);
+        let mask = decode::mask_of_wait(**process, call);
+        let blocked = mask.unwrap_or_else(|| ptrace::blocked_signals(tid).unwrap_or(0));
+        let pending = Process { pid: tid }.status().map_or(0, |status| status.sigpnd | status.shdpnd);
         pending & !blocked != 0
     }
 
     /// What the call's descriptor is.
     pub(super) fn call_label(&self, tid: i32, call: &Pending) -> Option<Label> {
-        let fd = about(call)?;
+        let fd = call.fd()?;
         Some(self.label(self.by_tid[&tid].process, fd))
     }
 
@@ -122,7 +80,7 @@ impl Machine<'_> {
             return *label;
         }
         let of = &self.processes[&process];
-        of.borrow(fd).map_or(Label::Other, |borrowed| kernel::label(&borrowed, || of.link(fd)))
+        of.borrow(fd).map_or(Label::Other, |borrowed| handle::label(&borrowed, || of.link(fd)))
     }
 
     /// `c0`, `listener`, or empty.
@@ -144,12 +102,13 @@ impl Machine<'_> {
         let known = self.labels.iter().filter(|(_, label)| **label == Label::Peer(port)).map(|(at, _)| *at);
         let mut known: Vec<(i32, RawFd)> = known.collect();
         known.sort_unstable();
-        let unknown = self.processes.values().flat_map(|process| process.fds().into_iter().map(|fd| (process.pid, fd)));
+        let unknown =
+            self.processes.values().flat_map(|process| process.fds().into_iter().flatten().map(|fd| (process.pid, fd)));
         known.into_iter().chain(unknown.collect::<Vec<_>>()).find_map(|(process, fd)| {
             let process = &self.processes[&process];
             let borrowed = process.borrow(fd)?;
             let is = SockRef::from(&borrowed).peer_addr().ok()?.as_socket()?.port() == port;
-            is.then(|| (fd, kernel::socket(borrowed)))
+            is.then(|| (fd, socket2::Socket::from(borrowed)))
         })
     }
 
@@ -205,7 +164,7 @@ impl Machine<'_> {
         let Some(addr) = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket) else { return Ok(()) };
         // Accepted sockets inherit all of these.
         socket.set_tcp_nodelay(true)?;
-        calm(&socket);
+        handle::unpace(&borrowed);
         if self.order.script.small_buffers {
             socket.set_send_buffer_size(SMALL)?;
             // Not small, but set: a size that the kernel tunes as it goes is not the same in each run.
@@ -220,46 +179,4 @@ impl Machine<'_> {
         self.idle = 0;
         Ok(())
     }
-}
-
-/// The descriptor that a call is about.
-pub(super) fn about(call: &Pending) -> Option<RawFd> {
-    match call.kind {
-        Kind::EpollCtl => Some(call.args[2] as RawFd),
-        Kind::EpollWait
-        | Kind::UringEnter
-        | Kind::Accept
-        | Kind::Read
-        | Kind::Write
-        | Kind::Close
-        | Kind::Shutdown
-        | Kind::Listen => Some(call.args[0] as RawFd),
-        _ => None,
-    }
-}
-
-/// What poll was asked to look at.
-pub(super) fn poll_set(process: &Process, call: &Pending) -> Vec<(RawFd, i16)> {
-    let each = (0..call.args[1]).map(|at| {
-        let entry: [u8; 8] = process.word(call.args[0] + at * 8);
-        let fd = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        (fd, i16::from_le_bytes([entry[4], entry[5]]))
-    });
-    each.filter(|(fd, _)| *fd >= 0).collect()
-}
-
-/// What select was asked to look at; after the call, what is ready.
-pub(super) fn select_set(process: &Process, call: &Pending) -> Vec<(RawFd, i16)> {
-    let count = call.args[0].min(1024) as usize;
-    let mut found: Vec<(RawFd, i16)> = Vec::new();
-    for (at, event) in [(call.args[1], libc::POLLIN), (call.args[2], libc::POLLOUT), (call.args[3], libc::POLLPRI)] {
-        if at == 0 {
-            continue;
-        }
-        let mut bits = [0u8; 128];
-        process.read(at, &mut bits[..count.div_ceil(64) * 8]);
-        let set = (0..count).filter(|fd| bits[fd / 8] & 1 << (fd % 8) != 0);
-        found.extend(set.map(|fd| (fd as RawFd, event)));
-    }
-    found
 }

@@ -1,0 +1,423 @@
+//! Every mutant: its base, its bug, what it does wrong, and the checks that have to catch it.
+//!
+//! A mutant is one item here, and the place in its base that asks for the bug: `if bug!("eof_ignored")`. What it fails
+//! besides is recorded in consequences.toml.
+
+use harness::Symptom::{self, *};
+
+use super::mutant::{Caught, Mutant};
+use super::serve::Base::{self, *};
+
+const fn mutant(base: Base, bug: &'static str, what: &'static str, caught: &'static [Caught]) -> Mutant {
+    Mutant { base, bug, what, caught, own: base.is_own() }
+}
+
+const fn caught(check: &'static str, symptom: Symptom, says: &'static str) -> Caught {
+    Caught { check, symptom, says }
+}
+
+/// Plainest first, call by call.
+pub const MUTANTS: &[Mutant] = &[
+    mutant(
+        EpollEt,
+        "accept_once_per_edge",
+        "accepts one connection for an edge",
+        &[caught(
+            "drain::a_burst_of_connects_in_one_wakeup_is_all_accepted",
+            AcceptQueueNotDrained,
+            "accept until EAGAIN",
+        )],
+    ),
+    mutant(
+        EpollEt,
+        "accept_batch_forgotten",
+        "accepts 16 for an edge and does not come back for more",
+        &[caught(
+            "drain::more_connects_than_any_batch_in_one_wakeup_are_all_accepted",
+            AcceptQueueNotDrained,
+            "accept until EAGAIN",
+        )],
+    ),
+    mutant(
+        EpollEt,
+        "read_once_per_edge",
+        "reads once for an edge",
+        &[
+            caught(
+                "drain::many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+                EofLost,
+                "The read that returns 0",
+            ),
+            caught("echo::what_was_sent_whole_before_the_first_read_comes_back", ReadLost, "bytes wait unread"),
+        ],
+    ),
+    mutant(
+        EpollEt,
+        "short_read_is_drained",
+        "takes a short read for the end of what there is, and misses the FIN behind it",
+        &[caught(
+            "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+            EofLost,
+            "The read that returns 0",
+        )],
+    ),
+    mutant(
+        EpollEt,
+        "close_at_rdhup",
+        "closes at RDHUP, before it has read what came before the FIN",
+        &[caught("drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished", Reset, "no reason to close")],
+    ),
+    mutant(
+        EpollEt,
+        "news_taken_for_old",
+        "drops what is announced of a connection that was just served: a flag cleared too late",
+        &[caught("wakeup::a_second_message_at_any_moment_after_the_first_is_heard", ReadLost, "their edge was lost")],
+    ),
+    mutant(
+        EpollEt,
+        "two_events_each",
+        "has two events of a connection in one batch, and the second meets the descriptor's next owner",
+        &[caught(
+            "close::a_reset_while_output_is_owed_leaves_the_next_owner_alone",
+            Reset,
+            "the descriptor's last owner",
+        )],
+    ),
+    mutant(
+        EpollEt,
+        "herd",
+        "has four threads that wait for one listener, and a connect wakes them all",
+        &[caught("idle::a_connect_wakes_one_worker_and_not_all", Spinning, "EPOLLEXCLUSIVE")],
+    ),
+    mutant(
+        EpollEt,
+        "eof_ignored",
+        "takes read's 0 for \"nothing yet\"",
+        &[
+            caught("close::fin_alone_is_answered_with_fin", EofLost, "The read that returns 0"),
+            caught(
+                "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+                EofLost,
+                "The read that returns 0",
+            ),
+        ],
+    ),
+    mutant(
+        EpollEt,
+        "pause_not_resumed",
+        "pauses reading while too much is owed, and never reads again: no edge comes for what is there",
+        &[caught("wakeup::reading_goes_on_after_back_pressure", ReadLost, "edge")],
+    ),
+    mutant(
+        EpollEt,
+        "write_edge_lost",
+        "looks at OUT in an `else if` behind IN",
+        &[caught("wakeup::input_and_room_for_output_in_one_wakeup_are_both_used", WriteLost, "came together with IN")],
+    ),
+    mutant(
+        EpollEt,
+        "short_write_dropped",
+        "drops what a short write did not take",
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+    ),
+    mutant(
+        EpollEt,
+        "eagain_is_error",
+        "closes when a write gets EAGAIN",
+        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "no reason to close")],
+    ),
+    mutant(
+        EpollEt,
+        "emfile_forgotten",
+        "stops accepting at EMFILE and waits for an edge that no queued client brings",
+        &[caught("faults::queued_clients_are_served_as_soon_as_others_leave", AcceptQueueNotDrained, "EMFILE")],
+    ),
+    mutant(
+        EpollEt,
+        "no_budget",
+        "drains one connection for as long as its client sends",
+        &[caught("fairness::four_clients_that_flood_do_not_keep_a_fifth_waiting", Starved, "turn has to end")],
+    ),
+    mutant(
+        EpollEt,
+        "hang_up_thread",
+        "a thread sleeps in poll for each connection's hang-up, and holds its socket when it is closed",
+        &[caught("close::fin_right_behind_64_kib_loses_nothing", EofLost, "another thread's wait still holds")],
+    ),
+    mutant(
+        EpollEt,
+        "reset_leaks",
+        "does not close when a read fails",
+        &[
+            caught("faults::a_flood_of_resets_is_survived", Leak, "was not closed"),
+            caught("idle::resets_leave_nothing_to_do", Leak, "was not closed"),
+        ],
+    ),
+    mutant(
+        EpollEt,
+        "blocking_sockets",
+        "leaves accepted sockets blocking, and drains them",
+        &[
+            caught("write::twenty_clients_that_never_read_leave_others_served", Blocked, "lacks O_NONBLOCK"),
+            caught("fd_setsize::a_connection_past_fd_1023_is_served_or_closed_at_once", Blocked, "lacks O_NONBLOCK"),
+        ],
+    ),
+    mutant(
+        EpollLt,
+        "write_interest_left_on",
+        "keeps OUT after the last byte was sent",
+        &[caught("idle::a_drained_connection_costs_nothing_again", Spinning, "while bytes are owed")],
+    ),
+    mutant(
+        EpollLt,
+        "eof_ignored",
+        "takes read's 0 for \"nothing yet\"",
+        &[caught("drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished", Spinning, "end of input")],
+    ),
+    mutant(
+        EpollLt,
+        "half_close_is_close",
+        "closes at the client's FIN, whatever is owed",
+        &[caught("close::fin_while_megabytes_are_owed_loses_nothing", Truncated, "the end of everything")],
+    ),
+    mutant(
+        EpollLt,
+        "interest_after_eof",
+        "keeps IN after the client's FIN while output is owed",
+        &[caught("idle::a_stuck_client_that_has_finished_costs_nothing", Spinning, "stop watching for input")],
+    ),
+    mutant(
+        EpollLt,
+        "pause_not_resumed",
+        "pauses reading while too much is owed, and never asks for IN again",
+        &[caught("wakeup::reading_goes_on_after_back_pressure", ReadLost, "reading was paused and not res")],
+    ),
+    mutant(
+        EpollLt,
+        "oneshot_not_rearmed",
+        "does not arm EPOLLONESHOT again when the interest is the same as before",
+        &[caught("wakeup::reading_goes_on_after_back_pressure", WriteLost, "EPOLLONESHOT disarmed")],
+    ),
+    mutant(
+        EpollLt,
+        "short_write_dropped",
+        "drops what a short write did not take",
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+    ),
+    mutant(
+        EpollLt,
+        "reset_ends_server",
+        "ends when a read says ECONNRESET",
+        &[caught("close::a_reset_ends_that_connection_alone", Exited, "must not end a server")],
+    ),
+    mutant(
+        EpollLt,
+        "duplicate_kept",
+        "keeps a duplicate of the newest connection's descriptor",
+        &[
+            caught("close::fin_alone_is_answered_with_fin", Spinning, "is not open any more"),
+            caught("idle::a_server_without_clients_sleeps", Spinning, "is not open any more"),
+        ],
+    ),
+    mutant(
+        EpollLt,
+        "emfile_forgotten",
+        "keeps the listener registered at EMFILE",
+        &[caught("faults::out_of_descriptors_the_server_rests", Spinning, "stop watching it until one is free")],
+    ),
+    mutant(
+        EpollLt,
+        "emfile_is_fatal",
+        "ends at EMFILE",
+        &[caught("faults::out_of_descriptors_the_server_rests", Exited, "Too many open files")],
+    ),
+    mutant(
+        EpollLt,
+        "eintr_is_fatal",
+        "ends when its wait says EINTR",
+        &[caught("faults::a_stop_and_a_continue_are_survived", Exited, "Interrupted system call")],
+    ),
+    mutant(
+        EpollLt,
+        "unbounded_output",
+        "owes as much as a client cares to send",
+        &[caught("write::a_client_that_never_reads_costs_bounded_memory", Leak, "no bound")],
+    ),
+    mutant(
+        EpollLt,
+        "shared_buffer",
+        "keeps what it owes in one buffer for all",
+        &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "bytes from offset")],
+    ),
+    mutant(
+        EpollLt,
+        "buffer_each",
+        "has a read buffer for each connection",
+        &[caught("scale::an_idle_connection_costs_less_than_256_bytes", Leak, "A buffer for each connection")],
+    ),
+    mutant(
+        EpollLt,
+        "bad_args_exit1",
+        "exits with 1 on bad arguments",
+        &[caught("start::bad_arguments_are_refused_with_the_usage", Contract, "exit code 1 and not exit code 2")],
+    ),
+    mutant(
+        EpollLt,
+        "bind_panics",
+        "panics when the address is in use",
+        &[caught("start::an_address_in_use_is_said_in_one_line", Contract, "exit code 101")],
+    ),
+    mutant(
+        EpollLt,
+        "banner",
+        "prints more than one line to stdout",
+        &[caught("start::one_line_on_stdout_says_where_it_listens", Contract, "press ^C")],
+    ),
+    mutant(
+        EpollLt,
+        "signals_at_default",
+        "leaves SIGTERM and SIGINT at their default",
+        &[caught("start::sigterm_ends_an_idle_server", Contract, "signal 15")],
+    ),
+    mutant(
+        EpollLt,
+        "flag_not_seen",
+        "sets a flag in the handler, and its wait goes on",
+        &[caught("start::sigterm_ends_an_idle_server", Contract, "A flag that is set by a handler")],
+    ),
+    mutant(
+        Poll,
+        "blocking_sockets",
+        "leaves accepted sockets blocking",
+        &[caught("write::a_client_that_never_reads_leaves_others_served", Blocked, "lacks O_NONBLOCK")],
+    ),
+    mutant(
+        Poll,
+        "closed_slot_left",
+        "leaves a closed descriptor in the list: NVAL at every wait",
+        &[caught("idle::coming_and_going_leaves_nothing_to_do", Spinning, "NVAL")],
+    ),
+    mutant(
+        Poll,
+        "slot_not_moved",
+        "moves the last entry to a free place, and not its connection",
+        &[caught("idle::coming_and_going_leaves_nothing_to_do", Spinning, "NVAL")],
+    ),
+    mutant(
+        Poll,
+        "events_compared_for_equality",
+        "compares revents with ==",
+        &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],
+    ),
+    mutant(
+        Select,
+        "nfds_off_by_one",
+        "passes the highest descriptor as nfds",
+        &[caught("echo::one_byte_comes_back", ReadLost, "nfds is too small")],
+    ),
+    mutant(
+        Select,
+        "set_not_rebuilt",
+        "waits with the sets that the last wait wrote",
+        &[caught("wakeup::each_connection_is_heard_in_turn_and_again_after_a_rest", ReadLost, "not rebuilt")],
+    ),
+    mutant(
+        Select,
+        "bit_beyond_the_set",
+        "sets the bit of a descriptor past 1023",
+        &[caught(
+            "fd_setsize::a_connection_past_fd_1023_is_served_or_closed_at_once",
+            Contract,
+            "does not fit into an fd_set",
+        )],
+    ),
+    mutant(
+        Select,
+        "closed_slot_left",
+        "leaves a closed descriptor in the set: EBADF for all",
+        &[caught("close::connections_are_freed_in_whatever_order_they_end", Exited, "Bad file descriptor")],
+    ),
+    mutant(
+        Select,
+        "line_for_each_refusal",
+        "prints a line for each connection it refuses",
+        &[caught("fd_setsize::a_flood_of_refused_connections_writes_few_lines", Contract, "A line for each refusal")],
+    ),
+    mutant(
+        Select,
+        "emfile_is_fatal",
+        "ends at EMFILE",
+        &[caught("faults::out_of_descriptors_the_server_rests", Exited, "Too many open files")],
+    ),
+    mutant(
+        Select,
+        "sigpipe_kills",
+        "writes to a connection that was reset, with SIGPIPE at its default",
+        &[caught("faults::a_reset_while_output_is_owed_is_survived", Exited, "MSG_NOSIGNAL")],
+    ),
+    // io_uring notes RLIMIT_NOFILE when the accept is submitted, so only a limit from the start bites, and the harness
+    // starts only a server of our own with a limit.
+    mutant(
+        Uring,
+        "accept_not_rearmed",
+        "does not arm a multishot accept again after it ended with an error",
+        &[caught(
+            "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+            AcceptQueueNotDrained,
+            "EMFILE",
+        )],
+    )
+    .own(),
+    mutant(
+        Uring,
+        "dont_wait",
+        "receives with MSG_DONTWAIT, and again at EAGAIN",
+        &[caught("idle::a_hundred_idle_connections_cost_nothing", Spinning, "MSG_DONTWAIT")],
+    ),
+    mutant(
+        Uring,
+        "two_sends_in_flight",
+        "has two sends in flight on one connection",
+        &[caught(
+            "write::small_pieces_sent_while_the_server_cannot_write_stay_in_order",
+            WrongBytes,
+            "overtaken by later bytes",
+        )],
+    ),
+    mutant(
+        Uring,
+        "short_write_dropped",
+        "drops what a short send did not take",
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+    ),
+    mutant(
+        Uring,
+        "buffer_lent_twice",
+        "receives into a buffer that is still being sent from",
+        &[caught("lifetime::large_messages_of_two_connections_are_not_mixed", WrongBytes, "Is one buffer shared")],
+    ),
+    mutant(
+        Uring,
+        "close_in_flight",
+        "closes a connection with a multishot poll in flight on it",
+        &[caught("close::fin_alone_is_answered_with_fin", EofLost, "Cancel what is in flight")],
+    ),
+    mutant(
+        Uring,
+        "close_after_shutdown",
+        "shuts it down before, and leaves the poll in flight",
+        &[caught("close::connections_are_freed_in_whatever_order_they_end", Leak, "Cancel what is in flight")],
+    ),
+    mutant(
+        Uring,
+        "fixed_length",
+        "sends as many bytes as it had asked for, and not as many as came",
+        &[caught("echo::one_byte_comes_back", WrongBytes, "memory that nothing was read into")],
+    ),
+    mutant(
+        OneByOne,
+        "",
+        "serves one client after the other",
+        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "lacks O_NONBLOCK")],
+    ),
+];
