@@ -60,6 +60,8 @@ pub struct ExerciseManifest {
     pub minutes: u32,
     /// What it is worth.
     pub points: u32,
+    /// The sentence to take home, for the instructor's table.
+    pub lesson: String,
     /// How its server waits.
     pub model: Model,
     /// It serves only descriptors below this number.
