@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use harness::child::{Options, Server};
+use harness::server::{Options, Server};
 use harness::{Launch, Model, Outcome, Subject};
 
 fn subject(options: &[&str]) -> Subject {

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use harness::child::{Options, Server};
+use harness::server::{Options, Server};
 use harness::{Model, Stop, Subject};
 
 const REQUEST: usize = 64;

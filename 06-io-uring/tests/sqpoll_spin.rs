@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use harness::child::{Options, Server};
+use harness::server::{Options, Server};
 use harness::{Launch, Model, Stop, Subject};
 
 #[test]

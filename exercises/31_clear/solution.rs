@@ -24,7 +24,6 @@ struct Connection {
     stream: TcpStream,
     pending: Pending,
     peer_finished: bool,
-    number: usize,
     gone: bool,
     readable: bool,
     writable: bool,
@@ -35,7 +34,6 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    accepted: usize,
     ready: BTreeSet<RawFd>,
     buffer: Vec<u8>,
     retry_accept: Retry,
@@ -48,15 +46,15 @@ pub fn main() -> ExitCode {
 
 fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
     let kqueue = Kqueue::new().context("kqueue")?;
-    watch(&kqueue, listener.as_raw_fd(), &[EVFILT_READ], 0).context("register the listener")?;
-    watch(&kqueue, shutdown.as_raw_fd(), &[EVFILT_READ], 0).context("register the shutdown socket")?;
-    let (connections, accepted, ready) = (Connections::default(), 0, BTreeSet::new());
+    watch(&kqueue, listener.as_raw_fd(), &[EVFILT_READ]).context("register the listener")?;
+    watch(&kqueue, shutdown.as_raw_fd(), &[EVFILT_READ]).context("register the shutdown socket")?;
+    let (connections, ready) = (Connections::default(), BTreeSet::new());
     let (buffer, retry_accept, out_of_fds) = (vec![0; READ_BUFFER], Retry::default(), Notice::default());
-    Ok(Server { kqueue, listener, shutdown, connections, accepted, ready, buffer, retry_accept, out_of_fds })
+    Ok(Server { kqueue, listener, shutdown, connections, ready, buffer, retry_accept, out_of_fds })
 }
 
-fn watch(kqueue: &Kqueue, fd: RawFd, filters: &[i32], number: usize) -> io::Result<()> {
-    let knote = |filter: &i32| Kevent::new(fd as usize, *filter, EV_ADD | EV_CLEAR).with_udata(number);
+fn watch(kqueue: &Kqueue, fd: RawFd, filters: &[i32]) -> io::Result<()> {
+    let knote = |filter: &i32| Kevent::new(fd as usize, *filter, EV_ADD | EV_CLEAR);
     let changes: Vec<Kevent> = filters.iter().map(knote).collect();
     kqueue.kevent(&changes, &mut [], Some(Duration::ZERO)).map(|_| ())
 }
@@ -102,14 +100,12 @@ impl Server {
 
     fn register(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
-        self.accepted += 1;
-        let number = self.accepted;
         let filters = [EVFILT_READ, EVFILT_WRITE];
-        match stream.set_nonblocking(true).and_then(|()| watch(&self.kqueue, fd, &filters, number)) {
+        match stream.set_nonblocking(true).and_then(|()| watch(&self.kqueue, fd, &filters)) {
             Ok(()) => {
                 let (pending, peer_finished, gone) = (Pending::new(), false, false);
                 let (readable, writable) = (false, false);
-                let connection = Connection { stream, pending, peer_finished, number, gone, readable, writable };
+                let connection = Connection { stream, pending, peer_finished, gone, readable, writable };
                 self.connections.insert(fd, connection);
             }
             Err(error) => self.out_of_fds.say(format_args!("register fd {fd}: {error}; connection closed")),
@@ -118,8 +114,7 @@ impl Server {
 
     fn note(&mut self, event: &Kevent) {
         let fd = event.ident() as RawFd;
-        // An event of a connection that was closed, though the descriptor may have a new owner.
-        let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
+        let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.readable |= event.filter() == EVFILT_READ;
         connection.writable |= event.filter() == EVFILT_WRITE;
         connection.gone |= event.filter() == EVFILT_WRITE && event.flags() & EV_EOF != 0;

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use harness::child::{Options, Server};
-use harness::kernel::Process;
+use harness::server::{Options, Server};
 use harness::{Stop, Subject};
 use load::Load;
+use observe::Family;
 
 /// Round trips through echo servers, in turn: CPU of the server per round trip, syscalls, memory per idle connection.
 #[derive(Debug, Parser)]
@@ -121,7 +121,7 @@ fn story(stop: Stop) -> String {
 }
 
 /// CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds).
-fn cpu(process: Process) -> Result<Duration> {
+fn cpu(process: Family) -> Result<Duration> {
     let mut nanos = 0;
     for task in std::fs::read_dir(format!("/proc/{}/task", process.pid))? {
         let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
@@ -137,7 +137,7 @@ struct Strace {
 }
 
 impl Strace {
-    fn attach(process: Process) -> Result<Self> {
+    fn attach(process: Family) -> Result<Self> {
         let summary = std::env::temp_dir().join(format!("bench-strace-{}", process.pid));
         let child = std::process::Command::new("strace")
             .args(["-c", "-f", "-q", "-o"])

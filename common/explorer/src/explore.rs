@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::engine;
+use crate::order::Order;
 use crate::reduction::{self, Relation};
 use crate::run::{Error, Faults, Run, Schedule, Target, Verdict};
 use crate::script::Script;
@@ -94,7 +95,7 @@ pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Syn
             }
             search.branch(tried);
         }
-        let reached = finding.as_ref().map_or(plan.max_placements, |it| it.schedule.placements());
+        let reached = finding.as_ref().map_or(plan.max_placements, |it| it.run.placements());
         Ok(Exploration {
             runs: search.runs,
             points,
@@ -138,16 +139,8 @@ pub fn replay(
     schedule: &Schedule,
     stop: &AtomicBool,
 ) -> Result<Run, Error> {
-    let order = engine::Order {
-        target,
-        script,
-        faults,
-        schedule,
-        before_last: None,
-        relation: reduction::argued,
-        keep: true,
-        stop,
-    };
+    let order =
+        Order { target, script, faults, schedule, before_last: None, relation: reduction::argued, keep: true, stop };
     let run = in_a_thread(|| engine::run(&order))?;
     if run.verdict == Verdict::NonDeterministic || run.points.len() < schedule.trimmed().0.len() {
         return Err(Error::Broken(format!(

@@ -9,6 +9,7 @@
 
 pub mod diagnose;
 pub mod explore;
+mod order;
 pub mod record;
 pub mod reduction;
 pub mod report;

@@ -77,7 +77,7 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
 pub fn summary(script: &Script, exploration: &Exploration) -> String {
     let coverage = match (&exploration.coverage, &exploration.finding) {
         // What was found ends the search.
-        (_, Some(finding)) => match finding.schedule.placements() {
+        (_, Some(finding)) => match finding.run.placements() {
             0 => "with no placement".to_owned(),
             1 => "with 1 placement".to_owned(),
             n => format!("with {n} placements"),

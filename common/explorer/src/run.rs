@@ -103,11 +103,6 @@ impl Schedule {
         }
     }
 
-    /// How many decisions are not the default.
-    pub fn placements(&self) -> usize {
-        self.0.iter().filter(|choice| **choice != 0).count()
-    }
-
     /// Without the zeros at the end, which change nothing.
     pub fn trimmed(&self) -> Self {
         let end = self.0.iter().rposition(|choice| *choice != 0).map_or(0, |at| at + 1);
@@ -143,8 +138,22 @@ pub struct Point {
     pub chosen: u8,
     /// How many there were to choose from.
     pub options: u8,
+    /// Steps that choice 1 places here.
+    pub steps: u8,
     /// All that had happened before, in one number.
     pub before: u64,
+}
+
+impl Point {
+    /// How many placements a choice counts for: each step that comes while the server could have gone on is one, and so is a
+    /// change of threads, and a fault.
+    pub fn placements(&self, choice: u8) -> usize {
+        match choice {
+            0 => 0,
+            1 => self.steps.into(),
+            _ => 1,
+        }
+    }
 }
 
 /// One run.
@@ -165,6 +174,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// How many placements it has.
+    pub fn placements(&self) -> usize {
+        self.points.iter().map(|point| point.placements(point.chosen)).sum()
+    }
+
     /// The decisions that were taken.
     pub fn schedule(&self) -> Schedule {
         Schedule(self.points.iter().map(|point| point.chosen).collect()).trimmed()

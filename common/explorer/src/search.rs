@@ -1,8 +1,8 @@
 //! The search: every schedule up to a bound, each run from the start of a new server.
 //!
 //! Invariant: schedules come in the order of their placements, so the first that fails is one with the fewest; and no
-//! schedule is run twice. A run waits in the frontier until each of its decisions has been changed once. Runs with as many
-//! placements as the bound allows are not kept, so memory holds the runs that have fewer.
+//! schedule is run twice. Of a run, its decisions are kept for as long as schedules with more placements follow from it; of
+//! runs with as many placements as the bound allows, nothing is kept.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
@@ -10,42 +10,44 @@ use std::time::{Duration, Instant};
 
 use crate::engine;
 use crate::explore::{Finding, Plan};
+use crate::order::Order;
 use crate::reduction::Relation;
 use crate::run::{Error, Point, Run, Schedule, Verdict};
 
 /// Tries of one schedule before the explorer counts it among those that do not replay exactly.
 const TRIES: u32 = 4;
 
-/// A run whose decisions after its last placement are still to be changed, one at a time.
-struct Branching {
+/// A run that has fewer placements than the bound allows: its later decisions are still to be changed, one at a time.
+struct Parent {
     /// Up to and including the last placement.
     schedule: Schedule,
+    placements: usize,
     /// The decisions of the run. After the schedule each of them is 0.
     points: Vec<Point>,
-    /// The next decision to change.
+}
+
+/// A schedule that is still to be run: its parent's, with one decision changed.
+struct Child {
+    parent: usize,
     at: usize,
-    /// What to change it to.
     choice: u8,
 }
 
-impl Branching {
-    /// The next schedule with one placement more, and what must have happened before that placement.
-    fn next(&mut self) -> Option<(Schedule, u64)> {
-        while self.choice >= self.points.get(self.at)?.options {
-            self.at += 1;
-            self.choice = 1;
-        }
-        let mut schedule = self.schedule.0.clone();
-        schedule.resize(self.at, 0);
-        schedule.push(self.choice);
-        self.choice += 1;
-        Some((Schedule(schedule), self.points[self.at].before))
+impl Parent {
+    /// The later decisions and choices that add as many placements.
+    fn changes(&self, placements: usize) -> impl Iterator<Item = (usize, u8)> {
+        let later = self.points.iter().enumerate().skip(self.schedule.0.len());
+        let choices = later.flat_map(|(at, point)| (1..point.options).map(move |choice| (at, choice, point)));
+        choices
+            .filter(move |(_, choice, point)| point.placements(*choice) == placements)
+            .map(|(at, choice, _)| (at, choice))
     }
 }
 
 /// One schedule that was run.
 pub struct Tried {
     pub schedule: Schedule,
+    pub placements: usize,
     pub run: Run,
 }
 
@@ -54,7 +56,10 @@ pub struct Search<'a> {
     relation: Relation,
     stop: &'a AtomicBool,
     progress: &'a (dyn Fn(u64) + Sync),
-    frontier: VecDeque<Branching>,
+    parents: Vec<Parent>,
+    /// The schedules with so many placements that are still to be run.
+    frontier: VecDeque<Child>,
+    placements: usize,
     /// The schedule without a placement has been run.
     begun: bool,
     started: Instant,
@@ -78,7 +83,9 @@ impl<'a> Search<'a> {
             relation,
             stop,
             progress,
+            parents: Vec::new(),
             frontier: VecDeque::new(),
+            placements: 0,
             begun: false,
             started: Instant::now(),
             runs: 0,
@@ -91,7 +98,7 @@ impl<'a> Search<'a> {
     pub fn next(&mut self) -> Result<Option<Tried>, Error> {
         loop {
             let Some((schedule, before)) = self.next_schedule() else { return Ok(None) };
-            if self.is_cut(schedule.placements()) {
+            if self.is_cut() {
                 return Ok(None);
             }
             let run = self.run(&schedule, before, false)?;
@@ -99,39 +106,49 @@ impl<'a> Search<'a> {
             // and again is a finding.
             let gone = run.verdict == Verdict::NonDeterministic && self.diverged <= 3 + self.runs / 10;
             if !gone {
-                return Ok(Some(Tried { schedule, run }));
+                return Ok(Some(Tried { schedule, placements: self.placements, run }));
             }
         }
     }
 
+    /// The next schedule, and the hash of what must have happened before its last placement.
     fn next_schedule(&mut self) -> Option<(Schedule, Option<u64>)> {
         if !self.begun {
             self.begun = true;
             return Some((Schedule::default(), None));
         }
-        while let Some(front) = self.frontier.front_mut() {
-            if let Some((schedule, before)) = front.next() {
-                return Some((schedule, Some(before)));
+        loop {
+            if let Some(Child { parent, at, choice }) = self.frontier.pop_front() {
+                let Parent { schedule, points, .. } = &self.parents[parent];
+                let mut schedule = schedule.0.clone();
+                schedule.resize(at, 0);
+                schedule.push(choice);
+                return Some((Schedule(schedule), Some(points[at].before)));
             }
-            self.frontier.pop_front();
+            if self.placements == self.plan.max_placements {
+                return None;
+            }
+            self.placements += 1;
+            for (at, parent) in self.parents.iter().enumerate() {
+                let changes = parent.changes(self.placements - parent.placements);
+                self.frontier.extend(changes.map(|(at_point, choice)| Child { parent: at, at: at_point, choice }));
+            }
         }
-        None
     }
 
-    /// The schedules that follow this one with one placement more are run later, if the bound allows them.
+    /// The schedules that follow this one with more placements are run later, if the bound allows them.
     pub fn branch(&mut self, tried: Tried) {
-        let Tried { schedule, run } = tried;
-        if run.verdict != Verdict::NonDeterministic && schedule.placements() < self.plan.max_placements {
-            let at = schedule.0.len();
-            self.frontier.push_back(Branching { schedule, points: run.points, at, choice: 1 });
+        let Tried { schedule, placements, run } = tried;
+        if run.verdict != Verdict::NonDeterministic && placements < self.plan.max_placements {
+            self.parents.push(Parent { schedule, placements, points: run.points });
         }
     }
 
-    fn is_cut(&mut self, placements: usize) -> bool {
+    fn is_cut(&mut self) -> bool {
         if self.plan.max_runs.is_some_and(|max| self.runs >= max) {
             self.cut = Some(format!("at {} runs", self.runs));
         }
-        let hurried = placements > self.plan.always;
+        let hurried = self.placements > self.plan.always;
         if hurried && self.plan.max_time.is_some_and(|max| self.started.elapsed() > max) {
             self.cut = Some(format!("after {:.1} s", self.seconds()));
         }
@@ -149,8 +166,7 @@ impl<'a> Search<'a> {
             // What comes before the last decision may differ, by a timer of the server or the kernel. The run is a real
             // one all the same, so in the end it is taken as it is.
             let before_last = before_last.filter(|_| tries < TRIES);
-            let run =
-                engine::run(&engine::Order { target, script, faults, schedule, before_last, relation, keep, stop })?;
+            let run = engine::run(&Order { target, script, faults, schedule, before_last, relation, keep, stop })?;
             self.runs += 1;
             (self.progress)(self.runs);
             if run.verdict != Verdict::NonDeterministic {
@@ -159,7 +175,7 @@ impl<'a> Search<'a> {
             }
         }
         self.diverged += 1;
-        engine::run(&engine::Order { target, script, faults, schedule, before_last: None, relation, keep, stop })
+        engine::run(&Order { target, script, faults, schedule, before_last: None, relation, keep, stop })
     }
 
     /// Runs the failing schedule once more for the record, and looks for one near it that passes.

@@ -101,7 +101,7 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
         Err(Stop::Skip(reason)) => Outcome::Skip { reason },
         Err(Stop::Fail(failure)) if failure.symptom == Symptom::Exited && subject.model == Model::Completion => {
             // Not its fault where nobody gets a ring.
-            match crate::kernel::io_uring_denied() {
+            match observe::io_uring_denied() {
                 Some(reason) => Outcome::Skip { reason },
                 None => Outcome::Fail(*failure),
             }

@@ -4,14 +4,11 @@
 
 use std::net::SocketAddr;
 
-use crate::client::size;
-use crate::failure::Symptom;
-use crate::kernel::{Call, Socket, View};
+use observe::view::{Holder, Socket};
+use observe::{Call, Mask, Thread, View};
 
-const IN: u32 = 0x1;
-const OUT: u32 = 0x4;
-const ONESHOT: u32 = 0x4000_0000;
-const ET: u32 = 0x8000_0000;
+use crate::failure::{Symptom, size};
+
 /// A stream this short has met no full send buffer: half of the least that Linux gives a socket (tcp_wmem).
 const ALWAYS_FITS: u64 = 2048;
 
@@ -79,13 +76,13 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
             "The server's end of this connection is gone, and the client has not been told.".into(),
         );
     };
-    if socket.fd.is_none() && view.accept_queue() == 0 && view.armed > 0 {
+    if socket.holders.is_empty() && view.accept_queue() == 0 && view.armed() > 0 {
         return (Symptom::EofLost, HELD_IN_FLIGHT.into());
     }
-    if socket.fd.is_none() && socket.held && view.rings.is_empty() && view.threads.len() > 1 {
+    if socket.holders.is_empty() && socket.held && view.rings().next().is_none() && view.threads().count() > 1 {
         return (Symptom::EofLost, HELD_BY_A_WAIT.into());
     }
-    let Some(fd) = socket.fd else {
+    let Some(holder) = socket.holder() else {
         let cause = format!(
             "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. \
              It took fewer connections than the readiness event stood for, and waits for an event that only a new \
@@ -94,6 +91,7 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         );
         return (Symptom::AcceptQueueNotDrained, cause);
     };
+    let fd = holder.fd;
     if facts.half_closed && facts.received == facts.sent {
         // Before the unread bytes: the FIN counts as one of them.
         let cause = format!(
@@ -109,43 +107,45 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
     let held = missing.saturating_sub(in_sockets);
     // A server that cannot send stops reading too, so what it holds is the reason where it holds anything.
     if socket.rx > 0 && held == 0 {
-        return (Symptom::ReadLost, read_lost(view, socket, fd, facts, &wait));
+        return (Symptom::ReadLost, read_lost(view, socket, holder, facts, &wait));
     }
     if missing > 0 {
-        return (Symptom::WriteLost, write_lost(view, socket, fd, held, facts, &wait));
+        return (Symptom::WriteLost, write_lost(view, socket, holder, held, facts, &wait));
     }
     (Symptom::Slow, String::new())
 }
 
-fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str) -> String {
-    let owed = socket.rx;
+fn read_lost(view: &View, socket: &Socket, holder: Holder, facts: &Stalled, wait: &str) -> String {
+    let (fd, owed) = (holder.fd, socket.rx);
     let start = format!("The server sleeps in {wait} while {owed} bytes wait unread in its socket.");
-    match view.watch(fd) {
-        Some(watch) if watch.has(ONESHOT) && !watch.has(IN) => {
+    match view.registration(socket) {
+        Some(watch) if watch.mask.has(Mask::ONESHOT) && !watch.mask.has(Mask::IN) => {
             format!(
                 "{start} EPOLLONESHOT disarmed fd {fd} (mask {}), and it was not armed again for reading.",
-                watch.mask()
+                watch.mask.asked_for()
             )
         }
-        Some(watch) if !watch.has(IN) => format!(
+        Some(watch) if !watch.mask.has(Mask::IN) => format!(
             "{start} fd {fd} is registered for {}, without IN: reading was paused and not resumed when the client read on.",
-            watch.mask()
+            watch.mask.asked_for()
         ),
-        Some(watch) if watch.has(ET) && facts.received == 0 && facts.sent > 0 => format!(
+        Some(watch) if watch.mask.has(Mask::ET) && facts.received == 0 && facts.sent > 0 => format!(
             "{start} fd {fd} is registered {}, and its edge is used up: the bytes came before the first read was due, or \
              the event was dropped. Register before the first read, and read until EAGAIN.",
-            watch.mask()
+            watch.mask.asked_for()
         ),
-        Some(watch) if watch.has(ET) => format!(
+        Some(watch) if watch.mask.has(Mask::ET) => format!(
             "{start} fd {fd} is registered {}. The server stopped reading before EAGAIN and waits for an edge that will \
              not come: drain until EAGAIN, and after a pause (back-pressure, a budget) come back by yourself.",
-            watch.mask()
+            watch.mask.asked_for()
         ),
-        Some(watch) => format!("{start} fd {fd} is registered {}, and its events are not acted on.", watch.mask()),
-        None if !view.watches.is_empty() => {
+        Some(watch) => {
+            format!("{start} fd {fd} is registered {}, and its events are not acted on.", watch.mask.asked_for())
+        }
+        None if view.registrations().next().is_some() => {
             format!("{start} fd {fd} is in no epoll set: it was not registered, or was removed too early.")
         }
-        None if !view.rings.is_empty() => {
+        None if view.rings().next().is_some() => {
             format!(
                 "{start} No receive is armed for fd {fd}: each completion (and each end of a multishot) has to be followed by a new one."
             )
@@ -157,7 +157,8 @@ fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str)
     }
 }
 
-fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled, wait: &str) -> String {
+fn write_lost(view: &View, socket: &Socket, holder: Holder, held: u64, facts: &Stalled, wait: &str) -> String {
+    let fd = holder.fd;
     let mut start = format!(
         "The server sleeps in {wait}. It has read {} that have not come back, and its socket has {} under way.",
         size(held),
@@ -173,18 +174,18 @@ fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled,
         );
     }
     let dropped = "The rest of a short write was dropped, or EAGAIN on write was taken as done: keep what write() did not take, and send it when the socket is writable.";
-    match view.watch(fd) {
-        Some(watch) if watch.has(ONESHOT) && !watch.has(OUT) => {
-            let mask = watch.mask();
+    match view.registration(socket) {
+        Some(watch) if watch.mask.has(Mask::ONESHOT) && !watch.mask.has(Mask::OUT) => {
+            let mask = watch.mask.asked_for();
             format!("{start} EPOLLONESHOT disarmed fd {fd} (mask {mask}), and it was not armed again for writing.")
         }
-        Some(watch) if !watch.has(OUT) => {
-            format!("{start} fd {fd} is registered for {}, without OUT. {dropped}", watch.mask())
+        Some(watch) if !watch.mask.has(Mask::OUT) => {
+            format!("{start} fd {fd} is registered for {}, without OUT. {dropped}", watch.mask.asked_for())
         }
-        Some(watch) if watch.has(ET) => format!(
+        Some(watch) if watch.mask.has(Mask::ET) => format!(
             "{start} fd {fd} is registered {}, and its OUT edge was not used: it came together with IN (look at both, no else), \
              or before write() had said EAGAIN. Or the bytes are gone. {dropped}",
-            watch.mask()
+            watch.mask.asked_for()
         ),
         _ => format!("{start} {dropped}"),
     }
@@ -192,14 +193,13 @@ fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled,
 
 fn blocked(view: &View) -> Option<&Call> {
     // With several threads one may well sleep in a read of its own; only a loop that has nobody else is stuck.
-    match view.threads.as_slice() {
-        [only] => only.call.as_ref().filter(|call| !call.is_wait() && !call.name.starts_with("syscall")),
-        _ => None,
-    }
+    let mut threads = view.threads();
+    let (Some(only), None) = (threads.next(), threads.next()) else { return None };
+    only.call.as_ref().filter(|call| !call.is_wait() && call.is_known())
 }
 
 fn blocking_cause(call: &Call) -> String {
-    let (name, fd) = (&call.name, call.args[0] as i32);
+    let (name, fd) = (call.name, call.args[0] as i32);
     if name.ends_with("nanosleep") {
         return format!(
             "The loop sleeps in {name}, for some time of its own, and nobody is served meanwhile; and what it has slept for need \
@@ -213,7 +213,7 @@ fn blocking_cause(call: &Call) -> String {
 }
 
 fn wait_name(view: &View) -> String {
-    view.wait().map_or_else(|| "a call".to_owned(), |call| call.name.clone())
+    view.wait().map_or_else(|| "a call".to_owned(), |call| call.name.to_owned())
 }
 
 /// The view in lines: threads, the connection, the listener, rings.
@@ -221,9 +221,9 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     let mut lines = threads(view);
     match socket {
         Some(socket) => {
-            let fd = match (socket.fd, socket.fd.and_then(|fd| view.watch(fd))) {
-                (Some(fd), Some(watch)) => format!("fd {fd}, registered {}", watch.mask()),
-                (Some(fd), None) => format!("fd {fd}"),
+            let fd = match (socket.holder(), view.registration(socket)) {
+                (Some(holder), Some(watch)) => format!("fd {}, registered {}", holder.fd, watch.mask.asked_for()),
+                (Some(holder), None) => format!("fd {}", holder.fd),
                 (None, _) if socket.held => "open, and no descriptor stands for it".into(),
                 (None, _) => "not accepted yet".into(),
             };
@@ -241,49 +241,52 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     if view.accept_queue() > 0 {
         lines.push(format!("{} connections wait in the accept queue", view.accept_queue()));
     }
-    lines.extend(view.rings.iter().cloned());
-    lines.push(format!("{} descriptors open", view.fds));
+    for ring in view.rings() {
+        lines.push(format!("ring fd {}: {}; {} operations wait for their socket", ring.fd, ring.queues, ring.armed));
+    }
+    lines.push(format!("{} descriptors open", view.open_fds()));
     lines
 }
 
 /// A line for each thread (the first few): where it is.
 pub fn threads(view: &View) -> Vec<String> {
-    let line = |thread: &crate::kernel::Thread| match (&thread.call, thread.state) {
+    let line = |thread: &Thread| match (&thread.call, thread.state) {
         (Some(call), 'S') if call.is_endless() && call.is_wait() => {
-            format!("asleep in {} without a timeout", call.name)
+            format!("asleep in {call} without a timeout")
         }
-        (Some(call), 'S') if call.is_wait() => format!("asleep in {}", call.name),
-        (Some(call), 'S') if call.name.ends_with("nanosleep") => format!("asleep in {}", call.name),
-        (Some(call), 'S') => format!("asleep in {} (fd {})", call.name, call.args[0] as i32),
+        (Some(call), 'S') if call.is_wait() => format!("asleep in {call}"),
+        (Some(call), 'S') if call.name.ends_with("nanosleep") => format!("asleep in {call}"),
+        (Some(call), 'S') => format!("asleep in {call} (fd {})", call.args[0] as i32),
         (_, 'R') => "running".to_owned(),
         (_, 'T' | 't') => "stopped".to_owned(),
         (_, state) => format!("in state {state}"),
     };
-    let mut lines: Vec<String> = match view.threads.as_slice() {
+    let all: Vec<&Thread> = view.threads().collect();
+    let mut lines: Vec<String> = match all.as_slice() {
         [] => vec!["the process has ended".into()],
         [only] => vec![format!("the server is {}", line(only))],
         many => many.iter().take(6).map(|thread| format!("thread {} is {}", thread.tid, line(thread))).collect(),
     };
-    if view.threads.len() > 6 {
-        lines.push(format!("and {} more threads", view.threads.len() - 6));
+    if all.len() > 6 {
+        lines.push(format!("and {} more threads", all.len() - 6));
     }
     lines
 }
 
 /// Why a server that has nothing to do is not at rest.
 pub fn spinning(view: &View) -> String {
-    let level = view.watches.iter().filter(|watch| !watch.has(ET));
-    for watch in level {
-        if !watch.open {
+    let level = view.registrations().filter(|(_, watch)| !watch.mask.has(Mask::ET));
+    for (process, watch) in level {
+        let (fd, mask) = (watch.fd, watch.mask.asked_for());
+        if !process.descriptors.open.contains(&fd) {
             return format!(
-                "fd {} is registered for {} and is not open any more: a duplicate of it (dup, try_clone, fork) keeps the \
+                "fd {fd} is registered for {mask} and is not open any more: a duplicate of it (dup, try_clone, fork) keeps the \
                  socket, its connection and its registration alive. Close every duplicate with it, or remove the \
-                 registration (EPOLL_CTL_DEL) before the close.",
-                watch.fd,
-                watch.mask()
+                 registration (EPOLL_CTL_DEL) before the close."
             );
         }
-        let Some(socket) = view.sockets.iter().find(|socket| socket.fd == Some(watch.fd)) else { continue };
+        let holder = Holder { pid: process.pid, fd };
+        let Some(socket) = view.sockets.iter().find(|socket| socket.holders.contains(&holder)) else { continue };
         if socket.listening && socket.rx > 0 {
             return format!(
                 "{} connections stay in the accept queue and the listener stays readable: out of descriptors, stop watching it \
@@ -291,12 +294,10 @@ pub fn spinning(view: &View) -> String {
                 socket.rx
             );
         }
-        if watch.has(OUT) && socket.tx == 0 {
+        if watch.mask.has(Mask::OUT) && socket.tx == 0 {
             return format!(
-                "fd {} is registered for {} although nothing is owed to it: an idle socket is always writable. Watch for OUT \
-                 only while bytes are owed.",
-                watch.fd,
-                watch.mask()
+                "fd {fd} is registered for {mask} although nothing is owed to it: an idle socket is always writable. Watch for \
+                 OUT only while bytes are owed."
             );
         }
     }
@@ -306,7 +307,7 @@ pub fn spinning(view: &View) -> String {
             view.accept_queue()
         );
     }
-    if !view.rings.is_empty() {
+    if view.rings().next().is_some() {
         return "Its operations complete at once and are submitted again: with EAGAIN (MSG_DONTWAIT, where the kernel should wait), \
                 or with an error or an end of input (0) that is not acted on."
             .into();

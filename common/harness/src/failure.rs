@@ -124,3 +124,15 @@ impl fmt::Display for Failure {
         Ok(())
     }
 }
+
+/// A number of bytes as a person would write it: `1 byte`, `4097 bytes`, `64 KiB`, `32 MiB`.
+pub fn size(bytes: u64) -> String {
+    const KIB: u64 = 1024;
+    const MIB: u64 = 1024 * 1024;
+    match bytes {
+        1 => "1 byte".into(),
+        n if n >= MIB && n % MIB == 0 => format!("{} MiB", n / MIB),
+        n if n >= KIB && n % KIB == 0 => format!("{} KiB", n / KIB),
+        n => format!("{n} bytes"),
+    }
+}

@@ -7,18 +7,15 @@
 //! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a time;
 //! deadlines are backstops.
 
+mod before_wait;
 pub mod check;
 pub mod checks;
-pub mod child;
 pub mod client;
 pub mod diagnose;
 pub mod failure;
-pub mod kernel;
-pub mod pattern;
-#[cfg(target_os = "linux")]
-mod sock_diag;
+pub mod server;
+pub mod steps;
 pub mod subject;
-pub mod trace;
 pub mod trial;
 
 use std::process::ExitCode;

@@ -1,14 +1,14 @@
 //! Ctrl-C and SIGTERM: the lab ends at once and leaves nothing running.
 //!
-//! Invariant: when the process ends after a signal, no server and no descendant of one is left. A server leads a process
-//! group of its own, so the terminal's Ctrl-C does not reach it; it carries the harness's mark in its environment, so
-//! that it and its descendants are found.
+//! Invariant: when the process ends after a signal, no server and no descendant of a server is left. A server leads a
+//! process group of its own, so the terminal's Ctrl-C does not reach it. The harness's mark in the environment finds the
+//! server and its descendants.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use observe::start::started_by;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -19,7 +19,7 @@ use crate::terminal;
 /// How long checks get to notice that their servers are gone.
 const GRACE: Duration = Duration::from_millis(800);
 
-/// Whether a signal wants the lab to end.
+/// Whether a signal has asked the lab to end.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     stop: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// From now on the signals are handled here.
+    /// From now on, SIGINT, SIGTERM and SIGHUP are handled here.
     pub fn watch() -> Result<Self, LabError> {
         let interrupt = Self::default();
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
@@ -54,12 +54,12 @@ impl Interrupt {
         Ok(())
     }
 
-    /// Ends all servers until the main thread, whose checks fail with them, has ended the process; then ends it itself.
+    /// Kills all servers, so that the main thread's checks fail and it ends the process. If it does not, this does.
     fn end(&self, signal: i32) {
         self.signal.store(signal, Ordering::Relaxed);
         self.stop.store(true, Ordering::Release);
         let end = Instant::now() + GRACE;
-        // Again and again: a check under way may start one more server.
+        // Repeated, because a check that has not ended may start one more server.
         while Instant::now() < end {
             kill_servers();
             std::thread::sleep(Duration::from_millis(10));
@@ -69,53 +69,28 @@ impl Interrupt {
             last();
         }
         let error = LabError::interrupted(signal);
-        // A progress bar may stand in the last line.
+        // A new line first: a progress bar may stand in the last line.
         terminal::complain(&format!("\n{error}"));
         std::process::exit(exit_code(signal).into());
     }
 }
 
-/// What has to be done before a signal ends the process.
+/// To be called before a signal ends the process.
 static AT_EXIT: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 
-/// Has `last` done before a signal ends the process; one at a time.
+/// Has `last` called before a signal ends the process, in place of an earlier `last`.
 pub fn at_exit(last: impl FnOnce() + Send + 'static) {
     *AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(last));
 }
 
 /// Kills every server that this process has started, with its descendants.
 pub fn kill_servers() {
-    for pid in servers(std::process::id()).unwrap_or_default() {
+    for pid in started_by(std::process::id()).unwrap_or_default() {
         if let Some(pid) = Pid::from_raw(pid) {
-            // Gone already, at worst.
+            // An error means that it is gone already.
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-}
-
-/// The processes that carry the harness's mark of this process.
-#[cfg(target_os = "linux")]
-fn servers(lab: u32) -> io::Result<Vec<i32>> {
-    let mark = format!("ECHO_HARNESS_SUBJECT={lab}-");
-    let marked = |pid: &i32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
-    };
-    let pids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(pids.filter(marked).collect())
-}
-
-/// No /proc: this process's children and whatever is in the process groups that they lead.
-#[cfg(not(target_os = "linux"))]
-fn servers(lab: u32) -> io::Result<Vec<i32>> {
-    let listing = std::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,pgid="]).output()?.stdout;
-    let listing = String::from_utf8_lossy(&listing);
-    let processes: Vec<Vec<i32>> = listing
-        .lines()
-        .map(|line| line.split_whitespace().filter_map(|number| number.parse().ok()).collect())
-        .collect();
-    let leads = |group: i32| processes.iter().any(|it| it[..] == [group, lab as i32, group]);
-    Ok(processes.iter().filter(|it| it.len() == 3 && leads(it[2])).map(|it| it[0]).collect())
 }
 
 #[cfg(test)]

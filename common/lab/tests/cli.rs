@@ -154,7 +154,6 @@ fn a_dead_port_is_said_once() {
 
 #[cfg(target_os = "linux")]
 mod interrupted {
-    use std::path::Path;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
@@ -162,10 +161,7 @@ mod interrupted {
 
     /// The lab's servers and all that they started.
     fn servers(lab: &Child) -> usize {
-        let mark = format!("ECHO_HARNESS_SUBJECT={}-", lab.id());
-        let environ = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let marked = |environ: &Vec<u8>| environ.split(|byte| *byte == 0).any(|it| it.starts_with(mark.as_bytes()));
-        std::fs::read_dir(Path::new("/proc")).expect("Linux").flatten().map(environ).filter(marked).count()
+        observe::start::started_by(lab.id()).expect("Linux").len()
     }
 
     fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {

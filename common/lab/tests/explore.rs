@@ -136,10 +136,7 @@ fn a_wrong_one_is_shown_replayed_and_recorded() {
 
 /// The lab's servers and all that they started.
 fn servers(lab: &Child) -> usize {
-    let mark = format!("ECHO_HARNESS_SUBJECT={}-", lab.id());
-    let environ = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("environ")).unwrap_or_default();
-    let marked = |environ: &Vec<u8>| environ.split(|byte| *byte == 0).any(|it| it.starts_with(mark.as_bytes()));
-    std::fs::read_dir("/proc").expect("Linux").flatten().map(environ).filter(marked).count()
+    observe::start::started_by(lab.id()).expect("Linux").len()
 }
 
 fn wait_for(what: &str, mut reached: impl FnMut() -> bool) {

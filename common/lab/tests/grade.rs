@@ -405,7 +405,7 @@ fn ctrl_c_ends_the_grader_and_the_attempt() {
     lab.args(["grade", "--only", &attempt.exercise.name, "--attempts"]).arg(&attempt.folder);
     let mut lab = lab.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     // Another test's attempt may run before: the lab waits for it, so it is this lab's own that is looked for.
-    let process = harness::kernel::Process { pid: lab.id() as i32 };
+    let process = observe::Family { pid: lab.id() as i32 };
     let is_server = |pid: &i32| {
         let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         program.ends_with(&attempt.exercise.name)
@@ -417,7 +417,10 @@ fn ctrl_c_ends_the_grader_and_the_attempt() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let servers = || process.family().unwrap_or_default().into_iter().filter(is_server).collect::<Vec<i32>>();
+    let servers = || -> Vec<i32> {
+        let family = process.processes().unwrap_or_default();
+        family.into_iter().map(|process| process.pid).filter(is_server).collect()
+    };
     wait_until("the attempt is started", &|| !servers().is_empty());
     let server = servers();
     let pid = rustix::process::Pid::from_child(&lab);

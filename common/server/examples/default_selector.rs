@@ -1,11 +1,11 @@
-//! "Pick the best API that is here", as Python's DefaultSelector does it: one server, four APIs behind one small trait
-//! (`selector/`). `--backend` forces one.
+//! "Pick the best API that is here", as Python's DefaultSelector does: one server, and four APIs behind one small trait
+//! (`selector/`). `--backend` forces one of them.
 //!
-//! It shows what such a layer costs the reader: nothing of edges, batches of changes or completions is left, because not
-//! all of them have it. The server is 03-epoll-lt's with the name of the API taken out.
+//! It shows what such a layer costs the reader. Edges, batches of changes and completions are gone, because not all four
+//! APIs have them. The server is 03-epoll-lt's with the name of the API taken out.
 //!
 //! Invariant: a connection is watched for reading exactly while it may be read (the peer has not finished, and a whole
-//! read fits into what we may owe), and for writing exactly while bytes are owed.
+//! read fits under `MAX_PENDING`), and for writing exactly while bytes are pending.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: it reads on, but nothing more will come from it.
+    /// The peer sent FIN: nothing more will come from it, but it may still read.
     peer_finished: bool,
     interest: Interest,
 }
@@ -71,36 +71,40 @@ impl Server {
 
     fn accept(&mut self) -> Result<()> {
         for _ in 0..ACCEPT_BATCH {
-            match self.listener.accept() {
-                Ok((stream, _)) => self.register(stream),
-                Err(error) => match AcceptError::from(error) {
-                    AcceptError::Drained => break,
-                    AcceptError::Aborted => continue,
-                    AcceptError::OutOfFds(error) => {
-                        self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        self.retry_accept.later();
-                        self.selector.modify(self.listener.as_raw_fd(), NONE)?;
-                        break;
+            match self.listener.accept().map_err(AcceptError::from) {
+                Ok((stream, _)) => {
+                    if let Err(error) = self.register(stream) {
+                        self.refused.say(format_args!("register: {error}; connection closed"));
                     }
-                    AcceptError::Broken(error) => return Err(error).context("accept"),
-                },
+                }
+                Err(AcceptError::Drained) => return Ok(()),
+                Err(AcceptError::Aborted) => {}
+                Err(AcceptError::OutOfFds(error)) => {
+                    self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                    // The listener stays readable: left registered, it would end every wait at once.
+                    self.retry_accept.later();
+                    self.selector.modify(self.listener.as_raw_fd(), NONE)?;
+                    return Ok(());
+                }
+                Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
+        // Enough for one turn. If there are more, the next wait reports the listener again.
         Ok(())
     }
 
-    fn register(&mut self, stream: TcpStream) {
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        match stream.set_nonblocking(true).and_then(|()| self.selector.add(fd, READ)) {
-            Ok(()) => {
-                let connection = Connection { stream, pending: Pending::new(), peer_finished: false, interest: READ };
-                self.connections.insert(fd, connection);
-            }
-            Err(error) => self.refused.say(format_args!("connection refused: it got fd {fd}: {error}")),
-        }
+        stream.set_nonblocking(true)?;
+        self.selector.add(fd, READ)?;
+        self.connections.insert(fd, Connection::new(stream));
+        Ok(())
     }
 
+    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
     fn serve(&mut self, ready: Ready) {
+        // With kqueue, READ and WRITE are two events: the second may meet the descriptor's next owner, which is then served
+        // early. At worst its read would block.
         let Some(connection) = self.connections.get_mut(ready.fd) else { return };
         let served = connection.write(ready.writable).and_then(|()| connection.read(ready.readable, &mut self.buffer));
         if served.is_err() || connection.is_finished() || self.update_interest(ready.fd).is_err() {
@@ -143,6 +147,11 @@ impl Server {
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let pending = Pending::new();
+        Self { stream, pending, peer_finished: false, interest: READ }
+    }
+
     fn may_read(&self) -> bool {
         !self.peer_finished && self.pending.has_room()
     }

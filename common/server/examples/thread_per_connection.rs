@@ -1,10 +1,10 @@
-//! One blocking thread for each connection: what there was before multiplexing, and what C10K was about.
+//! One blocking thread for each connection: the model before multiplexing, and the problem behind C10K.
 //!
-//! It shows how short a server is when the kernel's scheduler is its event loop, and what each connection then costs: a
-//! stack reserved, the part of it that is used, and the kernel's own stack for the thread.
+//! It shows how short a server is when the kernel's scheduler is its event loop. It also shows what each connection then
+//! costs: a reserved stack, the part of it that is used, and the thread's stack in the kernel.
 //!
-//! Invariant: a connection belongs to one thread from its accept to its close, and that thread waits nowhere but in this
-//! connection's read or write. So a slow client stops its own thread and nobody else, and at most one buffer is owed.
+//! Invariant: a connection belongs to one thread from its accept to its close. That thread waits only in this connection's
+//! read or write. So a slow client stops its own thread and no other, and at most one buffer is pending.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -73,21 +73,19 @@ fn accept(listener: &TcpListener, stack: usize) -> Result<()> {
     let freed = Arc::new(Freed::default());
     let (mut out_of_fds, mut out_of_threads) = (Notice::default(), Notice::default());
     loop {
-        let stream = match listener.accept() {
+        let stream = match listener.accept().map_err(AcceptError::from) {
             Ok((stream, _)) => stream,
-            Err(error) => match AcceptError::from(error) {
-                AcceptError::Drained | AcceptError::Aborted => continue,
-                AcceptError::OutOfFds(error) => {
-                    out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    freed.wait();
-                    continue;
-                }
-                AcceptError::Broken(error) => return Err(error).context("accept"),
-            },
+            Err(AcceptError::Drained | AcceptError::Aborted) => continue,
+            Err(AcceptError::OutOfFds(error)) => {
+                out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
+                freed.wait();
+                continue;
+            }
+            Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
         };
         let freed = freed.clone();
         let echo = move || {
-            // Why it ended is nobody else's business: end of file, or an error of this connection.
+            // End of file, or an error of this connection: no other connection has to know.
             let _ = echo(stream);
             freed.tell();
         };
@@ -99,7 +97,7 @@ fn accept(listener: &TcpListener, stack: usize) -> Result<()> {
 
 /// The whole lesson in one function. It owns the stream, so its end is the connection's.
 fn echo(mut stream: TcpStream) -> io::Result<()> {
-    // The BSDs let it inherit what the listener has.
+    // On the BSDs an accepted socket inherits O_NONBLOCK from the listener.
     stream.set_nonblocking(false)?;
     let mut buffer = [0; BUFFER];
     loop {

@@ -1,23 +1,26 @@
 //! The clients: what they send, what came back, and what of it was right.
 //!
-//! Invariant: byte `n` of a client's stream is a function of the client and of `n` alone, and every byte that comes back
-//! is compared. No call here waits.
+//! Invariant: every byte that comes back is compared with the pattern. No call here waits.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::sync::OnceLock;
 use std::time::Duration;
 
+use observe::handle::{out_queue, unpace};
+use observe::pattern;
 use socket2::{Domain, Socket, Type};
 
 /// What a small socket buffer is set to; the kernel doubles it and has a minimum of its own.
 pub const SMALL: usize = 32 * 1024;
 const CHUNK: usize = 64 * 1024;
+/// Where a stream begins in the pattern. At 0 it begins with the same byte on every connection, and a script may send but one.
+const BEGIN: u64 = 1;
 
 /// One client.
 #[derive(Debug)]
 pub struct Client {
-    id: usize,
+    /// Its number, also in the pattern.
+    id: u32,
     socket: Socket,
     /// Its port, by which the server's end of the connection is found.
     pub port: u16,
@@ -57,7 +60,7 @@ impl Client {
     pub fn connect(id: usize, to: SocketAddr, small_buffers: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         socket.set_tcp_nodelay(true)?;
-        calm(&socket);
+        unpace(&socket);
         if small_buffers {
             socket.set_recv_buffer_size(SMALL)?;
             socket.set_send_buffer_size(4 * SMALL)?;
@@ -66,7 +69,7 @@ impl Client {
         socket.set_nonblocking(true)?;
         let port = socket.local_addr()?.as_socket().map_or(0, |addr| addr.port());
         Ok(Self {
-            id,
+            id: id as u32,
             socket,
             port,
             asked: 0,
@@ -100,8 +103,11 @@ impl Client {
             return 0;
         }
         let before = self.sent;
+        let mut piece = Vec::new();
         while self.sent < self.asked {
-            match self.socket.write(stretch(self.id, self.sent, self.asked)) {
+            piece.resize((self.asked - self.sent).min(CHUNK as u64) as usize, 0);
+            pattern::fill(self.id, BEGIN + self.sent, &mut piece);
+            match self.socket.write(&piece) {
                 Ok(sent) => self.sent += sent as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // The read says what has happened to the connection.
@@ -145,21 +151,13 @@ impl Client {
     }
 
     fn compare(&mut self, bytes: &[u8]) {
-        let mut bytes = bytes;
-        while self.stray.is_empty() && !bytes.is_empty() {
-            let due = stretch(self.id, self.came_back, self.asked);
-            let len = due.len().min(bytes.len());
-            let right = match bytes[..len] == due[..len] {
-                true => len,
-                false => bytes.iter().zip(due).take_while(|(one, other)| one == other).count(),
-            };
-            self.came_back += right as u64;
-            bytes = &bytes[right..];
-            if right < len || len == 0 {
-                break;
-            }
-        }
-        self.stray.extend_from_slice(bytes);
+        let due = (self.asked - self.came_back).min(bytes.len() as u64) as usize;
+        let right = match self.stray.is_empty() {
+            true => pattern::first_difference(self.id, BEGIN + self.came_back, &bytes[..due]).unwrap_or(due),
+            false => 0,
+        };
+        self.came_back += right as u64;
+        self.stray.extend_from_slice(&bytes[right..]);
     }
 
     /// What is wrong with the bytes that came back, if anything.
@@ -171,8 +169,13 @@ impl Client {
         let missing = self.asked.checked_sub(start + stray.len() as u64).filter(|missing| *missing > 0);
         // A hole is told from a mix by what stands behind it: the stream itself, to the end of what came.
         let sample = &stray[..stray.len().min(64)];
-        let fits = |skip: &u64| (start + skip..).zip(sample).all(|(at, it)| *it == byte(self.id, at));
-        match missing.and_then(|_| (1..self.asked - start).find(fits)) {
+        let mut due = [0; 64];
+        let mut fits = |skip: &u64| {
+            let due = &mut due[..sample.len()];
+            pattern::fill(self.id, BEGIN + start + skip, due);
+            due == sample
+        };
+        match missing.and_then(|_| (1..self.asked - start).find(&mut fits)) {
             Some(skip) => Some(Wrong::Gap(start, skip)),
             None => Some(Wrong::Bytes(start)),
         }
@@ -197,7 +200,7 @@ impl Client {
 
     /// Bytes that the peer's socket has not acknowledged.
     pub fn unacknowledged(&self) -> u64 {
-        super::kernel::out_queue(&self.socket)
+        out_queue(&self.socket)
     }
 }
 
@@ -206,45 +209,6 @@ impl Drop for Client {
         // No connection is left behind in TIME_WAIT.
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
-}
-
-/// Without pacing: a congestion control that paces sends by a timer, so bytes would arrive by themselves some time later.
-pub fn calm(socket: &Socket) {
-    // Every Linux has reno, and lets everybody use it.
-    let _ = socket.set_tcp_congestion(b"reno");
-}
-
-/// A client's stream repeats after this many bytes.
-const PERIOD: usize = 1 << 20;
-
-/// Random bytes, the same in every run. No stretch of them looks like another, so that a hole shows how large it is.
-fn noise() -> &'static [u8] {
-    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
-    NOISE.get_or_init(|| {
-        let mix = |at: u64| {
-            let mut x = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            x = (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (x >> 56) as u8
-        };
-        (1..=PERIOD as u64).map(mix).collect()
-    })
-}
-
-/// Where the byte `at` of a client's stream stands in the noise.
-fn place(client: usize, at: u64) -> usize {
-    (at as usize + client * 130_003) % PERIOD
-}
-
-/// Byte `at` of a client's stream.
-fn byte(client: usize, at: u64) -> u8 {
-    noise()[place(client, at)]
-}
-
-/// A piece of a client's stream, from `at` to `end` at most.
-fn stretch(client: usize, at: u64, end: u64) -> &'static [u8] {
-    let start = place(client, at);
-    let len = (end - at).min((PERIOD - start) as u64).min(CHUNK as u64);
-    &noise()[start..start + len as usize]
 }
 
 #[cfg(test)]
@@ -262,7 +226,9 @@ mod tests {
     }
 
     fn stream(range: std::ops::Range<u64>) -> Vec<u8> {
-        range.map(|at| byte(0, at)).collect()
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        pattern::fill(0, BEGIN + range.start, &mut bytes);
+        bytes
     }
 
     #[test]

@@ -2,30 +2,43 @@
 //!
 //! Invariant: what comes out of here is portable: `run` and its types.
 
-mod calls;
 mod client;
-mod kernel;
+mod decisions;
+mod independence;
 mod machine;
-mod probe;
-mod ptrace;
+mod oracle;
+mod recorder;
+mod rest;
+mod scene;
+mod steps;
+mod tracee;
 mod watchdog;
+mod world;
 
-pub use machine::Order;
-pub use probe::probe as possible;
+use observe::start::{self, NoStart};
 
+pub use observe::ptrace::possible;
+
+use crate::order::Order;
 use crate::run::{Error, Run};
 
-/// Gives this thread, and those that it starts, a table of descriptors of their own, with 0 to 2 in it. Other threads start
-/// processes, each of which has a copy of all the program's descriptors until it calls exec. Were a server's borrowed socket
-/// among them, that copy would keep it open and registered with the server's epoll after the server has closed it.
+/// Gives this thread, and those that it starts, a table of file descriptors of their own, with 0 to 2 in it. Other threads
+/// start processes, and each of these has copies of all file descriptors until it calls exec. A copy of a server's borrowed
+/// socket would keep that socket open, and registered with the server's epoll, after the server has closed it.
 pub fn leave_descriptors() {
-    // SAFETY: no pointers. What is closed here stays open for the threads that it belongs to, and this one has none yet.
-    // Before Linux 5.9 all stays as it is: a wait may then sleep although there was news a moment ago, which is watched for.
+    // SAFETY: close_range takes numbers only. What it closes stays open for the threads that it belongs to, because this
+    // thread gets a table of its own first; it has opened nothing yet. Before Linux 5.9 the call fails and all stays as it
+    // is: a wait may then block although it had something to report a moment ago, which `Tracee::make` watches for.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) };
 }
 
-/// One run, from the start of a new server to its end.
+/// One run, from the start of a new server to its end. A server that loses its `{port}` to another program is started again.
 pub fn run(order: &Order<'_>) -> Result<Run, Error> {
     let watchdog = watchdog::Watchdog::new();
-    machine::Machine::run(order, &watchdog)
+    start::on_a_free_port(&order.target.argv, |argv, port| {
+        machine::Machine::run(order, argv, &watchdog).map_err(|error| match (&error, port) {
+            (Error::Start(said), Some(port)) if start::lost_its_port(port, said) => NoStart::PortTaken(error),
+            _ => NoStart::Other(error),
+        })
+    })
 }

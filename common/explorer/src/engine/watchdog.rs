@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::kernel::Process;
+use observe::Process;
 
 const LOOK: Duration = Duration::from_millis(250);
 /// CPU time in one go, in ticks of 10 ms.
@@ -54,16 +54,20 @@ impl Watchdog {
     }
 }
 
+fn ticks(pid: i32) -> u64 {
+    Process { pid }.ticks()
+}
+
 fn look(watched: &Watched) {
     let mut since = (0, 0, 0);
     while !watched.over.load(Ordering::Acquire) {
         std::thread::park_timeout(LOOK);
         let (pid, wait) = (watched.pid.load(Ordering::Acquire), watched.wait.load(Ordering::Relaxed));
         if pid == 0 || (pid, wait) != (since.0, since.1) {
-            since = (pid, wait, if pid == 0 { 0 } else { Process::ticks(pid) });
-        } else if Process::ticks(pid) > since.2 + TICKS {
+            since = (pid, wait, if pid == 0 { 0 } else { ticks(pid) });
+        } else if ticks(pid) > since.2 + TICKS {
             watched.fired.store(true, Ordering::Release);
-            // SAFETY: no pointers. The explorer is in waitpid for it, so the id is still that server's.
+            // SAFETY: kill only takes numbers. The explorer is in waitpid for this server, so the id is still the server's.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
     }

@@ -8,7 +8,13 @@
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
+mod catalogue;
+#[cfg(target_os = "linux")]
+mod mutant;
+#[cfg(target_os = "linux")]
 mod proof;
+#[cfg(target_os = "linux")]
+mod reduction;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
@@ -20,7 +26,7 @@ mod uring;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some("--serve") => match table::find(&args[1]) {
+        Some("--serve") => match catalogue::find(&args[1]) {
             Some((base, bug)) => serve::serve(base, bug),
             None => {
                 eprintln!("no mutant has the name '{}'", args[1]);
@@ -29,6 +35,17 @@ fn main() -> ExitCode {
         },
         Some("--explore") => proof::explore_for_ever(&args[1]),
         Some("--memory") => proof::memory(),
+        Some("--table") => {
+            print!("{}", table::markdown());
+            ExitCode::SUCCESS
+        }
+        Some("--reduction") => match reduction::table() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        },
         _ => proof::main(),
     }
 }

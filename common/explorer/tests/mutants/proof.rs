@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 use explorer::{Coverage, Exploration, Faults, Plan, Schedule, Script, Target, Verdict, report};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-use super::table::{Base, CORRECT, MUTANTS, Mutant};
+use super::catalogue::{CORRECT, MUTANTS};
+use super::mutant::Mutant;
+use super::serve::Base;
+use super::{reduction, table};
 
 const EINTR: Faults = Faults { eintr: true, econnaborted: false };
 const ALL: Faults = Faults { eintr: true, econnaborted: true };
@@ -58,7 +61,7 @@ while True:
 pub fn main() -> ExitCode {
     let mode = std::env::var("EXPLORER").unwrap_or_default();
     if mode == "table" {
-        return table();
+        return measure();
     }
     let all = mode == "all";
     let mut tests = Vec::new();
@@ -69,11 +72,20 @@ pub fn main() -> ExitCode {
         }));
     };
     for mutant in MUTANTS {
-        test(format!("found::{}", mutant.name), Box::new(move || found(mutant, all)));
+        test(format!("found::{}", mutant.name()), Box::new(move || found(mutant, all)));
     }
-    for (name, _, stops) in CORRECT {
+    for (base, stops) in CORRECT {
+        let name = base.name();
         test(format!("correct::{name}"), Box::new(move || nothing_found(&server(name), *stops, all)));
     }
+    for (server, script) in reduction::CASES {
+        let name = format!("reduction::{server}_in_{}_steps", script.split(';').count());
+        test(name, Box::new(move || reduction::same_as_brute_force(server, script)));
+    }
+    for wrong in reduction::WRONG {
+        test(format!("wrong_relation_is_caught::{}", wrong.name), Box::new(move || reduction::is_caught(wrong)));
+    }
+    test("the_table_in_the_readme_is_the_catalogue".into(), Box::new(table::is_in_the_readme));
     test("an_ordinary_client_does_not_meet_the_late_flag".into(), Box::new(plain_connections));
     test("a_hundred_replays_give_one_trace".into(), Box::new(|| replays("et_flag_cleared_late", 100)));
     test("replays_of_two_threads_give_one_trace".into(), Box::new(|| replays("oneshot_rearmed_early", 30)));
@@ -95,7 +107,7 @@ pub fn main() -> ExitCode {
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-fn server(name: &str) -> Target {
+pub fn server(name: &str) -> Target {
     let program = std::env::current_exe().expect("this program has a path").to_string_lossy().into_owned();
     Target { name: name.to_owned(), argv: vec![program, "--serve".into(), name.to_owned()] }
 }
@@ -122,12 +134,15 @@ fn explore(
 
 fn found(mutant: &Mutant, all: bool) -> Result<(), String> {
     for _ in 0..if all { TIMES } else { 1 } {
-        let exploration = explore(&server(mutant.name), mutant.script, EINTR, 2, None)?;
+        let exploration = explore(&server(&mutant.name()), mutant.script, EINTR, 2, None)?;
         let Some(finding) = &exploration.finding else {
             return Err(format!("not found in {} runs, {:?}", exploration.runs, exploration.coverage));
         };
         let script = Script::standard(mutant.script).expect("it ships");
-        let text = report::finding(mutant.name, &script, finding, 100);
+        let text = report::finding(&mutant.name(), &script, finding, 100);
+        if finding.run.placements() != mutant.placements {
+            return Err(format!("it was to take {} placements:\n{text}", mutant.placements));
+        }
         if finding.verdict != mutant.verdict {
             return Err(format!("it was to be {}:\n{text}", mutant.verdict));
         }
@@ -253,10 +268,7 @@ pub fn explore_for_ever(name: &str) -> ExitCode {
 }
 
 fn marked(explorer: u32) -> usize {
-    let mark = format!("ECHO_HARNESS_SUBJECT={explorer}-");
-    let environ = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("environ")).unwrap_or_default();
-    let is = |environ: &Vec<u8>| environ.split(|byte| *byte == 0).any(|it| it.starts_with(mark.as_bytes()));
-    std::fs::read_dir("/proc").into_iter().flatten().flatten().map(environ).filter(is).count()
+    observe::start::started_by(explorer).expect("Linux").len()
 }
 
 /// Killed without a chance to tidy up, in the middle of runs, some of them of a server with children.
@@ -379,7 +391,7 @@ fn spins() -> Result<(), String> {
 }
 
 /// The table of README.md: every script that ships, in order, until one finds something; ten times.
-fn table() -> ExitCode {
+fn measure() -> ExitCode {
     println!("| mutant | what it does | found | verdict | script | placements | runs | seconds |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut complete = true;
@@ -390,19 +402,20 @@ fn table() -> ExitCode {
             // `stop` is for those that handle SIGTERM at all.
             let scripts = explorer::script::STANDARD.iter().map(|(script, _)| *script);
             for script in scripts.filter(|script| *script != "stop" || mutant.base == Base::Select) {
-                let exploration = match explore(&server(mutant.name), script, EINTR, 2, Some(Duration::from_secs(60))) {
-                    Ok(exploration) => exploration,
-                    Err(error) => {
-                        eprintln!("{}: {error}", mutant.name);
-                        return ExitCode::FAILURE;
-                    }
-                };
+                let exploration =
+                    match explore(&server(&mutant.name()), script, EINTR, 2, Some(Duration::from_secs(60))) {
+                        Ok(exploration) => exploration,
+                        Err(error) => {
+                            eprintln!("{}: {error}", &mutant.name());
+                            return ExitCode::FAILURE;
+                        }
+                    };
                 runs += exploration.runs;
                 seconds += exploration.seconds;
                 if let Some(finding) = exploration.finding {
                     found += u32::from(finding.verdict == mutant.verdict);
                     found_by.push(script);
-                    placements.push(finding.schedule.placements().to_string());
+                    placements.push(finding.run.placements().to_string());
                     break;
                 }
             }
@@ -412,8 +425,8 @@ fn table() -> ExitCode {
         complete &= found == TIMES as u32;
         println!(
             "| `{}` | {} | {found} of {TIMES} | {} | {} | {} | {:.0} | {:.1} |",
-            mutant.name,
-            mutant.about,
+            mutant.name(),
+            mutant.what,
             mutant.verdict,
             found_by.join(", "),
             placements.join(", "),

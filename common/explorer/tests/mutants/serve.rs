@@ -10,20 +10,52 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::table::{Base, Bug};
+use super::mutant::bug;
 
 const BUFFER: usize = 4096;
 const MAX_PENDING: usize = 64 * 1024;
 /// Before another accept, out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The correct servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    EpollEt,
+    Oneshot,
+    Select,
+    Uring,
+    Threads,
+    Forks,
+    /// Not correct: it computes for ever.
+    Spins,
+}
+
+impl Base {
+    pub const ALL: &[Self] =
+        &[Self::EpollEt, Self::Oneshot, Self::Select, Self::Uring, Self::Threads, Self::Forks, Self::Spins];
+
+    /// As in the name of its test and after `--serve`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EpollEt => "et",
+            Self::Oneshot => "oneshot",
+            Self::Select => "select",
+            Self::Uring => "uring",
+            Self::Threads => "threads",
+            Self::Forks => "forks",
+            Self::Spins => "spins",
+        }
+    }
+}
+
 /// Is the server until it ends.
-pub fn serve(base: Base, bug: Option<Bug>) -> ExitCode {
+pub fn serve(base: Base, bug: Option<&str>) -> ExitCode {
+    super::mutant::set(bug);
     let served = TcpListener::bind("127.0.0.1:0").and_then(|listener| match base {
-        Base::EpollEt => Edge::new(listener, bug)?.run(),
-        Base::Oneshot => oneshot(&listener, bug),
-        Base::Select => select(&listener, bug),
-        Base::Uring => super::uring::run(&listener, bug),
+        Base::EpollEt => Edge::new(listener)?.run(),
+        Base::Oneshot => oneshot(&listener),
+        Base::Select => select(&listener),
+        Base::Uring => super::uring::run(&listener),
         Base::Threads => threads(&listener),
         Base::Forks => forks(&listener),
         Base::Spins => spins(&listener),
@@ -67,22 +99,17 @@ struct Connection {
 struct Edge {
     epoll: RawFd,
     listener: TcpListener,
-    bug: Option<Bug>,
     connections: BTreeMap<RawFd, Connection>,
     accept_at: Option<Instant>,
 }
 
 impl Edge {
-    fn new(listener: TcpListener, bug: Option<Bug>) -> io::Result<Self> {
+    fn new(listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         // SAFETY: no pointers.
         let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         epoll_ctl(epoll, libc::EPOLL_CTL_ADD, listener.as_raw_fd(), libc::EPOLLIN | libc::EPOLLET)?;
-        Ok(Self { epoll, listener, bug, connections: BTreeMap::new(), accept_at: None })
-    }
-
-    fn is(&self, bug: Bug) -> bool {
-        self.bug == Some(bug)
+        Ok(Self { epoll, listener, connections: BTreeMap::new(), accept_at: None })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -91,7 +118,7 @@ impl Edge {
             let timeout =
                 self.accept_at.map_or(-1, |at| at.saturating_duration_since(Instant::now()).as_millis() as i32 + 1);
             let ready = match epoll_wait(self.epoll, &mut events, timeout) {
-                Err(error) if error.kind() == ErrorKind::Interrupted && !self.is(Bug::EintrIsFatal) => 0,
+                Err(error) if error.kind() == ErrorKind::Interrupted && !bug!("eintr_is_fatal") => 0,
                 other => other?,
             };
             for event in &events[..ready] {
@@ -109,7 +136,7 @@ impl Edge {
         if fd == self.listener.as_raw_fd() {
             return self.accept();
         }
-        let (at_rdhup, pause_forgets) = (self.is(Bug::CloseAtRdhup), self.is(Bug::PauseForgets));
+        let (at_rdhup, pause_forgets) = (bug!("close_at_rdhup"), bug!("pause_forgets"));
         if let Some(connection) = self.connections.get_mut(&fd) {
             // "It is paused, so this is none of its business now."
             let deaf = pause_forgets && !connection.has_room();
@@ -143,7 +170,7 @@ impl Edge {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
-                    if !self.is(Bug::EmfileParks) {
+                    if !bug!("emfile_parks") {
                         self.accept_at = Some(Instant::now() + PAUSE);
                     }
                     return Ok(());
@@ -151,7 +178,7 @@ impl Edge {
                 // One that has gone meanwhile is no reason to stop.
                 Err(_) => {}
             }
-            if self.is(Bug::AcceptOnce) {
+            if bug!("accept_once") {
                 return Ok(());
             }
         }
@@ -159,15 +186,13 @@ impl Edge {
 
     /// Everybody who was announced gets served.
     fn turn(&mut self) -> io::Result<()> {
-        let (bug, epoll) = (self.bug, self.epoll);
-        if bug == Some(Bug::FlagClearedLate) {
+        let epoll = self.epoll;
+        if bug!("flag_cleared_late") {
             return self.turn_with_late_flags();
         }
         let mut done = Vec::new();
         for (fd, connection) in &mut self.connections {
-            if connection.broken
-                || connection.serve(bug).is_err()
-                || connection.finished && connection.pending.is_empty()
+            if connection.broken || connection.serve().is_err() || connection.finished && connection.pending.is_empty()
             {
                 done.push(*fd);
             }
@@ -177,7 +202,19 @@ impl Edge {
             self.connections.remove(&fd);
             self.accept_at = self.accept_at.map(|_| Instant::now());
         }
+        if bug!("two_fins") {
+            self.refuse_two_fins()?;
+        }
         Ok(())
+    }
+
+    /// "Two clients never finish between two waits."
+    fn refuse_two_fins(&self) -> io::Result<()> {
+        let mut finished = 0;
+        for connection in self.connections.values().rev() {
+            finished += u32::from(connection.stream.peek(&mut [0]).is_ok_and(|len| len == 0));
+        }
+        if finished < 2 { Ok(()) } else { Err(io::Error::other("two clients finished at once")) }
     }
 
     /// Reads everybody dry, looks for news, and then takes back the flags of those it has read dry: also those that the
@@ -202,7 +239,7 @@ impl Edge {
             }
         }
         self.connections.retain(|_, connection| {
-            let written = connection.write(None);
+            let written = connection.write();
             written.is_ok() && !connection.broken && !(connection.finished && connection.pending.is_empty())
         });
         Ok(())
@@ -210,11 +247,11 @@ impl Edge {
 }
 
 impl Connection {
-    fn serve(&mut self, bug: Option<Bug>) -> io::Result<()> {
+    fn serve(&mut self) -> io::Result<()> {
         let mut buffer = [0; BUFFER];
         loop {
-            self.write(bug)?;
-            if bug == Some(Bug::PauseForgets) && !self.has_room() {
+            self.write()?;
+            if bug!("pause_forgets") && !self.has_room() {
                 self.readable = false;
             }
             if !self.readable || self.finished || !self.has_room() {
@@ -224,10 +261,10 @@ impl Connection {
                 Ok(0) => self.finished = true,
                 Ok(n) => {
                     self.pending.extend(&buffer[..n]);
-                    if bug == Some(Bug::ShortReadIsDry) && n < BUFFER {
+                    if bug!("short_read_is_dry") && n < BUFFER {
                         self.readable = false;
                     }
-                    if bug == Some(Bug::ReadOnce) {
+                    if bug!("read_once") {
                         self.readable = false;
                     }
                 }
@@ -254,12 +291,12 @@ impl Connection {
         Ok(())
     }
 
-    fn write(&mut self, bug: Option<Bug>) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         while self.writable && !self.pending.is_empty() {
             let front = self.pending.as_slices().0;
             let len = front.len();
             match self.stream.write(front) {
-                Ok(sent) if sent < len && bug == Some(Bug::ShortWriteDrops) => drop(self.pending.drain(..len)),
+                Ok(sent) if sent < len && bug!("short_write_drops") => drop(self.pending.drain(..len)),
                 Ok(sent) => drop(self.pending.drain(..sent)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) => return Err(error),
@@ -271,7 +308,7 @@ impl Connection {
 
 // ---------------------------------------------------------------- epoll, two threads, EPOLLONESHOT
 
-fn oneshot(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
+fn oneshot(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // SAFETY: no pointers.
     let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
@@ -280,13 +317,13 @@ fn oneshot(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
     let parked = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| worker(epoll, listener, &parked, bug));
+            scope.spawn(|| worker(epoll, listener, &parked));
         }
     });
     Ok(())
 }
 
-fn worker(epoll: RawFd, listener: &TcpListener, parked: &AtomicBool, bug: Option<Bug>) {
+fn worker(epoll: RawFd, listener: &TcpListener, parked: &AtomicBool) {
     let armed = libc::EPOLLIN | libc::EPOLLONESHOT;
     let rearm = |fd: RawFd| epoll_ctl(epoll, libc::EPOLL_CTL_MOD, fd, armed);
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 1];
@@ -314,7 +351,7 @@ fn worker(epoll: RawFd, listener: &TcpListener, parked: &AtomicBool, bug: Option
             }
             continue;
         }
-        if bug == Some(Bug::RearmedEarly) {
+        if bug!("rearmed_early") {
             let _ = rearm(fd);
         }
         // SAFETY: it was accepted here, and a close is the last that is done to it.
@@ -322,7 +359,7 @@ fn worker(epoll: RawFd, listener: &TcpListener, parked: &AtomicBool, bug: Option
         let goes_on = drain(&stream);
         if goes_on {
             let _ = stream.into_raw_fd();
-            if bug != Some(Bug::RearmedEarly) {
+            if !bug!("rearmed_early") {
                 let _ = rearm(fd);
             }
         }
@@ -355,7 +392,7 @@ extern "C" fn on_signal(_: libc::c_int) {
     STOP.store(true, Ordering::SeqCst);
 }
 
-fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
+fn select(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // SAFETY: zeroed sets and actions are valid, and all pointers are to variables that outlive the calls.
     let open = unsafe {
@@ -365,7 +402,7 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
         let (mut term, mut open): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigemptyset(&mut term);
         libc::sigaddset(&mut term, libc::SIGTERM);
-        if bug != Some(Bug::FlagBeforeSelect) {
+        if !bug!("flag_before_select") {
             // Blocked but for the wait itself: no signal comes between the test and the wait.
             libc::sigprocmask(libc::SIG_BLOCK, &term, &mut open);
         }
@@ -387,10 +424,8 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
             let null = std::ptr::null_mut();
             let pause = libc::timespec { tv_sec: 0, tv_nsec: PAUSE.as_nanos() as libc::c_long };
             let timeout = if paused { &raw const pause } else { std::ptr::null() };
-            let ready = match bug {
-                Some(Bug::FlagBeforeSelect) if !paused => {
-                    libc::select(last + 1, &mut set, null, null, std::ptr::null_mut())
-                }
+            let ready = match bug!("flag_before_select") {
+                true if !paused => libc::select(last + 1, &mut set, null, null, std::ptr::null_mut()),
                 _ => libc::pselect(last + 1, &mut set, null, null, timeout, &open),
             };
             paused = false;
@@ -411,7 +446,7 @@ fn select(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
         if is_set(listener.as_raw_fd()) {
             match listener.accept() {
                 Ok((stream, _)) => streams.push(stream),
-                Err(error) => paused = error.raw_os_error() == Some(libc::EMFILE) && bug != Some(Bug::EmfileSpins),
+                Err(error) => paused = error.raw_os_error() == Some(libc::EMFILE) && !bug!("emfile_spins"),
             }
         }
     }

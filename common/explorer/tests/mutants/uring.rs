@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use super::table::Bug;
+use super::mutant::bug;
 
 const ACCEPT: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
@@ -24,7 +24,7 @@ struct Connection {
     rest: std::ops::Range<usize>,
 }
 
-pub fn run(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
+pub fn run(listener: &TcpListener) -> io::Result<()> {
     let mut ring = IoUring::new(64)?;
     let mut connections: BTreeMap<u64, Connection> = BTreeMap::new();
     let accept = opcode::Accept::new(Fd(listener.as_raw_fd()), std::ptr::null_mut(), std::ptr::null_mut());
@@ -50,7 +50,7 @@ pub fn run(listener: &TcpListener, bug: Option<Bug>) -> io::Result<()> {
                     next(&mut ring, &mut connections, id, None)?;
                 }
                 match result {
-                    _ if bug == Some(Bug::AcceptNotRearmed) => {}
+                    _ if bug!("accept_not_rearmed") => {}
                     result if result == -libc::EMFILE => start(&mut ring, &timer)?,
                     _ => start(&mut ring, &accept)?,
                 }

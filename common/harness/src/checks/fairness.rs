@@ -11,7 +11,6 @@ use harness_macros::check;
 
 use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
 use crate::failure::{Step, Symptom};
-use crate::kernel;
 use crate::trial::Trial;
 
 const TURN: usize = 64 * 1024;
@@ -193,7 +192,7 @@ fn waits_for_processor(trial: &mut Trial<'_>, since: &mut Option<u64>) -> Step<b
 
 /// Whether all that this client has sent is in the server's socket.
 fn has_arrived(client: &Client, server: SocketAddr) -> bool {
-    kernel::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0)
+    observe::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0)
 }
 
 /// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.

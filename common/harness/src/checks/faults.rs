@@ -6,9 +6,9 @@
 use harness_macros::check;
 use rustix::process::Signal;
 
-use crate::child::Options;
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::Step;
+use crate::server::Options;
 use crate::trial::Trial;
 
 /// Clients that get the last descriptors.
@@ -30,8 +30,8 @@ const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or 
 fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
     let (_inside, _outside) = fill_up(trial)?;
     // Ours try again 4 times a second; a foreign one may nap between two attempts.
-    let allowed = if trial.subject.own { 10 } else { 100 };
-    trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", allowed)
+    let per_second = if trial.subject.own { 25 } else { 250 };
+    trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", per_second)
 }
 
 /// While others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB.
@@ -100,7 +100,7 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
     trial.knock(&mut clients, 1000);
     if trial.subject.own {
         // A limit that was there from the start is the only one that an accept in flight knows.
-        trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 10)?;
+        trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 25)?;
     }
     trial.step("in the order of their connects each waits for its echo, and closes");
     for client in clients {

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use harness_macros::check;
 use rustix::process::Signal;
 
-use crate::child::{self, Options, Server};
 use crate::client::{Client, echo_all, send_all};
 use crate::failure::{Step, Stop, Symptom};
-use crate::kernel::Process;
+use crate::server::{self, Options, Server};
 use crate::trial::{Trial, raise_fd_limit};
 
 const FD_SETSIZE: usize = 1024;
@@ -113,12 +112,12 @@ fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -
     trial.step(format!("the server starts with {} inherited descriptors", options.inherit));
     if trial.subject.own && trial.subject.fd_limit.is_some() {
         argv.extend(["--addr".into(), options.addr.clone()]);
-        let ended = child::run_to_end(&argv, &options, Duration::from_secs(30))?;
+        let ended = server::run_to_end(&argv, &options, Duration::from_secs(30))?;
         let said = ended.stderr.trim_end();
         if ended.status.code() == Some(1) && said.lines().count() == 1 && said.contains("1024") {
             return Ok(());
         }
-        let status = child::describe(ended.status);
+        let status = observe::errno::end_of_process(ended.status);
         let what = format!("its listener got a number past 1023; it ended with {status} and said {said:?}");
         return Err(Stop::fail(Symptom::Contract, what, "Exit code 1 and one line that names the limit were due."));
     }
@@ -151,8 +150,8 @@ fn fill_below(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
 fn numbers(trial: &mut Trial<'_>) -> Step<Vec<i32>> {
     trial.rest()?;
     let process = trial.process()?;
-    let family = process.family().unwrap_or_default();
-    let numbers = family.into_iter().filter_map(|pid| Process { pid }.fd_numbers());
+    let family = process.processes().unwrap_or_default();
+    let numbers = family.into_iter().filter_map(|process| process.fds());
     numbers.max_by_key(Vec::len).ok_or_else(|| Stop::skip("needs Linux's /proc"))
 }
 

@@ -4,10 +4,10 @@
 //! rest may still be the reason, so the connections in question stay open until the verdict.
 
 use harness_macros::check;
+use observe::{Call, Thread};
 
 use crate::client::{Client, ConnectOptions, expect_eof_all, send_all, size};
 use crate::failure::{Step, Symptom};
-use crate::kernel::{Call, Thread};
 use crate::trial::Trial;
 
 const WRITE_INTEREST: &str = "An idle socket is always writable: watch for room to write only while bytes are owed, and stop \

@@ -6,13 +6,14 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use harness_macros::check;
+use observe::errno::end_of_process;
+use observe::is_listening;
 use rustix::process::Signal;
 
-use crate::child::{Finished, Options, describe, run_to_end};
+use crate::before_wait::signal_before_wait;
 use crate::failure::{Step, Stop, Symptom};
-use crate::kernel::is_listening;
+use crate::server::{Finished, Options, run_to_end};
 use crate::subject::Model;
-use crate::trace;
 use crate::trial::Trial;
 
 /// A command line that is refused, or a server that was told to stop, ends at once. Under load that takes a while.
@@ -144,8 +145,8 @@ fn every_socket_is_blocking_or_not_as_its_model_needs(trial: &mut Trial<'_>) -> 
     let port = trial.server()?.addr.port();
     let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
     for socket in &view.sockets {
-        let Some(fd) = socket.fd else { continue };
-        let flags = process.fd_flags(fd).unwrap_or(0);
+        let Some(holder) = socket.holder() else { continue };
+        let (fd, flags) = (holder.fd, process.fd_flags(holder).unwrap_or(0));
         let kind = if socket.listening { "the listener" } else { "an accepted socket" };
         // A completion server's listener may be either: its accept is the kernel's to wait for.
         let wanted = match (trial.subject.model, socket.listening) {
@@ -209,7 +210,7 @@ fn a_signal_between_the_last_look_and_the_wait_is_not_lost(trial: &mut Trial<'_>
     client.echo(1)?;
     trial.rest()?;
     trial.step("c0 sends 1 byte; SIGTERM comes when it is echoed, just before the server waits again");
-    trace::signal_before_wait(trial.process()?, Signal::TERM, &mut client)?;
+    signal_before_wait(trial.process()?, Signal::TERM, &mut client)?;
     ends_well(trial, Signal::TERM)
 }
 
@@ -287,7 +288,7 @@ fn ends_well(trial: &mut Trial<'_>, signal: Signal) -> Step {
             Ok(())
         }
         Some(status) => {
-            let what = format!("after {name} it ended with {} and not with exit code 0", describe(status));
+            let what = format!("after {name} it ended with {} and not with exit code 0", end_of_process(status));
             Err(Stop::fail(Symptom::Contract, what, server.last_words()))
         }
         None => {
@@ -315,8 +316,11 @@ fn expect_code(finished: &Finished, code: i32, line: &str) -> Step {
     if finished.status.code() == Some(code) {
         return Ok(());
     }
-    let what =
-        format!("'{line}': {} and not exit code {code}; stderr: {:?}", describe(finished.status), finished.stderr);
+    let what = format!(
+        "'{line}': {} and not exit code {code}; stderr: {:?}",
+        end_of_process(finished.status),
+        finished.stderr
+    );
     Err(contract(what))
 }
 

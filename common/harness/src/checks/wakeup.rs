@@ -6,10 +6,10 @@
 use std::time::{Duration, Instant};
 
 use harness_macros::check;
+use observe::Call;
 
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
-use crate::kernel::Call;
 use crate::trial::Trial;
 
 /// A alone sends, then B, then A, then a new C; then all again, each after the wait ran into its timeout.

@@ -1,6 +1,6 @@
-//! A run as it goes: a bar for each server on a terminal, a line for each elsewhere, failures at once.
+//! A run while it goes on: a bar for each server on a terminal, a line for each server elsewhere, and failures at once.
 //!
-//! Invariant: all of it goes to stderr, and control codes go to terminals only.
+//! Invariant: everything goes to stderr, and control codes go to terminals only.
 
 use std::time::{Duration, Instant};
 
@@ -20,17 +20,17 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct RunProgress<'a> {
     lanes: Vec<ServerLane<'a>>,
     checks: &'a [&'static Check],
-    /// Not where stderr is a file, a pipe or a terminal that cannot move its cursor.
+    /// Nothing where stderr is a file, a pipe or a terminal that cannot move its cursor.
     live: Option<MultiProgress>,
     palette: Palette,
     width: usize,
 }
 
-/// One server's part.
+/// One server's part of what is shown.
 #[derive(Debug)]
 struct ServerLane<'a> {
     name: &'a str,
-    /// The checks that are under way, the oldest first.
+    /// The checks that have begun and not ended, the oldest first.
     running: Vec<usize>,
     counts: OutcomeCounts,
     done: usize,
@@ -53,7 +53,7 @@ impl<'a> RunProgress<'a> {
         Self {
             lanes: lanes.collect(),
             checks,
-            live: terminal().then(MultiProgress::new),
+            live: if terminal() { Some(MultiProgress::new()) } else { None },
             palette: Palette::stderr(),
             width,
         }
@@ -79,7 +79,7 @@ impl<'a> RunProgress<'a> {
         if lane.start.is_none() {
             lane.start = Some(Instant::now());
             lane.bar = self.live.as_ref().map(|live| {
-                // Shown by its first tick, when it has its place.
+                // The bar appears at its first tick, when it has its place.
                 let bar = live.add(bar(terminal::padded(lane.name, self.width), self.checks.len()));
                 bar.enable_steady_tick(TICK);
                 bar
@@ -111,7 +111,7 @@ impl<'a> RunProgress<'a> {
         }
     }
 
-    /// A line that stays, above the bars.
+    /// Prints a line that stays, above the bars.
     fn line(&self, line: &str) {
         match &self.live {
             Some(live) => drop(live.println(line)),
@@ -124,7 +124,7 @@ impl ServerLane<'_> {
     fn tell(&self, checks: &[&Check]) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done as u64);
-        // The oldest is the one that everybody waits for.
+        // The run waits for the oldest check.
         bar.set_message(self.running.first().map_or_else(String::new, |check| checks[*check].full_name()));
     }
 }
@@ -139,7 +139,7 @@ fn terminal() -> bool {
     Term::stderr().is_term() && !console::is_dumb()
 }
 
-/// A line that says what is waited for, while it lasts; terminals only.
+/// Shows what is waited for, until `wait` returns; on terminals only.
 pub fn waiting<T>(what: String, wait: impl FnOnce() -> T) -> T {
     if !terminal() {
         return wait();

@@ -1,7 +1,7 @@
-//! Running checks on servers, several at once, with news of each as it starts and ends.
+//! Runs checks on servers, several at once, and reports each start and each end.
 //!
-//! Invariant: every job that was begun is reported, and once the run was told to stop none is begun. Events are handled
-//! one at a time, each before its worker goes on, so a single worker begins nothing after a handler's stop.
+//! Invariant: every job that was begun is reported, and no job is begun once the run was told to stop. Events are handled
+//! one at a time, each before its worker goes on. So a single worker begins nothing after its handler said stop.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ pub struct CheckJob {
     pub check: usize,
 }
 
-/// News of a run.
+/// What happens in a run.
 #[derive(Debug)]
 pub enum RunEvent<'a> {
     /// A check begins.
@@ -40,8 +40,8 @@ pub struct JobBatch {
     pub jobs: Vec<CheckJob>,
 }
 
-/// All checks on some of the servers as one batch. Those that need the machine to themselves come last: each of them in
-/// between would let the others run dry first.
+/// All checks on some of the servers as one batch. Checks that need the machine to themselves come last: before each of
+/// them, the other workers have to finish and wait.
 pub fn batch(servers: impl IntoIterator<Item = usize>, checks: &[&Check], workers: usize) -> JobBatch {
     let all = servers.into_iter().flat_map(|server| (0..checks.len()).map(move |check| CheckJob { server, check }));
     let mut jobs: Vec<CheckJob> = all.collect();
@@ -87,12 +87,12 @@ pub fn run(
     reports.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Nothing is left half done by a panic while one of these is held.
+/// A poisoned lock is taken all the same: a panic while it is held leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A check that panics is a fault of the check; the others go on.
+/// Runs one check. A panic is a fault of the check, and the other checks go on.
 fn run_one(check: &Check, subject: &Subject) -> Report {
     catch_unwind(AssertUnwindSafe(|| harness::run(check, subject))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
@@ -102,7 +102,7 @@ fn run_one(check: &Check, subject: &Subject) -> Report {
             what: format!("the check could not be carried out: it panicked ({said})"),
             steps: Vec::new(),
             kernel: Vec::new(),
-            cause: "This is a fault of the check and says nothing about the server.".into(),
+            cause: "This is a fault of the check, not of the server.".into(),
         };
         Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
     })

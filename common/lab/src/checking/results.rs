@@ -1,6 +1,6 @@
-//! What a run found: counts, the reasons of skips, the failures' stories, the same as JSON.
+//! What a run found: the counts, the reasons of skips and the failures' stories, as text and as JSON.
 //!
-//! Invariant: a check that was not run counts neither as passed nor as skipped, and is said.
+//! Invariant: a check that was not run counts neither as passed nor as skipped; the summary counts it apart.
 
 use std::fmt::Write as _;
 
@@ -12,10 +12,10 @@ use crate::checking::servers::TestedServer;
 use crate::checking::table::ResultColumn;
 use crate::terminal::{self, Palette};
 
-/// With more of one group, only their number is given.
+/// Of more checks in one group, only the number is given.
 const NAMED_ONE_BY_ONE: usize = 3;
 
-/// A run's reports, and what they are about.
+/// A run's reports, with the checks and servers that they are about.
 #[derive(Debug)]
 pub struct Results<'a> {
     /// The rows, in order.
@@ -28,19 +28,19 @@ pub struct Results<'a> {
     pub seconds: f64,
 }
 
-/// How many checks ended how.
+/// How many checks ended in which way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
-    /// As the contract says.
+    /// How many passed.
     pub passed: usize,
-    /// Not so.
+    /// How many failed.
     pub failed: usize,
-    /// Not tried, for a reason that is told.
+    /// How many were not tried, for a reason that is told.
     pub skipped: usize,
 }
 
-/// Lists of servers that something concerns alike, each with its checks.
-type Concerned = Vec<(Vec<usize>, Vec<usize>)>;
+/// Lists of servers to which the same applies, each with the checks to which it applies.
+type AppliesTo = Vec<(Vec<usize>, Vec<usize>)>;
 
 /// One server in the JSON output; see `cargo lab check --help`.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,7 @@ impl OutcomeCounts {
         counts
     }
 
-    /// `74 passed, 0 failed, 2 skipped`, with a colour for what is worth a look.
+    /// `74 passed, 0 failed, 2 skipped`; failures have a colour.
     pub fn show(&self, palette: Palette) -> String {
         let failed = format!("{} failed", self.failed);
         let failed = if self.failed > 0 { palette.bad(&failed) } else { failed };
@@ -84,7 +84,7 @@ impl<'a> Results<'a> {
         OutcomeCounts::of(self.reports.iter().flatten())
     }
 
-    /// How many were asked for and not run.
+    /// How many checks were selected and not run.
     pub fn not_run(&self) -> usize {
         self.reports.iter().flatten().filter(|report| report.is_none()).count()
     }
@@ -95,12 +95,12 @@ impl<'a> Results<'a> {
         columns.map(|(server, reports)| ResultColumn { name: &server.subject.name, reports }).collect()
     }
 
-    /// Each reason for a skip, with the servers and checks that it concerns.
+    /// Each reason for a skip, with the servers and checks to which it applies.
     pub fn skips(&self, width: usize, palette: Palette) -> String {
         let mut out = String::new();
-        for (reason, concerned) in self.skips_by_reason() {
+        for (reason, applies_to) in self.skips_by_reason() {
             let _ = writeln!(out, "{} {reason}", palette.left_out("skipped:"));
-            for (servers, checks) in concerned {
+            for (servers, checks) in applies_to {
                 let names = servers.iter().map(|server| self.servers[*server].subject.name.as_str());
                 let line = format!("{}: {}", names.collect::<Vec<_>>().join(", "), self.summed_up(&checks).join(", "));
                 out.push_str(&terminal::wrap_lines(&format!("  {line}"), width));
@@ -109,9 +109,9 @@ impl<'a> Results<'a> {
         out
     }
 
-    /// For each reason, whom it concerns; all in order of appearance.
-    fn skips_by_reason(&self) -> Vec<(&str, Concerned)> {
-        let mut reasons: Vec<(&str, Concerned)> = Vec::new();
+    /// For each reason, the servers and checks to which it applies; all in order of appearance.
+    fn skips_by_reason(&self) -> Vec<(&str, AppliesTo)> {
+        let mut reasons: Vec<(&str, AppliesTo)> = Vec::new();
         for check in 0..self.checks.len() {
             let mut here: Vec<(&str, Vec<usize>)> = Vec::new();
             for (server, reports) in self.reports.iter().enumerate() {
@@ -125,8 +125,8 @@ impl<'a> Results<'a> {
         reasons
     }
 
-    /// The names of checks; a group that is there as a whole becomes `drain (all 11)`, and a good part of one
-    /// `close (8 of 12)`: which ones, the table shows.
+    /// The names of checks. A whole group becomes `drain (all 11)`, and a large part of a group `close (8 of 12)`: the table
+    /// shows which ones.
     fn summed_up(&self, checks: &[usize]) -> Vec<String> {
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         checks.iter().for_each(|check| entry(&mut groups, self.checks[*check].group).push(*check));
@@ -144,7 +144,7 @@ impl<'a> Results<'a> {
         names
     }
 
-    /// Each failure's story. Wrapped to a width if one is given: a person reads it, not a log.
+    /// Each failure's story, wrapped to the width if there is one. A log gets no width.
     pub fn failures(&self, width: Option<usize>, palette: Palette) -> String {
         let mut out = String::new();
         for (server, report) in self.failed() {
@@ -217,7 +217,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// The value of a key in a list that keeps the order of appearance; an empty one if the key is new.
+/// The value of a key in a list that keeps the order of appearance; a new key gets an empty value.
 fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
     let at = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
         list.push((key, V::default()));

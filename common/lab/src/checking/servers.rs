@@ -1,29 +1,29 @@
-//! The servers that a command works on: this workspace's programs, and somebody's own.
+//! The servers that a command works on: this workspace's programs, and a server of your own.
 //!
-//! Invariant: a server in the list can be started, or answers: whatever prevents that is found before the first check,
-//! and said once.
+//! Invariant: each server can be started, or accepts connections. What prevents that is found before the first check, and
+//! said once.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use harness::child::{Options, Server};
+use harness::server::{Options, Server};
 use harness::{Chapter, Launch, Stop, Subject, Variant};
 
 use crate::cargo::{self, Program, ProgramKind};
 use crate::error::LabError;
 
-/// For a server that runs already: it listens, or it does not.
+/// A server that runs already accepts a connection at once, or does not listen.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A server, and how it is called on the command line.
+/// A server, and the words that name it on the command line.
 #[derive(Debug)]
 pub struct TestedServer {
-    /// What the harness has to know.
+    /// The server as the harness knows it.
     pub subject: Subject,
     /// Its folder, if it belongs to this workspace.
     pub folder: Option<&'static str>,
-    /// The words that choose this server and no other.
+    /// The words that select this server and no other.
     pub words: String,
 }
 
@@ -95,23 +95,23 @@ pub fn ours(chapters: &[&'static Chapter], variants: &[&'static Variant]) -> Res
     Ok(chapters.chain(variants).collect())
 }
 
-/// Somebody's own server, by its command.
+/// A server of your own, by the command that starts it.
 pub fn command(line: &str) -> Result<TestedServer, LabError> {
     let argv = shell_words::split(line).map_err(|error| {
         LabError::usage(format!(
-            "--cmd {line}: {error}; it is split into words as a shell does it, so close every quote"
+            "--cmd {line}: {error}; the command is split into words as a shell does it, so close every quote"
         ))
     })?;
     if argv.is_empty() {
         return Err(LabError::usage(
-            "--cmd is empty; it takes the command that starts your server, as in './server {port}'",
+            "--cmd is empty; give the command that starts your server, as in './server {port}'",
         ));
     }
     let subject = Subject::command(short_name(&argv), argv);
     Ok(TestedServer { subject, folder: None, words: format!("--cmd {}", shell_words::quote(line)) })
 }
 
-/// Somebody's own server that runs already.
+/// A server of your own that runs already.
 pub fn served(addr: SocketAddr) -> TestedServer {
     TestedServer { subject: Subject::served(addr), folder: None, words: format!("--addr {addr}") }
 }
@@ -155,7 +155,7 @@ pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     })
 }
 
-/// Whether a server that was not started here accepts connections.
+/// Connects once to a server that was not started here.
 pub fn reach(addr: SocketAddr) -> std::io::Result<()> {
     TcpStream::connect_timeout(&addr, ANSWER).map(drop)
 }
@@ -217,7 +217,7 @@ mod tests {
     fn a_dead_port_is_a_failure_that_names_it() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         preflight(&served(listener.local_addr().unwrap()).subject).unwrap();
-        // A client's end: taken, so that nobody else can come to listen on it.
+        // The port of a client's socket is taken, so that no other process can listen on it.
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let addr = client.local_addr().unwrap();
         let (code, message) = message(&served(addr).subject);

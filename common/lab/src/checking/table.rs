@@ -1,6 +1,6 @@
-//! Results as a table: rows are checks in their groups, columns are servers.
+//! Results as a table: a row for each check, by groups, and a column for each server.
 //!
-//! Invariant: the same results give the same text; where the terminal is narrow, names are wrapped and cells stay whole.
+//! Invariant: the same results give the same text. Where the terminal is narrow, names are wrapped and cells stay whole.
 
 use std::fmt::Write as _;
 
@@ -13,22 +13,22 @@ const CELL: usize = 4;
 const GAP: usize = 2;
 const INDENT: usize = 2;
 const LONGEST_HEAD: usize = 14;
-/// With less than this for the checks' names, the servers' names are broken instead.
+/// With less room for the checks' names, the servers' names are broken into lines.
 const ENOUGH_FOR_NAMES: usize = 34;
 const LEAST_FOR_NAMES: usize = 20;
-/// Servers that would leave less than this to the checks' names stand in a table of their own below.
+/// With less room for the checks' names, the remaining servers get a table of their own below.
 const NAMES_BESIDE_MANY: usize = 28;
 
-/// One server.
+/// One server's results.
 #[derive(Debug, Clone, Copy)]
 pub struct ResultColumn<'a> {
     /// Its head.
     pub name: &'a str,
-    /// A place for each check; empty if it was not run.
+    /// A place for each check; nothing if the check was not run.
     pub reports: &'a [Option<Report>],
 }
 
-/// Column heads, each broken into lines, with their widths.
+/// The heads of the columns, each as lines, with the columns' widths.
 struct ColumnHeads {
     lines: Vec<Vec<String>>,
     widths: Vec<usize>,
@@ -61,7 +61,7 @@ impl ColumnHeads {
         self.lines.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// One line of the heads, counted from the top; heads stand on their cells, so the shorter ones start lower.
+    /// One line of the heads, counted from the top. Heads stand directly above their cells, so shorter heads start lower.
     fn line(&self, row: usize) -> String {
         let mut out = String::new();
         for (lines, width) in self.lines.iter().zip(&self.widths) {
@@ -86,11 +86,11 @@ pub fn matrix(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, pal
     tables.join("\n")
 }
 
-/// Each group repeats the heads, since the first ones have left the screen by then.
+/// One table. Each group repeats the heads, because the first heads have left the screen by then.
 fn table(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, palette: Palette) -> String {
     let heads = ColumnHeads::new(columns, width);
     let room = width.saturating_sub(heads.room() + INDENT).max(LEAST_FOR_NAMES);
-    // No wider than its names need.
+    // The names' column is no wider than the longest name.
     let longest = checks.iter().map(|check| terminal::columns(check.name)).max().unwrap_or(0);
     let room = room.min(longest.max(LEAST_FOR_NAMES));
     let mut out = String::new();
@@ -144,7 +144,7 @@ pub fn list(checks: &[&Check], column: ResultColumn<'_>, width: usize, palette: 
     out
 }
 
-/// A name as a sentence; what does not fit into one line goes on below, two columns deeper.
+/// A name as a sentence. If it does not fit into one line, it goes on in the next line, two columns deeper.
 fn name_lines(check: &Check, room: usize) -> Vec<String> {
     let sentence = check.name.replace('_', " ");
     if terminal::columns(&sentence) <= room {

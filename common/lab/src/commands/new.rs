@@ -1,7 +1,7 @@
 //! `cargo lab new`: the skeleton of an exercise.
 //!
-//! Invariant: what it makes compiles without a warning and is refused by `cargo lab matrix` until it is an exercise;
-//! nothing that exists is overwritten.
+//! Invariant: the skeleton compiles without a warning, and `cargo lab matrix` refuses it until it is an exercise. Nothing
+//! that exists is overwritten.
 
 use std::fs;
 use std::path::Path;
@@ -15,27 +15,27 @@ use crate::terminal;
 use crate::workspace;
 
 const AFTER: &str = "\
-It is registered in exercises/src/servers.rs, which is generated.
+The exercise is registered in exercises/src/servers.rs, which is generated.
 
   cargo lab new slow_start --chapter 03-epoll-lt
 
-Then write solution.rs, make starter.rs of it by putting in one bug, and fill in exercise.toml and README.md, until
-'cargo lab matrix --only NN' has no surprise. 'cargo lab docs' then brings the tables up to date.";
+Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md. You are done
+when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab docs' brings the tables up to date.";
 
 /// Make the skeleton of a new exercise
 ///
-/// The next free number; starter.rs, solution.rs, exercise.toml and README.md in a folder of its own, registered.
+/// The exercise gets the next free number and a folder with starter.rs, solution.rs, exercise.toml and README.md.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub struct NewArgs {
-    /// What it is about, and not what the bug is: slow_reader
+    /// The subject, but not the bug: slow_reader
     name: String,
-    /// The folder of the chapter that it belongs to
+    /// The chapter that it belongs to (03, 03-epoll-lt, epoll-lt)
     #[arg(long, default_value = "04-epoll-et")]
     chapter: String,
 }
 
-/// Runs the command.
+/// Writes the skeleton, and registers it.
 pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     let fits = |name: &str| {
         name.starts_with(|it: char| it.is_ascii_lowercase())
@@ -44,7 +44,7 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     if !fits(&args.name) {
         let name = &args.name;
         return Err(LabError::usage(format!(
-            "'{name}' is no name for an exercise; use small letters, digits and _: slow_reader"
+            "'{name}' cannot be an exercise's name; use small letters, digits and _: slow_reader"
         )));
     }
     let chapter = selection::chapter(&args.chapter).ok_or_else(|| {
@@ -118,9 +118,9 @@ minutes = 15
 points = 2
 lesson = "TODO: the sentence to take home"
 model = "{model}"
-# Checks, or groups as "drain::", that the starter may fail besides those below.
+# Other checks that the starter may fail, or groups of checks, as "drain::".
 also_fails = []
-# Checks that a likely wrong fix fails, and that are not among those that every exercise keeps.
+# Checks that a likely wrong fix fails, and that are not among the kept checks of every exercise.
 keeps = []
 hints = [
     "TODO: a nudge",
@@ -132,7 +132,7 @@ hints = [
 what = "TODO: what happened in a public server"
 url = "TODO"
 
-# What the starter fails, the harness's word for how, and words of its explanation: cargo lab check --list
+# A check that the starter fails (cargo lab check --list), its symptom, and words of the failure's text.
 [[must_pass]]
 check = "echo::one_byte_comes_back"
 symptom = "read-lost"

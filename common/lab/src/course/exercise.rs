@@ -1,7 +1,7 @@
-//! The exercises as their folders say.
+//! The exercises, as their folders describe them.
 //!
-//! Invariant: what is loaded is whole: every check that is named exists, every file is there, every field makes sense. A
-//! folder that is not is an error with the file and what to change, and never a missing exercise.
+//! Invariant: an exercise that is loaded is complete: every check that it names exists, and every file is there. For an
+//! incomplete folder there is an error, which names the file and what to change; the exercise is never just missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use strum::VariantNames;
 use crate::error::LabError;
 use crate::selection;
 
-/// Checks that every exercise has to pass besides its own, because a fix that breaks something else is no fix. They are
-/// quick, a few of most groups.
+/// The kept checks: every attempt has to pass them besides its exercise's own checks, because a fix that breaks something
+/// else is no fix. They are quick, and there are a few of most groups.
 pub const KEPT: &[&str] = &[
     "echo::one_byte_comes_back",
     "echo::single_bytes_come_back_one_by_one_in_order",
@@ -52,35 +52,35 @@ pub struct Exercise {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExerciseManifest {
-    /// A few words.
+    /// A few words of wit, and the subject.
     pub title: String,
     /// The folder of the chapter that it belongs to.
     pub chapter: String,
-    /// How long it takes a student who has read the chapter.
+    /// How many minutes a student needs who has read the chapter.
     pub minutes: u32,
-    /// What it is worth.
+    /// How many points it is worth.
     pub points: u32,
     /// The sentence to take home, for the instructor's table.
     pub lesson: String,
-    /// How its server waits.
+    /// What its server waits for.
     pub model: Model,
-    /// It serves only descriptors below this number.
+    /// Its server serves only file descriptors below this number.
     #[serde(default)]
     pub fd_limit: Option<u64>,
-    /// From a nudge to nearly the answer.
+    /// Three hints, from a nudge to nearly the answer.
     pub hints: [String; 3],
-    /// The public bug.
+    /// The public bug that it is modelled on.
     pub modelled_on: ModelledOn,
-    /// What the starter fails and the solution passes; the points are shared among them.
+    /// The exercise's own checks: the starter fails them and the solution passes them. They share the points.
     pub must_pass: Vec<ExpectedFailure>,
-    /// Checks, or groups as `drain::`, that the starter may fail besides.
+    /// Other checks that the starter may fail, or groups of checks, as `drain::`.
     #[serde(default)]
     pub also_fails: Vec<String>,
-    /// Checks that an attempt has to pass besides [`KEPT`], because a wrong fix that is likely fails them. The starter may
-    /// fail them only if `also_fails` says so.
+    /// Checks that an attempt has to pass besides [`KEPT`], because a likely wrong fix fails them. The starter may fail them
+    /// only if `also_fails` says so.
     #[serde(default)]
     pub keeps: Vec<String>,
-    /// Checks that do not apply, each with the reason: `[["scale::x", "why"]]`.
+    /// Checks that do not apply, each with its reason: `[["scale::x", "why"]]`.
     #[serde(default)]
     pub differs: Vec<(String, String)>,
 }
@@ -147,12 +147,12 @@ impl Exercise {
         }
     }
 
-    /// One of its files.
+    /// The path of one of its files.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The student's copy, whether it exists or not.
+    /// The path of the attempt, whether it exists or not.
     pub fn attempt(&self) -> PathBuf {
         let attempts = self.folder.parent().expect("a folder in exercises").join("attempts");
         attempts.join(format!("{}.rs", self.name))
@@ -161,14 +161,14 @@ impl Exercise {
     /// A server for this exercise, from the command that starts it.
     pub fn subject(&self, argv: Vec<String>) -> Subject {
         let model = self.about.model;
-        // A few words for each exercise, once: the harness keeps what is declared for ever.
+        // The harness wants texts that live for ever. These are a few words for each exercise, leaked once.
         let leak = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
         let differs: Vec<_> = self.about.differs.iter().map(|(check, reason)| (leak(check), leak(reason))).collect();
         let fd_limit = self.about.fd_limit;
         Subject { own: true, model, fd_limit, differs: differs.leak(), ..Subject::command(self.name.clone(), argv) }
     }
 
-    /// The checks that are kept, by every exercise or by this one, and are not among its own.
+    /// The kept checks: those of every exercise and those of this exercise, without its own checks.
     pub fn kept(&self) -> impl Iterator<Item = &str> {
         let own = |name: &str| self.about.must_pass.iter().any(|proof| proof.check == name);
         KEPT.iter().copied().filter(move |name| !own(name)).chain(self.about.keeps.iter().map(String::as_str))
@@ -194,7 +194,7 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
     Ok(exercises)
 }
 
-/// The exercises that these words name, by number or name; all if there are none.
+/// The exercises that these words name, by number or name; all exercises without words.
 pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, LabError> {
     if let Some(word) = only.iter().find(|word| !all.iter().any(|exercise| exercise.named_by(word).is_some())) {
         let names: Vec<&str> = all.iter().map(|exercise| exercise.name.as_str()).collect();
@@ -227,7 +227,7 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabE
     }
     for (at, name) in about.keeps.iter().enumerate() {
         if KEPT.contains(&name.as_str()) || own().any(|it| it == name) || about.keeps[..at].contains(name) {
-            return Err(wrong(format!("keeps has '{name}', which it has to pass anyway")));
+            return Err(wrong(format!("keeps has '{name}', which an attempt has to pass anyway")));
         }
     }
     if !harness::CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {

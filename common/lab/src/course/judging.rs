@@ -1,7 +1,7 @@
 //! What a server is worth as an answer to an exercise.
 //!
-//! Invariant: the points are shared evenly among the exercise's own checks, and the share won is cut by the part of the
-//! kept checks that fails: the untouched starter gets nothing, and a fix that breaks something else not all.
+//! Invariant: the exercise's own checks share the points evenly, and the share of the kept checks that fails is taken off.
+//! So the untouched starter gets nothing, and a fix that breaks something else does not get all.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,25 +14,25 @@ use crate::checking::jobs::{self, RunEvent};
 /// The reports of one exercise's checks on one server.
 #[derive(Debug)]
 pub struct Judgement {
-    /// Of its own checks, in their order.
+    /// The reports of the exercise's own checks, in their order.
     pub own: Vec<Report>,
-    /// Of the kept ones.
+    /// The reports of the kept checks.
     pub kept: Vec<Report>,
 }
 
 impl Judgement {
-    /// All reports, its own first.
+    /// All reports, those of the exercise's own checks first.
     pub fn all(&self) -> impl Iterator<Item = &Report> {
         self.own.iter().chain(&self.kept)
     }
 
-    /// Whether nothing failed, and something of its own was tried.
+    /// Whether no check failed, and at least one of the exercise's own checks was tried.
     pub fn passed(&self) -> bool {
         let failed = self.all().any(|report| matches!(report.outcome, Outcome::Fail(_)));
         !failed && self.own.iter().any(|report| matches!(report.outcome, Outcome::Pass))
     }
 
-    /// Whether none of its own checks could be tried here.
+    /// Whether none of the exercise's own checks could be tried here.
     pub fn untried(&self) -> bool {
         self.own.iter().all(|report| matches!(report.outcome, Outcome::Skip { .. }))
     }
@@ -43,14 +43,14 @@ impl Judgement {
     }
 }
 
-/// The part that passes of those that were not skipped.
+/// Of the checks that were not skipped, the share that passes; nothing if all were skipped.
 fn part(reports: &[Report]) -> Option<f64> {
     let tried = reports.iter().filter(|report| !matches!(report.outcome, Outcome::Skip { .. })).count();
     let passed = reports.iter().filter(|report| matches!(report.outcome, Outcome::Pass)).count();
-    (tried > 0).then(|| passed as f64 / tried as f64)
+    if tried == 0 { None } else { Some(passed as f64 / tried as f64) }
 }
 
-/// Runs an exercise's own checks and the kept ones, several at once; tells of each as it ends.
+/// Runs an exercise's own checks and the kept checks, several at once. `tell` gets each report as its check ends.
 pub fn judge(exercise: &Exercise, subject: &Subject, tell: impl FnMut(&Report) + Send) -> Judgement {
     judge_until(exercise, subject, &AtomicBool::new(false), tell).expect("nobody stops it")
 }
@@ -63,7 +63,7 @@ pub fn judge_until(
     mut tell: impl FnMut(&Report) + Send,
 ) -> Option<Judgement> {
     let find = |name: &str| {
-        harness::checks().find(|check| check.full_name() == name).expect("the catalogue knows every check")
+        harness::checks().find(|check| check.full_name() == name).expect("loading the exercise found every check")
     };
     let own = exercise.about.must_pass.iter().map(|proof| find(&proof.check));
     let checks: Vec<&Check> = own.chain(exercise.kept().map(find)).collect();

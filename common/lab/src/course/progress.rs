@@ -1,7 +1,7 @@
 //! What a student has reached: a small file beside the attempts, so that it is committed with them.
 //!
-//! Invariant: a result belongs to the text of the attempt that was checked; once the text is another one, the result is
-//! history.
+//! Invariant: a result belongs to the text of the attempt that was checked. Once the text has changed, the result counts no
+//! more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,44 +17,44 @@ use crate::workspace;
 /// Where an exercise stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Standing {
-    /// No attempt yet.
+    /// There is no attempt yet.
     New,
-    /// An attempt that was not checked since it was changed.
+    /// The attempt was not checked since it was changed.
     Started,
-    /// Checked; the share of the points.
+    /// The attempt fails; the share of the points.
     Failing(f64),
-    /// Checked; all of it.
+    /// The attempt passes.
     Passed,
-    /// It has passed once, and was changed since.
+    /// An attempt has passed, and was changed since.
     PassedBefore,
 }
 
-/// The file.
+/// The file `progress.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StudentProgress {
-    /// By the exercise's folder.
+    /// By the names of the exercises' folders.
     exercises: BTreeMap<String, ExerciseProgress>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct ExerciseProgress {
-    /// How many were shown.
+    /// How many hints were shown.
     #[serde(default)]
     hints: usize,
     #[serde(default)]
     result: Option<LastCheck>,
-    /// The solution was shown before it passed.
+    /// The solution was shown before the attempt passed.
     #[serde(default)]
     spoiled: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct LastCheck {
-    /// Of the text that was checked.
+    /// The digest of the text that was checked.
     digest: u64,
     share: f64,
     passed: bool,
-    /// This text or one before it.
+    /// This text or an earlier text has passed.
     passed_once: bool,
 }
 
@@ -63,7 +63,7 @@ impl StudentProgress {
         Some(exercises.first()?.attempt().with_file_name("progress.json"))
     }
 
-    /// What is known; nothing at first.
+    /// Reads the file; without one, no progress is known.
     pub fn load(exercises: &[Exercise]) -> Result<Self, LabError> {
         let Some(path) = Self::path(exercises) else { return Ok(Self::default()) };
         let wrong =
@@ -75,7 +75,7 @@ impl StudentProgress {
         }
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes the file, as a whole or not at all.
     pub fn save(&self, exercises: &[Exercise]) -> Result<(), LabError> {
         let Some(path) = Self::path(exercises) else { return Ok(()) };
         let text = serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n";
@@ -95,7 +95,7 @@ impl StudentProgress {
         }
     }
 
-    /// Notes a verdict on the attempt whose text had this digest.
+    /// Notes a judgement on the attempt whose text had this digest.
     pub fn note(&mut self, exercise: &Exercise, digest: u64, verdict: &Judgement) {
         let entry = self.exercises.entry(exercise.name.clone()).or_default();
         let before = entry.result.as_ref().is_some_and(|result| result.passed_once);
@@ -103,7 +103,7 @@ impl StudentProgress {
         entry.result = Some(LastCheck { digest, share, passed, passed_once: before || passed });
     }
 
-    /// Forgets results, not hints: they were seen.
+    /// Forgets the result. The hints were seen, so their number stays.
     pub fn forget(&mut self, exercise: &Exercise) {
         if let Some(entry) = self.exercises.get_mut(&exercise.name) {
             entry.result = None;
@@ -115,22 +115,23 @@ impl StudentProgress {
         self.exercises.get(&exercise.name).map_or(0, |entry| entry.hints)
     }
 
-    /// One more hint is shown; how many it are then, at most `most`.
+    /// Counts one more hint; returns how many are shown then, at most `most`.
     pub fn one_more_hint(&mut self, exercise: &Exercise, most: usize) -> usize {
         let entry = self.exercises.entry(exercise.name.clone()).or_default();
         entry.hints = (entry.hints + 1).min(most);
         entry.hints
     }
 
-    /// The solution is shown although the attempt does not pass.
+    /// Notes that the solution is shown although the attempt does not pass.
     pub fn spoil(&mut self, exercise: &Exercise) {
         self.exercises.entry(exercise.name.clone()).or_default().spoiled = true;
     }
 }
 
-/// Of the attempt's text; `None` without one. Not against forgery: grading does not ask this file.
+/// The digest of the attempt's text; nothing without an attempt. It does not guard against forgery, and grading does not
+/// read this file.
 pub fn digest(exercise: &Exercise) -> Option<u64> {
     let text = fs::read(exercise.attempt()).ok()?;
-    // FNV-1a: the same on every toolchain, so that a result stays one.
+    // FNV-1a is the same on every toolchain, so a result stays valid.
     Some(text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)))
 }

@@ -1,8 +1,8 @@
-//! `lab confine`, hidden: takes from itself what a stranger's server, or the compiler of its source, does not need, and
+//! `lab confine`, hidden: gives up the rights that an attempt's server, or the compiler of its source, does not need, and
 //! becomes that program under the same process id.
 //!
-//! Invariant: a limit that was asked for holds, or nothing is started. What the kernel does not have (Landlock) is left
-//! out, and `--report`, which goes the same way and then speaks instead of starting, names it.
+//! Invariant: a limit that was asked for holds, or nothing is started. Only Landlock is left out where the kernel lacks it.
+//! `--report` takes the same steps, then names what is missing instead of starting a program.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,28 +16,28 @@ use crate::error::LabError;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub struct ConfineArgs {
-    /// Become this user and group, which nobody else is
+    /// Become this user and group, which no other process has
     #[arg(long)]
     uid: Option<u32>,
     /// How many processes and threads the user may have
     #[arg(long, default_value_t = PROCESSES)]
     processes: u64,
-    /// It is the compiler: it may read the toolchain, and write where --write says
+    /// The program is the compiler: it may read the toolchain, and write where --write says
     #[arg(long)]
     compiler: bool,
-    /// A folder to write in
+    /// A folder that the program may write to
     #[arg(long)]
     write: Vec<PathBuf>,
-    /// A folder to read and to start programs from
+    /// A folder that the program may read, and start programs from
     #[arg(long)]
     read: Vec<PathBuf>,
-    /// As on a kernel without Landlock
+    /// Do as on a kernel without Landlock
     #[arg(long)]
     no_landlock: bool,
-    /// Say what holds, and start nothing
+    /// Report what holds, and start nothing
     #[arg(long)]
     report: bool,
-    /// End all processes of the user, and start nothing
+    /// Kill all processes of the user, and start nothing
     #[arg(long, requires = "uid")]
     end_all: bool,
     /// The program
@@ -45,34 +45,37 @@ pub struct ConfineArgs {
     command: Vec<OsString>,
 }
 
-/// A server is one process, or a few; some run at once, and the threads of the process that checks them count too.
+/// A server is one process, or a few. Several servers run at once, and the threads of the worker that checks them count
+/// too.
 pub const PROCESSES: u64 = 100;
 
-/// What `--report` says.
+/// How far a program was confined; what `--report` prints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// What holds.
     pub holds: Vec<String>,
-    /// What does not, each with the reason.
+    /// What does not hold, each with its reason.
     pub missing: Vec<String>,
-    /// Why a confined server gets no io_uring; nothing if it gets one.
+    /// Why a confined server cannot use io_uring; nothing if it can.
     pub no_io_uring: Option<String>,
 }
 
-/// Runs the command.
+/// Confines this process, and becomes the program.
 pub fn run(args: &ConfineArgs) -> Result<ExitCode, LabError> {
     platform::run(args)
 }
 
-/// From now on this process, which has one thread, is this user's; its memory and descriptors stay out of the user's reach.
+/// Makes this process, which has one thread, a process of this user.
 #[cfg(target_os = "linux")]
 pub fn become_user(uid: u32) -> Result<(), LabError> {
-    // SAFETY: descriptors are not unshared. System V memory ends with its namespace, and would outlive the processes.
+    // System V memory outlives processes, but ends with its namespace.
+    // SAFETY: the call is unsafe because unsharing the descriptor table invalidates descriptors that other threads hold;
+    // NEWIPC leaves that table alone.
     let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWIPC) };
     platform::become_user(Some(rustix::process::Uid::from_raw(uid)))
 }
 
-/// Not Linux: there is nothing to confine with that would be worth its name.
+/// Other systems have no means that would confine a hostile program.
 #[cfg(not(target_os = "linux"))]
 mod platform {
     use std::process::ExitCode;
@@ -89,7 +92,7 @@ mod platform {
 mod platform {
     use std::env;
     use std::fs::{self, File, OpenOptions};
-    use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
     use std::os::unix::process::CommandExt;
     use std::path::Path;
@@ -109,24 +112,24 @@ mod platform {
     use crate::error::LabError;
 
     const MIB: u64 = 1 << 20;
-    /// Where programs and what they are linked with lie. A server reads nothing else.
+    /// The folders of programs and of shared libraries. A server may read nothing else.
     const LIBRARIES: &[&str] = &["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/nix/store"];
-    /// What the compiler and the linker are made of.
+    /// The folders that the compiler and the linker need.
     const TOOLS: &[&str] = &["/bin", "/usr", "/opt", "/nix/store", "/lib", "/lib32", "/lib64"];
     const FILES: &[&str] = &["/etc/ld.so.cache", "/etc/ld.so.conf", "/dev/urandom", "/proc/self", "/etc/alternatives"];
-    /// All that a server gets of the environment: nothing that could be a secret of the grader's.
-    const ENVIRONMENT: &[&str] = &["ECHO_HARNESS_SUBJECT", "RUST_BACKTRACE"];
+    /// All that a server gets of the environment, because the rest may hold secrets of the grader.
+    const ENVIRONMENT: &[&str] = &[observe::start::MARK, "RUST_BACKTRACE"];
 
     pub fn run(args: &ConfineArgs) -> Result<ExitCode, LabError> {
         let uid = args.uid.map(Uid::from_raw);
         if args.end_all {
             become_user(uid)?;
-            // kill(-1): all that this user may signal, in one step of the kernel's, so that no fork escapes it.
+            // kill(-1) signals all processes of this user in one step of the kernel, so that no fork escapes it.
             let _ = kill_process_group(Pid::INIT, Signal::KILL);
             return Ok(ExitCode::SUCCESS);
         }
         let mut report = Confinement::default();
-        // Opened before the user changes: it may lie in a folder that only the grader may enter.
+        // Opened before the user changes, because the program may lie in a folder that only the grader may enter.
         let program = match args.command.first() {
             Some(path) if !args.compiler => Some(open(Path::new(path))?),
             _ => None,
@@ -136,13 +139,13 @@ mod platform {
             false => Some(ruleset(args, program.as_ref()).map_err(|error| cannot("prepare Landlock", error))?),
         };
         limit(args, &mut report)?;
-        // The first to go when memory is short. Only a hint: nothing is lost where it is not taken.
+        // The kernel then kills this process first when memory is short. It is only a hint, so a failure is no error.
         let _ = fs::write("/proc/self/oom_score_adj", "1000");
         become_user(uid)?;
         if uid.is_some() {
             report.holds.push("a user of its own".into());
         }
-        // The kernel forgets it when the user changes. The compiler ends with cargo.
+        // Not before: the kernel forgets it when the user changes. The compiler needs none, because it ends with cargo.
         if !args.compiler {
             set_parent_process_death_signal(Some(Signal::KILL))
                 .map_err(|error| cannot("end with its parent", error))?;
@@ -205,7 +208,7 @@ mod platform {
         Ok(rules)
     }
 
-    /// What came of it.
+    /// Reports how far Landlock's rules are enforced.
     fn enforced(status: Option<landlock::RestrictionStatus>, own_user: bool, report: &mut Confinement) {
         let abi = match status {
             Some(status) if status.ruleset != RulesetStatus::NotEnforced => match status.landlock {
@@ -214,23 +217,24 @@ mod platform {
             },
             _ => ABI::Unsupported,
         };
-        // Another user's signals do not reach the grader anyway.
+        // A server with a user of its own cannot signal the grader anyway.
         if abi < ABI::V6 && !own_user {
             report.missing.push(
-                "it runs as the grader's own user (only root can give it another) and this kernel's Landlock is missing or \
-                 too old to hold back signals: it can end the grader, and with it its own grading"
+                "a server runs as the grader's own user (only root can give it another user), and this kernel's Landlock is \
+                 missing or too old to block signals: a server can end the grader, and with it its own grading"
                     .into(),
             );
         }
         if abi == ABI::Unsupported {
             report.missing.push(
-                "no Landlock on this kernel: it can read the files that its user can, and write small ones".into(),
+                "no Landlock on this kernel: a server can read the files that its user can read, and write small files"
+                    .into(),
             );
             return;
         }
-        report.holds.push("Landlock: no files but the system's libraries, nothing written".into());
+        report.holds.push("Landlock: only the system's libraries can be read, and nothing can be written".into());
         if abi < ABI::V4 {
-            report.missing.push("this kernel's Landlock is too old to keep it from connecting to others".into());
+            report.missing.push("this kernel's Landlock is too old to block connections to other servers".into());
         }
     }
 
@@ -239,8 +243,8 @@ mod platform {
             (Resource::Cpu, "processor time", 60),
             (Resource::As, "address space", 2048 * MIB),
             (Resource::Data, "memory", 512 * MIB),
-            // Not 0: the explorer takes its output with a file in memory, and SIGXFSZ would end it where it says that it
-            // listens. It is Landlock that keeps it from writing files.
+            // Not 0: under the explorer, the server's output goes to a file in memory, and SIGXFSZ would end the server when
+            // it prints its address. Landlock is what keeps a server from writing files.
             (Resource::Fsize, "size of files", MIB),
             (Resource::Core, "core dumps", 0),
             (Resource::Nproc, "number of processes", args.processes),
@@ -252,7 +256,7 @@ mod platform {
             (Resource::Core, "core dumps", 0),
         ];
         for (resource, name, most) in if args.compiler { compiler } else { server } {
-            // A lower hard limit than this one is kept: it can't be raised.
+            // A lower hard limit is kept, because it cannot be raised.
             let hard = rustix::process::getrlimit(*resource).maximum.map_or(*most, |hard| hard.min(*most));
             let limit = Rlimit { current: Some(hard), maximum: Some(hard) };
             setrlimit(*resource, limit).map_err(|error| cannot(&format!("limit the {name}"), error))?;
@@ -264,39 +268,40 @@ mod platform {
     pub fn become_user(uid: Option<Uid>) -> Result<(), LabError> {
         let Some(uid) = uid else { return Ok(()) };
         let gid = Gid::from_raw(uid.as_raw());
-        // This process has one thread, so a thread's user is the process's.
+        // These calls change one thread, and this process has only one.
         set_thread_groups(&[])
             .and_then(|()| set_thread_res_gid(gid, gid, gid))
             .and_then(|()| set_thread_res_uid(uid, uid, uid))
             .map_err(|error| cannot(&format!("become user {}", uid.as_raw()), error))
     }
 
-    /// Of what was inherited, the server gets its three streams and what a check put there: /dev/null.
+    /// Of the inherited descriptors, the server keeps its three streams and those of /dev/null, which a check gives it.
     fn close_on_exec() -> std::io::Result<()> {
         let null = fs::metadata("/dev/null")?.rdev();
         for entry in fs::read_dir("/proc/self/fd")?.flatten() {
             let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse::<i32>().ok()) else { continue };
-            // The folder's own descriptor is gone by now, or soon is.
+            // The descriptor of /proc/self/fd itself is in the list too, and is closed with the list.
             let Ok(file) = fs::metadata(entry.path()) else { continue };
             if fd > 2 && file.rdev() != null {
-                // SAFETY: it is open, or the call fails; nobody's ownership changes.
+                // SAFETY: the number is borrowed for this call only, and a flag does not close it. If the descriptor is not
+                // open any more, fcntl fails with EBADF.
                 let _ = fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::CLOEXEC);
             }
         }
         Ok(())
     }
 
-    /// Containers deny io_uring more often than not, and so does a sysctl.
+    /// Why io_uring cannot be used: most containers deny it, and a sysctl can.
     fn no_io_uring() -> Option<String> {
         let mut parameters = [0u8; 120];
-        // SAFETY: the kernel writes at most its 120 bytes of parameters; a descriptor that was just returned has no owner.
-        unsafe {
-            let fd = libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr());
-            if fd < 0 {
-                return Some(format!("io_uring_setup: {}", std::io::Error::last_os_error()));
-            }
-            drop(<OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32));
+        // SAFETY: io_uring_setup writes a struct io_uring_params, which has 120 bytes, to an array of this size, and keeps no
+        // pointer to it.
+        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr()) };
+        if fd < 0 {
+            return Some(format!("io_uring_setup: {}", std::io::Error::last_os_error()));
         }
+        // SAFETY: the kernel has just returned this descriptor, so nothing else owns it.
+        drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
         None
     }
 }

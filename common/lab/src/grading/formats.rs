@@ -1,4 +1,4 @@
-//! Grades in the formats of those who read them.
+//! Grades in the formats of the systems that read them.
 //!
 //! Invariant: each format has the same points, to the hundredth.
 
@@ -16,9 +16,9 @@ use super::grade::{AttemptState, Grade};
 use crate::checking::results::duration;
 use crate::terminal::{self, Palette};
 
-/// Of the output of one exercise; Gradescope shows it as it is.
+/// Characters of one exercise's output; Gradescope shows all of it.
 const OUTPUT: usize = 20_000;
-/// GitHub's reporter gets the result in an environment variable, and Linux has 128 KiB for one. Base64 adds a third.
+/// GitHub's reporter gets the result in an environment variable, which Linux limits to 128 KiB. Base64 adds a third.
 const GITHUB: usize = 90_000;
 
 /// All grades, and what holds for all of them.
@@ -28,23 +28,23 @@ pub struct Grades {
     pub score: f64,
     /// Points to win.
     pub max_score: f64,
-    /// In seconds.
+    /// How long grading took, in seconds.
     pub seconds: f64,
-    /// What could not be kept from attempts here, and files that are none.
+    /// What could not be confined here, and files that are no attempts.
     pub notes: Vec<String>,
-    /// In their order.
+    /// The grades, in the exercises' order.
     pub exercises: Vec<Grade>,
 }
 
 impl Grades {
-    /// Adds up.
+    /// Adds the points up.
     pub fn new(exercises: Vec<Grade>, confined: &confine::Confinement, ignored: Vec<String>, seconds: f64) -> Self {
         let sum = |of: fn(&Grade) -> f64| (exercises.iter().map(of).sum::<f64>() * 100.0).round() / 100.0;
         let notes = confined.missing.iter().map(|what| format!("not confined: {what}")).chain(ignored).collect();
         Self { score: sum(|it| it.score), max_score: sum(|it| it.max_score), seconds, notes, exercises }
     }
 
-    /// For people.
+    /// Text, for people.
     pub fn text(&self, palette: Palette) -> String {
         let mut out = String::new();
         for grade in &self.exercises {
@@ -65,7 +65,7 @@ impl Grades {
         }
     }
 
-    /// For programs.
+    /// JSON with all there is, for programs.
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n"
     }
@@ -95,7 +95,7 @@ impl Grades {
             "output": self.notes.join("\n"),
             "output_format": "text",
             "visibility": "visible",
-            // What the grader itself says on stdout is for instructors.
+            // The grader's own stdout is for instructors.
             "stdout_visibility": "hidden",
             "tests": tests,
         });
@@ -152,7 +152,7 @@ impl Grades {
 
     /// The step output `result=...` that GitHub Classroom's reporter takes: base64 of JSON, a test for each exercise.
     pub fn github(&self) -> String {
-        // The longer the messages, the less of each is left.
+        // Halved until the whole fits.
         let mut most = OUTPUT;
         loop {
             let json = self.github_json(most).to_string();
@@ -186,7 +186,7 @@ impl Grades {
         })
     }
 
-    /// The text for a log of GitHub's, where lines with certain beginnings are commands.
+    /// The text for a log of GitHub, where lines with certain beginnings would be commands.
     pub fn log(&self) -> String {
         let harmless = |line: &str| {
             let line = line.replace("##[", "# #[");

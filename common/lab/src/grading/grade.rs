@@ -166,7 +166,7 @@ impl Grader<'_> {
                 format!("nothing was checked: {}", not_started.unwrap_or_default())
             }
             EndCause::Exited(status) => {
-                format!("the process that checks it ended with {}", harness::child::describe(status))
+                format!("the process that checks it ended with {}", observe::errno::end_of_process(status))
             }
             EndCause::TimeUp => format!("stopped: it used up its {} s", self.time.as_secs()),
             EndCause::OutOfMemory => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),

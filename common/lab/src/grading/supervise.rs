@@ -1,7 +1,7 @@
 //! A child process with limits from outside, and the end of all that it started.
 //!
-//! Invariant: when `run` returns, no process that the child started is left, however it was detached: orphans come to
-//! this process (a subreaper), and nobody else's child is here.
+//! Invariant: when `run` returns, no process that the child started is left, however it was detached. Orphans become
+//! children of this process (a subreaper), and this process has no other children.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -10,41 +10,41 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use harness::kernel::Process;
+use observe::Family;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 
-/// A longer line is cut: no report is that long.
+/// A longer line is cut; no report is that long.
 const LINE: u64 = 1 << 20;
 const LOOK: Duration = Duration::from_millis(50);
-/// A backstop: killed processes are gone within milliseconds.
+/// Killed processes are gone within milliseconds; this limit is for the case that something is wrong.
 const ENDED: Duration = Duration::from_secs(30);
 
 /// What the child and all its descendants may use together.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessLimits {
-    /// From start to end.
+    /// The time from start to end.
     pub time: Duration,
-    /// Resident bytes of its descendants.
+    /// The resident bytes of its descendants.
     pub memory: u64,
-    /// The user that its servers run as, if it is one of their own.
+    /// The user that its servers run as, if they have a user of their own.
     pub uid: Option<u32>,
 }
 
-/// How it ended.
+/// How a child ended.
 #[derive(Debug)]
 pub enum EndCause {
-    /// By itself, or somebody's signal.
+    /// By itself, or by a signal.
     Exited(ExitStatus),
     /// Its time was used up.
     TimeUp,
-    /// Its memory was.
+    /// Its memory was used up.
     OutOfMemory,
 }
 
-/// An end, and what was left to end.
+/// How a child ended, and what it left behind.
 #[derive(Debug)]
 pub struct ProcessEnd {
     /// How the child ended.
@@ -53,7 +53,7 @@ pub struct ProcessEnd {
     pub strays: usize,
 }
 
-/// The path of this very program, also after it was built anew.
+/// The path of this very program, even if the file was built anew since.
 pub fn lab_path() -> PathBuf {
     match cfg!(target_os = "linux") {
         true => "/proc/self/exe".into(),
@@ -61,12 +61,12 @@ pub fn lab_path() -> PathBuf {
     }
 }
 
-/// This very program, once more.
+/// A command that starts this very program.
 pub fn lab() -> Command {
     Command::new(lab_path())
 }
 
-/// From now on what loses its parent below this process becomes its child.
+/// From now on, descendants that lose their parent become children of this process.
 pub fn adopt_orphans() -> Result<(), LabError> {
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| {
@@ -75,7 +75,7 @@ pub fn adopt_orphans() -> Result<(), LabError> {
     Ok(())
 }
 
-/// Runs a command in a process group of its own, and hands on each line of its stdout as it comes.
+/// Runs a command in a process group of its own, and passes on each line of its stdout as it comes.
 pub fn run(
     command: &mut Command,
     limits: ProcessLimits,
@@ -111,13 +111,13 @@ pub fn run(
     };
     let _ = child.kill();
     let _ = child.wait();
-    // What was said before the end counts.
+    // Lines that were written before the end count.
     while let Ok(text) = lines.try_recv() {
         line(text);
     }
     let strays = descendants(std::process::id() as i32).len();
     if let Some(uid) = limits.uid {
-        // At once and as a whole, where a loop over processes would race with a fork bomb.
+        // All processes of the user in one call, because a loop over processes would race with a fork bomb.
         let ended = lab().args(["confine", "--end-all", "--uid", &uid.to_string()]).stdin(Stdio::null()).status();
         ended.map_err(|error| LabError::failed(format!("cannot end the processes of user {uid}: {error}")))?;
     }
@@ -141,14 +141,13 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// The descendants of a process, without itself; none where that cannot be seen.
+/// The descendants of a process, without itself; none where /proc is missing.
 fn descendants(pid: i32) -> Vec<i32> {
-    let mut family = Process { pid }.family().unwrap_or_default();
-    family.retain(|it| *it != pid);
-    family
+    let family = Family { pid }.processes().unwrap_or_default();
+    family.into_iter().map(|process| process.pid).filter(|it| *it != pid).collect()
 }
 
-/// Resident bytes of all descendants of a process. What they share counts for each: a limit for strangers may be strict.
+/// The resident bytes of all descendants of a process. Shared pages count for each process: the limit may be strict.
 fn resident(pid: i32) -> u64 {
     let pages = |pid: i32| -> Option<u64> {
         std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
@@ -156,13 +155,13 @@ fn resident(pid: i32) -> u64 {
     descendants(pid).into_iter().filter_map(pages).sum::<u64>() * rustix::param::page_size() as u64
 }
 
-/// Ends everything below this process.
+/// Ends all descendants of this process.
 fn end_descendants() -> Result<(), LabError> {
     let end = Instant::now() + ENDED;
     loop {
         let left = descendants(std::process::id() as i32);
         for pid in left.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-            // Gone already, at worst.
+            // An error means that it is gone already.
             let _ = kill_process(pid, Signal::KILL);
         }
         while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}

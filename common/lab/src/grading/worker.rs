@@ -1,6 +1,6 @@
-//! `lab grade-worker`, hidden: one attempt's checks, in a process that an attempt may ruin.
+//! `lab grade-worker`, hidden: one attempt's checks, in a process that the attempt may ruin.
 //!
-//! Invariant: stdout has one piece of [`WorkerMessage`] a line and nothing else, and no server inherits it.
+//! Invariant: stdout has one [`WorkerMessage`] a line and nothing else, and no server inherits it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,32 +24,32 @@ pub struct WorkerArgs {
     /// The attempt's program
     #[arg(long)]
     server: PathBuf,
-    /// Become this user, which the servers then have too: what looks at them has to be of their user, or more than a
-    /// container's root
+    /// Become this user, as which the servers run too: only their own user can look into their processes, where root is
+    /// a container's root
     #[arg(long)]
     uid: Option<u32>,
-    /// What comes before the program's path to confine it
+    /// The words before the program's path that confine it
     #[arg(last = true)]
     confine: Vec<OsString>,
 }
 
-/// What a worker has to say.
+/// What a worker tells the grader.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum WorkerMessage {
     /// The server does not come to accept connections, so nothing was checked.
     NotStarted(String),
     /// A check has ended.
     Checked(Box<Report>),
-    /// All have.
+    /// All checks have ended.
     Done,
 }
 
-/// Runs the command.
+/// Checks the attempt, and tells of each check.
 pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
     let exercise = find(&args.exercise)?;
     #[cfg(target_os = "linux")]
     args.uid.map(super::confine::become_user).transpose()?;
-    // Afterwards: the kernel forgets it when the user changes.
+    // Not before: the kernel forgets it when the user changes.
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|error| LabError::failed(format!("cannot end with the grader: {error}")))?;

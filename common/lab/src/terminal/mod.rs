@@ -1,8 +1,8 @@
 //! Text for a terminal, a file or a pipe.
 //!
-//! Invariant: widths are counted before colours are added; where a stream is no terminal, or NO_COLOR is set, not one
-//! control code is written to it. A reader that goes away (`| head`) is no error; anything else that keeps a text from
-//! stdout is, and the exit code says so.
+//! Invariant: widths are counted before colours are added. A stream that is no terminal gets no control code, nor does any
+//! stream if NO_COLOR is set. A reader that goes away (`| head`) is no error; any other failure to write to stdout is, and
+//! the exit code says so.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -11,10 +11,10 @@ use console::{Style, Term, measure_text_width};
 
 use crate::error::LabError;
 
-/// Lines are this long where no terminal says otherwise.
+/// The width of lines where there is no terminal.
 const USUAL_WIDTH: usize = 100;
 
-/// Why stdout took no more, if it did.
+/// Why stdout could not be written, if so.
 static REFUSED: OnceLock<io::Error> = OnceLock::new();
 
 /// The colours of a stream, or their absence.
@@ -24,12 +24,12 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// For stdout as it is.
+    /// The colours that stdout can show.
     pub fn stdout() -> Self {
         Self { on: console::colors_enabled() }
     }
 
-    /// For stderr as it is.
+    /// The colours that stderr can show.
     pub fn stderr() -> Self {
         Self { on: console::colors_enabled_stderr() }
     }
@@ -58,7 +58,7 @@ impl Palette {
         self.paint(Style::new().green(), text)
     }
 
-    /// Something is not.
+    /// Something is not as it should be.
     pub fn bad(self, text: &str) -> String {
         self.paint(Style::new().red().bold(), text)
     }
@@ -88,13 +88,13 @@ impl Palette {
         self.paint(Style::new().bold(), text)
     }
 
-    /// Of less weight than what stands beside it.
+    /// Less important than the text beside it.
     pub fn faint(self, text: &str) -> String {
         self.paint(Style::new().dim(), text)
     }
 }
 
-/// The columns of stdout's terminal; COLUMNS or a usual width if it has none.
+/// The columns of stdout's terminal; without a terminal, COLUMNS or a usual width.
 pub fn width() -> usize {
     let term = Term::stdout();
     let seen = if term.is_term() { term.size_checked().map(|(_, columns)| usize::from(columns)) } else { None };
@@ -112,12 +112,12 @@ pub fn columns(text: &str) -> usize {
     measure_text_width(text)
 }
 
-/// The text, filled up with spaces to a number of columns.
+/// The text, padded with spaces to a number of columns.
 pub fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
-/// The text, cut to a number of columns with a sign that it was.
+/// The text, cut to a number of columns; `…` shows that it was cut.
 pub fn cut(text: &str, width: usize) -> String {
     console::truncate_str(text, width, "…").into_owned()
 }
@@ -139,13 +139,13 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Wraps every line of a text; what follows a break stands two columns deeper than the line it belongs to.
+/// Wraps every line of a text. The lines after a break stand two columns deeper than the line they belong to.
 pub fn wrap_lines(text: &str, width: usize) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let words = line.trim_start_matches(' ');
         let indent = line.len() - words.len();
-        // Two columns less for all, so that the deeper ones fit too.
+        // Two columns less for all lines, so that the deeper lines fit too.
         for (i, part) in wrap(words, width.saturating_sub(indent + 2).max(20)).iter().enumerate() {
             let deeper = if i == 0 { indent } else { indent + 2 };
             out.push_str(&format!("{}{part}", " ".repeat(deeper)));
@@ -155,7 +155,7 @@ pub fn wrap_lines(text: &str, width: usize) -> String {
     out
 }
 
-/// A stranger's text without control characters, and not longer than `most` characters.
+/// An untrusted text without control characters, and no longer than `most` characters.
 pub fn clean(text: &str, most: usize) -> String {
     let text = console::strip_ansi_codes(text);
     let mut kept: String =
@@ -172,7 +172,7 @@ pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Writes to stdout. If that fails, [`written`] says so at the end, and [`stdout_is_lost`] at once.
+/// Writes to stdout. If that fails, [`stdout_is_lost`] says so at once, and [`written`] at the end.
 pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -180,12 +180,12 @@ pub fn print(text: &str) {
     }
 }
 
-/// Whether nothing that is printed from here on reaches anybody.
+/// Whether stdout can no longer be written.
 pub fn stdout_is_lost() -> bool {
     REFUSED.get().is_some()
 }
 
-/// Whether all that was printed is where it was to go, or its reader wanted no more.
+/// An error if stdout could not be written; not if its reader went away.
 pub fn written() -> Result<(), LabError> {
     match REFUSED.get() {
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -16,10 +16,13 @@ const ODD_INVERSE: u64 = {
     inverse
 };
 const OFFSET_BITS: u32 = 40;
+/// So that no stream begins with a word of zeros, which memory that was never written looks like. It is chosen so that the
+/// first byte of each stream is zero all the same: a server that takes bytes for text stops there at once.
+const SEED: u64 = 0xD1B5_4A32_D192_ED1E;
 
 #[inline]
 fn word(connection: u32, index: u64) -> [u8; 8] {
-    let mut mixed = (u64::from(connection) << OFFSET_BITS | index).wrapping_mul(ODD);
+    let mut mixed = ((u64::from(connection) << OFFSET_BITS | index) ^ SEED).wrapping_mul(ODD);
     mixed ^= mixed >> 32;
     mixed.wrapping_mul(ODD).to_le_bytes()
 }
@@ -27,7 +30,7 @@ fn word(connection: u32, index: u64) -> [u8; 8] {
 fn unmix(bytes: [u8; 8]) -> (u32, u64) {
     let mut mixed = u64::from_le_bytes(bytes).wrapping_mul(ODD_INVERSE);
     mixed ^= mixed >> 32;
-    let value = mixed.wrapping_mul(ODD_INVERSE);
+    let value = mixed.wrapping_mul(ODD_INVERSE) ^ SEED;
     ((value >> OFFSET_BITS) as u32, value & ((1 << OFFSET_BITS) - 1))
 }
 
@@ -90,6 +93,15 @@ mod tests {
                 fill(7, offset as u64, &mut part);
                 assert_eq!(part, whole[offset..offset + len], "offset {offset}, {len} bytes");
             }
+        }
+    }
+
+    #[test]
+    fn the_first_byte_of_each_stream_is_zero_and_the_next_ones_are_not() {
+        for connection in [0, 1, 2, 999] {
+            let mut bytes = [0; 3];
+            fill(connection, 0, &mut bytes);
+            assert_eq!(bytes.map(|byte| byte == 0), [true, false, false], "c{connection}: {bytes:?}");
         }
     }
 

@@ -1,9 +1,15 @@
 //! ptrace(2) and waitpid(2), as far as they are needed.
 //!
-//! Invariant: every call is made by the thread that started the server: the kernel takes no other one's. Waiting is
-//! for children of this thread only, so that other threads of the program keep theirs.
+//! Invariant: one thread traces a server, and makes every call here: the kernel takes no other thread's. Waiting is for
+//! children of this thread only, so that other threads of the program keep theirs.
 
 use std::io::{Error, Result};
+use std::time::{Duration, Instant};
+
+mod allowed;
+mod registers;
+
+pub use allowed::possible;
 
 /// What stopped a thread of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,21 +65,52 @@ fn request(request: libc::c_uint, tid: i32, at: usize, data: usize) -> Result<i6
 }
 
 /// For the child, between fork and exec.
+///
+/// # Errors
+/// If this system denies it.
 pub fn trace_me() -> Result<()> {
     request(libc::PTRACE_TRACEME as _, 0, 0, 0).map(drop)
 }
 
 /// From here on the kernel kills the server when this thread ends, and reports its threads and children.
+///
+/// # Errors
+/// As every request here: if the thread is not stopped, or is not traced by this one.
 pub fn set_options(tid: i32) -> Result<()> {
     request(libc::PTRACE_SETOPTIONS as _, tid, 0, OPTIONS as usize).map(drop)
 }
 
+/// Traces a process that runs already (its first thread), and stops it. It goes on when it is let go, or when this thread
+/// ends.
+///
+/// # Errors
+/// If this system denies it, or the process does not stop.
+pub fn seize(pid: i32, deadline: Duration) -> Result<()> {
+    request(libc::PTRACE_SEIZE as _, pid, 0, libc::PTRACE_O_TRACESYSGOOD as usize)?;
+    request(libc::PTRACE_INTERRUPT as _, pid, 0, 0)?;
+    wait_for(pid, deadline).map(drop)
+}
+
+/// Lets a stopped thread go, with a signal if that is not 0. It is not traced any more.
+///
+/// # Errors
+/// If it is not stopped.
+pub fn let_go(tid: i32, signal: i32) -> Result<()> {
+    request(libc::PTRACE_DETACH as _, tid, 0, signal as usize).map(drop)
+}
+
 /// Lets a thread go on to its next system call, entry or exit, with a signal if that is not 0.
+///
+/// # Errors
+/// If it is not stopped; ESRCH if it was killed meanwhile.
 pub fn resume(tid: i32, signal: i32) -> Result<()> {
     request(libc::PTRACE_SYSCALL as _, tid, 0, signal as usize).map(drop)
 }
 
 /// Where the thread stands.
+///
+/// # Errors
+/// If it is not stopped.
 pub fn place(tid: i32) -> Result<Place> {
     let mut info = Info::default();
     request(GET_SYSCALL_INFO, tid, size_of::<Info>(), &raw mut info as usize)?;
@@ -85,7 +122,10 @@ pub fn place(tid: i32) -> Result<Place> {
     })
 }
 
-/// The signals that the thread has blocked.
+/// The signals that the thread has blocked, a bit each.
+///
+/// # Errors
+/// If it is not stopped.
 pub fn blocked_signals(tid: i32) -> Result<u64> {
     let mut mask = 0u64;
     request(GETSIGMASK, tid, size_of::<u64>(), &raw mut mask as usize)?;
@@ -100,18 +140,39 @@ fn message(tid: i32) -> i32 {
     }
 }
 
-/// The next stop of any thread of any server of this thread; `None` if there is none yet (`hang` off), and an error
-/// (ECHILD) if there is none left.
+/// The next stop of any thread of any server of this thread; `None` if there is none yet (`hang` off).
+///
+/// # Errors
+/// ECHILD if this thread has no server left.
 pub fn wait(hang: bool) -> Result<Option<(i32, Stop)>> {
     let mut status = 0;
     let flags = libc::__WALL | libc::__WNOTHREAD | if hang { 0 } else { libc::WNOHANG };
     loop {
-        // SAFETY: `status` outlives the call.
+        // SAFETY: `status` is an int that outlives the call, which writes no more than that.
         match unsafe { libc::waitpid(-1, &mut status, flags) } {
             0 => return Ok(None),
             -1 if Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
             -1 => return Err(Error::last_os_error()),
             tid => return Ok(Some((tid, decode(tid, status)))),
+        }
+    }
+}
+
+/// The next stop of one thread.
+///
+/// # Errors
+/// If it does not stop before the deadline, or is not traced by this thread.
+pub fn wait_for(tid: i32, deadline: Duration) -> Result<Stop> {
+    let end = Instant::now() + deadline;
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is an int that outlives the call, which writes no more than that.
+        match unsafe { libc::waitpid(tid, &mut status, libc::__WALL | libc::WNOHANG) } {
+            0 if Instant::now() > end => return Err(Error::other("a traced process did not stop")),
+            0 => std::thread::sleep(Duration::from_micros(50)),
+            -1 if Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
+            -1 => return Err(Error::last_os_error()),
+            tid => return Ok(decode(tid, status)),
         }
     }
 }
@@ -131,57 +192,21 @@ fn decode(tid: i32, status: i32) -> Stop {
 }
 
 /// At the entry of a call: it is not made. At its exit, `give` says what came of it.
+///
+/// # Errors
+/// If the thread is not stopped.
 pub fn skip(tid: i32) -> Result<()> {
-    regs::set_number(tid, -1)
+    registers::set_number(tid, -1)
 }
 
-/// At the exit of a call that was skipped: its result.
+/// For the kernel: make this call anew once the signal's handler has run (include/linux/errno.h). No program ever sees it.
+pub const MAKE_IT_ANEW: i64 = -513;
+
+/// At the exit of a call: its result, and the number that it is made anew with, if it is.
+///
+/// # Errors
+/// If the thread is not stopped.
 pub fn give(tid: i32, number: i64, result: i64) -> Result<()> {
-    regs::set_number(tid, number)?;
-    regs::set_result(tid, result)
-}
-
-#[cfg(target_arch = "x86_64")]
-mod regs {
-    use std::io::Result;
-    use std::mem::offset_of;
-
-    const REGS: usize = offset_of!(libc::user, regs);
-
-    fn poke(tid: i32, at: usize, value: i64) -> Result<()> {
-        super::request(libc::PTRACE_POKEUSER as _, tid, REGS + at, value as usize).map(drop)
-    }
-
-    pub fn set_number(tid: i32, number: i64) -> Result<()> {
-        poke(tid, offset_of!(libc::user_regs_struct, orig_rax), number)
-    }
-
-    pub fn set_result(tid: i32, result: i64) -> Result<()> {
-        poke(tid, offset_of!(libc::user_regs_struct, rax), result)
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-mod regs {
-    use std::io::Result;
-
-    const NT_PRSTATUS: usize = 1;
-    const NT_ARM_SYSTEM_CALL: usize = 0x404;
-
-    fn regset<T>(request: libc::c_uint, tid: i32, set: usize, value: &mut T) -> Result<()> {
-        let mut vector = libc::iovec { iov_base: (&raw mut *value).cast(), iov_len: size_of::<T>() };
-        super::request(request, tid, set, &raw mut vector as usize).map(drop)
-    }
-
-    pub fn set_number(tid: i32, number: i64) -> Result<()> {
-        // At an entry -1 skips the call; at an exit it is what a restarted call is made with.
-        regset(libc::PTRACE_SETREGSET as _, tid, NT_ARM_SYSTEM_CALL, &mut (number as i32))
-    }
-
-    pub fn set_result(tid: i32, result: i64) -> Result<()> {
-        let mut registers = [0u64; 34];
-        regset(libc::PTRACE_GETREGSET as _, tid, NT_PRSTATUS, &mut registers)?;
-        registers[0] = result as u64;
-        regset(libc::PTRACE_SETREGSET as _, tid, NT_PRSTATUS, &mut registers)
-    }
+    registers::set_number(tid, number)?;
+    registers::set_result(tid, result)
 }

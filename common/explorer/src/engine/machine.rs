@@ -1,0 +1,204 @@
+//! One run of the server, from its start to a verdict.
+//!
+//! Invariant: a decision is taken while no thread runs. Where the schedule decides nothing, the same thread goes on until it
+//! would block, and then the oldest one that can.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use observe::syscall::{Call, Kind};
+
+use super::decisions::Decisions;
+use super::independence;
+use super::oracle::Ending;
+use super::recorder::{IDLE_CALLS, Recorder};
+use super::scene::Scene;
+use super::tracee::{Position, Returned, Tracee};
+use super::watchdog::Watchdog;
+use super::world::World;
+use crate::order::Order;
+use crate::run::{Error, Run, Verdict};
+
+/// A start that takes longer is a fault, even on a busy machine.
+pub const START: Duration = Duration::from_secs(60);
+
+/// What comes next, at the entry of a call.
+enum Choice {
+    /// The call.
+    Continue,
+    /// So many steps of the script.
+    PlaceSteps(usize),
+    /// Another thread.
+    Preempt(i32),
+    /// The connection that the call would accept goes away.
+    AbortConnection,
+}
+
+pub struct Machine<'a> {
+    pub order: &'a Order<'a>,
+    /// Dropped before the tracee: a client that leaves resets its connection, which then ends at once on both sides.
+    pub world: World<'a>,
+    pub tracee: Tracee<'a>,
+    pub decisions: Decisions<'a>,
+    pub recorder: Recorder,
+    pub started: Instant,
+    /// The thread that went on last.
+    current: Option<i32>,
+    /// The wait was interrupted since the server went to sleep.
+    pub interrupted: bool,
+    /// So long the run has waited for timers of the server, since the server slept and all was well.
+    pub waited: Duration,
+}
+
+impl<'a> Machine<'a> {
+    /// Starts the server and runs the script.
+    pub fn run(order: &'a Order<'a>, argv: &[String], watchdog: &'a Watchdog) -> Result<Run, Error> {
+        let mut machine = Machine {
+            order,
+            tracee: Tracee::start(argv, watchdog)?,
+            world: World::new(order.script),
+            decisions: Decisions::new(order.schedule, order.before_last),
+            recorder: Recorder::new(order.keep),
+            started: Instant::now(),
+            current: None,
+            interrupted: false,
+            waited: Duration::ZERO,
+        };
+        let Ending(verdict, what) = machine.drive()?;
+        let end = if order.keep { Some(machine.scene().snapshot()) } else { None };
+        let Ending(verdict, what) = match machine.decisions.diverged {
+            true => {
+                let what = "the same decisions did not lead to the same system calls";
+                Ending(Verdict::NonDeterministic, what.to_owned())
+            }
+            false => machine.dropped_or_held(verdict, what)?,
+        };
+        Ok(Run {
+            verdict,
+            what,
+            points: std::mem::take(&mut machine.decisions.points),
+            hash: machine.recorder.hash(),
+            events: std::mem::take(&mut machine.recorder.events),
+            end,
+        })
+    }
+
+    pub fn scene(&self) -> Scene<'_> {
+        Scene { tracee: &self.tracee, world: &self.world }
+    }
+
+    fn drive(&mut self) -> Result<Ending, Error> {
+        loop {
+            if self.order.stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            if self.decisions.diverged {
+                return Ok(Ending(Verdict::NonDeterministic, String::new()));
+            }
+            self.note_returned()?;
+            if self.tracee.end().is_some() {
+                return self.after_its_end();
+            }
+            if let Some(last) = self.recorder.spins() {
+                let what = format!("{IDLE_CALLS} system calls in a row moved nothing; the last one was {last}");
+                return Ok(Ending(Verdict::Spinning, what));
+            }
+            if self.world.listener.is_none() && self.started.elapsed() > START {
+                return Err(self.no_start("it did not listen"));
+            }
+            let ready = self.tracee.ready();
+            let goes_on = self.current.filter(|tid| ready.contains(tid)).or_else(|| ready.first().copied());
+            match goes_on {
+                Some(tid) => self.advance(tid, &ready)?,
+                None => {
+                    if let Some(ending) = self.rest()? {
+                        return Ok(ending);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets a thread do one thing.
+    fn advance(&mut self, tid: i32, ready: &[i32]) -> Result<(), Error> {
+        self.current = Some(tid);
+        let Some(Position::AtEntry(call)) = self.tracee.position(tid) else { return self.tracee.run_to_entry(tid) };
+        match self.decide(tid, &call, ready) {
+            Choice::Continue => self.make(tid, call, false),
+            Choice::PlaceSteps(count) => self.place_steps(tid, &call, count),
+            Choice::Preempt(other) => {
+                self.recorder.preempted(self.tracee.index(other), self.tracee.index(tid));
+                self.tracee.pass_over(tid);
+                self.current = Some(other);
+                Ok(())
+            }
+            Choice::AbortConnection => self.abort_connection(tid, &call),
+        }
+    }
+
+    fn decide(&mut self, tid: i32, call: &Call, ready: &[i32]) -> Choice {
+        if self.world.listener.is_none() {
+            return Choice::Continue;
+        }
+        let mut choices = vec![Choice::Continue];
+        let steps = independence::steps_to_place(self.scene(), tid, call, self.order.relation);
+        choices.extend(steps.map(Choice::PlaceSteps));
+        if !self.tracee.was_passed_over(tid) && independence::may_change_threads(self.scene(), tid, call) {
+            choices.extend(ready.iter().filter(|other| **other != tid).map(|other| Choice::Preempt(*other)));
+        }
+        let may_abort = self.order.faults.econnaborted && call.kind == Kind::Accept;
+        if may_abort && self.tracee.accept_would_succeed(tid, call) {
+            choices.push(Choice::AbortConnection);
+        }
+        let chosen = self.decisions.choose(choices.len(), steps.unwrap_or(1), self.recorder.hash());
+        choices.swap_remove(chosen)
+    }
+
+    /// A decision of the schedule that places one step, or a fault.
+    pub fn choose(&mut self) -> bool {
+        self.decisions.choose(2, 1, self.recorder.hash()) == 1
+    }
+
+    /// Makes the call that a thread stands before.
+    pub fn make(&mut self, tid: i32, call: Call, may_block: bool) -> Result<(), Error> {
+        self.world.has_started |= self.world.listener.is_some() && independence::waits_for_clients(&call);
+        match self.tracee.make(tid, call, may_block)? {
+            Some(returned) => self.after_call(&returned),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes the calls that were blocked in the kernel and have returned.
+    pub fn note_returned(&mut self) -> Result<(), Error> {
+        for returned in self.tracee.returned()? {
+            self.after_call(&returned)?;
+        }
+        Ok(())
+    }
+
+    fn after_call(&mut self, returned: &Returned) -> Result<(), Error> {
+        let Returned { tid, call, value } = *returned;
+        let moved = match call.kind {
+            Kind::Read | Kind::Write => value > 0,
+            Kind::Accept | Kind::Close => value >= 0,
+            _ => false,
+        };
+        if moved {
+            self.recorder.moved();
+        } else {
+            self.recorder.count_idle_call();
+        }
+        self.tracee.learn(returned);
+        if call.kind == Kind::Listen
+            && value == 0
+            && self.world.listener.is_none()
+            && let Some(process) = self.tracee.thread(tid).map(|thread| thread.process)
+        {
+            self.world.found_listener(&self.tracee, process, call.args[0] as i32)?;
+            self.recorder.moved();
+        }
+        self.recorder.call(Scene { tracee: &self.tracee, world: &self.world }, returned);
+        self.tracee.unlearn(returned);
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! What is around the server: where it listens, its clients, and how far their script has come.
+//!
+//! Invariant: a client exists from its connect on, at its own index, and keeps what it was told to send.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::RawFd;
+
+use observe::handle;
+use socket2::{SockAddr, SockRef};
+
+use super::client::{Client, SMALL};
+use super::tracee::Tracee;
+use crate::run::Error;
+use crate::script::{MAX_CLIENTS, Script, Step};
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Listener {
+    pub process: i32,
+    pub fd: RawFd,
+    pub addr: SocketAddr,
+}
+
+pub struct World<'a> {
+    pub script: &'a Script,
+    /// Steps that are done.
+    done: usize,
+    pub listener: Option<Listener>,
+    /// The server has waited for clients.
+    pub has_started: bool,
+    pub clients: [Option<Client>; MAX_CLIENTS],
+    /// The script leaves the server no file descriptor.
+    pub fds_limited: bool,
+}
+
+impl<'a> World<'a> {
+    pub fn new(script: &'a Script) -> Self {
+        Self { script, done: 0, listener: None, has_started: false, clients: Default::default(), fds_limited: false }
+    }
+
+    /// The steps that are still to come.
+    pub fn to_come(&self) -> &'a [Step] {
+        &self.script.steps[self.done..]
+    }
+
+    /// Takes the next step of the script.
+    pub fn take_step(&mut self) -> Option<Step> {
+        let step = self.to_come().first().copied();
+        self.done += usize::from(step.is_some());
+        step
+    }
+
+    /// The client whose port this is.
+    pub fn client_at(&self, port: u16) -> Option<usize> {
+        self.clients.iter().position(|client| client.as_ref().is_some_and(|client| client.port == port))
+    }
+
+    /// The clients that are there, with their numbers.
+    pub fn present(&self) -> impl Iterator<Item = (usize, &Client)> {
+        self.clients.iter().enumerate().filter_map(|(id, client)| Some((id, client.as_ref()?)))
+    }
+
+    pub fn connect(&mut self, id: usize) -> Result<(), Error> {
+        let Some(listener) = self.listener else { return Err(Error::Broken("the server does not listen".into())) };
+        let client = Client::connect(id, listener.addr, self.script.small_buffers)
+            .map_err(|error| Error::Broken(format!("c{id} cannot connect to {}: {error}", listener.addr)))?;
+        self.clients[id] = Some(client);
+        Ok(())
+    }
+
+    /// The server listens on this file descriptor: where is that? Accepted sockets inherit what is set here.
+    pub fn found_listener(&mut self, tracee: &Tracee<'_>, process: i32, fd: RawFd) -> Result<(), Error> {
+        let Some(borrowed) = tracee.process(process).and_then(|process| process.borrow(fd)) else { return Ok(()) };
+        let socket = SockRef::from(&borrowed);
+        let Some(addr) = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket) else { return Ok(()) };
+        socket.set_tcp_nodelay(true)?;
+        handle::unpace(&borrowed);
+        if self.script.small_buffers {
+            socket.set_send_buffer_size(SMALL)?;
+            // Not small, but set: a size that the kernel tunes as it goes is not the same in each run.
+            socket.set_recv_buffer_size(4 * SMALL)?;
+        }
+        let addr = match addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, addr.port())),
+            IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, addr.port())),
+            _ => addr,
+        };
+        self.listener = Some(Listener { process, fd, addr });
+        Ok(())
+    }
+}

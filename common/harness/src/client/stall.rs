@@ -1,0 +1,147 @@
+//! A server that makes no progress, watched until it is certain that none will come.
+//!
+//! Invariant: a verdict rests on states that two looks have found the same (asleep, queues as they were), never on time
+//! alone; the deadlines are backstops.
+
+use std::time::{Duration, Instant};
+
+use observe::{Call, Family, Thread, View, queues};
+
+use super::{BACKSTOP, Client};
+use crate::diagnose;
+use crate::failure::{Failure, Step, Stop, Symptom, size};
+
+/// Without /proc nothing tells slow from stuck, so the backstop is all there is.
+const BACKSTOP_UNSEEN: Duration = Duration::from_secs(8);
+/// How long a server may sleep in a wait that could have a timeout before that counts as stuck.
+pub(super) const NAP: Duration = Duration::from_secs(2);
+/// The same for a server that wakes by itself now and then, and does nothing about the work at hand.
+const DOZE: Duration = Duration::from_secs(3);
+/// A server that works this long (in clock ticks of 10 ms) and moves nobody's bytes is not slow: it spins.
+const BUSY_TICKS: u64 = 200;
+
+/// The server's threads, and the client's queues (unread, unacknowledged), where they can be seen.
+type Look = (Vec<Thread>, Option<(u32, u32)>);
+
+/// Watches a server that makes no progress, until it is certain that none will come.
+pub(super) struct Stall {
+    since: Instant,
+    before: Option<Look>,
+    same_since: Instant,
+    /// Since when every look has found it asleep, with the client's queues as they are. It may have woken in between.
+    dozing_since: Instant,
+    /// CPU of the server at the first look.
+    ticks: Option<u64>,
+}
+
+impl Stall {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { since: now, before: None, same_since: now, dozing_since: now, ticks: None }
+    }
+
+    pub(super) fn check(&mut self, client: &Client) -> Step {
+        let Some(process) = client.process else {
+            return if self.since.elapsed() < BACKSTOP_UNSEEN { Ok(()) } else { Err(unseen(client)) };
+        };
+        let Some(threads) = process.threads() else {
+            return if self.since.elapsed() < BACKSTOP_UNSEEN { Ok(()) } else { Err(unseen(client)) };
+        };
+        if threads.is_empty() || threads.iter().any(|thread| matches!(thread.state, 'Z' | 'X')) {
+            // `Trial` adds how it ended.
+            let what = format!("the server ended while c{} waited for {}", client.id, awaited(client));
+            return Err(client.failed(Symptom::Exited, what, String::new()));
+        }
+        let queues = || queues(client.local, client.server);
+        let now = (threads, queues());
+        let again = self.before.as_ref() == Some(&now);
+        if !again {
+            self.note(&now);
+            let ticks = process.activity().map_or(0, |activity| activity.ticks);
+            let spun = ticks.saturating_sub(*self.ticks.get_or_insert(ticks)) > BUSY_TICKS;
+            if spun || self.since.elapsed() >= BACKSTOP {
+                return Err(explain(client, process));
+            }
+        }
+        let (threads, own) = &now;
+        let endless = threads.iter().all(|thread| thread.call.as_ref().is_some_and(Call::is_endless));
+        let enough = if endless { Duration::from_millis(100) } else { NAP };
+        if self.since.elapsed() < enough {
+            return Ok(());
+        }
+        // Before the view, which takes its time. By two looks, between which the client has tried to read: where the
+        // processor is short, a single one can last as long.
+        let long = again && self.same_since.elapsed() >= enough || self.dozing_since.elapsed() >= DOZE;
+        // Bytes on their way to the client are the kernel's business, not the server's.
+        let view = process.view(client.server.port());
+        let under_way =
+            view.as_ref().and_then(|view| view.connection(client.local)).is_some_and(|socket| socket.tx > 0);
+        let not_delivered = own.is_some_and(|(_, unacknowledged)| unacknowledged > 0)
+            && view.as_ref().and_then(|view| view.connection(client.local)).is_none_or(|socket| socket.rx == 0);
+        let stuck = long && asleep(threads) && !under_way && !not_delivered;
+        // The view is not of one moment: bytes may have arrived, and woken the server, between two of its parts.
+        let certain = stuck && process.threads().is_some_and(|threads| (threads, queues()) == now);
+        match view {
+            // What was judged is what is shown: a moment later a late packet may have changed it.
+            Some(view) if certain => Err(explain_view(client, &view)),
+            _ if self.since.elapsed() >= BACKSTOP => Err(explain(client, process)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers a look that differs from the one before.
+    fn note(&mut self, now: &Look) {
+        let dozes = |before: &Look| before.1 == now.1 && asleep(&before.0) && asleep(&now.0);
+        self.same_since = Instant::now();
+        if !self.before.as_ref().is_some_and(dozes) {
+            self.dozing_since = self.same_since;
+        }
+        self.before = Some(now.clone());
+    }
+}
+
+fn asleep(threads: &[Thread]) -> bool {
+    threads.iter().all(|thread| thread.state == 'S')
+}
+
+fn awaited(client: &Client) -> String {
+    match client.planned.max(client.sent) - client.received {
+        0 => "FIN".into(),
+        missing => size(missing),
+    }
+}
+
+fn stall_text(client: &Client) -> String {
+    if client.received == client.sent && client.half_closed {
+        return format!(
+            "c{} sent FIN, has all its {} back, and the server does not finish",
+            client.id,
+            size(client.sent)
+        );
+    }
+    format!("c{} sent {} and got {} back", client.id, size(client.sent), size(client.received))
+}
+
+fn unseen(client: &Client) -> Stop {
+    let what = format!("{}; nothing more came for {} s", stall_text(client), BACKSTOP_UNSEEN.as_secs());
+    client.failed(
+        Symptom::Slow,
+        what,
+        "The server's state cannot be seen from here (no /proc, or not started by the harness).".into(),
+    )
+}
+
+fn explain(client: &Client, process: Family) -> Stop {
+    explain_view(client, &process.view(client.server.port()).unwrap_or_default())
+}
+
+fn explain_view(client: &Client, view: &View) -> Stop {
+    let diagnosis = diagnose::stalled(view, &client.facts());
+    Stop::Fail(Box::new(Failure {
+        symptom: diagnosis.symptom,
+        what: stall_text(client),
+        steps: Vec::new(),
+        kernel: diagnosis.kernel,
+        cause: diagnosis.cause,
+    }))
+}

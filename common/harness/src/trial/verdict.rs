@@ -1,0 +1,89 @@
+//! How a trial ends: the steps are added to a failure, and the death of the server goes before all else.
+//!
+//! Invariant: a server that has ended is `Exited`, whatever the check saw of it, unless its end is what the check is about.
+
+use std::time::Duration;
+
+use observe::errno::end_of_process;
+
+use super::Trial;
+use crate::diagnose;
+use crate::failure::{Failure, Step, Stop, Symptom};
+
+impl Trial<'_> {
+    /// A failure with the threads' state as the kernel's view.
+    pub fn with_view(&mut self, symptom: Symptom, what: String, cause: &str) -> Stop {
+        let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port()));
+        let kernel = view.as_ref().map(diagnose::threads).unwrap_or_default();
+        Stop::Fail(Box::new(Failure { symptom, what, steps: Vec::new(), kernel, cause: cause.to_owned() }))
+    }
+
+    /// Ends the trial: adds the steps to a failure, and turns it into `Exited` if the server is dead.
+    pub(crate) fn finish(mut self, result: Step) -> Step {
+        // Its sockets close a moment before its status can be read.
+        const DYING: Duration = Duration::from_millis(500);
+        let cut_off = matches!(&result, Err(Stop::Fail(failure))
+            if matches!(failure.symptom, Symptom::Reset | Symptom::Truncated | Symptom::Refused));
+        let patience = if cut_off { DYING } else { Duration::ZERO };
+        let died = self.server.as_mut().and_then(|server| server.wait_exit(patience));
+        let hides = || self.server.as_ref().and_then(|server| server.process).is_some_and(|process| process.hides());
+        let mut failure = match (result, died) {
+            (Ok(()) | Err(Stop::Skip(_)), None) if self.subject.own && hides() => Box::new(Failure {
+                symptom: Symptom::Contract,
+                what: "the server hides from /proc, by which it is judged".into(),
+                steps: Vec::new(),
+                kernel: Vec::new(),
+                cause: "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out."
+                    .into(),
+            }),
+            (Err(Stop::Fail(failure)), None) => failure,
+            (Err(Stop::Fail(failure)), Some(_)) if failure.symptom == Symptom::Contract => failure,
+            (Err(Stop::Fail(failure)), Some(status)) => {
+                let what = format!("the server ended with {}; {}", end_of_process(status), failure.what);
+                Box::new(Failure {
+                    symptom: Symptom::Exited,
+                    what,
+                    kernel: Vec::new(),
+                    cause: self.death(status),
+                    ..*failure
+                })
+            }
+            (Ok(()) | Err(Stop::Broken(_)), Some(status)) => Box::new(Failure {
+                symptom: Symptom::Exited,
+                what: format!("the server ended with {} during the check", end_of_process(status)),
+                steps: Vec::new(),
+                kernel: Vec::new(),
+                cause: self.death(status),
+            }),
+            (other, _) => return other,
+        };
+        failure.steps = self.log.steps();
+        Err(Stop::Fail(failure))
+    }
+
+    fn death(&self, status: std::process::ExitStatus) -> String {
+        use std::os::unix::process::ExitStatusExt;
+        let known = match status.signal() {
+            Some(libc::SIGPIPE) => {
+                "It wrote to a connection that was reset: ignore SIGPIPE, or send with MSG_NOSIGNAL."
+            }
+            Some(libc::SIGABRT) => "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more.",
+            Some(libc::SIGSEGV | libc::SIGBUS) => "It touched memory that is not its own.",
+            _ => "What a client or the machine's state can cause must not end a server.",
+        };
+        // What the server itself says comes first: the check's own suspicion may be about something else.
+        let words = self.server.as_ref().map(|server| {
+            server.output();
+            server.last_words()
+        });
+        let words = words.filter(|words| !words.is_empty());
+        let suspicion = Some(self.suspicion).filter(|suspicion| !suspicion.is_empty());
+        let suspicion = suspicion.map(|suspicion| format!("This check is about: {suspicion}"));
+        [words, Some(known.to_owned()), suspicion].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// `finish` turns it into a failure that says how the server ended.
+pub(super) fn gone() -> Stop {
+    Stop::Broken("the server has gone".into())
+}

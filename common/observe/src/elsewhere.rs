@@ -1,0 +1,104 @@
+//! Systems without Linux's /proc: every question has the answer that nothing can be seen.
+//!
+//! Invariant: `None` is the only answer to a question about a process, so that what needs one is skipped with that reason.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::start::Mark;
+use crate::view::{Activity, Holder, Thread, View};
+use crate::{Family, Listening};
+
+/// A process, by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+}
+
+impl Process {
+    /// `None`: there is no /proc here.
+    pub fn fds(self) -> Option<Vec<i32>> {
+        None
+    }
+}
+
+impl Family {
+    /// `None`: there is no /proc here.
+    pub fn processes(self) -> Option<Vec<Process>> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn threads(self) -> Option<Vec<Thread>> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn activity(self) -> Option<Activity> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn resident(self) -> Option<u64> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn fd_count(self) -> Option<usize> {
+        None
+    }
+
+    /// `false`: there is no /proc to hide from.
+    pub fn hides(self) -> bool {
+        false
+    }
+
+    /// Nothing paces here by default.
+    pub fn unpace(self) {}
+
+    /// `None`: there is no /proc here.
+    pub fn blocked_signals(self) -> Option<u64> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn fd_flags(self, _holder: Holder) -> Option<i32> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn settle(self, _apart: Duration, _deadline: Duration) -> Option<Vec<Thread>> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn view(self, _port: u16) -> Option<View> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn listening(self, _port: u16, _mark: &Mark) -> Option<Listening> {
+        None
+    }
+}
+
+/// `None`: there is no /proc here.
+pub fn queues(_local: SocketAddr, _remote: SocketAddr) -> Option<(u32, u32)> {
+    None
+}
+
+/// `false`: there is no /proc here.
+pub fn ends_under_way(_port: u16) -> bool {
+    false
+}
+
+/// `None`: this system has no io_uring, and no server asks for one.
+pub fn io_uring_denied() -> Option<String> {
+    None
+}
+
+/// `None`: there is no /proc here.
+pub fn is_listening(_port: u16) -> Option<bool> {
+    None
+}

@@ -1,0 +1,61 @@
+//! Looks at a server from outside: its processes, its sockets, its system calls; and starts it so that it can be looked at.
+//!
+//! The harness and the explorer are built on this, and neither is known here.
+//!
+//! Invariant: looking changes nothing that the server could notice, and what cannot be seen is `None`, never a guess.
+//! What only Linux shows is behind `cfg`; elsewhere the same questions have the answer `None`.
+
+pub mod errno;
+pub mod mask;
+pub mod pattern;
+pub mod start;
+pub mod syscall;
+pub mod view;
+
+#[cfg(target_os = "linux")]
+pub mod decode;
+#[cfg(target_os = "linux")]
+mod family;
+#[cfg(target_os = "linux")]
+pub mod handle;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod ptrace;
+#[cfg(target_os = "linux")]
+mod sock_diag;
+#[cfg(target_os = "linux")]
+mod sockets;
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Process, ends_under_way, io_uring_denied, is_listening, queues};
+#[cfg(target_os = "linux")]
+pub use handle::Handle;
+pub use mask::Mask;
+#[cfg(target_os = "linux")]
+pub use process::Process;
+#[cfg(target_os = "linux")]
+pub use sockets::{ends_under_way, io_uring_denied, is_listening, queues};
+pub use syscall::{Call, Kind};
+pub use view::{Activity, Thread, View};
+
+/// A server: the process that was started and its descendants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// The process that was started.
+    pub pid: i32,
+}
+
+/// Who listens on a port that was given to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listening {
+    /// Nobody yet.
+    Nobody,
+    /// The server.
+    Own,
+    /// A process that is none of the server's: its id and its name, where those may be seen.
+    Stranger(Option<(i32, String)>),
+}

@@ -1,0 +1,78 @@
+//! Event masks of epoll and poll, in words.
+//!
+//! Invariant: a mask is shown in one order everywhere, so that two of them can be compared by eye.
+
+use std::fmt;
+
+/// The events of an epoll registration, or of an epoll event; poll's `events` are the lower half of the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mask(pub u32);
+
+/// Linux's numbers, which do not depend on the architecture. Other systems have no epoll, and no name for them.
+const NAMES: [(Mask, &str); 9] = [
+    (Mask::IN, "IN"),
+    (Mask(0x2), "PRI"),
+    (Mask::OUT, "OUT"),
+    (Mask(0x2000), "RDHUP"),
+    (Mask(0x8), "ERR"),
+    (Mask(0x10), "HUP"),
+    (Mask(0x1000_0000), "EXCLUSIVE"),
+    (Mask::ONESHOT, "ONESHOT"),
+    (Mask::ET, "ET"),
+];
+
+impl Mask {
+    /// EPOLLIN: there is something to read.
+    pub const IN: Self = Self(0x1);
+    /// EPOLLOUT: there is room to write.
+    pub const OUT: Self = Self(0x4);
+    /// EPOLLONESHOT: one event disarms the registration.
+    pub const ONESHOT: Self = Self(0x4000_0000);
+    /// EPOLLET: an event is reported once, and not for as long as it lasts.
+    pub const ET: Self = Self(0x8000_0000);
+    /// EPOLLERR and EPOLLHUP, which the kernel adds to every registration.
+    const IMPLIED: Self = Self(0x18);
+
+    /// From poll's `events` or `revents`.
+    pub fn of_poll(events: i16) -> Self {
+        Self(u32::from(events as u16))
+    }
+
+    /// Whether any of these bits are in the mask.
+    pub fn has(self, bits: Self) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    /// Only what was asked for: without what the kernel adds to every registration.
+    pub fn asked_for(self) -> Self {
+        Self(self.0 & !Self::IMPLIED.0)
+    }
+}
+
+impl fmt::Display for Mask {
+    /// As the manual page of `epoll_ctl` writes it, without EPOLL: `IN|OUT|ET`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<&str> = NAMES.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| *name).collect();
+        f.write_str(if named.is_empty() { "nothing".to_owned() } else { named.join("|") }.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_reads_like_its_manual_page() {
+        assert_eq!(Mask(0x8000_2005).to_string(), "IN|OUT|RDHUP|ET");
+        assert_eq!(Mask(0x4000_0018).asked_for().to_string(), "ONESHOT");
+        assert_eq!(Mask(0).to_string(), "nothing");
+        assert_eq!(Mask::of_poll(-1).to_string(), "IN|PRI|OUT|RDHUP|ERR|HUP");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_bits_are_those_of_the_kernels_headers() {
+        let header = [libc::EPOLLIN, libc::EPOLLOUT, libc::EPOLLONESHOT, libc::EPOLLET].map(|bit| Mask(bit as u32));
+        assert_eq!([Mask::IN, Mask::OUT, Mask::ONESHOT, Mask::ET], header);
+    }
+}

@@ -1,0 +1,86 @@
+//! The kernel's tables of TCP sockets.
+//!
+//! Invariant: a table that could not be read is `None`, and never an empty one.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
+use procfs::{FromBufReadSI, LocalSystemInfo};
+
+/// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`: one end of a connection.
+pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
+    if let Ok(queues) = crate::sock_diag::queues(local, remote) {
+        return queues;
+    }
+    let is = |row: &TcpNetEntry| ends(row) == (local, remote);
+    // Of a connection on loopback both ends are listed; either of its ports finds both.
+    let row = rows(remote.port())?.into_iter().find(is)?;
+    Some((row.rx_queue, row.tx_queue))
+}
+
+/// Whether anybody listens on this port.
+pub fn is_listening(port: u16) -> Option<bool> {
+    Some(!listeners(port)?.is_empty())
+}
+
+/// The addresses and inodes of the sockets that listen on this port.
+pub(crate) fn listeners(port: u16) -> Option<Vec<(IpAddr, u64)>> {
+    let rows = rows(port)?;
+    let listen = rows.iter().filter(|row| row.state == TcpState::Listen && row.local_address.port() == port);
+    Some(listen.map(|row| (ends(row).0.ip(), row.inode)).collect())
+}
+
+/// Whether the end of a connection has not arrived yet: the server's socket on `port` is established, and nobody
+/// owns the client's any more. On a machine with much to do the kernel's own threads deliver packets, and late.
+pub fn ends_under_way(port: u16) -> bool {
+    let rows = rows(port).unwrap_or_default();
+    let owned: HashSet<_> = rows.iter().filter(|row| row.inode != 0).map(ends).collect();
+    let servers = rows.iter().filter(|row| row.state == TcpState::Established && row.local_address.port() == port);
+    servers.map(ends).any(|(local, remote)| !owned.contains(&(remote, local)))
+}
+
+/// Both addresses, an IPv4-mapped one as IPv4.
+fn ends(row: &TcpNetEntry) -> (SocketAddr, SocketAddr) {
+    let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
+    (canonical(row.local_address), canonical(row.remote_address))
+}
+
+/// The TCP sockets with this port on either end, but for those in TIME_WAIT, which belong to nobody. After a few
+/// suites there are tens of thousands of them, so lines are left out before they are parsed.
+pub(crate) fn rows(port: u16) -> Option<Vec<TcpNetEntry>> {
+    let port = format!(":{port:04X} ");
+    let mut rows = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        // Without IPv6 there is no second table.
+        let Ok(table) = fs::read_to_string(table) else { continue };
+        let wanted = |line: &&str| line.contains(&port) && line.split_ascii_whitespace().nth(3) != Some("06");
+        let mut lines = table.lines();
+        let head = lines.next()?;
+        let kept: Vec<_> = std::iter::once(head).chain(lines.filter(wanted)).collect();
+        rows.extend(TcpNetEntries::from_buf_read(kept.join("\n").as_bytes(), &LocalSystemInfo).ok()?.0);
+    }
+    Some(rows)
+}
+
+/// Why a process on this machine gets no io_uring; `None` if it does.
+pub fn io_uring_denied() -> Option<String> {
+    // A struct io_uring_params: 120 bytes.
+    let mut params = [0u64; 15];
+    // SAFETY: `params` is as large and as aligned as the struct that the call reads and writes; a descriptor that it
+    // returns has no other owner.
+    let ring = unsafe {
+        match libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) {
+            -1 => Err(std::io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd as i32)),
+        }
+    };
+    ring.err().map(|error| {
+        format!(
+            "io_uring is denied here ({error}): by seccomp, as in most containers, by kernel.io_uring_disabled, or \
+             because the kernel is too old"
+        )
+    })
+}
