@@ -1,8 +1,8 @@
 //! `cargo lab`, the one command of the course: its command line, and the parts that its commands share.
 //!
-//! Invariant: results go to stdout. Progress, cargo's messages and errors go to stderr, so that a pipe gets results only.
-//! The exit code is 0 if all is well, 1 if not, 2 if the command line is wrong, and 128 plus the signal's number after
-//! Ctrl-C or a SIGTERM.
+//! Invariant: results go to stdout. Progress, cargo's messages and errors go to stderr, so that a pipe gets results
+//! only. The exit code is 0 if all is well, 1 if not, 2 if the command line is wrong, and 128 plus the signal's number
+//! after Ctrl-C or a SIGTERM.
 
 pub mod cargo;
 pub mod checking;

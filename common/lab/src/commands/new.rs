@@ -1,7 +1,7 @@
 //! `cargo lab new`: the skeleton of an exercise.
 //!
-//! Invariant: the skeleton compiles without a warning, and `cargo lab matrix` refuses it until it is an exercise. Nothing
-//! that exists is overwritten.
+//! Invariant: the skeleton compiles without a warning, and `cargo lab matrix` refuses it until it is an exercise.
+//! Nothing that exists is overwritten.
 
 use std::fs;
 use std::path::Path;
@@ -19,8 +19,8 @@ The exercise is registered in exercises/src/servers.rs, which is generated.
 
   cargo lab new slow_start --chapter 03-epoll-lt
 
-Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md. You are done
-when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab docs' brings the tables up to date.";
+Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md. \
+You are done when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab docs' brings the tables up to date.";
 
 /// Make the skeleton of a new exercise
 ///
@@ -143,6 +143,7 @@ says = "TODO"
 
 fn readme(number: u32) -> String {
     format!(
-        "# {number:02} TODO: a few words of wit · the subject\n\nTODO: what the user of this server saw.\n\n```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
+        "# {number:02} TODO: a few words of wit · the subject\n\nTODO: what the user of this server saw.\n\n\
+         ```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
     )
 }

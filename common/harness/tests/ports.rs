@@ -1,0 +1,160 @@
+//! A port that is lost between its choice and the server's bind: the start is made again, and no stranger is taken for the
+//! server.
+//!
+//! Invariant: nothing here depends on luck. The first start of the server waits until another process (this one) listens on
+//! its port. This binary is the server too: a test starts it again with `--serve HOW FOLDER PORT`.
+
+use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("--serve") => lost::serve(&args[1], &args[2], &args[3]),
+        _ => lost::tests(),
+    }
+}
+
+/// Who listens on a port is seen in /proc.
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    println!("skipped: needs Linux's /proc");
+    ExitCode::SUCCESS
+}
+
+#[cfg(target_os = "linux")]
+mod lost {
+    use std::fs;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::path::{Path, PathBuf};
+    use std::process::ExitCode;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use explorer::{Faults, Schedule, Script, Target, Verdict};
+    use harness::Subject;
+    use harness::server::{Options, Server};
+    use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+    pub fn tests() -> ExitCode {
+        let tests = vec![
+            Trial::test("a_server_that_loses_its_port_is_started_again", || harness("exits").map_err(Failed::from)),
+            Trial::test("a_stranger_on_the_port_is_not_the_server", || harness("sleeps").map_err(Failed::from)),
+            Trial::ignorable_test("the_explorer_starts_a_server_again_that_lost_its_port", explored),
+        ];
+        libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+    }
+
+    /// The first start hands its port to the test and waits until it is taken; then the server ends as servers do, or sleeps
+    /// while the stranger listens. Every later start serves.
+    pub fn serve(how: &str, folder: &str, port: &str) -> ExitCode {
+        let folder = Path::new(folder);
+        if !folder.join("taken").exists() {
+            fs::write(folder.join("new"), port).expect("the test's folder is there");
+            fs::rename(folder.join("new"), folder.join("port")).expect("the test's folder is there");
+            wait_for(&folder.join("taken"));
+            if how == "sleeps" {
+                std::thread::sleep(Duration::from_secs(600));
+            }
+        }
+        let listener = match TcpListener::bind(format!("127.0.0.1:{port}")) {
+            Ok(listener) => listener,
+            Err(error) => {
+                eprintln!("cannot listen on {port}: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        loop {
+            let (mut client, _) = listener.accept().expect("a listener accepts");
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = client.read(&mut buffer) {
+                if client.write_all(&buffer[..n]).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn wait_for(file: &Path) {
+        while !file.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn folder(name: &str) -> Folder {
+        let folder = std::env::temp_dir().join(format!("ports-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the folder of temporary files can be written");
+        Folder(folder)
+    }
+
+    fn argv(how: &str, folder: &Folder) -> Vec<String> {
+        let program = std::env::current_exe().expect("a running program has a path");
+        let words = ["--serve", how, &folder.0.display().to_string(), "{port}"].map(str::to_owned);
+        std::iter::once(program.display().to_string()).chain(words).collect()
+    }
+
+    /// Runs `work` while a stranger takes the port of the server's first start; returns that port too.
+    fn with_a_stranger<T>(folder: &Folder, work: impl FnOnce() -> T) -> (T, u16) {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let stranger = scope.spawn(|| {
+                wait_for(&folder.0.join("port"));
+                let port = fs::read_to_string(folder.0.join("port")).expect("just written").parse().expect("a port");
+                let listener = TcpListener::bind(("127.0.0.1", port)).expect("nobody has bound the port yet");
+                fs::write(folder.0.join("taken"), "").expect("the folder is there");
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                drop(listener);
+                port
+            });
+            let result = work();
+            over.store(true, Ordering::Relaxed);
+            (result, stranger.join().expect("the stranger does not panic"))
+        })
+    }
+
+    fn harness(how: &str) -> Result<(), String> {
+        let folder = folder(how);
+        let subject = Subject::command("loses its port", argv(how, &folder));
+        let (started, lost) = with_a_stranger(&folder, || {
+            let server = Server::start(&subject, &Options::default()).map_err(|stop| format!("{stop:?}"))?;
+            let mut client = TcpStream::connect(server.addr).map_err(|error| error.to_string())?;
+            client.set_read_timeout(Some(Duration::from_secs(20))).map_err(|error| error.to_string())?;
+            let mut back = [0];
+            // The stranger accepts and never answers.
+            client.write_all(b"!").and_then(|()| client.read_exact(&mut back)).map_err(|error| error.to_string())?;
+            Ok::<u16, String>(server.addr.port())
+        });
+        match started? {
+            port if port == lost => Err(format!("the server is said to listen on {port}, where a stranger does")),
+            _ => Ok(()),
+        }
+    }
+
+    fn explored() -> Result<Completion, Failed> {
+        if let Err(why) = explorer::possible() {
+            return Ok(Completion::ignored_with(why));
+        }
+        let folder = folder("explored");
+        let target = Target { name: "loses its port".into(), argv: argv("exits", &folder) };
+        let script = Script::standard("close").expect("it ships");
+        let never = AtomicBool::new(false);
+        let (run, _) = with_a_stranger(&folder, || {
+            explorer::replay(&target, &script, Faults::default(), &Schedule::default(), &never)
+        });
+        match run.map_err(|error| error.to_string())?.verdict {
+            Verdict::Ok => Ok(Completion::Completed),
+            other => Err(format!("a correct server is {other}").into()),
+        }
+    }
+}
