@@ -286,7 +286,7 @@ impl Machine<'_> {
         let Some(step) = self.world.take_step() else { return Ok(()) };
         let Step::Signal(signal) = step else {
             let bytes = self.perform(step)?;
-            self.record_step(step, None, bytes);
+            self.record_step(step, None, bytes)?;
             return match step {
                 Step::Interrupt => self.interrupt(),
                 _ => Ok(()),
@@ -298,11 +298,11 @@ impl Machine<'_> {
         match held {
             Some((tid, call)) if self.choose() => {
                 let before = self.text_before(tid, &call);
-                self.record_step(step, Some(before), 0);
+                self.record_step(step, Some(before), 0)?;
                 self.signal_before(tid, &call, signal)
             }
             _ => {
-                self.record_step(step, None, 0);
+                self.record_step(step, None, 0)?;
                 self.signal_now(signal)
             }
         }

@@ -20,11 +20,11 @@ impl Machine<'_> {
             let before = self.text_before(tid, call);
             let Some(step) = self.world.take_step() else { return Ok(()) };
             if let Step::Signal(signal) = step {
-                self.record_step(step, Some(before), 0);
+                self.record_step(step, Some(before), 0)?;
                 return self.signal_before(tid, call, signal);
             }
             let bytes = self.perform(step)?;
-            self.record_step(step, Some(before), bytes);
+            self.record_step(step, Some(before), bytes)?;
         }
         Ok(())
     }
@@ -34,8 +34,15 @@ impl Machine<'_> {
         if self.order.keep { self.scene().text(tid, call) } else { String::new() }
     }
 
-    pub fn record_step(&mut self, step: Step, before: Option<String>, bytes: u64) {
+    pub fn record_step(&mut self, step: Step, before: Option<String>, bytes: u64) -> Result<(), Error> {
+        if self.order.keep {
+            // A thread that is blocked in io_uring_enter accepts and receives in there: the state to show is the one after.
+            for tid in self.tracee.in_call() {
+                self.tracee.is_still_in_call(tid)?;
+            }
+        }
         self.recorder.step(Scene { tracee: &self.tracee, world: &self.world }, step, before, bytes);
+        Ok(())
     }
 
     /// Takes a step, unless it is a signal or an interruption; the bytes that it moved.

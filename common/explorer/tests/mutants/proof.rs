@@ -89,6 +89,9 @@ pub fn main() -> ExitCode {
     test("an_ordinary_client_does_not_meet_the_late_flag".into(), Box::new(plain_connections));
     test("a_hundred_replays_give_one_trace".into(), Box::new(|| replays("et_flag_cleared_late", 100)));
     test("replays_of_two_threads_give_one_trace".into(), Box::new(|| replays("oneshot_rearmed_early", 30)));
+    for base in [Base::EpollEt, Base::Select, Base::Uring] {
+        test(format!("recordings_are_byte_identical::{}", base.name()), Box::new(move || records(base.name(), 10)));
+    }
     test("a_killed_explorer_leaves_no_server".into(), Box::new(killed));
     test("memory_does_not_grow_with_the_runs".into(), Box::new(memory_is_flat));
     test("a_recorded_run_has_what_a_player_needs".into(), Box::new(recorded));
@@ -253,6 +256,23 @@ fn replays(name: &str, times: usize) -> Result<(), String> {
         let trace = report::trace(name, "close", &run, 100);
         if run.verdict != finding.verdict || trace != first || run.end != finding.run.end {
             return Err(format!("replay {round}: {}\n{trace}\nfirst it was {}\n{first}", run.verdict, finding.verdict));
+        }
+    }
+    Ok(())
+}
+
+fn records(name: &str, times: usize) -> Result<(), String> {
+    let script = Script::standard("close").expect("it ships");
+    let record = || -> Result<String, String> {
+        let run = explorer::replay(&server(name), &script, NONE, &Schedule::default(), &AtomicBool::new(false));
+        Ok(explorer::record::record(name, &script, &run.map_err(|error| error.to_string())?))
+    };
+    let first = record()?;
+    for round in 1..times {
+        let other = record()?;
+        let differ = first.lines().zip(other.lines()).find(|(one, other)| one != other);
+        if let Some((one, other)) = differ {
+            return Err(format!("recording {round} has '{other}' where the first has '{one}'"));
         }
     }
     Ok(())

@@ -35,7 +35,6 @@ pub const CASES: &[(&str, &str)] = &[
     ("select", TWO),
     ("select_flag_before_select", STOP),
     ("uring", ONE),
-    ("uring_accept_not_rearmed", TWO),
 ];
 
 type Verdicts = BTreeSet<(Verdict, String)>;
