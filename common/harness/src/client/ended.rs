@@ -26,7 +26,7 @@ impl Client {
         let origin = match pattern::locate(wrong) {
             Some((id, from)) if id == self.id && from > offset => format!(
                 "They are this connection's bytes from offset {from}: {} are missing or late. Was a short write's rest \
-                 dropped, or did later bytes overtake it?",
+                 dropped, or overtaken by later bytes?",
                 size(from - offset)
             ),
             Some((id, from)) if id == self.id => format!(
