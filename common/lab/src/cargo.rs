@@ -184,8 +184,8 @@ pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> Result<Optio
     Ok(Some(Build { success: status.success(), messages, stderr: stderr.join().unwrap_or_default() }))
 }
 
-/// Builds programs of this workspace with one call of cargo, whose words go to stderr as they come. Returns their paths in
-/// order.
+/// Builds programs of this workspace with one call of cargo, whose words go to stderr as they come. Returns their paths
+/// in order.
 pub fn build_programs(programs: &[Program]) -> Result<Vec<PathBuf>, LabError> {
     let root = workspace::root()?;
     let mut command = cargo();
@@ -249,7 +249,8 @@ mod tests {
         let message = format!(
             r#"{{"reason":"compiler-message","package_id":"p","manifest_path":"/w/Cargo.toml",
             "target":{{"name":"a","kind":["bin"],"crate_types":["bin"],"src_path":"/w/a.rs"}},
-            "message":{{"message":"no","code":null,"level":"error","spans":[{}],"children":[],"rendered":"error: no\n"}}}}"#,
+            "message":{{"message":"no","code":null,"level":"error","spans":[{}],"children":[],
+            "rendered":"error: no\n"}}}}"#,
             span("outer.rs", &expansion)
         );
         let mut messages = BuildMessages::default();

@@ -1,8 +1,8 @@
 //! Ctrl-C and SIGTERM: the lab ends at once and leaves nothing running.
 //!
 //! Invariant: when the process ends after a signal, no server and no descendant of a server is left. A server leads a
-//! process group of its own, so the terminal's Ctrl-C does not reach it. The harness's mark in the environment finds the
-//! server and its descendants.
+//! process group of its own, so the terminal's Ctrl-C does not reach it. The harness's mark in the environment finds
+//! the server and its descendants.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! What the words on a command line stand for: `04`, `epoll-et`, `drain`, `half_close`.
 //!
-//! Invariant: what a word names exactly comes before what it is a part of. A word that stands for nothing is never ignored:
-//! a run that checks less than was asked for must not look green.
+//! Invariant: what a word names exactly comes before what it is a part of. A word that stands for nothing is never
+//! ignored: a run that checks less than was asked for must not look green.
 
 use harness::{CHAPTERS, Chapter, Check, VARIANTS, Variant};
 
@@ -118,7 +118,8 @@ fn is_chapter(chapter: &Chapter, word: &str) -> bool {
     word == chapter.folder || word == chapter.package || word == title || numbers_agree
 }
 
-/// Whether a word is a variant's name or its example's, with the folder or without. Several variants may share an example.
+/// Whether a word is a variant's name or its example's, with the folder or without. Several variants may share an
+/// example.
 fn is_variant(variant: &Variant, word: &str) -> bool {
     let word = word.strip_prefix(variant.folder).and_then(|rest| rest.strip_prefix('/')).unwrap_or(word);
     word == variant.name || word == variant.example

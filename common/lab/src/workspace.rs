@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::LabError;
 
-/// The root of the workspace. Cargo builds the lab anew when the workspace has been moved, so this is always the workspace
-/// that `cargo lab` was called in.
+/// The root of the workspace. Cargo builds the lab anew when the workspace has been moved, so this is always the
+/// workspace that `cargo lab` was called in.
 pub fn root() -> Result<PathBuf, LabError> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.ancestors().nth(2).and_then(|root| root.canonicalize().ok());

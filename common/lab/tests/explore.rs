@@ -1,6 +1,7 @@
 //! `cargo lab explore` as it is called: exit codes, and what stands on stdout and stderr.
 //!
-//! Invariant: no chapter is built here; the servers are short scripts, and what needs one that this machine lacks says so.
+//! Invariant: no chapter is built here; the servers are short scripts, and what needs one that this machine lacks says
+//! so.
 
 #![cfg(target_os = "linux")]
 

@@ -1,7 +1,8 @@
 //! Runs checks on servers, several at once, and reports each start and each end.
 //!
-//! Invariant: every job that was begun is reported, and no job is begun once the run was told to stop. Events are handled
-//! one at a time, each before its worker goes on. So a single worker begins nothing after its handler said stop.
+//! Invariant: every job that was begun is reported, and no job is begun once the run was told to stop. Events are
+//! handled one at a time, each before its worker goes on. So a single worker begins nothing after its handler said
+//! stop.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};

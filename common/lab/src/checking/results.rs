@@ -125,8 +125,8 @@ impl<'a> Results<'a> {
         reasons
     }
 
-    /// The names of checks. A whole group becomes `drain (all 11)`, and a large part of a group `close (8 of 12)`: the table
-    /// shows which ones.
+    /// The names of checks. A whole group becomes `drain (all 11)`, and a large part of a group `close (8 of 12)`: the
+    /// table shows which ones.
     fn summed_up(&self, checks: &[usize]) -> Vec<String> {
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         checks.iter().for_each(|check| entry(&mut groups, self.checks[*check].group).push(*check));
@@ -164,8 +164,8 @@ impl<'a> Results<'a> {
         all.filter(|(_, report)| matches!(report.outcome, Outcome::Fail(_)))
     }
 
-    /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again. A single
-    /// server is called by its name.
+    /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again. A
+    /// single server is called by its name.
     pub fn summary(&self, palette: Palette) -> String {
         let servers = match self.servers {
             [server] => server.subject.name.clone(),

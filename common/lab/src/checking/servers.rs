@@ -1,7 +1,7 @@
 //! The servers that a command works on: this workspace's programs, and a server of your own.
 //!
-//! Invariant: each server can be started, or accepts connections. What prevents that is found before the first check, and
-//! said once.
+//! Invariant: each server can be started, or accepts connections. What prevents that is found before the first check,
+//! and said once.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -142,8 +142,8 @@ pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     let hint = if argv.iter().any(|arg| arg.contains("{port}")) {
         ""
     } else {
-        "\n  If it takes a port, write {port} where the port belongs: './server {port}'. If its port is fixed, start it \
-         yourself and give --addr."
+        "\n  If it takes a port, write {port} where the port belongs: './server {port}'. If its port is fixed, start \
+         the server yourself and give --addr."
     };
     Err(match why {
         StartFailure::NoProcess(what) => LabError::usage(format!("{what}{command}")),

@@ -1,6 +1,7 @@
 //! Results as a table: a row for each check, by groups, and a column for each server.
 //!
-//! Invariant: the same results give the same text. Where the terminal is narrow, names are wrapped and cells stay whole.
+//! Invariant: the same results give the same text. Where the terminal is narrow, names are wrapped and cells stay
+//! whole.
 
 use std::fmt::Write as _;
 
@@ -61,7 +62,8 @@ impl ColumnHeads {
         self.lines.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// One line of the heads, counted from the top. Heads stand directly above their cells, so shorter heads start lower.
+    /// One line of the heads, counted from the top. Heads stand directly above their cells, so shorter heads start
+    /// lower.
     fn line(&self, row: usize) -> String {
         let mut out = String::new();
         for (lines, width) in self.lines.iter().zip(&self.widths) {

@@ -40,23 +40,26 @@ Exit code: 0 no check failed; 1 a check failed, or a server did not build or sta
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
-  name, folder (null for your own server), passed, failed, skipped, not_run (numbers), and reports.
+  name, folder (null for your own server), reports,
+  and the numbers passed, failed, skipped and not_run.
 Reports is an array with an object for each check:
   check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
-  a skip also has reason; a failure also has symptom (\"read-lost\"), what, steps, kernel (lists of lines) and cause.
+  a skip also has reason;
+  a failure also has symptom (\"read-lost\"), what, steps, kernel and cause,
+  of which steps and kernel are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
   group, name, check (\"group::name\"), clause, about and alone.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
 /// Builds the chapters, runs every check on each of them, and shows the results as a matrix. Each failure is explained
-/// below it. You can check a server of your own, in any language: give the command that starts it, or its address. Checks
-/// of rules that only this repository has are skipped for your own server.
+/// below it. You can check a server of your own, in any language: give the command that starts it, or its address.
+/// Checks of rules that only this repository has are skipped for your own server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
 pub struct CheckArgs {
-    /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or part of its name; or an exercise (09)
-    /// [default: all chapters]
+    /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or part of its name; or an exercise
+    /// (09) [default: all chapters]
     #[arg(value_name = "WORD")]
     words: Vec<String>,
     /// Check the variants too: those of the chapters you name, or all of them
@@ -231,8 +234,8 @@ fn check<'a>(
     Ok(Results { checks, servers, reports, seconds: start.elapsed().as_secs_f64() })
 }
 
-/// Each check starts a server of its own, so many run at once. A server that runs already is shared by all checks, so its
-/// checks run one at a time.
+/// Each check starts a server of its own, so many run at once. A server that runs already is shared by all checks, so
+/// its checks run one at a time.
 fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<JobBatch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
@@ -247,8 +250,8 @@ fn not_started_here(server: &TestedServer, reports: &[Option<Report>]) -> Option
         return None;
     }
     Some(format!(
-        "{} runs already, so no check could start, stop or inspect it. Most of the skipped checks run if the lab starts the \
-         server: --cmd './server {{port}}'",
+        "{} runs already, so no check could start, stop or inspect it. Most of the skipped checks run if the lab \
+         starts the server: --cmd './server {{port}}'",
         server.subject.name
     ))
 }

@@ -1,7 +1,7 @@
 //! `cargo lab diff`: two sources side by side.
 //!
-//! Invariant: no row is wider than the terminal, and no character of either source is left out. A long line goes on in the
-//! next row of its column.
+//! Invariant: no row is wider than the terminal, and no character of either source is left out. A long line goes on in
+//! the next row of its column.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -97,8 +97,8 @@ fn source(word: &str) -> Result<PathBuf, LabError> {
         return Ok(file);
     }
     Err(LabError::usage(format!(
-        "'{word}' is neither a chapter nor a file\n  chapters: {}\n  for your attempt beside the solution, give one exercise \
-         and nothing else: cargo lab diff 08",
+        "'{word}' is neither a chapter nor a file\n  chapters: {}\n  for your attempt beside the solution, give one \
+         exercise and nothing else: cargo lab diff 08",
         selection::chapter_folders()
     )))
 }
@@ -199,8 +199,8 @@ fn words(old: &str, new: &str) -> (Vec<Piece>, Vec<Piece>) {
     (left, right)
 }
 
-/// A line as rows of exactly `side` columns. A row ends behind a space if the second half of the row has a space. The rows
-/// that follow are indented a little deeper.
+/// A line as rows of exactly `side` columns. A row ends behind a space if the second half of the row has a space. The
+/// rows that follow are indented a little deeper.
 fn column(line: Option<Line>, side: usize, style: impl Fn(&str, bool) -> String) -> Vec<String> {
     let Some((number, pieces)) = line else { return Vec::new() };
     let room = side - NUMBER;

@@ -1,4 +1,4 @@
-//! `cargo lab explore`: a server's lost wakeups, found by placing a client's steps between the server's system calls.
+//! `cargo lab explore`: a server's lost wakeups, found by placing a script's steps between the server's system calls.
 //!
 //! Invariant: exit code 0 means that no schedule that was tried fails. The output says what was not tried.
 
@@ -33,12 +33,21 @@ Examples:
 
 Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing could be tried; 2 wrong command line.";
 
+const JSON: &str = "\
+With --json, stdout gets an object with server and scripts.
+Scripts is an array with an object for each script:
+  name, script, runs, seconds, complete, placements (null if cut),
+  cut (the reason, or null), diverged, and finding.
+Finding is null, or an object:
+  verdict, what, diagnosis, replay, trace, kernel and passing.
+With --replay, stdout gets the run itself, as --record writes it (common/explorer/RECORD.md).";
+
 /// Find lost wakeups: place a client's steps between a server's system calls
 ///
-/// Runs the server under ptrace(2) many times. The order of the script's steps is fixed; each run places them at other
-/// points between the server's system calls. First, every step comes while the server sleeps; then one step comes where
-/// the server could have gone on, then two. A schedule that fails is shown in two columns, with the kernel's state and the
-/// nearest schedule that passes.
+/// The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a
+/// bound, on the real kernel. Each run starts the server anew under ptrace(2). First, every step comes while the server
+/// sleeps; then one step comes where the server could have gone on, then two. A schedule that fails is shown in two
+/// columns, with the kernel's state and the nearest schedule that passes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct ExploreArgs {
@@ -304,14 +313,8 @@ fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
 
 /// The examples, the language of scripts, the standard scripts, and the fields of the JSON.
 fn long_help() -> String {
-    let scripts = explorer::script::STANDARD.iter().map(|(name, text)| format!("  {name:<14}{text}"));
-    format!(
-        "{EXAMPLES}\n\nScripts. {}\n\nThe standard scripts:\n{}\n\nWith --json, stdout gets an object with server and scripts. \
-         Scripts is an array with an object for each script:\n  name, script, runs, seconds, complete, placements (null if \
-         cut), cut (the reason, or null), diverged, and\n  finding: null, or an object with verdict, what, diagnosis, replay, \
-         trace, kernel and passing.\nWith --replay, stdout gets the run itself, as --record writes it \
-         (common/explorer/RECORD.md).",
-        explorer::script::LANGUAGE,
-        scripts.collect::<Vec<_>>().join("\n")
-    )
+    let scripts: Vec<String> =
+        explorer::script::STANDARD.iter().map(|(name, text)| format!("  {name:<14}{text}")).collect();
+    let (language, scripts) = (explorer::script::LANGUAGE, scripts.join("\n"));
+    format!("{EXAMPLES}\n\nScripts. {language}\n\nThe standard scripts:\n{scripts}\n\n{JSON}")
 }

@@ -24,20 +24,20 @@ const EXAMPLES: &str = "\
 Examples:
   cargo lab grade                                   all attempts, as text
   cargo lab grade --only 13 14                      two exercises
-  cargo lab grade --format gradescope --attempts /autograder/submission --output /autograder/results/results.json
+  cargo lab grade --format gradescope --attempts DIR --output results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
 
-A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. Otherwise an exercise's own
-checks share its points evenly. Every exercise also has kept checks, which every attempt has to pass: the share of them
+A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. Otherwise an exercise's own \
+checks share its points evenly. Every exercise also has kept checks, which every attempt has to pass: the share of them \
 that fails is taken off.
 
 Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 wrong command line.";
 
 /// Grade attempts: points for each exercise, with the reasons
 ///
-/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user of
-/// its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the kernel
-/// has it.
+/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user
+/// of its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the
+/// kernel has it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GradeArgs {

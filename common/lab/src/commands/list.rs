@@ -43,7 +43,8 @@ pub fn status() -> Result<ExitCode, LabError> {
             let _ = writeln!(out, "\n{}  {}\n{next}", palette.heading(&head), palette.faint(&exercise.about.chapter));
         }
     }
-    out += "\nall exercises: cargo lab list    all servers against the contract: cargo lab check    more: cargo lab --help\n";
+    out += "\nall exercises: cargo lab list    all servers against the contract: cargo lab check    \
+            more: cargo lab --help\n";
     terminal::print(&out);
     Ok(ExitCode::SUCCESS)
 }

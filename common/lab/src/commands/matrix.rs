@@ -1,7 +1,7 @@
 //! `cargo lab matrix`: every starter and every solution against every check.
 //!
-//! Invariant: exit code 0 means three things. Every starter that can run here fails its exercise's checks for the stated
-//! reason; every solution fails nothing; and neither compiles with a warning.
+//! Invariant: exit code 0 means three things. Every starter that can run here fails its exercise's checks for the
+//! stated reason; every solution fails nothing; and neither compiles with a warning.
 
 use std::fs;
 use std::path::Path;
@@ -22,18 +22,18 @@ use crate::workspace::{self, shown};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab matrix                  every exercise, every check: a minute or two for each exercise
-  cargo lab matrix --only 19        one exercise
-  cargo lab matrix --quick          only an exercise's own checks and the kept checks, as in cargo test
-  cargo lab matrix --write          and write the table into exercises/README.md, if there is no surprise
+  cargo lab matrix            every exercise, every check: a minute or two each
+  cargo lab matrix --only 19  one exercise
+  cargo lab matrix --quick    only own checks and kept checks, as in cargo test
+  cargo lab matrix --write    write the table too, if there is no surprise
 
 Exit code: 0 no surprise; 1 at least one surprise, or a server did not build; 2 wrong command line.";
 
 /// Prove the exercises: starters fail as they should, solutions pass
 ///
 /// A surprise is one of these: a starter passes one of its exercise's checks, or fails it for another reason; a starter
-/// fails a kept check, which every attempt has to pass, and exercise.toml does not expect it; a solution fails any check;
-/// the compiler warns about a starter or a solution.
+/// fails a kept check, which every attempt has to pass, and exercise.toml does not expect it; a solution fails any
+/// check; the compiler warns about a starter or a solution.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MatrixArgs {
@@ -98,7 +98,7 @@ fn prove_all<'a>(
         proof.surprises.extend(proof::unfinished(exercise));
         proof.surprises.extend(warnings.iter().filter(|it| it.contains(&format!("{}/", exercise.name))).cloned());
         if proof.skipped.is_none() && !registered.contains(&format!("{}/starter", exercise.name)) {
-            let how = "it is not registered in exercises/src/main.rs; 'cargo lab new --help' says how";
+            let how = "it is not registered in exercises/src/servers.rs: cargo lab docs";
             proof.surprises.push(how.into());
         }
         terminal::complain(&line(&proof, Palette::stderr()));

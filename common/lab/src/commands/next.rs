@@ -15,7 +15,8 @@ pub struct NextArgs {}
 /// Begins the first exercise that does not pass after the last exercise that was begun.
 pub fn run(_: &NextArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
-    // Not the first exercise that does not pass: a student who skips an exercise does not want it offered again at once.
+    // Not the first exercise that does not pass: a student who skips an exercise does not want it offered again at
+    // once.
     let last = (0..course.exercises.len()).rev().find(|at| course.standing(*at) != Standing::New);
     let at = match last {
         Some(last) => course.next_after(last),

@@ -39,7 +39,8 @@ pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
         (terminal::count(about.points as usize, "point"), terminal::count(about.minutes as usize, "minute"));
     let palette = Palette::stdout();
     terminal::print(&format!(
-        "{}  {}\n\n{}\n\n{edit} {path}\ncheck it: cargo lab check {number:02}, or at every save: cargo lab watch {number:02}\n",
+        "{}  {}\n\n{}\n\n{edit} {path}\ncheck it: cargo lab check {number:02}, \
+         or at every save: cargo lab watch {number:02}\n",
         palette.heading(&format!("{number:02} {}", about.title)),
         palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
         paragraphs(&story(exercise), terminal::width()),

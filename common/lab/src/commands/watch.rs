@@ -1,7 +1,8 @@
 //! `cargo lab watch`: checks an attempt at each save, and answers keys.
 //!
-//! Invariant: a key is answered at once, whatever a server or the compiler does. Checks run on a thread of their own, and
-//! are stopped when their result is not wanted any more. The terminal's modes are restored, however the command ends.
+//! Invariant: a key is answered at once, whatever a server or the compiler does. Checks run on a thread of their own,
+//! and are stopped when their result is not wanted any more. The terminal's modes are restored, however the command
+//! ends.
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;

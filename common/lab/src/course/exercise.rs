@@ -14,8 +14,8 @@ use strum::VariantNames;
 use crate::error::LabError;
 use crate::selection;
 
-/// The kept checks: every attempt has to pass them besides its exercise's own checks, because a fix that breaks something
-/// else is no fix. They are quick, and there are a few of most groups.
+/// The kept checks: every attempt has to pass them besides its exercise's own checks, because a fix that breaks
+/// something else is no fix. They are quick, and there are a few of most groups.
 pub const KEPT: &[&str] = &[
     "echo::one_byte_comes_back",
     "echo::single_bytes_come_back_one_by_one_in_order",
@@ -60,6 +60,8 @@ pub struct ExerciseManifest {
     pub minutes: u32,
     /// How many points it is worth.
     pub points: u32,
+    /// The sentence to take home, for the instructor's table.
+    pub lesson: String,
     /// What its server waits for.
     pub model: Model,
     /// Its server serves only file descriptors below this number.
@@ -74,8 +76,8 @@ pub struct ExerciseManifest {
     /// Other checks that the starter may fail, or groups of checks, as `drain::`.
     #[serde(default)]
     pub also_fails: Vec<String>,
-    /// Checks that an attempt has to pass besides [`KEPT`], because a likely wrong fix fails them. The starter may fail them
-    /// only if `also_fails` says so.
+    /// Checks that an attempt has to pass besides [`KEPT`], because a likely wrong fix fails them. The starter may fail
+    /// them only if `also_fails` says so.
     #[serde(default)]
     pub keeps: Vec<String>,
     /// Checks that do not apply, each with its reason: `[["scale::x", "why"]]`.

@@ -1,7 +1,7 @@
 //! What a server is worth as an answer to an exercise.
 //!
-//! Invariant: the exercise's own checks share the points evenly, and the share of the kept checks that fails is taken off.
-//! So the untouched starter gets nothing, and a fix that breaks something else does not get all.
+//! Invariant: the exercise's own checks share the points evenly, and the share of the kept checks that fails is taken
+//! off. So the untouched starter gets nothing, and a fix that breaks something else does not get all.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! What a student has reached: a small file beside the attempts, so that it is committed with them.
 //!
-//! Invariant: a result belongs to the text of the attempt that was checked. Once the text has changed, the result counts no
-//! more.
+//! Invariant: a result belongs to the text of the attempt that was checked. Once the text has changed, the result
+//! counts no more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -128,8 +128,8 @@ impl StudentProgress {
     }
 }
 
-/// The digest of the attempt's text; nothing without an attempt. It does not guard against forgery, and grading does not
-/// read this file.
+/// The digest of the attempt's text; nothing without an attempt. It does not guard against forgery, and grading does
+/// not read this file.
 pub fn digest(exercise: &Exercise) -> Option<u64> {
     let text = fs::read(exercise.attempt()).ok()?;
     // FNV-1a is the same on every toolchain, so a result stays valid.

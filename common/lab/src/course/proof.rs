@@ -1,7 +1,7 @@
 //! Whether an exercise is one: its starter fails what it names, for the reason it names, and its solution passes.
 //!
-//! Invariant: a starter that passes, or that fails for another reason, is a surprise; so is a solution that fails anything.
-//! `exercises/tests/matrix.rs` and `cargo lab matrix` agree, because both ask here.
+//! Invariant: a starter that passes, or that fails for another reason, is a surprise; so is a solution that fails
+//! anything. `exercises/tests/matrix.rs` and `cargo lab matrix` agree, because both ask here.
 
 use std::ops::ControlFlow;
 use std::path::Path;

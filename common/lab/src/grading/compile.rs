@@ -1,8 +1,8 @@
 //! An attempt as a program, compiled from a copy.
 //!
-//! Invariant: a program that comes from here was made of one file of the student and of this workspace's crates. Where the
-//! kernel has Landlock, the compiler cannot read the exercises. Elsewhere the compiler's own list of the files that it read
-//! is checked.
+//! Invariant: a program that comes from here was made of one file of the student and of this workspace's crates. Where
+//! the kernel has Landlock, the compiler cannot read the exercises. Elsewhere the compiler's own list of the files that
+//! it read is checked.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -114,7 +114,7 @@ impl AttemptCompiler {
             let list = fs::read_to_string(list).map_err(cannot)?;
             if let Some(other) = dependencies(&list).into_iter().find(|path| !same(&copy, Path::new(path))) {
                 return Ok(Compilation::Refused(format!(
-                    "the compiler read '{other}'; an attempt is one file, without include! and without modules in other files"
+                    "the compiler read '{other}'; an attempt is one file, without include! and without other modules"
                 )));
             }
         }

@@ -1,8 +1,8 @@
-//! `lab confine`, hidden: gives up the rights that an attempt's server, or the compiler of its source, does not need, and
-//! becomes that program under the same process id.
+//! `lab confine`, hidden: gives up the rights that an attempt's server, or the compiler of its source, does not need,
+//! and becomes that program under the same process id.
 //!
-//! Invariant: a limit that was asked for holds, or nothing is started. Only Landlock is left out where the kernel lacks it.
-//! `--report` takes the same steps, then names what is missing instead of starting a program.
+//! Invariant: a limit that was asked for holds, or nothing is started. Only Landlock is left out where the kernel lacks
+//! it. `--report` takes the same steps, then names what is missing instead of starting a program.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -68,9 +68,8 @@ pub fn run(args: &ConfineArgs) -> Result<ExitCode, LabError> {
 /// Makes this process, which has one thread, a process of this user.
 #[cfg(target_os = "linux")]
 pub fn become_user(uid: u32) -> Result<(), LabError> {
-    // System V memory outlives processes, but ends with its namespace.
-    // SAFETY: the call is unsafe because unsharing the descriptor table invalidates descriptors that other threads hold;
-    // NEWIPC leaves that table alone.
+    // System V memory outlives processes, but ends with its namespace. SAFETY: the call is unsafe because unsharing the
+    // descriptor table invalidates descriptors that other threads hold; NEWIPC leaves that table alone.
     let _ = unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWIPC) };
     platform::become_user(Some(rustix::process::Uid::from_raw(uid)))
 }
@@ -220,8 +219,8 @@ mod platform {
         // A server with a user of its own cannot signal the grader anyway.
         if abi < ABI::V6 && !own_user {
             report.missing.push(
-                "a server runs as the grader's own user (only root can give it another user), and this kernel's Landlock is \
-                 missing or too old to block signals: a server can end the grader, and with it its own grading"
+                "a server runs as the grader's own user (only root can give it another user), and this kernel's \
+                 Landlock is missing or too old to block signals: a server can end the grader, and with it its own grading"
                     .into(),
             );
         }
@@ -243,8 +242,8 @@ mod platform {
             (Resource::Cpu, "processor time", 60),
             (Resource::As, "address space", 2048 * MIB),
             (Resource::Data, "memory", 512 * MIB),
-            // Not 0: under the explorer, the server's output goes to a file in memory, and SIGXFSZ would end the server when
-            // it prints its address. Landlock is what keeps a server from writing files.
+            // Not 0: under the explorer, the server's output goes to a file in memory, and SIGXFSZ would end the server
+            // when it prints its address. Landlock is what keeps a server from writing files.
             (Resource::Fsize, "size of files", MIB),
             (Resource::Core, "core dumps", 0),
             (Resource::Nproc, "number of processes", args.processes),
@@ -283,8 +282,8 @@ mod platform {
             // The descriptor of /proc/self/fd itself is in the list too, and is closed with the list.
             let Ok(file) = fs::metadata(entry.path()) else { continue };
             if fd > 2 && file.rdev() != null {
-                // SAFETY: the number is borrowed for this call only, and a flag does not close it. If the descriptor is not
-                // open any more, fcntl fails with EBADF.
+                // SAFETY: the number is borrowed for this call only, and a flag does not close it. If the descriptor is
+                // not open any more, fcntl fails with EBADF.
                 let _ = fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::CLOEXEC);
             }
         }
@@ -294,8 +293,8 @@ mod platform {
     /// Why io_uring cannot be used: most containers deny it, and a sysctl can.
     fn no_io_uring() -> Option<String> {
         let mut parameters = [0u8; 120];
-        // SAFETY: io_uring_setup writes a struct io_uring_params, which has 120 bytes, to an array of this size, and keeps no
-        // pointer to it.
+        // SAFETY: io_uring_setup writes a struct io_uring_params, which has 120 bytes, to an array of this size, and
+        // keeps no pointer to it.
         let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr()) };
         if fd < 0 {
             return Some(format!("io_uring_setup: {}", std::io::Error::last_os_error()));

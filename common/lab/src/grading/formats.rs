@@ -164,11 +164,14 @@ impl Grades {
     }
 
     fn github_json(&self, most: usize) -> Value {
-        let all = self.exercises.iter().all(|it| matches!(it.state, AttemptState::Passed | AttemptState::Withheld));
+        // Withheld points are not the attempt's fault, so they do not count as a failure.
+        let passes = |grade: &Grade| matches!(grade.state, AttemptState::Passed | AttemptState::Withheld);
+        let status = |passes: bool| if passes { "pass" } else { "fail" };
+        let all = self.exercises.iter().all(passes);
         let tests = self.exercises.iter().map(|grade| {
             json!({
                 "name": format!("{}: {}", grade.name, grade.title),
-                "status": if matches!(grade.state, AttemptState::Passed | AttemptState::Withheld) { "pass" } else { "fail" },
+                "status": status(passes(grade)),
                 "score": grade.score,
                 "message": terminal::clean(&grade.explain(), most),
                 "test_code": format!("cargo lab check {}", grade.number),
@@ -180,7 +183,7 @@ impl Grades {
         });
         json!({
             "version": 1,
-            "status": if all { "pass" } else { "fail" },
+            "status": status(all),
             "max_score": self.max_score,
             "tests": tests.collect::<Vec<_>>(),
         })

@@ -1,7 +1,7 @@
 //! What an attempt is worth, and why.
 //!
-//! Invariant: every check of an exercise counts once: by its report, or as failed if it has no report. Points are withheld
-//! only where this machine cannot check anybody's attempt.
+//! Invariant: every check of an exercise counts once: by its report, or as failed if it has no report. Points are
+//! withheld only where this machine cannot check anybody's attempt.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -23,8 +23,8 @@ use crate::terminal;
 const MEMORY: u64 = 1 << 30;
 /// Characters of each text of a report; a server's last words may be long.
 const SAID: usize = 2000;
-/// Ranges of user ids that nobody else has: the first is far above what systems assign, the second is for containers with
-/// only 65536 ids.
+/// Ranges of user ids that nobody else has: the first is far above what systems assign, the second is for containers
+/// with only 65536 ids.
 const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
 
 /// What became of an attempt.
