@@ -1,6 +1,9 @@
 //! What a failing run means, in one or two sentences.
 //!
-//! Invariant: a sentence says only what the trace and the kernel's last state show; where they do not tell, it says less.
+//! Invariant: a sentence says only what the trace and the kernel's last state show; where they do not tell, it says
+//! less.
+
+use observe::advice;
 
 use crate::run::{Call, ClientStep, ConnectionState, Event, Interest, Run, Snapshot, Verdict};
 use crate::script::Step;
@@ -68,11 +71,13 @@ fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
         let wait = if step.before.is_empty() { "its wait".to_owned() } else { step.before.clone() };
         return match step.placed {
             true => format!(
-                "The handler ran after the server's last look at what it sets, and before {wait}; so the wait knows \
-                 nothing of it, and sleeps. Block the signal and let pselect or ppoll open the mask as they wait, or let \
+                "The handler ran after the server had last looked at what the handler sets, and before {wait}. So the \
+                 wait does not return. Block the signal and let pselect or ppoll open the mask as they wait, or let \
                  the handler write to a pipe that the wait watches."
             ),
-            false => "The handler ran, and the loop went back to its wait without a look at what it sets.".into(),
+            false => {
+                "The handler ran, and the loop went back to its wait without a look at what the handler sets.".into()
+            }
         };
     }
     if end.accept_queue > 0 {
@@ -83,8 +88,8 @@ fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
     match connection.fd {
         Some(fd) if connection.unread > 0 => unread(run, end, connection, fd),
         Some(fd) => format!(
-            "The server has read all of c{0}'s bytes and holds {1} of them; fd {fd} has room, and nothing that it waits for \
-             tells it to go on sending.",
+            "The server has read all of c{0}'s bytes and holds {1} of them; fd {fd} has room, and nothing that it \
+             waits for tells it to go on sending.",
             connection.client,
             connection.asked - connection.came_back
         ),
@@ -104,20 +109,25 @@ fn queued(run: &Run, end: &Snapshot) -> String {
         .is_some_and(|call| matches!(call.result.as_str(), "EMFILE" | "ENFILE"));
     match listener {
         Some(listener) if has(&listener.mask, "ET") && out_of_fds => format!(
-            "{queue}. Its edge was used up by the accept that ended with EMFILE, and no new edge comes for those who wait \
-             already: accept again when a descriptor is free, or after a while."
+            "{queue}. The accept that ended with EMFILE used up the listener's edge, and connections that wait \
+             already cause no new edge: {}.",
+            advice::RETRY_ACCEPT
         ),
         Some(listener) if has(&listener.mask, "ET") => format!(
-            "{queue}. The listener is registered with {}, one edge told of all of them, and accept was not called until \
-             EAGAIN: no other edge comes before another client does.",
-            listener.mask
+            "{queue}. The listener is registered with {}: one edge stands for all of them, and the next edge comes \
+             only with another client. So {}.",
+            listener.mask,
+            advice::ACCEPT_UNTIL_EAGAIN
         ),
         Some(listener) if !has(&listener.mask, "IN") => {
-            format!("{queue}, and the listener is registered for {}: nobody asks for IN again.", listener.mask)
+            format!(
+                "{queue}, and the listener is registered for {}: the server did not ask for IN again.",
+                listener.mask
+            )
         }
         Some(_) => format!("{queue}, and the server sleeps elsewhere."),
         None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
-            format!("{queue}, and no accept is in flight: one completes once, so its completion has to start the next.")
+            format!("{queue}, and no accept is in flight: {}.", advice::START_THE_NEXT)
         }
         None => format!("{queue}, and the listener is not among what the server waits for."),
     }
@@ -129,20 +139,21 @@ fn unread(run: &Run, end: &Snapshot, connection: &ConnectionState, fd: i32) -> S
     let placed = where_placed(run, client);
     match interest(end, fd) {
         Some(interest) if has(&interest.mask, "ET") && has(&interest.mask, "IN") => format!(
-            "{lie}, which is registered with {}.{placed} the edge that told of them was used up: epoll tells once, and \
-             nothing new comes. Only EAGAIN says that a socket is empty, and only after it may a ready flag be taken back.",
+            "{lie}, which is registered with {}.{placed} the edge that told of them was used up: epoll tells once, \
+             and nothing new comes. Only EAGAIN says that a socket is empty, and only after it may a ready flag be \
+             taken back.",
             interest.mask
         )
         .replace(". the", ". The"),
         Some(interest) if has(&interest.mask, "ONESHOT") && !has(&interest.mask, "IN") => {
-            format!("{lie}, and its ONESHOT registration was used up and not armed again.")
+            format!("{lie}. {}", advice::not_armed_again(fd, &interest.mask, "reading"))
         }
         Some(interest) if !has(&interest.mask, "IN") => {
-            format!("{lie}, which is registered for {}: nobody has asked for IN again.", interest.mask)
+            format!("{lie}. {}", advice::no_read_interest(fd, &interest.mask))
         }
         Some(_) => format!("{lie}, and the server sleeps elsewhere."),
         None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
-            format!("{lie}, and no receive is in flight on it.")
+            format!("{lie}, and no receive is in flight on it: {}.", advice::START_THE_NEXT)
         }
         None => format!("{lie}, and it is not among what the server waits for."),
     }
@@ -159,9 +170,12 @@ fn no_eof(run: &Run, end: &Snapshot) -> String {
     let read = calls(run).rfind(|call| call.client == Some(client) && matches!(call.name, "read" | "recvfrom"));
     match read {
         Some(read) if edge && read.value > 0 => format!(
-            "The FIN came with the bytes, and one edge told of both. {}({}) = {} was taken for the last of it, so the read \
-             that gives 0 was never made: read until EAGAIN or 0.",
-            read.name, read.arguments, read.result
+            "The FIN came with the bytes, and one edge told of both. The server took {}({}) = {} for the end, and did \
+             not make the read that returns 0: {}.",
+            read.name,
+            read.arguments,
+            read.result,
+            advice::READ_UNTIL_EAGAIN
         ),
         Some(read) if read.value == 0 => format!("The server has read c{client}'s FIN and does not close fd {fd}."),
         _ => format!("c{client}'s FIN waits in fd {fd}, and the server sleeps elsewhere."),
@@ -211,8 +225,11 @@ fn truncated(run: &Run) -> String {
     });
     match short {
         Some(call) => format!(
-            "{}({}) took {} bytes; what a short write leaves has to be kept and sent when there is room.",
-            call.name, call.arguments, call.result
+            "{}({}) took {} bytes, and the rest was dropped: {}.",
+            call.name,
+            call.arguments,
+            call.result,
+            advice::KEEP_THE_REST
         ),
         None => "The server ended the connection before it had sent back what it was sent.".into(),
     }
@@ -225,8 +242,8 @@ fn wrong_bytes(run: &Run) -> String {
     });
     match preempted.next_back() {
         Some((thread, other)) => format!(
-            "Two threads had the same connection: thread {thread} read and sent while thread {other} had read and not yet \
-             sent. A connection belongs to one thread until it is drained, so ONESHOT is armed again after that."
+            "Two threads had the same connection: thread {thread} read and sent while thread {other} had read and not \
+             yet sent. A connection belongs to one thread until it is drained, so ONESHOT is armed again after that."
         ),
         None => "The bytes that came back are not those that were sent, or not in their order.".into(),
     }
@@ -236,11 +253,11 @@ fn exited(run: &Run) -> String {
     match calls(run).rev().find(|call| call.value < 0 && call.result != "EAGAIN") {
         Some(call) => {
             let advice = match call.result.as_str() {
-                "EINTR" => "an interruption is no error: wait again",
-                "EMFILE" | "ENFILE" => "clients are to stay queued until a descriptor is free",
-                "ECONNABORTED" => "that one connection is gone, and the next may be fine",
-                "ECONNRESET" | "EPIPE" => "it ends that connection and no other",
-                _ => "one connection's error is none of the others'",
+                "EINTR" => advice::WAIT_AGAIN,
+                "EMFILE" | "ENFILE" => advice::RETRY_ACCEPT,
+                "ECONNABORTED" => "that connection is gone, and the next one may be fine",
+                "ECONNRESET" | "EPIPE" => advice::END_THAT_ONE,
+                _ => "an error of one connection does not concern the others",
             };
             format!("The last error before its end was {}({}) = {}: {advice}.", call.name, call.arguments, call.result)
         }
@@ -254,7 +271,7 @@ fn spinning(run: &Run) -> String {
     match last.is_empty() {
         true => String::new(),
         false => format!(
-            "It goes round and round ({}): what it is told of stays as it is, and so is told of again.",
+            "It repeats the same calls ({}): it does not act on what they report, so they report it again.",
             last.into_iter().rev().collect::<Vec<_>>().join(", ")
         ),
     }

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, VariantNames};
 
-/// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name. A name has
-/// one spelling wherever people read it, `read-lost`: in a failure's text, in JSON and in exercise.toml.
+/// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name. A name
+/// has one spelling wherever people read it, `read-lost`: in a failure's text, in JSON and in exercise.toml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]

@@ -1,11 +1,11 @@
 //! Black-box conformance checks for TCP echo servers: which classic multiplexing bug does this one have, and how does
 //! the kernel show it?
 //!
-//! A server is a child process and a port, or only an address. The same [`checks()`] run on a chapter of this workspace, on
-//! a broken variant, and on somebody's own server in any language. `CONTRACT.md` is what they check.
+//! A server is a child process and a port, or only an address. The same [`checks()`] run on a chapter of this
+//! workspace, on a broken variant, and on somebody's own server in any language. `CONTRACT.md` is what they check.
 //!
-//! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a time;
-//! deadlines are backstops.
+//! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a
+//! time; deadlines are backstops.
 
 mod before_wait;
 pub mod check;
@@ -32,8 +32,8 @@ pub fn conformance(subject: Subject) -> ExitCode {
     run_as_tests(vec![(subject, here)], true)
 }
 
-/// The `main` of an example's test: as `conformance`, with each variant of `VARIANTS` that this example is. There are many
-/// variants, so only the checks marked `quick` are run, unless VARIANTS=all is in the environment.
+/// The `main` of an example's test: as `conformance`, with each variant of `VARIANTS` that this example is. There are
+/// many variants, so only the checks marked `quick` are run, unless VARIANTS=all is in the environment.
 ///
 /// # Panics
 /// If it is none, or cannot be built.

@@ -1,6 +1,7 @@
 //! The server under test, as it runs: started with its own limits, stopped whatever happens.
 //!
-//! Invariant: nothing that a check started outlives it, and no process is taken for the server that is not the server's.
+//! Invariant: nothing that a check started outlives it, and no process is taken for the server that is not the
+//! server's.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -322,8 +323,8 @@ fn taken(port: u16, who: Option<(i32, String)>) -> Stop {
         None => "a process that is none of the server's".into(),
     };
     Stop::Broken(format!(
-        "the server was to listen on port {port}, and {who}, listens there. If something else listens on the server's behalf (a \
-         container, a remote shell), start the server yourself, and check its address (--addr HOST:PORT)"
+        "the server was to listen on port {port}, and {who}, listens there. If something else listens on the server's \
+         behalf (a container, a remote shell), start the server yourself, and check its address (--addr HOST:PORT)"
     ))
 }
 

@@ -161,7 +161,8 @@ pub const VARIANTS: &[Variant] = &[
             ),
             (
                 "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
-                "queues of their own have no common order: a later client may hold the descriptor that an earlier one waits for",
+                "queues of their own have no common order: a later client may hold the descriptor that an earlier one \
+                 waits for",
             ),
             PARALLEL,
         ],

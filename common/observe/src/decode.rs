@@ -1,7 +1,8 @@
 //! A system call as a person reads it: its arguments, what it returned, what came back through its pointers.
 //!
-//! Invariant: what is behind a pointer is read from the server's memory while the thread stands at the entry or the exit of
-//! the call; nothing here runs the server. Addresses and remaining times are left out, so that two runs give the same text.
+//! Invariant: what is behind a pointer is read from the server's memory while the thread stands at the entry or the
+//! exit of the call; nothing here runs the server. Addresses and remaining times are left out, so that two runs give
+//! the same text.
 
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -76,7 +77,8 @@ fn pollfds(process: Process, call: &Call) -> Vec<(RawFd, i16, i16)> {
     (0..call.args[1]).map(entry).filter(|(fd, ..)| *fd >= 0).collect()
 }
 
-/// What select was asked to look at; after the call, what is ready. An event of poll's stands for each of the three sets.
+/// What select was asked to look at; after the call, what is ready. An event of poll's stands for each of the three
+/// sets.
 pub fn select_set(process: Process, call: &Call) -> Vec<(RawFd, i16)> {
     // glibc's fd_set has so many bits; the kernel takes more, and no server here passes more.
     const FD_SETSIZE: u64 = 1024;

@@ -1,6 +1,7 @@
 //! Systems without Linux's /proc: every question has the answer that nothing can be seen.
 //!
-//! Invariant: `None` is the only answer to a question about a process, so that what needs one is skipped with that reason.
+//! Invariant: `None` is the only answer to a question about a process, so that what needs one is skipped with that
+//! reason.
 
 use std::net::SocketAddr;
 use std::time::Duration;

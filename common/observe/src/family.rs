@@ -1,6 +1,7 @@
 //! A server's processes: the one that was started, and its descendants.
 //!
-//! Invariant: a figure of the family is the sum over its processes at that moment; a child that ends takes its part along.
+//! Invariant: a figure of the family is the sum over its processes at that moment; a child that ends takes its part
+//! along.
 
 use std::collections::HashMap;
 use std::fs;

@@ -85,7 +85,8 @@ pub fn in_queue(socket: &impl AsRawFd) -> u64 {
 /// What the kernel says of a TCP socket.
 pub fn tcp_info(socket: &impl AsRawFd) -> Option<libc::tcp_info> {
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: tcp_info has integer fields only, so zeros are a value of it; the kernel writes at most `len` bytes into it.
+    // SAFETY: tcp_info has integer fields only, so zeros are a value of it; the kernel writes at most `len` bytes into
+    // it.
     unsafe {
         let mut info: libc::tcp_info = zeroed();
         let fd = socket.as_raw_fd();
@@ -129,8 +130,8 @@ pub fn label(fd: &OwnedFd, link: impl FnOnce() -> String) -> Label {
     }
 }
 
-/// Without pacing: a congestion control that paces sends by a timer, so bytes would arrive some time later by themselves.
-/// Accepted sockets inherit this from their listener.
+/// Without pacing: a congestion control that paces sends by a timer, so bytes would arrive some time later by
+/// themselves. Accepted sockets inherit this from their listener.
 pub fn unpace(socket: &impl AsFd) {
     // Every Linux has reno, and lets everybody use it.
     let _ = SockRef::from(socket).set_tcp_congestion(b"reno");

@@ -1,10 +1,12 @@
-//! Looks at a server from outside: its processes, its sockets, its system calls; and starts it so that it can be looked at.
+//! Looks at a server from outside: its processes, its sockets, its system calls; and starts it so that it can be looked
+//! at.
 //!
 //! The harness and the explorer are built on this, and neither is known here.
 //!
 //! Invariant: looking changes nothing that the server could notice, and what cannot be seen is `None`, never a guess.
 //! What only Linux shows is behind `cfg`; elsewhere the same questions have the answer `None`.
 
+pub mod advice;
 pub mod errno;
 pub mod mask;
 pub mod pattern;

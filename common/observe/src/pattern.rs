@@ -16,8 +16,8 @@ const ODD_INVERSE: u64 = {
     inverse
 };
 const OFFSET_BITS: u32 = 40;
-/// So that no stream begins with a word of zeros, which memory that was never written looks like. It is chosen so that the
-/// first byte of each stream is zero all the same: a server that takes bytes for text stops there at once.
+/// So that no stream begins with a word of zeros, which memory that was never written looks like. It is chosen so that
+/// the first byte of each stream is zero all the same: a server that takes bytes for text stops there at once.
 const SEED: u64 = 0xD1B5_4A32_D192_ED1E;
 
 #[inline]

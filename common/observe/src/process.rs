@@ -56,8 +56,8 @@ impl Process {
         Some(Thread { tid: task.tid, state: stat.state, call: parse_call(&call), switches })
     }
 
-    /// The state letter of one thread and, if it sleeps in a call, the number of that call. Read by hand: the explorer asks
-    /// this thousands of times a second.
+    /// The state letter of one thread and, if it sleeps in a call, the number of that call. Read by hand: the explorer
+    /// asks this thousands of times a second.
     pub fn glance(self, tid: i32) -> (char, Option<i64>) {
         // In this order: the other one waits until the thread has left its processor.
         let stat = self.read_file(&format!("task/{tid}/stat")).unwrap_or_default();
@@ -184,7 +184,8 @@ impl Process {
         let len = bytes.len();
         let local = IoSliceMut::new(bytes);
         let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: len };
-        // SAFETY: `local` is layout-compatible with iovec (std says so) and borrows `bytes`, so the kernel writes at most
+        // SAFETY: `local` is layout-compatible with iovec (std says so) and borrows `bytes`, so the kernel writes at
+        // most
         // `len` bytes there. `remote` is an address of the other process, which this one does not dereference.
         unsafe { libc::process_vm_readv(self.pid, (&raw const local).cast(), 1, &remote, 1, 0) };
     }

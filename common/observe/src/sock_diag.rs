@@ -18,8 +18,8 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// In the kernel's numbering, as in the fourth column of /proc/net/tcp.
 const TIME_WAIT: u8 = 6;
 
-/// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`; `None` if there is none, or only what
-/// is left of it in TIME_WAIT. IPv4-mapped addresses have to be written as IPv4.
+/// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`; `None` if there is none, or only
+/// what is left of it in TIME_WAIT. IPv4-mapped addresses have to be written as IPv4.
 ///
 /// # Errors
 /// Where it cannot be asked.

@@ -1,7 +1,7 @@
 //! How a server is started: with a mark by which it is found again, with its limits, on a port that is free.
 //!
-//! Invariant: nothing that was started can get lost. A server leads a process group of its own, dies with the thread that
-//! started it (Linux), and hands its mark on to whatever it starts itself.
+//! Invariant: nothing that was started can get lost. A server leads a process group of its own, dies with the thread
+//! that started it (Linux), and hands its mark on to whatever it starts itself.
 
 use std::fmt;
 use std::io;
@@ -94,8 +94,9 @@ pub fn command(argv: &[String], limits: Limits, mark: &Mark) -> Command {
     command.env(MARK, mark.to_string()).env("RUST_BACKTRACE", "0");
     // A group of its own, so that what it starts can be ended with it.
     command.process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, open, dup2, fcntl, getsockopt, lseek,
-    // prctl. None of them allocates or takes a lock that another thread of this program might have held at the fork.
+    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, open, dup2, fcntl, getsockopt,
+    // lseek, prctl. None of them allocates or takes a lock that another thread of this program might have held at the
+    // fork.
     unsafe {
         command.pre_exec(move || {
             if let Some(limit) = limits.nofile {
@@ -131,18 +132,20 @@ pub fn spawn(command: &mut Command, limits: Limits) -> io::Result<Child> {
 }
 
 /// Waits until no server is being started, and holds starts up. A process has copies of all file descriptors of this
-/// program until its exec, and a connection that is closed meanwhile stays open in that copy: neither FIN nor reset is sent.
+/// program until its exec, and a connection that is closed meanwhile stays open in that copy: neither FIN nor reset is
+/// sent.
 pub fn hold_starts() -> RwLockWriteGuard<'static, ()> {
     STARTS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Fills the numbers from 3 on with /dev/null. What this program has open there goes at exec anyway, and would leave gaps.
+/// Fills the numbers from 3 on with /dev/null. What this program has open there goes at exec anyway, and would leave
+/// gaps.
 ///
 /// # Safety
 /// To be called between fork and exec only: it closes descriptors that others own.
 unsafe fn inherit_null(count: i32) -> io::Result<()> {
-    // SAFETY: the path is a C string. The descriptors that are replaced belong to the child alone, whose program is about
-    // to be replaced; the caller promises that.
+    // SAFETY: the path is a C string. The descriptors that are replaced belong to the child alone, whose program is
+    // about to be replaced; the caller promises that.
     let done = unsafe {
         let null = if count > 0 { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) } else { 0 };
         null >= 0
@@ -154,7 +157,8 @@ unsafe fn inherit_null(count: i32) -> io::Result<()> {
     if done { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether `Command` may need this descriptor to say that exec failed: it uses a SEQPACKET pair on Linux, a pipe elsewhere.
+/// Whether `Command` may need this descriptor to say that exec failed: it uses a SEQPACKET pair on Linux, a pipe
+/// elsewhere.
 fn reports_a_failed_exec(fd: i32) -> bool {
     let (mut kind, mut len): (libc::c_int, libc::socklen_t) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: both pointers are to variables of the types that SO_TYPE wants, and both outlive the call.

@@ -1,7 +1,7 @@
 //! A picture of a server at one moment: what its processes do, what they have open, what waits in its sockets.
 //!
-//! Invariant: each process has its own table of file descriptors here, as it has in the kernel. Number 7 of the parent and
-//! number 7 of a child are two things, and a descriptor is always named with its process.
+//! Invariant: each process has its own table of file descriptors here, as it has in the kernel. Number 7 of the parent
+//! and number 7 of a child are two things, and a descriptor is always named with its process.
 
 use std::net::SocketAddr;
 
@@ -123,12 +123,11 @@ pub struct Holder {
 /// One TCP socket with the server's port on one end.
 #[derive(Debug, Clone)]
 pub struct Socket {
-    /// The processes of the server that have it open: none for a connection in the accept queue, and several where a child
-    /// has inherited it.
+    /// The processes of the server that have it open: none for a connection in the accept queue, and several where a
+    /// child has inherited it.
     pub holders: Vec<Holder>,
-    /// A file stands for it: its inode is not 0. A connection in the accept queue has no file yet, a closed one has none
-    /// any more. A socket that has a file and no
-    /// holder is kept alive by the kernel, for an operation in flight.
+    /// A file stands for it: its inode is not 0. A connection in the accept queue has no file yet, a closed one has
+    /// none any more. A socket that has a file and no holder is kept alive by the kernel, for an operation in flight.
     pub held: bool,
     /// It listens; `rx` then counts the connections in the accept queue.
     pub listening: bool,
@@ -228,8 +227,8 @@ mod tests {
 
     #[test]
     fn an_io_urings_fdinfo_is_read() {
-        let info = "SqMask:\t0x7f\nSqHead:\t12\nSqTail:\t12\nCqHead:\t11\nCqTail:\t11\nUserFiles:\t2\n    0: socket:[4242]\n    1: <none>\n\
-                    PollList:\n  op=13, task_works=0\n  op=22, task_works=0\nCqOverflowList:\n";
+        let info = "SqMask:\t0x7f\nSqHead:\t12\nSqTail:\t12\nCqHead:\t11\nCqTail:\t11\n\
+                    UserFiles:\t2\n    0: socket:[4242]\n    1: <none>\nPollList:\n  op=13, task_works=0\n  op=22, task_works=0\nCqOverflowList:\n";
         let ring = Ring::parse(3, info);
         assert_eq!((ring.armed, ring.sockets), (2, vec![4242]));
         assert_eq!(ring.queues, "SqHead: 12, SqTail: 12, CqHead: 11, CqTail: 11");

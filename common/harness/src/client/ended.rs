@@ -24,27 +24,26 @@ impl Client {
         let offset = self.received + right as u64;
         let wrong = &got[right..];
         let origin = match pattern::locate(wrong) {
-            Some((id, from)) if id == self.id && from > offset => {
-                format!(
-                    "They are this connection's bytes from offset {from}: {} are missing or late. Was a short write's rest dropped, or overtaken by later bytes?",
-                    size(from - offset)
-                )
-            }
-            Some((id, from)) if id == self.id => {
-                format!(
-                    "They are this connection's bytes from offset {from} once more. Was a buffer sent again from its start after a short write, or lent out twice?"
-                )
-            }
-            Some((id, from)) => {
-                format!(
-                    "They are c{id}'s bytes from offset {from}. Is one buffer shared by two connections, or did an event of a closed descriptor act on its next owner?"
-                )
-            }
+            Some((id, from)) if id == self.id && from > offset => format!(
+                "They are this connection's bytes from offset {from}: {} are missing or late. Was a short write's rest \
+                 dropped, or overtaken by later bytes?",
+                size(from - offset)
+            ),
+            Some((id, from)) if id == self.id => format!(
+                "They are this connection's bytes from offset {from} once more. Was a buffer sent again from its \
+                 start after a short write, or lent out twice?"
+            ),
+            Some((id, from)) => format!(
+                "They are c{id}'s bytes from offset {from}. Is one buffer shared by two connections, or did the \
+                 server act on an event of a closed file descriptor after its number had a new owner?"
+            ),
             None if wrong.iter().all(|byte| *byte == 0) => {
                 "They are zeros: memory that nothing was read into was sent.".into()
             }
             None if beyond > 0 && at.is_none() => "More came back than was sent.".into(),
-            None => "They are nobody's bytes here: stale memory, or text that an echo server should not add.".into(),
+            None => {
+                "No client of this check sent them: stale memory, or text that an echo server should not add.".into()
+            }
         };
         let what = format!("c{} got wrong bytes at offset {offset} (after {} that were right)", self.id, size(offset));
         Err(self.failed(Symptom::WrongBytes, what, origin))
@@ -60,10 +59,13 @@ impl Client {
         );
         let cause = match self.half_closed && self.received == self.sent {
             true => {
-                "All was echoed, and then it ended with a reset where FIN was due: close without SO_LINGER, and after read has returned 0."
+                "The server echoed everything, and then sent a reset instead of FIN: close without SO_LINGER, and \
+                 only after read has returned 0."
             }
             false => {
-                "A server resets a connection when it closes it with unread input, or ends. A slow reader, EAGAIN, a FIN, somebody else's error, or an event of the descriptor's last owner is no reason to close."
+                "A server resets a connection when it ends, or closes the connection with unread input. A slow \
+                 reader, EAGAIN, a FIN, an error of another connection, or an event of the descriptor's last owner is \
+                 no reason to close."
             }
         };
         self.failed(Symptom::Reset, what, cause.into())
@@ -78,7 +80,7 @@ impl Client {
             size(self.planned.max(self.sent))
         );
         let cause = if self.half_closed {
-            "It took the client's FIN as the end of everything: first send what is owed, then close."
+            "The server took the client's FIN for the end of everything: first send what is owed, then close."
         } else {
             "A slow reader, EAGAIN on write, or an error of another connection is no reason to close."
         };

@@ -1,7 +1,7 @@
 //! The harness's clients: non-blocking, many at once, every byte compared, every step remembered.
 //!
-//! Invariant: a client that sends a plan reads at the same time. A correct server has to stop reading a client that does
-//! not read, so one that writes everything first would lock up against it.
+//! Invariant: a client that sends a plan reads at the same time. A correct server has to stop reading a client that
+//! does not read, so one that writes everything first would lock up against it.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};

@@ -11,15 +11,15 @@ pub struct ConnectOptions {
     pub send_buffer: Option<usize>,
     /// TCP_MAXSEG in bytes. The server's end learns of it, and sizes its own send buffer by it.
     pub max_segment: Option<u32>,
-    /// What is sent goes at once: a congestion control that paces (bbr) sends by a timer, as fast as it believes the server
-    /// to be, and a flood runs dry.
+    /// What is sent goes at once: a congestion control that paces (bbr) sends by a timer, as fast as it believes the
+    /// server to be, and a flood runs dry.
     pub unpaced: bool,
 }
 
 impl ConnectOptions {
-    /// The way back to this client is full after 70 KiB (congestion control cubic) to 200 KiB (bbr), where it takes 3 MiB
-    /// and more by default: Linux gives a socket room for a number of segments, which on loopback are of 64 KiB. How much it
-    /// is for a given server, `Trial::more_than_fits` finds out.
+    /// The way back to this client is full after 70 KiB (congestion control cubic) to 200 KiB (bbr), where it takes 3
+    /// MiB and more by default: Linux gives a socket room for a number of segments, which on loopback are of 64 KiB.
+    /// How much it is for a given server, `Trial::more_than_fits` finds out.
     pub const NARROW: Self =
         Self { receive_buffer: Some(4096), send_buffer: None, max_segment: Some(1400), unpaced: false };
     /// Where the sender must not be what is slow.

@@ -17,7 +17,7 @@ const BACKSTOP_UNSEEN: Duration = Duration::from_secs(8);
 pub(super) const NAP: Duration = Duration::from_secs(2);
 /// The same for a server that wakes by itself now and then, and does nothing about the work at hand.
 const DOZE: Duration = Duration::from_secs(3);
-/// A server that works this long (in clock ticks of 10 ms) and moves nobody's bytes is not slow: it spins.
+/// A server that works this long (in clock ticks of 10 ms) and moves no client's bytes is not slow: it spins.
 const BUSY_TICKS: u64 = 200;
 
 /// The server's threads, and the client's queues (unread, unacknowledged), where they can be seen.

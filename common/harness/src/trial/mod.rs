@@ -154,8 +154,8 @@ impl<'a> Trial<'a> {
         echo_all(std::slice::from_mut(&mut client))
     }
 
-    /// Opens `count` connections with options, as one step. They may be fewer while a foreign server is stopped: as many
-    /// as its accept queue (listen's backlog) takes.
+    /// Opens `count` connections with options, as one step. They may be fewer while a foreign server is stopped: as
+    /// many as its accept queue (listen's backlog) takes.
     pub fn connect_many_with(&mut self, count: u32, options: ConnectOptions) -> Step<Vec<Client>> {
         self.server()?;
         self.log.step(format!("c{} .. c{} connect", self.next_client, self.next_client + count - 1));

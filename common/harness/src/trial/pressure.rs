@@ -9,7 +9,8 @@ use super::Trial;
 use crate::client::{Client, ConnectOptions, send_all_until_stuck};
 use crate::failure::{Step, Stop, Symptom, size};
 
-/// More than both directions' socket buffers hold on Linux (8 to 9 MiB), so that the rest is in the server's own memory.
+/// More than both directions' socket buffers hold on Linux (8 to 9 MiB), so that the rest is in the server's own
+/// memory.
 const FILL: u64 = 16 << 20;
 
 impl Trial<'_> {
@@ -31,9 +32,9 @@ impl Trial<'_> {
         Ok(taken)
     }
 
-    /// Bytes that a `NARROW` client has to send without reading so that the server reads them all, and cannot write them all
-    /// on: less than what a server may hold for one connection, and more than its socket takes, which depends on the
-    /// kernel's congestion control.
+    /// Bytes that a `NARROW` client has to send without reading so that the server reads them all, and cannot write
+    /// them all on: less than what a server may hold for one connection, and more than its socket takes, which depends
+    /// on the kernel's congestion control.
     pub fn more_than_fits(&mut self) -> Step<u64> {
         const STEP: u64 = 32 * 1024;
         const HELD: u64 = 2 * STEP;

@@ -48,8 +48,8 @@ impl Trial<'_> {
 
     /// Asserts that the server wakes at most `per_second` times a second while it is watched, and uses next to no CPU.
     pub fn expect_wakeups(&mut self, situation: &str, per_second: u64) -> Step {
-        // TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake
-        // a server once. What wakes by itself does so in every look.
+        // TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may
+        // wake a server once. What wakes by itself does so in every look.
         const LOOKS: u32 = 3;
         self.log.step(format!("the server is watched for {} ms: {situation}", LOOK.as_millis()));
         self.needs_proc()?;
@@ -72,8 +72,8 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// What the server does in one look, how long the look really took, and whether the server was found awake all the time:
-    /// a server that spins is, however little of the processor it gets.
+    /// What the server does in one look, how long the look really took, and whether the server was found awake all the
+    /// time: a server that spins is, however little of the processor it gets.
     fn watch(&mut self) -> Step<(Activity, Duration, bool)> {
         const SAMPLES: u32 = 20;
         let process = self.process()?;
@@ -111,7 +111,8 @@ impl Trial<'_> {
             if at_rest || self.restless || Instant::now() > end {
                 let restless = if at_rest { "" } else { ", and does not come to rest" };
                 let what = format!("{after}, the server holds {now} descriptors and not {expected}{restless}");
-                let cause = "A connection that ended (read returned 0 with nothing owed, or a read, a write or the event said error) was not closed.";
+                let cause = "A connection that ended was not closed: read returned 0 with nothing owed, or a read, a \
+                             write or the event reported an error.";
                 return Err(self.with_view(Symptom::Leak, what, cause));
             }
         }
@@ -134,7 +135,8 @@ impl Trial<'_> {
         Err(self.with_view(Symptom::Leak, what, diagnose::LEFT_IN_FLIGHT))
     }
 
-    /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for again.
+    /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for
+    /// again.
     pub(super) fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
         let patience = if self.restless { 4 * apart } else { Duration::from_secs(2) };
         let at_rest = self.process()?.settle(apart, patience).is_some();
@@ -152,7 +154,8 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Leaves the server alone until it sleeps, or would have by now; whether it ever does is the idle checks' business.
+    /// Leaves the server alone until it sleeps, or would have by now; whether it ever does is the idle checks'
+    /// business.
     pub fn rest(&mut self) -> Step {
         const SETTLED: Duration = Duration::from_millis(20);
         if self.server()?.process.is_none() || !self.comes_to_rest(SETTLED)? {

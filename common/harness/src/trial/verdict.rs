@@ -1,6 +1,7 @@
 //! How a trial ends: the steps are added to a failure, and the death of the server goes before all else.
 //!
-//! Invariant: a server that has ended is `Exited`, whatever the check saw of it, unless its end is what the check is about.
+//! Invariant: a server that has ended is `Exited`, whatever the check saw of it, unless its end is what the check is
+//! about.
 
 use std::time::Duration;
 

@@ -16,13 +16,14 @@ use crate::handle::Handle;
 pub fn possible() -> Result<(), String> {
     let pipe = std::io::pipe().map_err(|error| format!("no pipe for a trial of ptrace: {error}"))?;
     let fd = pipe.0.as_raw_fd();
-    // SAFETY: this program has threads, so the child may only make system calls until it ends, and does: it allocates nothing,
-    // takes no lock, and ends with _exit.
+    // SAFETY: this program has threads, so the child may only make system calls until it ends, and does: it allocates
+    // nothing, takes no lock, and ends with _exit.
     let pid = unsafe {
         match libc::fork() {
             0 => {
-                // A grader's worker has changed its user and is not dumpable since, and what it forks is not: nothing of
-                // it could be borrowed. A server becomes dumpable by exec. It keeps none of the worker's descriptors.
+                // A grader's worker has changed its user and is not dumpable since, and what it forks is not: nothing
+                // of it could be borrowed. A server becomes dumpable by exec. It keeps none of the worker's
+                // descriptors.
                 libc::dup2(fd, 0);
                 libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0);
                 libc::prctl(libc::PR_SET_DUMPABLE, 1);

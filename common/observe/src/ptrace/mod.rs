@@ -80,8 +80,8 @@ pub fn set_options(tid: i32) -> Result<()> {
     request(libc::PTRACE_SETOPTIONS as _, tid, 0, OPTIONS as usize).map(drop)
 }
 
-/// Traces a process that runs already (its first thread), and stops it. It goes on when it is let go, or when this thread
-/// ends.
+/// Traces a process that runs already (its first thread), and stops it. It goes on when it is let go, or when this
+/// thread ends.
 ///
 /// # Errors
 /// If this system denies it, or the process does not stop.
@@ -199,7 +199,8 @@ pub fn skip(tid: i32) -> Result<()> {
     registers::set_number(tid, -1)
 }
 
-/// For the kernel: make this call anew once the signal's handler has run (include/linux/errno.h). No program ever sees it.
+/// For the kernel: make this call anew once the signal's handler has run (include/linux/errno.h). No program ever sees
+/// it.
 pub const MAKE_IT_ANEW: i64 = -513;
 
 /// At the exit of a call: its result, and the number that it is made anew with, if it is.
