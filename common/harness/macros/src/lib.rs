@@ -7,7 +7,7 @@ use proc_macro::{Ident, Literal, TokenStream, TokenTree};
 
 /// Registers a function as the check of its name, in the group of its module.
 ///
-/// ```ignore
+/// ```text
 /// /// One connection sends one byte without a newline, and then a second one.
 /// #[check(clause = 2)]
 /// fn one_byte_comes_back(trial: &mut Trial<'_>) -> Step {
