@@ -88,7 +88,7 @@ fn main() -> io::Result<()> {
     println!("{}", words(&wait(&kqueue, &[])?));
     child_process.wait()?;
 
-    // SAFETY: no pointers.
+    // SAFETY: kill takes two numbers.
     unsafe { libc::kill(process::id() as libc::pid_t, libc::SIGUSR1) };
     println!("{}", words(&wait(&kqueue, &[])?));
 

@@ -1,9 +1,9 @@
 //! kqueue: the kernel keeps the registrations, each of them a filter of its own, and a wait takes the changes along.
 //!
 //! Invariant: a connection has a READ knote exactly while it may be read (the peer has not finished, and a whole read
-//! fits under `MAX_PENDING`), and a WRITE knote exactly while bytes are pending. Changes are collected in `changes`. The
-//! next wait makes them, in order and before it waits; none is left in there for a descriptor that was closed. What one
-//! turn leaves unread, the next wait reports again: a turn may stop after one read.
+//! fits under `MAX_PENDING`), and a WRITE knote exactly while bytes are pending. Changes are collected in `changes`.
+//! The next wait makes them, in order and before it waits; none is left in there for a descriptor that was closed. What
+//! one turn leaves unread, the next wait reports again: a turn may stop after one read.
 //!
 //! That is level-triggered, kqueue's default. `examples/ev_clear.rs` is the edge-triggered server.
 
@@ -103,7 +103,8 @@ impl Server {
     /// Does what the wait reported of one connection, and closes it when it is finished or broken.
     fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
         // READ and WRITE are two events. If the first one closed the connection, the second finds nothing here, or the
-        // descriptor's next owner, if `accept` came in between. That one is then served early: at worst its read would block.
+        // descriptor's next owner, if `accept` came in between. That one is then served early: at worst its read would
+        // block.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         // EV_EOF needs no test: behind the last byte a read gets the FIN, and a write to a peer that has gone fails.
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));

@@ -55,7 +55,7 @@ fn ignore(number: i32) {
 }
 
 fn send(number: i32) {
-    // SAFETY: no pointers.
+    // SAFETY: kill takes two numbers.
     assert_eq!(unsafe { libc::kill(process::id() as libc::pid_t, number) }, 0);
 }
 

@@ -1,5 +1,5 @@
-//! What each filter and each flag means. These tests know nothing of the system they run on: the kernels of the BSDs and
-//! of macOS must pass them, and so must the stand-in.
+//! What each filter and each flag means. These tests know nothing of the system they run on: the kernels of the BSDs
+//! and of macOS must pass them, and so must the stand-in.
 
 mod common;
 

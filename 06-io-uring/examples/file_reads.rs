@@ -1,9 +1,9 @@
 //! 4 KiB reads at random places of a file, cached and with O_DIRECT, 1 to 128 at a time: pread(2), a ring, a ring with
 //! registered buffers and file, and the same with SQPOLL. Each read is checked to have brought the right block.
 //!
-//! Invariant: `depth` reads are in flight, each with a buffer of its own, and a read is counted when its block was seen to
-//! be the right one. The CPU time is that of all threads, the kernel's for this process too (SQPOLL, io-wq): a core that
-//! spins is paid for.
+//! Invariant: `depth` reads are in flight, each with a buffer of its own. A read is counted after its block was
+//! checked. The CPU time is that of all threads, also of the kernel's threads for this process (SQPOLL, io-wq): a core
+//! that spins counts.
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -188,7 +188,7 @@ Random reads of 4 KiB from a file that it makes in DIR (default: the temporary d
                 .iter_mut()
                 .map(|it| libc::iovec { iov_base: it.0.as_mut_ptr().cast(), iov_len: BLOCK })
                 .collect();
-            // SAFETY: the buffers are leaked.
+            // SAFETY: the buffers are leaked, so they stay valid for as long as the ring may use them.
             unsafe { ring.submitter().register_buffers(&all) }
                 .context("io_uring: register buffers, which count as locked memory (ulimit -l)")?;
             ring.submitter().register_files(&[file.as_raw_fd()]).context("io_uring: register a file")?;
@@ -247,7 +247,7 @@ Random reads of 4 KiB from a file that it makes in DIR (default: the temporary d
     /// Seconds of CPU of all threads so far, of those that have ended too.
     fn cpu() -> Result<f64> {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the struct outlives the call, which fills it in.
+        // SAFETY: the call writes one timespec, and `time` outlives it.
         match unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) } {
             0 => Ok(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9),
             _ => Err(std::io::Error::last_os_error()).context("clock_gettime"),

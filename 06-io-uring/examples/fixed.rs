@@ -1,12 +1,14 @@
 //! Registered files and buffers: what an operation would look up or pin each time is looked up and pinned once.
 //!
-//! Files: sockets are slots of the ring (see `support/direct.rs`). Buffers: the memory that receives use is registered too,
-//! and each echo is a WRITE_FIXED from it. There is no receive into a registered buffer of the kernel's choice, so only
-//! half of the way is fixed. A write has no MSG_NOSIGNAL: SIGPIPE has to be ignored, which Rust's runtime does.
+//! - Files: sockets are slots of the ring (see `support/direct.rs`).
+//! - Buffers: the memory that receives use is registered too, and each echo is a WRITE_FIXED from it. There is no
+//!   receive into a registered buffer of the kernel's choice, so only half of the way is fixed.
 //!
-//! Invariant: a connection has one operation in flight, as in the chapter's server. A registered buffer is held for a
-//! write that does not wait (RWF_NOWAIT), so all are back in the next turn; what the socket does not take is copied out and
-//! sent from there with all the wait it needs.
+//! A write has no MSG_NOSIGNAL, so SIGPIPE has to be ignored. Rust's runtime does that.
+//!
+//! Invariant: a connection has one operation in flight, as in the chapter's server. A registered buffer is held only
+//! for a write that does not wait (RWF_NOWAIT), so all buffers are back in the next turn. What the socket does not take
+//! is copied out, and sent from the copy with all the wait that it needs.
 
 #[cfg(target_os = "linux")]
 #[path = "support/buffers.rs"]
@@ -61,7 +63,7 @@ mod linux {
         direct: DirectListener,
         buffers: Buffers,
         connections: Vec<Owed>,
-        /// Their receive found no buffer.
+        /// Slots whose receive found no buffer.
         starved: Vec<usize>,
     }
 
@@ -79,7 +81,8 @@ mod linux {
         }
 
         pub fn run(self) -> Result<()> {
-            // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
+            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory
+            // stays.
             let mut server = ManuallyDrop::new(self);
             loop {
                 let Self { queues, direct, starved, .. } = &mut *server;
@@ -99,7 +102,8 @@ mod linux {
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
-            // SAFETY: entries point to buffers that are held, and to boxes that lie in `connections` until they have landed.
+            // SAFETY: an entry names a buffer that is held, or a box. Both lie in `connections` until the operation has
+            // landed, and `connections` is never freed (`run`).
             unsafe { self.queues.push(entry, what, slot) }.context("io_uring_enter")
         }
 

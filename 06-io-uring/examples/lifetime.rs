@@ -1,12 +1,14 @@
-//! The bug that completions invite: a receive into memory that is gone before the bytes come. An echo server with a `--bug`:
+//! The bug that completions invite: a receive into memory that is gone before the bytes come. This echo server has a
+//! `--bug`:
 //!
 //! - `none`: a connection owns its buffer until the operation has landed.
-//! - `stack`: the buffer is a local variable of the function that starts the receive, and that has returned.
+//! - `stack`: the buffer is a local variable of the function that starts the receive, and the function has returned.
 //! - `freed`: the buffer is dropped when the receive has been queued, so the allocator gives it to the next connection.
 //!
-//! With one client all three work, most of the time, and neither valgrind nor a sanitizer sees what the kernel writes. Two
-//! clients at a time get each other's bytes. The debugging aid is `--memory pages`: each buffer is a mapping of its own,
-//! which a free takes away, so that the kernel has nowhere to write: the bug is an EFAULT on the operation that has it.
+//! With one client all three work, most of the time. Neither valgrind nor a sanitizer sees what the kernel writes. Two
+//! clients at a time get each other's bytes. The debugging aid is `--memory pages`: each buffer is a mapping of its
+//! own, and freeing it unmaps it. Then the kernel has nowhere to write, and the operation with the bug fails with
+//! EFAULT.
 //!
 //! Invariant: with `--bug none` the buffer of an operation in flight is in `connections`, in the entry of its socket.
 
@@ -61,7 +63,7 @@ mod linux {
                 return Ok(Self::Heap(vec![0; BUFFER].into()));
             }
             let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            // SAFETY: a new mapping, at an address of the kernel's choice.
+            // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
             match unsafe { libc::mmap(ptr::null_mut(), BUFFER, protection, flags, -1, 0) } {
                 libc::MAP_FAILED => Err(std::io::Error::last_os_error()).context("mmap"),
                 base => Ok(Self::Pages(base.cast())),
@@ -79,7 +81,8 @@ mod linux {
     impl Drop for Memory {
         fn drop(&mut self) {
             if let Self::Pages(base) = self {
-                // SAFETY: the mapping is this one's. (That the kernel may still write there is what this program shows.)
+                // SAFETY: the mapping is this buffer's, and no reference points into it. (The kernel may still write
+                // there, as this program is meant to show.)
                 unsafe { libc::munmap(base.cast(), BUFFER) };
             }
         }
@@ -114,7 +117,9 @@ mod linux {
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, fd: i32) -> Result<()> {
-            // SAFETY: true with `--bug none`. The others break this promise, in a process that is there for it.
+            // SAFETY: with `--bug none`, the memory lies in `connections` until the operation has landed. The other
+            // bugs break this promise on purpose: what the kernel then overwrites is this process, which exists to show
+            // it.
             unsafe { self.queues.push(entry, what, fd as usize) }.context("io_uring_enter")
         }
 
@@ -145,7 +150,8 @@ mod linux {
         }
 
         pub fn run(self) -> Result<()> {
-            // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
+            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory
+            // stays.
             let mut server = ManuallyDrop::new(self);
             let Self { queues, shutdown, .. } = &mut *server;
             queues.push_signal(shutdown, SIGNAL)?;
@@ -158,7 +164,7 @@ mod linux {
                         (SIGNAL, _) => return Ok(()),
                         (ACCEPT, accepted) => {
                             let fd = accepted.context("accept")? as i32;
-                            // SAFETY: made for this completion, so it has no other owner.
+                            // SAFETY: the kernel made the descriptor for this completion, so nothing else owns it.
                             let stream = unsafe { TcpStream::from_raw_fd(fd) };
                             let (address, owed) = (ptr::null_mut(), 0..0);
                             let connection = Connection { _stream: stream, _memory: None, address, owed };

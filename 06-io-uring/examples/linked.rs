@@ -1,17 +1,17 @@
-//! Links: accept, receive, send and close of one connection as one submission. Each step starts when the one before it has
-//! succeeded, without the program in between. The accept puts the socket into a slot that was chosen beforehand (a direct
-//! descriptor), because the next steps have to name it before it exists.
+//! Links: accept, receive, send and close of one connection as one submission. Each step starts when the one before it
+//! has succeeded, without the program in between. The accept puts the socket into a slot that was chosen beforehand (a
+//! direct descriptor), because the next steps have to name it before it exists.
 //!
-//! So it is a server for requests of a fixed length: `REQUEST` bytes come back, and then FIN. A link asks only whether a step
-//! succeeded, and a receive that got less is a success, whose send then sends what the buffer held before. That
-//! takes MSG_WAITALL on the receive: with less than `REQUEST` bytes before FIN it fails the chain.
+//! So this server takes requests of a fixed length: `REQUEST` bytes come back, and then FIN. A link asks only whether a
+//! step succeeded. A receive that got less is a success, and its send would send what the buffer held before. So the
+//! receive has MSG_WAITALL: with less than `REQUEST` bytes before FIN it fails the chain.
 //!
-//! Invariant: a lane is one chain, one slot and one buffer, and one completion says how the chain ended: steps that succeed
-//! are silent (SKIP_SUCCESS, Linux 5.17) but the last, and behind one that fails all are. A broken chain does not reach its
-//! close, so the lane closes the slot itself, before it starts again.
+//! Invariant: a lane is one chain, one slot and one buffer, and one completion says how the chain ended. Of the steps
+//! that succeed, only the last reports (SKIP_SUCCESS, Linux 5.17). Behind a step that fails, all are silent. A broken
+//! chain does not reach its close, so the lane closes the slot itself before it starts again.
 //!
-//! `--lanes N` chains wait at a time (default 64); the rest of the clients wait in the accept queue. At its end it prints how
-//! many connections were served and what that took.
+//! `--lanes N` chains wait at a time (default 64); the other clients wait in the accept queue. At its end the server
+//! prints how many connections it served and how many calls that took.
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -59,7 +59,7 @@ mod linux {
         queues: Queues,
         listener: TcpListener,
         _shutdown: Shutdown,
-        /// A buffer each, leaked: the kernel may write to it until the process has ended.
+        /// The buffer of each lane. It is leaked: the kernel may write to it until the process has ended.
         lanes: Vec<*mut [u8; REQUEST]>,
         /// Lanes whose accept failed for want of memory or files, and when they try again.
         resting: Vec<usize>,
@@ -114,7 +114,8 @@ mod linux {
                 self.queues.submit()?;
             }
             for (step, entry) in chain.into_iter().enumerate() {
-                // SAFETY: the lane's buffer is leaked, and nobody but this chain uses it.
+                // SAFETY: the entries name the lane's buffer, which is leaked. Only this chain uses it, and one chain
+                // runs at a time.
                 unsafe { self.queues.push(entry, step as u8, lane)? };
             }
             Ok(())
@@ -134,7 +135,7 @@ mod linux {
                 (RECEIVE | SEND, _) => {
                     self.broken += 1;
                     let close = opcode::Close::new(Fixed(lane as u32)).build();
-                    // SAFETY: no memory of ours.
+                    // SAFETY: the entry names a slot, and no memory.
                     return unsafe { self.queues.push(close, CLOSE_BROKEN, lane) }.context("io_uring_enter");
                 }
                 _ => {}

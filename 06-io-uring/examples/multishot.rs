@@ -1,10 +1,11 @@
-//! As few requests as io_uring can do with: one accept for all connections and one receive for each, for as long as it
-//! lives; from then on nothing is queued but sends.
+//! As few requests as io_uring can do with: one accept for all connections, and one receive for the life of each
+//! connection. From then on only sends are queued.
 //!
-//! Invariant: a connection has at most one send in flight, so its bytes leave in the order in which they came. A buffer of
-//! the ring is held for a send that does not wait and for nothing else, so all are back in the next turn, whatever clients
-//! do. What such a send leaves, or what comes behind it, is copied out, and that ends the receive until all of it is sent:
-//! back-pressure. A slot is closed when nothing is in flight on it, so that no completion can meet its next owner.
+//! Invariant: a connection has at most one send in flight, so its bytes leave in the order in which they came. A buffer
+//! of the ring is held only for a send that does not wait, so all buffers are back in the next turn, whatever clients
+//! do. What such a send leaves, and what comes behind it, is copied out. The receive is then cancelled until all of it
+//! is sent: back-pressure. A slot is closed when nothing is in flight on it, so that no completion can meet its next
+//! owner.
 
 #[cfg(target_os = "linux")]
 #[path = "support/buffers.rs"]
@@ -49,7 +50,7 @@ mod linux {
         finished: bool,
         broken: bool,
         sending: Sending,
-        /// Came while `sending` was under way.
+        /// The bytes that came while `sending` was under way.
         behind: Vec<u8>,
     }
 
@@ -57,9 +58,9 @@ mod linux {
     enum Sending {
         #[default]
         Nothing,
-        /// From the buffer that it came in, without a wait.
+        /// From the buffer that the bytes came in, without a wait.
         Held(Held),
-        /// Copied out, and how much of it has gone; with all the wait it needs.
+        /// From a copy, of which this much has gone, with all the wait that it needs.
         Own(Box<[u8]>, usize),
     }
 
@@ -69,7 +70,7 @@ mod linux {
         direct: DirectListener,
         buffers: Buffers,
         connections: Vec<Connection>,
-        /// Their receive found no buffer.
+        /// Slots whose receive found no buffer.
         starved: Vec<usize>,
     }
 
@@ -82,13 +83,14 @@ mod linux {
         }
 
         pub fn run(self) -> Result<()> {
-            // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
+            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory
+            // stays.
             let mut server = ManuallyDrop::new(self);
             loop {
                 let Self { queues, direct, starved, .. } = &mut *server;
                 direct.wait(queues, starved.is_empty())?;
-                // In front of all that this turn starts, and when its buffers have come back: those who take most of them
-                // could else take all of them again.
+                // Before all that this turn starts, and when the buffers of the last turn are back: otherwise the
+                // clients that take most buffers could take all of them again.
                 for slot in mem::take(&mut server.starved) {
                     server.connections[slot].starved = false;
                     server.next(slot)?;
@@ -107,7 +109,9 @@ mod linux {
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
-            // SAFETY: entries point to buffers that are held, and to boxes that lie in `sending` until the send has landed.
+            // SAFETY: an entry names a buffer that is held, or a box. Both lie in `sending` until the send has landed,
+            // and
+            // `connections` is never freed (`run`).
             unsafe { self.queues.push(entry, what, slot) }.context("io_uring_enter")
         }
 

@@ -1,20 +1,23 @@
-//! Zero-copy sends: the network card reads the bytes where they are. So a send completes twice: when the socket has taken
-//! the bytes, and with a notification when nobody needs them any more, which may be as late as the peer's acknowledgement.
+//! Zero-copy sends: the network card reads the bytes where they are. So a send completes twice: when the socket has
+//! taken the bytes, and with a notification when nobody needs them any more, which may be as late as the peer's
+//! acknowledgement.
 //!
-//! Invariant: bytes stay where they are until all sends from there are over. A send is over with its notification, or when
-//! it completes without IORING_CQE_F_MORE, which says that no notification will come. A connection sends from one of its
+//! Invariant: bytes stay where they are until all sends from there are over. A send is over with its notification, or
+//! when it completes without IORING_CQE_F_MORE, which says that no notification will come. A connection sends from one
+//! of its
 //! `PLACES` at a time, and receives while one of them is free; so a client that does not read holds that many buffers.
-//! (With one place, each send would wait until the peer had acknowledged the one before.) A receive takes a buffer of the
-//! group, and the group gets a new one: if buffers were only lent, clients that do not read could hold all of them.
+//! (With one place, each send would wait until the peer had acknowledged the one before.) A receive takes a buffer of
+//! the group, and the group gets a new one: if buffers were only lent, clients that do not read could hold all of them.
 //!
 //! Two sends are made with a copy, and are faster so:
 //! - Up to `SMALL` bytes: zero copy has to pin pages, and costs a second completion.
-//! - To a peer whose receive window is under `WINDOW` bytes. A segment is at most half a window, and zero copy charges each
-//!   segment whole pages. If the peer is on this machine, its receive buffer pays for them: a small one is full after one
-//!   segment, and the next waits for TCP's persist timer. SO_RCVBUF 2304 made that 5 kB/s; with copies it is over 20 MB/s.
+//! - To a peer whose receive window is under `WINDOW` bytes. A segment is at most half a window, and zero copy charges
+//!   each segment whole pages. If the peer is on this machine, its receive buffer pays for them: a small one is full
+//!   after one segment, and the next waits for TCP's persist timer. SO_RCVBUF 2304 made that 5 kB/s; with copies it is
+//!   over 20 MB/s.
 //!
-//! On loopback nothing is saved at any size: the receiver keeps what it got, so the kernel copies before it delivers. At
-//! its end the server prints how many notifications said so.
+//! On loopback nothing is saved at any size: the receiver keeps what it got, so the kernel copies before it delivers.
+//! At its end the server prints how many notifications said so.
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -52,7 +55,8 @@ mod linux {
     const BUFFER: usize = 32 * 1024;
     /// The most bytes that are always sent with a copy.
     const SMALL: usize = 8 * 1024;
-    /// The smallest receive window that zero copy is for: half of it is four pages, so a fifth page costs a quarter more.
+    /// The smallest receive window that zero copy is for: half of it is four pages, so a fifth page costs a quarter
+    /// more.
     const WINDOW: usize = 32 * 1024;
     /// IORING_SEND_ZC_REPORT_USAGE: the notification says whether a copy was made after all.
     const REPORT_USAGE: u16 = 8;
@@ -67,7 +71,8 @@ mod linux {
         /// The place that is being sent, and how much of it has gone.
         sending: Option<(usize, usize)>,
         receiving: bool,
-        /// The peer's window was at least `WINDOW`. To ask is a system call, so the answer holds until the peer is slow.
+        /// The peer's window was at least `WINDOW`. To ask is a system call, so the answer holds until the peer is
+        /// slow.
         wide: bool,
         /// FIN or an error: closed when nothing is in flight.
         over: bool,
@@ -117,7 +122,8 @@ mod linux {
         }
 
         pub fn run(self) -> Result<()> {
-            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory stays.
+            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory
+            // stays.
             let mut server = ManuallyDrop::new(self);
             let Self { queues, shutdown, .. } = &mut *server;
             queues.push_signal(shutdown, SIGNAL)?;

@@ -1,9 +1,9 @@
 //! splice: bytes go from the socket into a pipe and from the pipe into the socket, and never into the program's memory.
 //!
-//! io_uring has no asynchronous splice. It gives each splice to a worker thread, and on a silent socket the worker would
-//! wait as long as the client is silent. The socket's O_NONBLOCK forbids that wait; SPLICE_F_NONBLOCK concerns the pipe
-//! only. So sockets are non-blocking here, and a poll comes before every splice: readiness in disguise. Each echo costs
-//! two hand-overs to a worker, which makes this the slowest server of the chapter.
+//! io_uring has no asynchronous splice. It gives each splice to a worker thread, and on a silent socket the worker
+//! would wait as long as the client is silent. The socket's O_NONBLOCK forbids that wait; SPLICE_F_NONBLOCK concerns
+//! the pipe only. So sockets are non-blocking here, and a poll comes before every splice: readiness in disguise. Each
+//! echo costs two hand-overs to a worker, which makes this the slowest server of the chapter.
 //!
 //! Three results of a splice look like the connection's end and are not:
 //! - 0 bytes is not FIN yet: a splice stops at a byte of urgent data too, and never passes it. A receive can tell.
@@ -11,9 +11,9 @@
 //! - ERESTARTSYS: a signal reached the worker, for example because the process was stopped and continued.
 //!
 //! Invariant: a connection has one operation in flight, and holds a pipe only while bytes are in it. The server opens
-//! `PIPES` pipes at its start; a connection that finds none waits in a queue. If the socket does not take the bytes of a
-//! pipe at once, the server reads them out of the pipe and sends them from memory. So clients that do not read keep no
-//! pipe from the others.
+//! `PIPES` pipes at its start; a connection that finds none waits in a queue. If the socket does not take the bytes of
+//! a pipe at once, the server reads them out of the pipe and sends them from memory. So clients that do not read keep
+//! no pipe from the others.
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -53,8 +53,8 @@ mod linux {
     const PIPES: usize = 8;
     /// The capacity of a pipe, unless the kernel was told otherwise.
     const CHUNK: u32 = 64 * 1024;
-    /// The kernel's own errno for "interrupted by a signal". A system call turns it into EINTR, or starts again, before a
-    /// program can see it. io_uring does so for send and receive, but hands out what a splice returned as it is.
+    /// The kernel's own errno for "interrupted by a signal". A system call turns it into EINTR, or starts again, before
+    /// a program can see it. io_uring does so for send and receive, but hands out what a splice returned as it is.
     const ERESTARTSYS: i32 = 512;
 
     type Pipe = (PipeReader, PipeWriter);
@@ -239,7 +239,8 @@ mod linux {
         }
 
         pub fn run(self) -> Result<()> {
-            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory stays.
+            // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory
+            // stays.
             let mut server = ManuallyDrop::new(self);
             let Self { queues, shutdown, .. } = &mut *server;
             queues.push_signal(shutdown, SIGNAL)?;

@@ -2,13 +2,13 @@
 //! `server.rs`, unchanged, on such a ring.
 //!
 //! - `--wait sleep`: the server still sleeps in io_uring_enter(2) until something has landed, which is a call.
-//! - `--wait spin`: the server looks at the completion queue again and again instead. Then it makes no call at all, and two
-//!   cores are busy, whether or not there is work.
-//! - `--idle-ms N`: the kernel's thread looks for work this long before it sleeps. So a core is busy for nothing this long
-//!   after the last byte.
+//! - `--wait spin`: the server looks at the completion queue again and again instead. Then it makes no call at all, and
+//!   two cores are busy, whether or not there is work.
+//! - `--idle-ms N`: the kernel's thread looks for work this long before it sleeps. So a core is busy for nothing this
+//!   long after the last byte.
 //!
-//! Invariant: a submission is never forgotten while the kernel's thread sleeps. `submit` comes after every push, sees that
-//! the thread sleeps (IORING_SQ_NEED_WAKEUP) and wakes it.
+//! Invariant: a submission is never forgotten while the kernel's thread sleeps. `submit` comes after every push, sees
+//! that the thread sleeps (IORING_SQ_NEED_WAKEUP) and wakes it.
 
 #[cfg(target_os = "linux")]
 #[path = "../src/server.rs"]

@@ -1,9 +1,10 @@
 //! An end for operations that have none: a linked timeout, and cancellation of all that is in flight on a descriptor.
 //!
-//! Invariant: whatever ends an operation, it completes exactly once, and its socket and memory are in use until then. So a
-//! timeout is no answer to "may I free this", only its completion is; and a descriptor is closed after it.
+//! Invariant: whatever ends an operation, it completes exactly once, and its socket and memory are in use until then.
+//! So a timeout does not say that memory may be freed. Only the operation's own completion does, and a descriptor is
+//! closed after it.
 //!
-//! It takes no arguments, and prints what each step gave:
+//! The program takes no arguments, and prints what each step gave:
 //!
 //! ```text
 //! silence for 50 ms: receive ECANCELED, timeout ETIME
@@ -104,7 +105,8 @@ mod linux {
     }
 
     fn push(queues: &mut Queues, entry: squeue::Entry, what: u8) -> Result<()> {
-        // SAFETY: buffers are leaked; a timeout's time outlives the submission, which copies it.
+        // SAFETY: each buffer is leaked and used by one operation. A timeout's time outlives the submission, which
+        // copies it.
         unsafe { queues.push(entry, what, 0) }.context("io_uring_enter")
     }
 

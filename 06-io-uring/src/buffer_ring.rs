@@ -1,7 +1,8 @@
 //! The ring of entries through which a program gives buffers to the kernel ("provided buffers", Linux 5.19).
 //!
-//! Invariant: the kernel reads an entry only after it has seen the tail that counts the entry, and the entry is complete by
-//! then. The entries are never freed, so it does not matter when the kernel looks at them for the last time.
+//! Invariant: the kernel reads an entry only after it has seen the tail that counts the entry, and the entry is
+//! complete by then. The entries are never freed, so it does not matter when the kernel looks at them for the last
+//! time.
 
 use std::cell::Cell;
 use std::io;
@@ -40,13 +41,14 @@ impl BufferRing {
     /// Gives a buffer to the kernel, which takes it when there is something to receive.
     ///
     /// # Safety
-    /// The kernel may write to the `len` bytes at `address` until a completion names `buffer` (and, with IOU_PBUF_RING_INC,
-    /// says that it is the last). No more than `count` buffers are the kernel's at a time.
+    /// The kernel may write to the `len` bytes at `address` until a completion names `buffer` (and, with
+    /// IOU_PBUF_RING_INC, says that it is the last). No more than `count` buffers are the kernel's at a time.
     pub unsafe fn give(&self, buffer: u16, address: *mut u8, len: usize) {
         let tail = self.tail.get();
         self.tail.set(tail.wrapping_add(1));
-        // SAFETY: there are `count` entries, so this is one of them, and at most `count - 1` others are in use: the kernel
-        // does not read this one before it sees the new tail. The tail is a field of the first entry that has no other use.
+        // SAFETY: there are `count` entries, so this is one of them, and at most `count - 1` others are in use: the
+        // kernel does not read this one before it sees the new tail. The tail is a field of the first entry that has no
+        // other use.
         unsafe {
             let entry = self.entries.add(usize::from(tail % self.count));
             (*entry).set_addr(address as u64);

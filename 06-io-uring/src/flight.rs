@@ -1,8 +1,8 @@
 //! Operations in flight: what the kernel may touch, and who holds it meanwhile.
 //!
-//! Invariant: from before its entry goes into the submission queue until its completion has been taken from the completion
-//! queue, an operation lies in `Flight::ops` and nowhere else, with its socket and its memory. So a connection is in the
-//! server's hand or in the kernel's, never in both.
+//! Invariant: from before its entry goes into the submission queue until its completion has been taken from the
+//! completion queue, an operation lies in `Flight::ops` and nowhere else, with its socket and its memory. So a
+//! connection is in the server's hand or in the kernel's, never in both.
 //!
 //! The compiler keeps the promise. This sends, waits, and looks at the bytes that were not sent:
 //!
@@ -90,8 +90,8 @@ impl Flight {
         }
         // First into its slot, then its addresses: from here on nobody else can reach it.
         let entry = self.ops[slot].insert(op).entry();
-        // SAFETY: the operation in this slot owns all memory that the entry names. It lies there until its completion has
-        // come; `Drop` waits for that, or leaks.
+        // SAFETY: the operation in this slot owns all memory that the entry names. It lies there until its completion
+        // has come; `Drop` waits for that, or leaks.
         unsafe { self.queues.push(entry, OPERATION, slot) }
     }
 
@@ -108,8 +108,8 @@ impl Flight {
             if done.what != OPERATION {
                 continue;
             }
-            // An operation completes exactly once (multishot and zero-copy operations, which do not, are not used here). So
-            // its slot is free for the next.
+            // An operation completes exactly once (multishot and zero-copy operations, which do not, are not used
+            // here). So its slot is free for the next.
             let op = self.ops[done.index].take().expect("a completion comes once, and of an operation in flight");
             self.free.push(done.index);
             let len = *done.result.as_ref().unwrap_or(&0);
@@ -120,8 +120,8 @@ impl Flight {
 
     /// Cancels everything, and returns when nothing is in flight.
     fn stop(&mut self) -> io::Result<()> {
-        // One by one. IORING_ASYNC_CANCEL_ANY is a single entry, but for each operation that it cancels the kernel looks
-        // through all the others again: 10,000 operations take it most of a second.
+        // One by one. IORING_ASYNC_CANCEL_ANY is a single entry, but for each operation that it cancels the kernel
+        // looks through all the others again: 10,000 operations take it most of a second.
         for slot in 0..self.ops.len() {
             if self.ops[slot].is_some() {
                 let cancel = opcode::AsyncCancel::new(user_data(OPERATION, slot)).build();
@@ -144,8 +144,8 @@ impl Flight {
     }
 }
 
-/// Closing the ring is no barrier. What is in flight ends some time later, and may still write to its memory: a read from
-/// a disk does. So nothing is freed before everything has landed.
+/// Closing the ring is no barrier. What is in flight ends some time later, and may still write to its memory: a read
+/// from a disk does. So nothing is freed before everything has landed.
 impl Drop for Flight {
     fn drop(&mut self) {
         if self.stop().is_err() {

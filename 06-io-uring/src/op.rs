@@ -1,7 +1,7 @@
 //! The operations of the chapter's server, what each owns, and what each becomes when it has landed.
 //!
-//! Invariant: an entry names no memory but what its operation owns, in a box or in the pool. So the operation may move, and
-//! the addresses in its entry stay right.
+//! Invariant: an entry names no memory but what its operation owns, in a box or in the pool. So the operation may move,
+//! and the addresses in its entry stay right.
 
 use std::io;
 use std::net::TcpStream;
@@ -68,8 +68,8 @@ impl Op {
     pub(crate) fn land(self, result: io::Result<usize>, received: Option<Bytes>) -> Landed {
         match self {
             Op::Accept(_) => Landed::Accepted(result.map(|fd| {
-                // SAFETY: the kernel made the descriptor for this completion, which is handed back once. So nothing else
-                // owns the descriptor.
+                // SAFETY: the kernel made the descriptor for this completion, which is handed back once. So nothing
+                // else owns the descriptor.
                 unsafe { TcpStream::from_raw_fd(fd as RawFd) }
             })),
             Op::Recv(stream) => Landed::Received(

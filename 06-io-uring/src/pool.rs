@@ -1,7 +1,8 @@
 //! Receive buffers that no connection owns while it waits: the kernel picks one when there is something to receive.
 //!
 //! Invariant: a buffer is the kernel's, or it is a `Lent`. A completion that names a buffer makes it a `Lent`; dropping
-//! the `Lent`, wherever that happens, gives the buffer back to the kernel. So no buffer is used twice, and none is lost.
+//! the `Lent`, wherever that happens, gives the buffer back to the kernel. So no buffer is used twice, and none is
+//! lost.
 
 use std::io;
 use std::ops::Deref;
@@ -19,8 +20,8 @@ pub const BUFFER: usize = 24 * 1024;
 /// Up to here, a copy costs less than to do without the buffer.
 const SMALL: usize = 1024;
 
-/// As many as the submission queue has entries, so that the receives of one turn seldom find none. The kernel goes round
-/// the ring and so touches all of them: this number and their size are the memory that they cost.
+/// As many as the submission queue has entries, so that the receives of one turn seldom find none. The kernel goes
+/// round the ring and so touches all of them: this number and their size are the memory that they cost.
 const BUFFERS: u16 = 64;
 
 /// The number by which a receive names this pool.
@@ -56,16 +57,16 @@ impl Pool {
     }
 
     fn give(&self, buffer: u16) {
-        // SAFETY: the bytes are mapped while anything is in flight (`Drop`). No `Lent` refers to them: this is called once
-        // for a new buffer, and then each time that its `Lent` is dropped. So at most `BUFFERS` are given.
+        // SAFETY: the bytes are mapped while anything is in flight (`Drop`). No `Lent` refers to them: this is called
+        // once for a new buffer, and then each time that its `Lent` is dropped. So at most `BUFFERS` are given.
         unsafe { self.ring.give(buffer, self.address(buffer), BUFFER) }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this pool's. The last owner is `Flight`, when nothing is in flight any more, or a `Lent`
-        // that has outlived `Flight`. So neither the kernel nor anybody here uses the memory.
+        // SAFETY: the mapping is this pool's. The last owner is `Flight`, when nothing is in flight any more, or a
+        // `Lent` that has outlived `Flight`. So neither the kernel nor anybody here uses the memory.
         unsafe { libc::munmap(self.base.as_ptr().cast(), LEN) };
     }
 }
@@ -119,8 +120,8 @@ impl Deref for Lent {
 
     fn deref(&self) -> &[u8] {
         assert!(self.len <= BUFFER);
-        // SAFETY: `len` bytes of a buffer are inside the mapping, which the pool keeps. A completion has named the buffer, so
-        // the kernel does not write to it until this `Lent` is dropped.
+        // SAFETY: `len` bytes of a buffer are inside the mapping, which the pool keeps. A completion has named the
+        // buffer, so the kernel does not write to it until this `Lent` is dropped.
         unsafe { slice::from_raw_parts(self.pool.address(self.buffer), self.len) }
     }
 }

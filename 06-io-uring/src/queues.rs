@@ -2,7 +2,8 @@
 //!
 //! Invariant: a completion is handed back exactly once, in the order in which the operations landed, even if the
 //! completion queue has overflowed. A turn hands back what had landed when it began. What lands while the program is at
-//! work waits for the next turn: clients whose operations never have to wait could otherwise keep a turn going for ever.
+//! work waits for the next turn: clients whose operations never have to wait could otherwise keep a turn going for
+//! ever.
 
 use std::collections::VecDeque;
 use std::io;
@@ -112,8 +113,8 @@ impl Queues {
     /// Queues an operation. The next `wait` hands it to the kernel, or an earlier call if the queue is full.
     ///
     /// # Safety
-    /// The memory that the entry names must stay where it is, and be touched by nobody else, until the last completion of
-    /// the operation has been handed back.
+    /// The memory that the entry names must stay where it is, and be touched by nobody else, until the last completion
+    /// of the operation has been handed back.
     pub unsafe fn push(&mut self, entry: squeue::Entry, what: u8, index: usize) -> io::Result<()> {
         let entry = entry.user_data(user_data(what, index));
         // SAFETY: the caller promises it.
@@ -143,8 +144,8 @@ impl Queues {
         self.reap().map(drop)
     }
 
-    /// One io_uring_enter(2): hands over what was queued, and sleeps until something has landed or the timeout has passed
-    /// (-1: no timeout, as in poll(2) and epoll_wait(2)).
+    /// One io_uring_enter(2): hands over what was queued, and sleeps until something has landed or the timeout has
+    /// passed (-1: no timeout, as in poll(2) and epoll_wait(2)).
     pub fn wait(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
         let timeout_ms = if self.landed.is_empty() { timeout_ms } else { 0 };
         survive(match u64::try_from(timeout_ms).map(|ms| Timespec::from(Duration::from_millis(ms))) {
@@ -192,7 +193,8 @@ fn survive(entered: io::Result<usize>) -> io::Result<()> {
     }
 }
 
-/// The operation has not failed, and is started again. EAGAIN: it would have had to wait. EINTR: its wait was interrupted.
+/// The operation has not failed, and is started again. EAGAIN: it would have had to wait. EINTR: its wait was
+/// interrupted.
 pub fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -1,9 +1,9 @@
 //! io_uring: the server does not ask what is ready. It hands whole operations over, and is told when they are done.
 //!
 //! Invariant: a connection has exactly one operation in flight, a receive or a send, and is the kernel's until that
-//! lands. So nothing is received while bytes are owed, which is all there is to back-pressure: at most one `BUFFER` is
-//! owed to anyone. No two sends can overtake each other. And nobody can touch what the kernel is working on: `start`
-//! takes the connection away, and only its completion hands it back.
+//! operation lands. So nothing is received while bytes are pending, which is all of back-pressure: a connection has at
+//! most one `BUFFER` of pending bytes. No two sends can overtake each other. And no code here can touch what the kernel
+//! is working on: `start` takes the connection away, and only its completion hands it back.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use common_server::{AcceptError, Notice, Retry, Shutdown};
 use crate::flight::{Bytes, Flight, Landed, Op, is_transient};
 
 pub struct Server {
-    // Fields are dropped in this order: the descriptors are closed when nothing is in flight any more.
+    // Fields are dropped in this order, so the descriptors are closed when nothing is in flight any more.
     flight: Flight,
     listener: TcpListener,
     _shutdown: Shutdown,
@@ -25,7 +25,7 @@ pub struct Server {
 
 impl Server {
     pub fn new(mut flight: Flight, listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-        // Waiting is the kernel's part here, also in a worker thread of its own; there O_NONBLOCK would mean EAGAIN.
+        // Waiting is the kernel's part here. It may wait in a worker thread, where O_NONBLOCK would mean EAGAIN.
         listener.set_nonblocking(false)?;
         flight.start(Op::Signal(shutdown.as_raw_fd(), Box::new([0])))?;
         flight.start(Op::Accept(listener.as_raw_fd()))?;
@@ -38,8 +38,8 @@ impl Server {
         })
     }
 
-    /// One accept is in flight, or a retry is planned. More accepts would take more connections in a turn, but each keeps
-    /// the limit of descriptors that it was started under, and so would not notice when that is lowered.
+    /// One accept is in flight, or a retry is planned. More accepts would take more connections in a turn, but each
+    /// keeps the limit of descriptors that it was started under, and so would not notice when that is lowered.
     fn accept(&mut self, accepted: io::Result<TcpStream>) -> Result<()> {
         match accepted.map_err(AcceptError::from) {
             Ok(stream) => self.flight.start(Op::Recv(stream))?,
@@ -56,13 +56,13 @@ impl Server {
         Ok(())
     }
 
-    // The next two take what has landed, and say what that connection does next. `None` is its end: the stream is dropped,
-    // and since nothing is in flight on it, that closes it and frees its descriptor at once.
+    // The next two take what has landed, and say what the connection does next. `None` is its end: the stream is
+    // dropped. Nothing is in flight on it, so the drop closes it and frees its descriptor at once.
 
     fn received(&mut self, stream: TcpStream, received: io::Result<Option<Bytes>>) -> Option<Op> {
         match received {
             Ok(Some(bytes)) => Some(Op::Send(stream, bytes)),
-            // FIN. Nothing is owed, or nothing would have been received.
+            // FIN. No bytes are pending, or nothing would have been received.
             Ok(None) => None,
             // ENOBUFS: this turn's receives had more to bring than the pool has buffers. They go back as it ends.
             Err(error) if is_transient(&error) || error.raw_os_error() == Some(libc::ENOBUFS) => Some(Op::Recv(stream)),

@@ -40,7 +40,7 @@ fn answer(mut stream: &TcpStream) -> Vec<u8> {
 /// `served, broken off, calls`, which it prints when it is stopped.
 fn stop(mut server: Server) -> Vec<u64> {
     let process = server.process.expect("a process that was started here");
-    // SAFETY: no pointers; it is a child that was not waited for yet.
+    // SAFETY: kill takes two numbers. The child was not waited for yet, so its number is not another process.
     unsafe { libc::kill(process.pid, libc::SIGTERM) };
     let status = server.wait_exit(BACKSTOP);
     assert_eq!(status.and_then(|status| status.code()), Some(0), "after SIGTERM");

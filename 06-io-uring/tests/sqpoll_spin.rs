@@ -1,5 +1,5 @@
-//! `sqpoll --wait spin` never sleeps. It is not held to the contract: an idle server that burns two cores breaks clause 7 by
-//! design, and a hundred checks of it would keep a machine with few cores from everything else.
+//! `sqpoll --wait spin` never sleeps. It is not held to the contract: an idle server that burns two cores breaks clause
+//! 7 by design, and a hundred checks of it would keep a machine with few cores from everything else.
 
 #![cfg(target_os = "linux")]
 
@@ -28,7 +28,7 @@ fn round_trips_without_a_sleep_and_a_signal_ends_it() {
     (0..100).for_each(|_| echo(&mut client));
     assert_eq!(sleeps(pid), before, "it slept during 100 round trips");
 
-    // SAFETY: no pointers; it is a child that was not waited for yet.
+    // SAFETY: kill takes two numbers. The child was not waited for yet, so its number is not another process.
     unsafe { libc::kill(pid, libc::SIGTERM) };
     let status = server.wait_exit(Duration::from_secs(60));
     assert_eq!(status.and_then(|status| status.code()), Some(0), "after SIGTERM");

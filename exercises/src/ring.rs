@@ -1,8 +1,8 @@
 //! io_uring(7): one function for each kind of operation, and `wait`, which hands over what was started and returns what
 //! has landed. Below it are the two queues of 06-io-uring.
 //!
-//! Invariant: memory that an operation has named is never freed and never moves. A buffer is a number to a server. So the
-//! worst that a server can do with a wrong buffer is to send wrong bytes.
+//! Invariant: memory that an operation has named is never freed and never moves. A buffer is a number to a server. So
+//! the worst that a server can do with a wrong buffer is to send wrong bytes.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -62,7 +62,8 @@ pub enum Landed {
         /// How many bytes the socket took, which may be fewer than were to be sent.
         sent: io::Result<usize>,
     },
-    /// A `watch` has landed: the client has sent FIN, or the connection was reset, or both of its directions have ended.
+    /// A `watch` has landed: the client has sent FIN, or the connection was reset, or both of its directions have
+    /// ended.
     HungUp {
         /// The slot that it was started with.
         slot: usize,
@@ -119,7 +120,8 @@ impl Ring {
         self.push(entry, RECEIVE, slot)
     }
 
-    /// Lands as `ReceivedLent`. The kernel takes one of the buffers that it was lent, and fails with ENOBUFS if it has none.
+    /// Lands as `ReceivedLent`. The kernel takes one of the buffers that it was lent, and fails with ENOBUFS if it has
+    /// none.
     pub fn recv_lent(&mut self, stream: &TcpStream, slot: usize) -> io::Result<()> {
         let entry = opcode::Recv::new(Fd(stream.as_raw_fd()), ptr::null_mut(), BUFFER as u32).buf_group(GROUP).build();
         self.push(entry.flags(squeue::Flags::BUFFER_SELECT), RECEIVE_LENT, slot)
@@ -167,13 +169,14 @@ impl Ring {
         assert!(buffer < LENT, "buffer {buffer} is not one of those that were lent");
         let address = self.memory(buffer);
         let lent = self.lent.as_ref().expect("lend comes first");
-        // SAFETY: the kernel may write to the memory at any time: it is never freed, and no Rust value is in it. A wrong server
-        // can give a buffer back twice, and so more than `LENT`. That overwrites an entry, and one buffer is filled twice.
+        // SAFETY: the kernel may write to the memory at any time: it is never freed, and no Rust value is in it. A
+        // wrong server can give a buffer back twice, and so more than `LENT`. That overwrites an entry, and one buffer
+        // is filled twice.
         unsafe { lent.give(buffer as u16, address, BUFFER) }
     }
 
-    /// io_uring_enter(2): hands over what was started, sleeps until something has landed, and returns all that has; nothing
-    /// after `timeout_ms` (-1: never) or a signal.
+    /// io_uring_enter(2): hands over what was started, sleeps until something has landed, and returns all that has;
+    /// nothing after `timeout_ms` (-1: never) or a signal.
     pub fn wait(&mut self, timeout_ms: i32) -> io::Result<impl Iterator<Item = Landed> + use<>> {
         self.queues.wait(timeout_ms)?;
         let mut all = Vec::new();
@@ -203,8 +206,8 @@ impl Ring {
     }
 
     fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> io::Result<()> {
-        // SAFETY: all memory that entries name is in `chunks`, which are leaked. The kernel may write to it at any time: the
-        // server never sees it as a Rust value.
+        // SAFETY: all memory that entries name is in `chunks`, which are leaked. The kernel may write to it at any
+        // time: the server never sees it as a Rust value.
         unsafe { self.queues.push(entry, what, slot) }
     }
 }
@@ -223,7 +226,8 @@ fn landed(done: Completion) -> Option<Landed> {
     Some(match done.what {
         SIGNAL => Landed::Signalled,
         ACCEPT => Landed::Accepted {
-            // SAFETY: the kernel made the descriptor for this completion, which is handed back once. So nothing else owns it.
+            // SAFETY: the kernel made the descriptor for this completion, which is handed back once. So nothing else
+            // owns it.
             accepted: done.result.map(|fd| unsafe { TcpStream::from_raw_fd(fd as i32) }),
             more,
         },

@@ -1,7 +1,7 @@
 //! The entry of both lists of kevent(2), and its constants.
 //!
-//! The kernels agree on the names of the fields and on little else. A filter is an `i16` or a `u32`, a count is an `int`
-//! or a `size_t`, and a constant has another value next door. Here every field is as wide as its widest version.
+//! The kernels agree on the names of the fields and on little else. A filter is an `i16` or a `u32`, a count is an
+//! `int` or a `size_t`, and a constant has another value next door. Here every field is as wide as its widest version.
 
 use std::fmt;
 use std::io;

@@ -25,8 +25,8 @@ impl Kqueue {
     /// kevent(2): makes the changes, then waits for events. Without a timeout the wait has no end; without room for an
     /// event there is no wait. Returns the events that came: none if the time is up or a signal interrupted the wait.
     ///
-    /// A change that fails becomes an EV_ERROR event, and then there is no wait. Without room for that event the error is
-    /// returned, and the changes behind it are not made.
+    /// A change that fails becomes an EV_ERROR event, and then there is no wait. Without room for that event the error
+    /// is returned, and the changes behind it are not made.
     pub fn kevent<'a>(
         &self,
         changes: &[Kevent],

@@ -1,11 +1,12 @@
 //! kqueue for Linux: the same two calls with the same meanings, over the descriptors that Linux has instead.
 //!
-//! epoll watches descriptors, kqueue watches events. So an event that is not about a socket or a pipe must first become a
-//! descriptor. Each file in `linux/filters` shows the descriptor that one filter needs. `linux/knotes.rs` ties the
+//! epoll watches descriptors, kqueue watches events. So an event that is not about a socket or a pipe must first become
+//! a descriptor. Each file in `linux/filters` shows the descriptor that one filter needs. `linux/knotes.rs` ties the
 //! descriptors together with three epolls, and the two calls are here.
 //!
-//! Invariant: the number of a kqueue is the number of its outer epoll. So poll and epoll can wait for a kqueue, and closing
-//! the number is all that a program has to do. close(2) does not tell the stand-in, which finds out at the next call.
+//! Invariant: the number of a kqueue is the number of its outer epoll. So poll and epoll can wait for a kqueue, and
+//! closing the number is all that a program has to do. close(2) does not tell the stand-in, which finds out at the next
+//! call.
 //!
 //! Limits:
 //! - Linux 5.11 or newer, of 64 bits.
@@ -20,8 +21,8 @@
 //! - A descriptor that is closed while a dup of it lives is forgotten when it next becomes ready, not at once.
 //! - With threads, delete the knotes of a descriptor before you close it. Another thread's epoll_wait may be looking at
 //!   the descriptor, and then keeps it open until that wait returns (since Linux 6.10).
-//! - A kqueue is known by one descriptor, not by a dup of it. A thread that waits for a kqueue is not woken when another
-//!   thread closes it. What a closed kqueue held is freed when the next one is made.
+//! - A kqueue is known by one descriptor, not by a dup of it. A thread that waits for a kqueue is not woken when
+//!   another thread closes it. What a closed kqueue held is freed when the next one is made.
 //!
 //! What is not supported is refused, with EINVAL or ENOTSUP.
 

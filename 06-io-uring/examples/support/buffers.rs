@@ -1,8 +1,8 @@
-//! A provided buffer ring that is used up from front to back: small messages lie side by side in one buffer (Linux 6.12;
-//! on older kernels each message takes a whole buffer).
+//! A provided buffer ring that is used up from front to back: small messages lie side by side in one buffer (Linux
+//! 6.12; on older kernels each message takes a whole buffer).
 //!
-//! Invariant: a buffer goes back to the kernel when the kernel has done with it and nobody holds bytes of it. The memory is
-//! never freed, so an operation that outlives the server's loop writes to nothing else.
+//! Invariant: a buffer goes back to the kernel when the kernel has done with it and nobody holds bytes of it. The
+//! memory is never freed, so an operation that outlives the server's loop writes to nothing else.
 
 use std::slice;
 
@@ -83,8 +83,8 @@ impl Buffers {
 
     fn give(&mut self, buffer: u16) {
         self.state[usize::from(buffer)] = State::default();
-        // SAFETY: the memory is leaked. Nobody holds bytes of this buffer: it is new, or its last bytes were released. Each
-        // buffer is given once until the kernel has finished with it, so at most `count` are given.
+        // SAFETY: the memory is leaked. Nobody holds bytes of this buffer: it is new, or its last bytes were released.
+        // Each buffer is given once until the kernel has finished with it, so at most `count` are given.
         unsafe { self.ring.give(buffer, self.address(buffer), self.size()) }
     }
 
@@ -102,8 +102,8 @@ impl Buffers {
     /// The bytes that are held.
     pub fn bytes(&self, held: &Held) -> &[u8] {
         assert!(held.at + held.len <= self.size());
-        // SAFETY: inside the buffer, by the assertion. The kernel writes only behind what is used, and the buffer is not
-        // given again while bytes of it are held.
+        // SAFETY: inside the buffer, by the assertion. The kernel writes only behind what is used, and the buffer is
+        // not given again while bytes of it are held.
         unsafe { slice::from_raw_parts(self.address(held.buffer).wrapping_add(held.at), held.len) }
     }
 

@@ -1,8 +1,9 @@
-//! Accepts into direct descriptors: slots of a table in the ring, where an operation finds its socket without a look at the
-//! descriptors of the process. Such a socket has no number in /proc, and no other call can use it.
+//! Accepts into direct descriptors: slots of a table in the ring, where an operation finds its socket without a look at
+//! the descriptors of the process. Such a socket has no number in /proc, and no other call can use it.
 //!
-//! Invariant: an accept that takes a client off the accept queue has a slot for it. (An accept that finds no slot drops the
-//! client and fails with ENFILE.) So the multishot accept is in flight only while there are slots for a whole queue.
+//! Invariant: an accept that takes a client off the accept queue has a slot for it. (An accept that finds no slot drops
+//! the client and fails with ENFILE.) So the multishot accept is in flight only while there are slots for a whole
+//! queue.
 
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
@@ -112,7 +113,8 @@ impl DirectListener {
 }
 
 fn push(queues: &mut Queues, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
-    // SAFETY: the entries of this file (accept without an address, cancel, close) name descriptors and slots, and no memory.
+    // SAFETY: the entries of this file (accept without an address, cancel, close) name descriptors and slots, and no
+    // memory.
     unsafe { queues.push(entry, what, slot) }.context("io_uring_enter")
 }
 

@@ -22,8 +22,8 @@ pub const OUT: u32 = libc::EPOLLOUT as u32;
 pub const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 pub const HUP: u32 = libc::EPOLLHUP as u32;
 pub const ERR: u32 = libc::EPOLLERR as u32;
-/// For a registration that is to report nothing. No mask keeps HUP and ERR away, but after EPOLLONESHOT they come at most
-/// once.
+/// For a registration that is to report nothing. No mask keeps HUP and ERR away, but after EPOLLONESHOT they come at
+/// most once.
 pub const SILENT: u32 = libc::EPOLLONESHOT as u32;
 
 /// Turns a result into what a C caller expects: the number, or -1 with the error in errno.
@@ -122,8 +122,8 @@ pub fn timerfd(absolute: bool, first: Duration, period: Duration) -> Result<File
     let spec = itimerspec { it_value: to_timespec(first), it_interval: to_timespec(period) };
     let (clock, flags) =
         if absolute { (libc::CLOCK_REALTIME, libc::TFD_TIMER_ABSTIME) } else { (libc::CLOCK_MONOTONIC, 0) };
-    // SAFETY: timerfd_create returns -1 or a new descriptor without another owner. timerfd_settime only reads `spec`, which
-    // outlives it, and does not write to a null old value.
+    // SAFETY: timerfd_create returns -1 or a new descriptor without another owner. timerfd_settime only reads `spec`,
+    // which outlives it, and does not write to a null old value.
     unsafe {
         let timer = owned(libc::timerfd_create(clock, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC))?;
         checked(libc::timerfd_settime(timer.as_raw_fd(), flags, &spec, ptr::null_mut())).map(|_| timer)
@@ -171,8 +171,8 @@ pub fn pidfd(process: c_int) -> Result<File> {
 /// A child's status as wait(2) gives it, or None while the child runs. Its parent can still reap it.
 pub fn exit_status(pidfd: &File) -> Result<Option<c_int>> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: a siginfo_t is made of integers, so all zeros are a value of it. waitid writes inside `info`: the members that
-    // are read here, or none of them.
+    // SAFETY: a siginfo_t is made of integers, so all zeros are a value of it. waitid writes inside `info`: the members
+    // that are read here, or none of them.
     let (code, process, status) = unsafe {
         let mut info: libc::siginfo_t = mem::zeroed();
         checked(libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &mut info, options))?;

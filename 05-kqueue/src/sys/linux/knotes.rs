@@ -1,8 +1,8 @@
 //! The knotes of one kqueue, and the three epolls that watch them.
 //!
 //! The outer epoll is the kqueue's own descriptor. It watches the descriptors that filters have made, and the two inner
-//! epolls. READ and WRITE have an inner epoll each: an epoll holds a descriptor once, with one mask and one trigger mode,
-//! while the READ and the WRITE knote of a socket know nothing of each other.
+//! epolls. READ and WRITE have an inner epoll each: an epoll holds a descriptor once, with one mask and one trigger
+//! mode, while the READ and the WRITE knote of a socket know nothing of each other.
 //!
 //! Invariant: a knote is registered with its epoll for as long as it exists, also while it is disabled. epoll forgets a
 //! descriptor when its file is closed, so epoll always knows whether a knote's number still means the same file. epoll
@@ -175,8 +175,8 @@ impl Knotes {
         epoll_ctl(self.epoll(epoll), operation, fd, events, token)
     }
 
-    /// On BSD, close(2) ends the knotes of a descriptor. The stand-in finds out later, at the latest when it looks at the
-    /// knote, and even if the number means another file by then.
+    /// On BSD, close(2) ends the knotes of a descriptor. The stand-in finds out later, at the latest when it looks at
+    /// the knote, and even if the number means another file by then.
     fn forget_if_closed(&mut self, slot: usize) -> bool {
         let knote = self.knote(slot);
         let Watch { epoll, fd, .. } = knote.source.watch(&knote.change);

@@ -1,5 +1,5 @@
-//! What the seven filters have in common. Each filter has a file here: the descriptor that Linux needs for it, what epoll
-//! is to watch, how what epoll says becomes a kevent, and what has to be undone at the end.
+//! What the seven filters have in common. Each filter has a file here: the descriptor that Linux needs for it, what
+//! epoll is to watch, how what epoll says becomes a kevent, and what has to be undone at the end.
 //!
 //! | filter | file | the descriptor |
 //! |---|---|---|

@@ -1,4 +1,5 @@
-//! EVFILT_SIGNAL. The descriptor that Linux needs for it: a signalfd, with the signal blocked, or its action comes first.
+//! EVFILT_SIGNAL. The descriptor that Linux needs for it: a signalfd, with the signal blocked, or its action comes
+//! first.
 //!
 //! On BSD both happen, the action and the event. A program for both systems sets SIG_IGN, which does not keep a blocked
 //! signal from a signalfd.

@@ -1,4 +1,5 @@
-//! EVFILT_TIMER. The descriptor that Linux needs for it: a timerfd, which counts how often it has expired, as `data` does.
+//! EVFILT_TIMER. The descriptor that Linux needs for it: a timerfd, which counts how often it has expired, as `data`
+//! does.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

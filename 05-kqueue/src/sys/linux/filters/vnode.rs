@@ -9,7 +9,8 @@ use std::os::unix::fs::FileTypeExt;
 
 use super::*;
 
-/// For each inotify event the note that it means, and the notes that stat may find behind it. The last is for directories.
+/// For each inotify event the note that it means, and the notes that stat may find behind it. The last is for
+/// directories.
 const WATCHED: [(u32, u32, u32); 4] = [
     (libc::IN_MODIFY, NOTE_WRITE, NOTE_EXTEND | NOTE_TRUNCATE),
     (libc::IN_ATTRIB, NOTE_ATTRIB, NOTE_LINK | NOTE_DELETE),
