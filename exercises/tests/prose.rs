@@ -1,4 +1,4 @@
-//! The exercises' texts: titles and headings agree, sentences are short, and links into the glossary lead somewhere.
+//! The texts: titles and headings agree, sentences are short, and links into the glossary lead somewhere.
 //!
 //! Invariant: a sentence has at most `WORDS` words; code, links and table cells are counted as a reader reads them.
 
@@ -92,11 +92,9 @@ fn a_sentence_is_counted_as_it_is_read() {
 }
 
 #[test]
-fn no_sentence_of_the_exercises_or_the_glossary_is_long() {
-    let mut files = markdown(Path::new(env!("CARGO_MANIFEST_DIR")));
-    files.push(workspace().join("common/GLOSSARY.md"));
+fn no_sentence_of_a_readme_or_of_an_exercise_is_long() {
     let mut long = Vec::new();
-    for file in files {
+    for file in markdown(&workspace()) {
         let text = fs::read_to_string(&file).expect("a text");
         long.extend(too_long(&text).map(|sentence| format!("{}: {sentence}", file.display())));
     }
