@@ -165,7 +165,14 @@ impl Kept {
                               it served {again}"
             ),
         };
-        Failure { symptom: self.symptom(), what, steps: Vec::new(), kernel: Vec::new(), cause: self.cause() }
+        Failure {
+            symptom: self.symptom(),
+            what,
+            steps: Vec::new(),
+            kernel: Vec::new(),
+            calls: Vec::new(),
+            cause: self.cause(),
+        }
     }
 
     /// What that means.
