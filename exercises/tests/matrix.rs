@@ -51,7 +51,9 @@ fn starter(exercise: &Exercise) -> Result<Completion, Failed> {
     if let Some(Outcome::Skip { reason }) = reports.iter().map(|report| &report.outcome).find(|it| is_skip(it)) {
         return Ok(Completion::ignored_with(reason));
     }
-    completed(proof::starter_surprises(exercise, &reports))
+    let mut surprises = proof::starter_surprises(exercise, &reports);
+    surprises.extend(proof::not_run(exercise, &reports));
+    completed(surprises)
 }
 
 fn solution(exercise: &Exercise) -> Result<Completion, Failed> {
