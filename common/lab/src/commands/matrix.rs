@@ -23,23 +23,22 @@ const EXAMPLES: &str = "\
 Examples:
   cargo lab matrix            every exercise, every check: a minute or two each
   cargo lab matrix --only 19  one exercise
-  cargo lab matrix --quick    only own checks and kept checks, as in cargo test
+  cargo lab matrix --quick    only own checks and quick checks, as in cargo test
   cargo lab matrix --write    the checks that are new: run them, and write the table if there is no surprise
 
 Exit code: 0 no surprise; 1 at least one surprise, or a server did not build; 2 wrong command line.";
 
 /// Prove the exercises: starters fail as they should, solutions pass
 ///
-/// A surprise is one of these: a starter passes one of its exercise's checks, or fails it for another reason; a starter
-/// fails a kept check, which every attempt has to pass, and exercise.toml does not expect it; a solution fails any
-/// check; the compiler warns about a starter or a solution.
+/// A surprise is one of these: a starter passes one of its exercise's checks, or fails it for another reason; a solution
+/// fails any check; the compiler warns about a starter or a solution.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MatrixArgs {
     /// Prove only these exercises, by number or name
     #[arg(long, value_name = "NN", num_args = 1..)]
     only: Vec<String>,
-    /// Run only an exercise's own checks and the kept checks
+    /// Run only an exercise's own checks, and the checks that are quick
     #[arg(long)]
     quick: bool,
     /// Run at most N checks at once [default: twice the cores]

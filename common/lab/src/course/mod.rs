@@ -11,7 +11,7 @@ pub mod proof;
 pub mod starters;
 
 pub use exercise::{Exercise, ExerciseWord, load};
-pub use judging::{Judgement, judge};
+pub use judging::{Extent, JudgedChecks, Judgement, judge};
 pub use progress::{Standing, StudentProgress};
 pub use starters::StarterRecord;
 

@@ -53,7 +53,7 @@ pub struct Prover<'a> {
 pub enum WantedChecks {
     /// The whole suite.
     All,
-    /// The exercise's own checks and the kept checks.
+    /// The exercise's own checks, and those that are quick.
     Quick,
     /// The checks that this record lacks.
     New(StarterRecord),
@@ -107,7 +107,7 @@ impl Prover<'_> {
     fn checks(&self, exercise: &Exercise) -> Vec<&'static Check> {
         let is_named = |check: &Check| {
             let name = check.full_name();
-            exercise.about.must_pass.iter().any(|own| own.check == name) || exercise.kept().any(|kept| kept == name)
+            check.quick || exercise.about.must_pass.iter().any(|own| own.check == name)
         };
         let wanted = |check: &&Check| match &self.wanted {
             WantedChecks::All => true,
@@ -166,12 +166,6 @@ pub fn starter_surprises(exercise: &Exercise, reports: &[Report]) -> Vec<String>
                 expected.says,
                 story(report)
             )),
-        }
-    }
-    let may_fail = |name: &str| exercise.about.also_fails.iter().any(|also| name.starts_with(also));
-    for report in exercise.kept().filter(|name| !may_fail(name)).filter_map(of) {
-        if matches!(report.outcome, Outcome::Fail(_)) {
-            wrong.push(format!("the starter fails a check that also_fails does not name: {}", story(report)));
         }
     }
     wrong
