@@ -211,7 +211,7 @@ mod tests {
         let outcome = |letter| match letter {
             'p' => Outcome::Pass,
             's' => Outcome::Skip { reason: "not here".into() },
-            _ => Outcome::Fail(Failure::new(Symptom::ReadLost, "lost")),
+            _ => Outcome::Fail(Failure::new(Symptom::ReadLost, "lost", "")),
         };
         let report = |letter| Report { check: "a::b".into(), clause: 2, seconds: 0.0, outcome: outcome(letter) };
         outcomes.chars().map(report).collect()
