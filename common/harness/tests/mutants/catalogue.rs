@@ -140,6 +140,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollEt,
+        "served_twice",
+        "serves an old entry and a new event of the same descriptor in one turn",
+        &[caught(
+            "fairness::a_connection_and_the_listener_have_one_batch_in_each_turn",
+            Starved,
+            "serve each of them once",
+        )],
+    ),
+    mutant(
+        EpollEt,
         "hang_up_thread",
         "a thread sleeps in poll for each connection's hang-up, and holds its socket when it is closed",
         &[caught("close::fin_right_behind_64_kib_loses_nothing", EofLost, "another thread's wait still holds")],
