@@ -17,6 +17,8 @@ mod catalogue;
 #[cfg(target_os = "linux")]
 mod consequences;
 #[cfg(target_os = "linux")]
+mod limited;
+#[cfg(target_os = "linux")]
 mod mutant;
 #[cfg(target_os = "linux")]
 mod pollers;
