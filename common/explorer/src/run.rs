@@ -64,6 +64,8 @@ pub enum Error {
     Start(String),
     /// It was told to stop.
     Interrupted,
+    /// A run did not come to its end in the time that there was.
+    TooLong,
     /// Something else, of the explorer's own.
     Broken(String),
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Error {
         match self {
             Self::Unsupported(what) | Self::Start(what) | Self::Broken(what) => f.write_str(what),
             Self::Interrupted => f.write_str("interrupted"),
+            Self::TooLong => f.write_str("a single run did not come to its end in the time that it had"),
         }
     }
 }

@@ -131,7 +131,8 @@ fn explore(
     max_time: Option<Duration>,
 ) -> Result<Exploration, String> {
     let script = Script::standard(script).expect("it ships");
-    let plan = Plan { target, script: &script, faults, max_placements, always: 0, max_runs: None, max_time };
+    let plan =
+        Plan { target, script: &script, faults, max_placements, always: 0, max_runs: None, max_time, patience: None };
     explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())
 }
 
@@ -337,6 +338,7 @@ pub fn memory() -> ExitCode {
             always: 0,
             max_runs: Some(max_runs),
             max_time: None,
+            patience: None,
         };
         match explorer::explore(&plan, &AtomicBool::new(false), &|_| {}) {
             Ok(exploration) if matches!(exploration.coverage, Coverage::Cut(_)) => println!("{}", resident()),
