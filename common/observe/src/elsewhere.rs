@@ -50,6 +50,11 @@ impl Family {
         None
     }
 
+    /// `None`: there is no /proc here.
+    pub fn sockets_and_operations(self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// `false`: there is no /proc to hide from.
     pub fn hides(self) -> bool {
         false

@@ -173,7 +173,7 @@ impl Trial<'_> {
         self.fds()
     }
 
-    fn spinning(&mut self, what: &str) -> Stop {
+    pub(crate) fn spinning(&mut self, what: &str) -> Stop {
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port())).unwrap_or_default();
         Stop::Fail(Box::new(Failure {
             symptom: Symptom::Spinning,
