@@ -19,8 +19,6 @@ pub struct Profile {
     pub own: bool,
     /// Clients that may be connected at one time.
     pub clients: u32,
-    /// Connections that may wait in the accept queue.
-    pub queue: u32,
 }
 
 /// Sizes at which buffers end.
@@ -70,9 +68,6 @@ struct Writer {
     /// Bytes that may still be sent, so that a script ends in time.
     budget: u64,
     narrow_budget: u64,
-    frozen: bool,
-    /// Connected while the server is stopped.
-    queued: u32,
 }
 
 /// Script number `number` of a seed.
@@ -90,8 +85,6 @@ pub fn script(seed: u64, number: u64, profile: Profile) -> Script {
         urged: Vec::new(),
         budget: 12 << 20,
         narrow_budget: NARROW_BUDGET,
-        frozen: false,
-        queued: 0,
     };
     writer.connect();
     while writer.script.steps.len() < writer.mood.steps {
@@ -170,11 +163,9 @@ impl Writer {
             self.push(Step::Settle);
         }
         self.push(Step::Freeze);
-        (self.frozen, self.queued) = (true, 0);
         for _ in 0..1 + self.rng.u32(..6) {
             self.deed();
         }
-        self.frozen = false;
         self.push(Step::Thaw);
         if self.often(40) {
             let then = *pick(&mut self.rng, &[Step::Settle, Step::Sync, Step::Rest]);
@@ -233,10 +224,6 @@ impl Writer {
         let connected = self.script.groups.iter().zip(&self.stages);
         let connected: u32 = connected.filter(|(_, stage)| **stage != Stage::Left).map(|(it, _)| it.clients).sum();
         clients = clients.min(self.profile.clients.saturating_sub(connected));
-        if self.frozen {
-            clients = clients.min(self.profile.queue.saturating_sub(self.queued));
-            self.queued += clients;
-        }
         if clients == 0 {
             return;
         }
@@ -330,7 +317,7 @@ fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
 mod tests {
     use super::*;
 
-    const ANY: Profile = Profile { stops: true, own: true, clients: 300, queue: 200 };
+    const ANY: Profile = Profile { stops: true, own: true, clients: 300 };
 
     #[test]
     fn a_script_is_the_same_every_time_and_no_other_is() {
@@ -352,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_for_nothing_that_it_need_not_bear() {
-        let modest = Profile { stops: false, own: false, clients: 5, queue: 1 };
+        let modest = Profile { stops: false, own: false, clients: 5 };
         for number in 0..2000 {
             let script = script(1, number, modest);
             assert!(script.groups.iter().all(|group| group.clients <= 5), "{script}");

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Outcome, Report, among_others};
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::limit::{self, Limit};
 use crate::subject::{Launch, Model, Subject};
 
 pub use generate::{Profile, script};
@@ -128,32 +129,29 @@ struct Search<'a> {
 
 /// What this server may be asked to bear.
 pub fn profile(subject: &Subject) -> Profile {
+    /// Servers with several descriptors for a connection, and several of them at once, share the harness's limit.
+    const SHARE: u64 = 8;
     let stops = matches!(subject.launch, Launch::Command(_));
-    // Of a foreign server nobody knows how many clients it takes, nor how long its queue is.
-    match subject.own {
-        true => Profile { stops, own: true, clients: 300, queue: 200 },
-        false => Profile { stops, own: false, clients: 40, queue: 4 },
-    }
+    let by_descriptors = (crate::trial::raise_fd_limit().saturating_sub(64) / SHARE).max(2) as u32;
+    // Of a foreign server nobody knows how many it takes.
+    let most = if subject.own { 300 } else { 40 };
+    let clients = most.min(by_descriptors).min(subject.max_clients.unwrap_or(most));
+    Profile { stops, own: subject.own, clients }
 }
 
 /// Plays scripts until one fails or the plan is done. `tell` hears of the progress; `stop` ends all.
 pub fn run(subject: &Subject, plan: Plan, stop: &AtomicBool, tell: &(dyn Fn(Progress) + Sync)) -> Fuzzed {
-    crate::trial::raise_fd_limit();
-    let _among_others = among_others();
     let start = Instant::now();
-    let search = Search {
-        subject,
-        plan,
-        profile: profile(subject),
-        stop,
-        over: AtomicBool::new(false),
-        end: start + plan.time,
-        next: AtomicU64::new(0),
-        scripts: AtomicU64::new(0),
-        steps: AtomicU64::new(0),
-        undecided: Mutex::default(),
-        found: Mutex::default(),
+    let mut fuzzed = {
+        let _among_others = among_others();
+        searched(subject, plan, stop, tell)
     };
+    fuzzed.seconds = seconds(start);
+    fuzzed
+}
+
+fn searched(subject: &Subject, plan: Plan, stop: &AtomicBool, tell: &(dyn Fn(Progress) + Sync)) -> Fuzzed {
+    let search = Search::new(subject, plan, stop);
     // A server that runs already is one, and two scripts at once would meet each other on it.
     let servers = if search.profile.stops { plan.servers.max(1) } else { 1 };
     std::thread::scope(|scope| {
@@ -170,16 +168,33 @@ pub fn run(subject: &Subject, plan: Plan, stop: &AtomicBool, tell: &(dyn Fn(Prog
         skipped: None,
         finding: None,
     };
-    match search.found.into_inner().expect("no thread panicked") {
-        Some(suspicion) if is_denied(subject, &suspicion.failure) => fuzzed.skipped = observe::io_uring_denied(),
-        Some(suspicion) => {
-            let about = format!("fuzz::seed {}, script {}", plan.seed, suspicion.number);
-            fuzzed.finding = Some(confirm(subject, &plan, suspicion, about, stop, tell));
-        }
-        None => {}
+    let Some(suspicion) = search.found.into_inner().expect("no thread panicked") else { return fuzzed };
+    if is_denied(subject, &suspicion.failure) {
+        fuzzed.skipped = observe::io_uring_denied();
+        return fuzzed;
     }
-    fuzzed.seconds = seconds(start);
+    if let Some(max) = limit_of(subject, &suspicion) {
+        // A limit of clients is a policy, and scripts can stay below it.
+        let limited = Subject { max_clients: Some(max), ..subject.clone() };
+        let time = search.end.saturating_duration_since(Instant::now());
+        return searched(&limited, Plan { time, ..plan }, stop, tell);
+    }
+    let about = format!("fuzz::seed {}, script {}", plan.seed, suspicion.number);
+    fuzzed.finding = Some(confirm(subject, &plan, suspicion, about, stop, tell));
     fuzzed
+}
+
+/// How many clients a foreign server takes at once, if that is fewer than this script had.
+fn limit_of(subject: &Subject, suspicion: &Suspicion) -> Option<u32> {
+    let clients = suspicion.history.last().map_or(0, Script::clients);
+    let foreign = !subject.own && subject.max_clients.is_none() && clients > 1;
+    if !foreign || suspicion.failure.symptom == Symptom::Leak {
+        return None;
+    }
+    match limit::of(subject, clients as usize + 1) {
+        Limit::Policy(max) => Some(max),
+        _ => None,
+    }
 }
 
 /// Plays one script a few times, each time on a new server.
@@ -231,7 +246,23 @@ fn is_denied(subject: &Subject, failure: &Failure) -> bool {
     ended && observe::io_uring_denied().is_some()
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(subject: &'a Subject, plan: Plan, stop: &'a AtomicBool) -> Self {
+        Self {
+            subject,
+            plan,
+            profile: profile(subject),
+            stop,
+            over: AtomicBool::new(false),
+            end: Instant::now() + plan.time,
+            next: AtomicU64::new(0),
+            scripts: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
+            undecided: Mutex::default(),
+            found: Mutex::default(),
+        }
+    }
+
     fn is_over(&self) -> bool {
         let stopped = self.stop.load(Ordering::Relaxed) || self.over.load(Ordering::Relaxed);
         stopped || Instant::now() > self.end || self.next.load(Ordering::Relaxed) >= self.plan.scripts
@@ -297,7 +328,14 @@ fn confirm(
         // Before its first script a server has to serve one client, and this one does not.
         let script = "c0 connect; c0 send 1".parse().expect("a script");
         let Fuzzed { finding, .. } = replay(subject, &script, CONFIRMED, stop);
-        let seen = Finding { number, steps: 2, script: script.to_string(), runs: 1, failed: 1, report: report(about, failure) };
+        let seen = Finding {
+            number,
+            steps: 2,
+            script: script.to_string(),
+            runs: 1,
+            failed: 1,
+            report: report(about, failure),
+        };
         return finding.unwrap_or(seen);
     }
     let mut lab = Lab { subject, stop, runs: 0, undecided: Vec::new() };

@@ -141,10 +141,14 @@ impl Player<'_, '_> {
     fn connect(&mut self, group: usize) -> Step {
         let options = self.script.groups[group].sockets.options();
         for _ in 0..self.script.groups[group].clients {
+            // While the server is stopped, who does not get into its accept queue takes no part.
+            if self.frozen && self.stage.trial.is_full()? {
+                self.stage.trial.step("the accept queue is full");
+                break;
+            }
             let client = match self.stage.trial.connect_quietly(options) {
-                // The accept queue of a foreign server that is stopped is full: who does not get in takes no part.
-                Err(Stop::Fail(_)) if self.frozen && !self.stage.trial.subject.own => {
-                    self.stage.trial.step("the accept queue is full");
+                Err(Stop::Fail(_)) if self.frozen => {
+                    self.stage.trial.step("the next one cannot connect while the server is stopped");
                     break;
                 }
                 client => client?,

@@ -19,6 +19,8 @@ mod consequences;
 #[cfg(target_os = "linux")]
 mod fuzz;
 #[cfg(target_os = "linux")]
+mod limited;
+#[cfg(target_os = "linux")]
 mod mutant;
 #[cfg(target_os = "linux")]
 mod pollers;

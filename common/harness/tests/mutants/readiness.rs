@@ -219,6 +219,11 @@ impl<P: Poller> Server<P> {
                 return Ok(());
             }
             let turns = std::mem::take(&mut self.unfinished);
+            let accept_due = self.accept_is_due();
+            if !bug!("served_twice") {
+                self.forget_unfinished(&turns);
+            }
+            let reported: Vec<RawFd> = ready.iter().map(|event| event.fd).collect();
             if bug!("two_events_each") {
                 // As kqueue has it: first who can be read, then who can be written to, and a reset is both.
                 let input = |event: &Ready| Ready { writable: false, gone: false, readable: true, ..*event };
@@ -244,18 +249,43 @@ impl<P: Poller> Server<P> {
                     }
                 }
             }
-            for fd in turns {
-                if let Some(Some(connection)) = self.connections.get_mut(fd as usize) {
-                    connection.unfinished = false;
-                    self.serve(Ready { fd, ..Ready::default() })?;
+            if bug!("served_twice") {
+                // A new event and what the last turn left over are two lists here, and a connection may stand in both.
+                self.forget_unfinished(&turns);
+                self.serve_again(&turns)?;
+                if self.accept_is_due() {
+                    self.accept_again()?;
                 }
+                continue;
             }
-            if self.accept_at.is_some_and(|at| at <= Instant::now()) {
-                self.accept_at = None;
-                self.poller.set(self.listener.as_raw_fd(), READ)?;
-                self.accept()?;
+            let rest: Vec<RawFd> = turns.into_iter().filter(|fd| !reported.contains(fd)).collect();
+            self.serve_again(&rest)?;
+            if accept_due && !reported.contains(&self.listener.as_raw_fd()) {
+                self.accept_again()?;
             }
         }
+    }
+
+    fn accept_is_due(&self) -> bool {
+        self.accept_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn accept_again(&mut self) -> io::Result<()> {
+        self.accept_at = None;
+        self.poller.set(self.listener.as_raw_fd(), READ)?;
+        self.accept()
+    }
+
+    fn forget_unfinished(&mut self, turns: &[RawFd]) {
+        for &fd in turns {
+            if let Some(Some(connection)) = self.connections.get_mut(fd as usize) {
+                connection.unfinished = false;
+            }
+        }
+    }
+
+    fn serve_again(&mut self, turns: &[RawFd]) -> io::Result<()> {
+        turns.iter().try_for_each(|&fd| self.serve(Ready { fd, ..Ready::default() }))
     }
 
     /// Whether it is time to stop.

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, uring};
+use super::{blocking, limited, uring};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub enum Base {
     Uring,
     Threads,
     OneByOne,
+    Limited,
 }
 
 impl Base {
@@ -37,6 +38,7 @@ impl Base {
             Self::Uring => "uring",
             Self::Threads => "threads",
             Self::OneByOne => "one_by_one",
+            Self::Limited => "limited",
         }
     }
 
@@ -144,6 +146,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
+        Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }
 }
 

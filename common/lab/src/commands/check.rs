@@ -47,8 +47,8 @@ With --json, stdout gets an array with an object for each server:
 Reports is an array with an object for each check:
   check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
   a skip also has reason;
-  a failure also has symptom (\"read-lost\"), what, steps, kernel and cause,
-  of which steps and kernel are lists of lines.
+  a failure also has symptom (\"read-lost\"), what, steps, kernel, calls and
+  cause, of which steps, kernel and calls are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
   group, name, check (\"group::name\"), clause, about and alone.";
 
@@ -101,6 +101,9 @@ struct OwnServerArgs {
     /// It serves only file descriptors below N and refuses the others, as select does
     #[arg(long, value_name = "N", requires = "yours")]
     fd_limit: Option<u64>,
+    /// It serves at most N clients at once, by its own choice; the checks stay below that
+    #[arg(long, value_name = "N", requires = "yours", value_parser = clap::value_parser!(u32).range(1..))]
+    max_clients: Option<u32>,
     /// What it waits for; some checks apply to one model only
     #[arg(long, value_enum, requires = "yours")]
     model: Option<ModelArg>,
@@ -331,6 +334,7 @@ impl OwnServerArgs {
         let subject = Subject {
             name: self.name.clone().unwrap_or_else(|| given.name.clone()),
             fd_limit: self.fd_limit,
+            max_clients: self.max_clients,
             model: self.model.map_or(given.model, ModelArg::of_the_harness),
             ..given
         };
