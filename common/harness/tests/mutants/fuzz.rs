@@ -19,10 +19,10 @@ use super::proof::subject_of;
 pub const HANDFUL: &[(&str, usize)] = &[
     ("epoll_et_accept_once_per_edge", 6),
     ("epoll_et_eof_ignored", 3),
-    ("epoll_et_pause_not_resumed", 6),
     ("epoll_lt_eintr_is_fatal", 3),
     ("epoll_lt_oneshot_not_rearmed", 6),
     ("select_set_not_rebuilt", 3),
+    ("select_nfds_off_by_one", 3),
 ];
 
 const SEED: u64 = 1;
