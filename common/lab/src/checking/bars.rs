@@ -150,14 +150,14 @@ pub struct FuzzProgress {
 impl FuzzProgress {
     /// The fuzz of this server from this seed has begun.
     pub fn new(name: &str, seed: u64) -> Self {
-        let spinner = terminal().then(|| {
+        let spinner = || {
             let style = ProgressStyle::with_template("  {spinner} {prefix}  {elapsed:>4}  {wide_msg:.dim}");
             let style = style.expect("a valid template");
             let spinner = ProgressBar::new_spinner().with_style(style).with_prefix(name.to_owned());
             spinner.enable_steady_tick(TICK);
             spinner
-        });
-        Self { spinner, seed }
+        };
+        Self { spinner: if terminal() { Some(spinner()) } else { None }, seed }
     }
 
     /// Shows how far it is.
@@ -177,15 +177,15 @@ impl FuzzProgress {
     }
 }
 
-/// Shows what is waited for, until `wait` returns; on terminals only.
-pub fn waiting<T>(what: String, wait: impl FnOnce() -> T) -> T {
+/// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is.
+pub fn waiting<T>(what: String, wait: impl FnOnce(&(dyn Fn(String) + Sync)) -> T) -> T {
     if !terminal() {
-        return wait();
+        return wait(&|_| {});
     }
     let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
-    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what);
+    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
     spinner.enable_steady_tick(TICK);
-    let result = wait();
+    let result = wait(&|so_far| spinner.set_message(format!("{what}: {so_far}")));
     spinner.finish_and_clear();
     result
 }

@@ -81,7 +81,7 @@ pub fn run(
     let mut all = Vec::new();
     for server in servers {
         let fuzzed = match &script {
-            Some(script) => bars::waiting(format!("{} plays the script", server.subject.name), || {
+            Some(script) => bars::waiting(format!("{} plays the script", server.subject.name), |_| {
                 fuzz::replay(&server.subject, script, REPLAYED, interrupt.flag())
             }),
             None => {
@@ -126,7 +126,7 @@ pub fn attempts(course: &Course, places: &[usize], interrupt: &Interrupt) -> Res
 
 fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<TestedServer, LabError> {
     let palette = Palette::stderr();
-    let built = bars::waiting(format!("building {}", exercise.name), || {
+    let built = bars::waiting(format!("building {}", exercise.name), |_| {
         attempt::build(exercise, palette.is_on(), interrupt.flag())
     });
     interrupt.check()?;
