@@ -16,7 +16,7 @@ Generated are
   common/harness/README.md     the groups of checks, and the mutants
   exercises/src/servers.rs     the registry of the exercises
   exercises/INSTRUCTORS.md     titles, minutes, points and lessons
-  README.md                    the matrix, with --measure only: it takes about a minute
+  README.md                    the matrix, only with --measure (about a minute)
 
 The sources are the checks, the mutants' catalogue and the exercises' exercise.toml. 'cargo test' fails when a part is stale.
 The kill matrix in exercises/README.md is written by 'cargo lab matrix --write'.";

@@ -28,16 +28,16 @@ Examples:
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
 
 A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. Otherwise an exercise's own \
-checks share its points evenly. Every exercise also has kept checks, which every attempt has to pass: the share of them \
-that fails is taken off.
+checks share its points evenly. Every exercise also has kept checks, which every attempt has to pass. If a part of them \
+fails, the same part of the points is taken off.
 
-Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 wrong command line.";
+Exit code: 0 all attempts were graded; 1 grading failed; 2 wrong command line.";
 
 /// Grade attempts: points for each exercise, with the reasons
 ///
-/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user
-/// of its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the
-/// kernel has it.
+/// Each attempt is compiled from a copy and checked in its own process. Its server is confined: it has limits on time,
+/// memory, files and processes. If the grader is root, it runs as its own user. If the kernel has Landlock, Landlock
+/// confines it too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GradeArgs {
