@@ -145,8 +145,8 @@ impl Edge {
         if finished < 2 { Ok(()) } else { Err(io::Error::other("two clients finished at once")) }
     }
 
-    /// Drains each readable connection, waits for events again, and only then clears the flags of the drained connections.
-    /// So it also clears a flag that the new events have just set.
+    /// Drains each readable connection, waits for events again, and only then clears the flags of the drained
+    /// connections. So it also clears a flag that the new events have just set.
     fn turn_with_late_flags(&mut self) -> io::Result<()> {
         let mut dry = Vec::new();
         for (fd, connection) in &mut self.connections {

@@ -10,8 +10,8 @@ use explorer::{Coverage, Plan, Script};
 
 use super::proof::{ALL, NONE, explore, server};
 
-/// The explorer finds the bug of this server in a dozen runs. 300 ordinary connections, one after the other, do not meet
-/// the bug.
+/// The explorer finds the bug of this server in a dozen runs. 300 ordinary connections, one after the other, do not
+/// meet the bug.
 pub fn plain_connections() -> Result<(), String> {
     let target = server("et_flag_cleared_late");
     let mut running =

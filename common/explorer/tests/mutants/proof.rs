@@ -1,7 +1,7 @@
 //! The list of tests, and those that explore: the bug of each mutant is found, and nothing in a correct server.
 //!
-//! Invariant: a mutant counts as found only with its own verdict. On a machine that forbids ptrace every test is skipped,
-//! with the reason.
+//! Invariant: a mutant counts as found only with its own verdict. On a machine that forbids ptrace every test is
+//! skipped, with the reason.
 
 use std::process::{Command, ExitCode};
 use std::sync::atomic::AtomicBool;
@@ -20,7 +20,8 @@ pub const ALL: Faults = Faults { eintr: true, econnaborted: true };
 pub const NONE: Faults = Faults { eintr: false, econnaborted: false };
 pub const TIMES: usize = 10;
 
-/// An echo server as Python's manual shows it: readiness from `selectors`. It keeps the bytes that a short write leaves.
+/// An echo server as Python's manual shows it: readiness from `selectors`. It keeps the bytes that a short write
+/// leaves.
 const PYTHON: &str = r#"
 import selectors, socket, sys
 sel = selectors.DefaultSelector()

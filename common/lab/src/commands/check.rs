@@ -53,9 +53,9 @@ With --json --list, stdout gets an array with an object for each check:
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
-/// Builds the chapters, runs every check on each chapter, and shows the results as a matrix. Below the matrix it explains
-/// each failure. To check your own server, in any language, give the command that starts it, or its address. Some rules
-/// are this repository's own choice, so their checks are skipped for your server.
+/// Builds the chapters, runs every check on each chapter, and shows the results as a matrix. Below the matrix it
+/// explains each failure. To check your own server, in any language, give the command that starts it, or its address.
+/// Some rules are this repository's own choice, so their checks are skipped for your server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
 pub struct CheckArgs {

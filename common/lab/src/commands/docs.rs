@@ -57,8 +57,8 @@ pub fn run(args: &DocsArgs) -> Result<ExitCode, LabError> {
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The harness's README with the table that the mutants' own program prints. If the file is stale anyway, it is changed in
-/// place.
+/// The harness's README with the table that the mutants' own program prints. If the file is stale anyway, it is changed
+/// in place.
 fn with_mutants(root: &Path, stale: &mut [docs::StaleFile]) -> Result<Option<docs::StaleFile>, LabError> {
     const PATH: &str = "common/harness/README.md";
     if !cfg!(target_os = "linux") {

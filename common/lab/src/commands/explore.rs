@@ -23,7 +23,7 @@ use crate::workspace::shown;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab explore epoll-et                      a chapter, every standard script
+  cargo lab explore epoll-et                      a chapter, every script
   cargo lab explore epoll-et --script reset
   cargo lab explore epoll-et --script 'c0 connect; c0 send 3; c0 shutdown'
   cargo lab explore 24                            your attempt at an exercise
@@ -47,9 +47,9 @@ With --replay, stdout gets the run itself, as --record writes it
 /// Find lost wakeups: place a client's steps between a server's system calls
 ///
 /// The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a
-/// bound, on the real kernel. Each run starts a new server under ptrace(2). In the first run, every step comes while the
-/// server sleeps. Then one step is placed before a call of a running server, then two. A schedule that fails is shown in
-/// two columns, with the kernel's state and the nearest schedule that passes.
+/// bound, on the real kernel. Each run starts a new server under ptrace(2). In the first run, every step comes while
+/// the server sleeps. Then one step is placed before a call of a running server, then two. A schedule that fails is
+/// shown in two columns, with the kernel's state and the nearest schedule that passes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct ExploreArgs {
@@ -320,9 +320,11 @@ fn long_help() -> String {
     format!("{EXAMPLES}\n\n{language}\n\nThe standard scripts:\n{scripts}\n\n{JSON}")
 }
 
-/// A name and its text, of which further lines stand below the first one. clap would begin them at the margin.
+/// A script in two columns. It is wrapped here, between its steps, because clap would begin the next line at the
+/// margin.
 fn listed(name: &str, text: &str) -> String {
-    let indent = 2 + 15;
-    let lines = terminal::wrap(text, 80 - indent);
-    format!("  {name:<15}{}", lines.join(&format!("\n{}", " ".repeat(indent))))
+    const INDENT: usize = 17;
+    let steps: Vec<String> = text.split("; ").map(|step| step.replace(' ', "\u{a0}")).collect();
+    let lines = terminal::wrap(&steps.join("; "), 80 - INDENT).join(&format!("\n{}", " ".repeat(INDENT)));
+    format!("  {name:<15}{lines}").replace('\u{a0}', " ")
 }
