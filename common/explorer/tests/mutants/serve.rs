@@ -18,6 +18,8 @@ pub const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     EpollEt,
+    /// Listens on another port first, and prints which of the two is for clients.
+    SecondListener,
     Oneshot,
     Select,
     Uring,
@@ -28,13 +30,22 @@ pub enum Base {
 }
 
 impl Base {
-    pub const ALL: &[Self] =
-        &[Self::EpollEt, Self::Oneshot, Self::Select, Self::Uring, Self::Threads, Self::Forks, Self::Spins];
+    pub const ALL: &[Self] = &[
+        Self::EpollEt,
+        Self::SecondListener,
+        Self::Oneshot,
+        Self::Select,
+        Self::Uring,
+        Self::Threads,
+        Self::Forks,
+        Self::Spins,
+    ];
 
     /// The name of its test, and the argument of `--serve`.
     pub fn name(self) -> &'static str {
         match self {
             Self::EpollEt => "et",
+            Self::SecondListener => "second_listener",
             Self::Oneshot => "oneshot",
             Self::Select => "select",
             Self::Uring => "uring",
@@ -50,6 +61,7 @@ pub fn serve(base: Base, bug: Option<&str>) -> ExitCode {
     super::mutant::set(bug);
     let served = TcpListener::bind("127.0.0.1:0").and_then(|listener| match base {
         Base::EpollEt => edge::run(listener),
+        Base::SecondListener => second_listener(listener),
         Base::Oneshot => oneshot::run(&listener),
         Base::Select => select::run(&listener),
         Base::Uring => uring::run(&listener),
@@ -64,6 +76,14 @@ pub fn serve(base: Base, bug: Option<&str>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn second_listener(first: TcpListener) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening on {}", listener.local_addr()?);
+    let served = edge::run(listener);
+    drop(first);
+    served
 }
 
 pub fn check(result: libc::c_int) -> io::Result<libc::c_int> {
