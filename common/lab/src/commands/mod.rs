@@ -8,6 +8,7 @@ pub mod diff;
 pub mod docs;
 pub mod explore;
 mod explore_json;
+pub mod fuzz;
 pub mod grade;
 pub mod hint;
 pub mod list;
