@@ -109,7 +109,7 @@ impl Trial<'_> {
     }
 
     /// Whether the accept queue takes no more clients.
-    fn is_full(&mut self) -> Step<bool> {
+    pub(crate) fn is_full(&mut self) -> Step<bool> {
         Ok(self.room_in_queue()?.is_some_and(|(room, _)| room == 0))
     }
 
