@@ -113,8 +113,8 @@ pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Syn
     })
 }
 
-/// Every verdict that some schedule up to the bound leads to, with its sentence, under a relation of the caller's choice;
-/// and the number of runs. For the test of the reduction: it goes on behind schedules that fail.
+/// Every verdict that some schedule up to the bound leads to, with its sentence, under a relation of the caller's
+/// choice; and the number of runs. For the test of the reduction: it goes on behind schedules that fail.
 ///
 /// # Errors
 /// As `explore`; and if the plan's bounds cut the search.

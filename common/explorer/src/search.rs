@@ -1,8 +1,8 @@
 //! The search: every schedule up to a bound, each run from the start of a new server.
 //!
 //! Invariant: schedules come in the order of their placements, so the first that fails is one with the fewest; and no
-//! schedule is run twice. Of a run, its decisions are kept for as long as schedules with more placements follow from it; of
-//! runs with as many placements as the bound allows, nothing is kept.
+//! schedule is run twice. Of a run, its decisions are kept for as long as schedules with more placements follow from
+//! it; of runs with as many placements as the bound allows, nothing is kept.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
