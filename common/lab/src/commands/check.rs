@@ -32,6 +32,7 @@ Examples:
   cargo lab check 03 04 half_close             two chapters, checks by part of their names
   cargo lab check ev_clear                     a variant: an example of a chapter
   cargo lab check --all                        every chapter and every variant
+  cargo lab check --long                       also the checks that take many seconds
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
@@ -48,7 +49,7 @@ Reports is an array with an object for each check:
   a failure also has symptom (\"read-lost\"), what, steps, kernel and cause,
   of which steps and kernel are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
-  group, name, check (\"group::name\"), clause, about and alone.";
+  group, name, check (\"group::name\"), clause, about, alone and long.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
@@ -65,6 +66,9 @@ pub struct CheckArgs {
     /// Check the variants too: those of the chapters you name, or all of them
     #[arg(long)]
     all: bool,
+    /// Run the long checks too, each of which takes many seconds
+    #[arg(long)]
+    long: bool,
     /// List the servers and the checks, and run nothing
     #[arg(long)]
     list: bool,
@@ -119,8 +123,9 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
             return check_attempt::run(course, &places, args.json);
         }
     }
-    let all: Vec<&'static Check> = harness::checks().collect();
-    let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
+    let all: Vec<&'static Check> = harness::all_checks().collect();
+    let long = args.long || args.list;
+    let selection = selection::select(&args.words, &all, long).map_err(|word| unknown(&word))?;
     if args.list {
         terminal::print(&list(args, &selection.checks));
         return Ok(ExitCode::SUCCESS);

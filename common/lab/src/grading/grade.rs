@@ -290,7 +290,7 @@ fn join(a: &str, b: &str) -> String {
 
 /// A report for a check that was not run.
 fn not_run(name: &str) -> Report {
-    let clause = harness::checks().find(|check| check.full_name() == name).map_or(1, |check| check.clause);
+    let clause = harness::all_checks().find(|check| check.full_name() == name).map_or(1, |check| check.clause);
     let failure = Failure {
         symptom: Symptom::Slow,
         what: "not run: the attempt was stopped before this check".into(),
