@@ -109,13 +109,11 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
             }
         }
         Err(Stop::Fail(failure)) => Outcome::Fail(*failure),
-        Err(Stop::Broken(what)) => Outcome::Fail(Failure {
-            symptom: Symptom::Contract,
-            what: format!("the check could not be carried out: {what}"),
-            steps: Vec::new(),
-            kernel: Vec::new(),
-            cause: "This says nothing about the server.".into(),
-        }),
+        Err(Stop::Broken(what)) => Outcome::Fail(Failure::new(
+            Symptom::Contract,
+            format!("the check could not be carried out: {what}"),
+            "This says nothing about the server.",
+        )),
     };
     Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
 }

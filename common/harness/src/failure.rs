@@ -57,8 +57,19 @@ pub struct Failure {
     pub steps: Vec<String>,
     /// What the kernel shows of the server, a line each. Empty where /proc is missing.
     pub kernel: Vec<String>,
+    /// The server's own last system calls, a line each, where the check could be run once more under a tracer.
+    #[serde(default)]
+    pub calls: Vec<String>,
     /// The likely cause and what to change. Empty if unknown.
     pub cause: String,
+}
+
+impl Failure {
+    /// A failure without steps, kernel view and calls.
+    pub fn new(symptom: Symptom, what: impl Into<String>, cause: impl Into<String>) -> Self {
+        let (steps, kernel, calls) = Default::default();
+        Self { symptom, what: what.into(), steps, kernel, calls, cause: cause.into() }
+    }
 }
 
 /// Why a check stopped early.
@@ -78,13 +89,7 @@ pub type Step<T = ()> = Result<T, Stop>;
 impl Stop {
     /// A failure without steps and kernel view; `Trial` adds those.
     pub fn fail(symptom: Symptom, what: impl Into<String>, cause: impl Into<String>) -> Self {
-        Self::Fail(Box::new(Failure {
-            symptom,
-            what: what.into(),
-            steps: Vec::new(),
-            kernel: Vec::new(),
-            cause: cause.into(),
-        }))
+        Self::Fail(Box::new(Failure::new(symptom, what, cause)))
     }
 
     /// The same failure for a reason that the check knows better than the kernel's view does.
@@ -117,6 +122,9 @@ impl fmt::Display for Failure {
         writeln!(f, "  symptom: {}", self.symptom)?;
         for line in &self.kernel {
             writeln!(f, "  kernel: {line}")?;
+        }
+        for line in &self.calls {
+            writeln!(f, "  calls: {line}")?;
         }
         if !self.cause.is_empty() {
             writeln!(f, "  cause: {}", self.cause)?;

@@ -110,11 +110,9 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     let mut steps: Vec<String> = vec![format!("clients' steps: {script}")];
     steps.extend(report.lines().map(str::to_owned));
     Err(Stop::Fail(Box::new(Failure {
-        symptom: symptom(&finding),
-        what: finding.what.clone(),
         steps,
         kernel: finding.run.end.as_ref().map(explorer::report::state).unwrap_or_default(),
-        cause: explorer::diagnose::diagnose(&finding.run),
+        ..Failure::new(symptom(&finding), &finding.what, explorer::diagnose::diagnose(&finding.run))
     })))
 }
 

@@ -8,7 +8,7 @@ use observe::pattern;
 
 use super::{Client, size};
 use crate::diagnose::Stalled;
-use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::failure::{Step, Stop, Symptom};
 
 impl Client {
     /// Takes bytes that came back, or says what is wrong with them.
@@ -88,7 +88,7 @@ impl Client {
     }
 
     pub(crate) fn failed(&self, symptom: Symptom, what: String, cause: String) -> Stop {
-        Stop::Fail(Box::new(Failure { symptom, what, steps: Vec::new(), kernel: Vec::new(), cause }))
+        Stop::fail(symptom, what, cause)
     }
 
     /// What a diagnosis needs to know of this end.

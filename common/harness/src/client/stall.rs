@@ -137,11 +137,6 @@ fn explain(client: &Client, process: Family) -> Stop {
 
 fn explain_view(client: &Client, view: &View) -> Stop {
     let diagnosis = diagnose::stalled(view, &client.facts());
-    Stop::Fail(Box::new(Failure {
-        symptom: diagnosis.symptom,
-        what: stall_text(client),
-        steps: Vec::new(),
-        kernel: diagnosis.kernel,
-        cause: diagnosis.cause,
-    }))
+    let failure = Failure::new(diagnosis.symptom, stall_text(client), diagnosis.cause);
+    Stop::Fail(Box::new(Failure { kernel: diagnosis.kernel, ..failure }))
 }

@@ -175,18 +175,14 @@ impl Trial<'_> {
 
     fn spinning(&mut self, what: &str) -> Stop {
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port())).unwrap_or_default();
-        Stop::Fail(Box::new(Failure {
-            symptom: Symptom::Spinning,
-            what: what.to_owned(),
-            steps: Vec::new(),
-            kernel: diagnose::threads(&view),
-            cause: match diagnose::spinning(&view) {
-                // A list of all that it can be; the check may know better.
-                cause if cause == diagnose::spinning(&View::default()) && !self.suspicion.is_empty() => {
-                    self.suspicion.to_owned()
-                }
-                cause => cause,
-            },
-        }))
+        let cause = match diagnose::spinning(&view) {
+            // A list of all that it can be; the check may know better.
+            cause if cause == diagnose::spinning(&View::default()) && !self.suspicion.is_empty() => {
+                self.suspicion.to_owned()
+            }
+            cause => cause,
+        };
+        let kernel = diagnose::threads(&view);
+        Stop::Fail(Box::new(Failure { kernel, ..Failure::new(Symptom::Spinning, what, cause) }))
     }
 }

@@ -16,7 +16,7 @@ impl Trial<'_> {
     pub fn with_view(&mut self, symptom: Symptom, what: String, cause: &str) -> Stop {
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port()));
         let kernel = view.as_ref().map(diagnose::threads).unwrap_or_default();
-        Stop::Fail(Box::new(Failure { symptom, what, steps: Vec::new(), kernel, cause: cause.to_owned() }))
+        Stop::Fail(Box::new(Failure { kernel, ..Failure::new(symptom, what, cause) }))
     }
 
     /// Ends the trial: adds the steps to a failure, and turns it into `Exited` if the server is dead.
@@ -29,14 +29,11 @@ impl Trial<'_> {
         let died = self.server.as_mut().and_then(|server| server.wait_exit(patience));
         let hides = || self.server.as_ref().and_then(|server| server.process).is_some_and(|process| process.hides());
         let mut failure = match (result, died) {
-            (Ok(()) | Err(Stop::Skip(_)), None) if self.subject.own && hides() => Box::new(Failure {
-                symptom: Symptom::Contract,
-                what: "the server hides from /proc, by which it is judged".into(),
-                steps: Vec::new(),
-                kernel: Vec::new(),
-                cause: "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out."
-                    .into(),
-            }),
+            (Ok(()) | Err(Stop::Skip(_)), None) if self.subject.own && hides() => Box::new(Failure::new(
+                Symptom::Contract,
+                "the server hides from /proc, by which it is judged",
+                "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out.",
+            )),
             (Err(Stop::Fail(failure)), None) => failure,
             (Err(Stop::Fail(failure)), Some(_)) if failure.symptom == Symptom::Contract => failure,
             (Err(Stop::Fail(failure)), Some(status)) => {
@@ -49,13 +46,11 @@ impl Trial<'_> {
                     ..*failure
                 })
             }
-            (Ok(()) | Err(Stop::Broken(_)), Some(status)) => Box::new(Failure {
-                symptom: Symptom::Exited,
-                what: format!("the server ended with {} during the check", end_of_process(status)),
-                steps: Vec::new(),
-                kernel: Vec::new(),
-                cause: self.death(status),
-            }),
+            (Ok(()) | Err(Stop::Broken(_)), Some(status)) => Box::new(Failure::new(
+                Symptom::Exited,
+                format!("the server ended with {} during the check", end_of_process(status)),
+                self.death(status),
+            )),
             (other, _) => return other,
         };
         failure.steps = self.log.steps();

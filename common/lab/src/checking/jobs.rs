@@ -98,13 +98,11 @@ fn run_one(check: &Check, subject: &Subject) -> Report {
     catch_unwind(AssertUnwindSafe(|| harness::run(check, subject))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        let failure = Failure {
-            symptom: Symptom::Contract,
-            what: format!("the check could not be carried out: it panicked ({said})"),
-            steps: Vec::new(),
-            kernel: Vec::new(),
-            cause: "This is a fault of the check, not of the server.".into(),
-        };
+        let failure = Failure::new(
+            Symptom::Contract,
+            format!("the check could not be carried out: it panicked ({said})"),
+            "This is a fault of the check, not of the server.",
+        );
         Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
     })
 }

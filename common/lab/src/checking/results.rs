@@ -262,11 +262,13 @@ pub(crate) mod tests {
 
     pub(crate) fn fail(check: usize) -> Option<Report> {
         let failure = Failure {
-            symptom: Symptom::ReadLost,
-            what: "connection 0 sent 65536 bytes and got 16384 back".into(),
             steps: vec!["c0 connects".into()],
             kernel: vec!["asleep in epoll_wait".into()],
-            cause: "It read once for an edge.".into(),
+            ..Failure::new(
+                Symptom::ReadLost,
+                "connection 0 sent 65536 bytes and got 16384 back",
+                "It read once for an edge.",
+            )
         };
         report(check, Outcome::Fail(failure))
     }

@@ -46,8 +46,8 @@ With --json, stdout gets an array with an object for each server:
 Reports is an array with an object for each check:
   check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
   a skip also has reason;
-  a failure also has symptom (\"read-lost\"), what, steps, kernel and cause,
-  of which steps and kernel are lists of lines.
+  a failure also has symptom (\"read-lost\"), what, steps, kernel, calls and
+  cause, of which steps, kernel and calls are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
   group, name, check (\"group::name\"), clause, about, alone and long.";
 

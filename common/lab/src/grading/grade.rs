@@ -291,21 +291,20 @@ fn join(a: &str, b: &str) -> String {
 /// A report for a check that was not run.
 fn not_run(name: &str) -> Report {
     let clause = harness::all_checks().find(|check| check.full_name() == name).map_or(1, |check| check.clause);
-    let failure = Failure {
-        symptom: Symptom::Slow,
-        what: "not run: the attempt was stopped before this check".into(),
-        steps: Vec::new(),
-        kernel: Vec::new(),
-        cause: String::new(),
-    };
+    let failure = Failure::new(Symptom::Slow, "not run: the attempt was stopped before this check", "");
     Report { check: name.to_owned(), clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
 }
 
 /// A report whose texts may be shown in any terminal.
 fn cleaned(mut report: Report) -> Report {
     if let Outcome::Fail(failure) = &mut report.outcome {
-        let Failure { what, steps, kernel, cause, .. } = failure;
-        [what, cause].into_iter().chain(steps).chain(kernel).for_each(|text| *text = terminal::clean(text, SAID));
+        let Failure { what, steps, kernel, calls, cause, .. } = failure;
+        [what, cause]
+            .into_iter()
+            .chain(steps)
+            .chain(kernel)
+            .chain(calls)
+            .for_each(|text| *text = terminal::clean(text, SAID));
     }
     report
 }
