@@ -7,6 +7,7 @@
 //! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a
 //! time; deadlines are backstops.
 
+mod accepts;
 mod before_wait;
 pub mod check;
 pub mod checks;

@@ -29,11 +29,22 @@ impl Process {
 
     /// Its children, but for zombies: a process that has ended and was not waited for does nothing any more.
     pub(crate) fn children(self) -> Vec<i32> {
+        let mut children = self.all_children();
+        children.retain(|pid| !Process { pid: *pid }.is_zombie());
+        children
+    }
+
+    /// How many of its children have ended and were not waited for.
+    pub(crate) fn zombies(self) -> usize {
+        self.all_children().into_iter().filter(|pid| Process { pid: *pid }.is_zombie()).count()
+    }
+
+    fn all_children(self) -> Vec<i32> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return Vec::new() };
         let of_task = |path: std::path::PathBuf| fs::read_to_string(path.join("children")).unwrap_or_default();
         let listed: Vec<String> = tasks.flatten().map(|task| of_task(task.path())).collect();
         let pids = listed.iter().flat_map(|pids| pids.split_whitespace()).filter_map(|pid| pid.parse().ok());
-        pids.filter(|pid| !Process { pid: *pid }.is_zombie()).collect()
+        pids.collect()
     }
 
     fn is_zombie(self) -> bool {
@@ -94,6 +105,11 @@ impl Process {
         let rollup = self.read_file("smaps_rollup")?;
         let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// How many pieces its address space has: the program's own, and two or so for each thread's stack.
+    pub fn mappings(self) -> Option<usize> {
+        Some(self.read_file("maps")?.lines().count())
     }
 
     /// Its open file descriptors, in order; `None` if they may not be seen.

@@ -114,3 +114,33 @@ fn a_message_that_just_fills_a_buffer_leaves_others_served(trial: &mut Trial<'_>
 fn a_stream_of_64_mib_comes_back_while_it_is_sent(trial: &mut Trial<'_>) -> Step {
     trial.connect()?.echo(64 << 20)
 }
+
+const GIB: u64 = 1 << 30;
+
+/// One stream of more than 4 GiB, with bytes owed when it crosses 2^31 and 2^32: a counter of 31 or 32 bits wraps there.
+#[check(clause = 2, long)]
+fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
+    const NEAR: u64 = 4 << 20;
+    let mut client = trial.connect()?;
+    for edge in [2 * GIB, 4 * GIB] {
+        client.echo(edge - NEAR - client.sent)?;
+        let stuck = client.send_until_stuck(4 * NEAR);
+        trial.unless_cut_off(stuck)?;
+        client.expect_echo()?;
+    }
+    client.echo(16 * NEAR)
+}
+
+/// Messages that end one byte before 2 GiB and 4 GiB, there, and one byte behind, each echoed before the next.
+#[check(clause = 2, long)]
+fn messages_that_end_at_2_and_at_4_gib_come_back(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    for edge in [2 * GIB, 4 * GIB] {
+        client.echo(edge - 1 - client.sent)?;
+        for _ in 0..3 {
+            client.echo(1)?;
+        }
+        client.echo(100_000)?;
+    }
+    Ok(())
+}

@@ -13,7 +13,10 @@ use crate::server::{Options, Server};
 use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
+mod attempts;
 mod circumstances;
+mod leftovers;
+mod patience;
 mod pressure;
 mod rest;
 mod verdict;
