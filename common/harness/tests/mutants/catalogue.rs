@@ -489,9 +489,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         Uring,
         "completions_dropped",
-        "takes all completions from the queue, and handles 64 of them",
+        "drops completions of sends from the 65th of a batch on",
         &[
-            caught("drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used", WriteLost, "It has read"),
+            caught("drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used", ReadLost, "No receive is in flight"),
         ],
     ),
     mutant(
