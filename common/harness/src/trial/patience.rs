@@ -123,7 +123,9 @@ mod here {
                 Patience::Until(time) => time,
                 _ => return None,
             },
-            _ if call.name.ends_with("nanosleep") => return Some(Clock { what: format!("{} ends", call.name), ends: None }),
+            _ if call.name.ends_with("nanosleep") => {
+                return Some(Clock { what: format!("{} ends", call.name), ends: None });
+            }
             _ => return None,
         };
         Some(Clock { what: format!("{} has a timeout", call.name), ends: Some(ends) })

@@ -28,7 +28,8 @@ fn groups() -> Result<String, String> {
         let clauses: BTreeSet<u8> = checks.iter().map(|check| check.clause).collect();
         let clauses: Vec<String> = clauses.iter().map(u8::to_string).collect();
         let long = checks.iter().filter(|check| check.long).count();
-        let count = (checks.len() - long).to_string() + &if long > 0 { format!(" + {long} long") } else { String::new() };
+        let count =
+            (checks.len() - long).to_string() + &if long > 0 { format!(" + {long} long") } else { String::new() };
         let clauses = clauses.join(", ");
         let _ = writeln!(table, "| [`{group}`](src/checks/{group}.rs) | {count} | {clauses} | {about} |");
     }
