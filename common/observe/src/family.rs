@@ -78,7 +78,7 @@ impl Family {
     /// Takes pacing off the connections that its listeners accept from here on. Where that may not be done (no
     /// pidfd_getfd(2), before Linux 5.6), all stays as it is.
     pub fn unpace(self) {
-        self.each_listener(|listener| crate::handle::unpace(listener));
+        self.each_listener(crate::handle::unpace);
     }
 
     /// Gives the connections that its listeners accept from here on a send buffer of `bytes`, as a system with a small

@@ -52,7 +52,7 @@ impl Trial<'_> {
             if rates.last().is_some_and(|rate| *rate > MANY) {
                 return Err(self.with_view(Symptom::Spinning, shown, if grows(&rates) { STORM } else { NO_PAUSE }));
             }
-            if rates.len() % 2 == 0 && !grows(&rates) {
+            if rates.len().is_multiple_of(2) && !grows(&rates) {
                 return Ok(());
             }
             if rates.len() == 2 * PAIRS {
