@@ -5,7 +5,7 @@
 
 use harness_macros::check;
 
-use crate::client::{Client, echo_all};
+use crate::client::{Client, ConnectOptions, echo_all};
 use crate::failure::Step;
 use crate::trial::Trial;
 
@@ -120,15 +120,23 @@ const GIB: u64 = 1 << 30;
 /// One stream of more than 4 GiB, with bytes owed when it crosses 2^31 and 2^32: a counter of 31 or 32 bits wraps there.
 #[check(clause = 2, long)]
 fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
-    const NEAR: u64 = 4 << 20;
-    let mut client = trial.connect()?;
+    const NEAR: u64 = 16 << 20;
+    const A_TIME: u64 = 64 << 10;
+    // A buffer of fixed size: one that the kernel sizes takes tens of megabytes by then, and the server owes nothing.
+    let mut client = trial.connect_with(ConnectOptions::receive_buffer(256 << 10))?;
     for edge in [2 * GIB, 4 * GIB] {
         client.echo(edge - NEAR - client.sent)?;
-        let stuck = client.send_until_stuck(4 * NEAR);
+        let stuck = client.send_until_stuck(NEAR);
         trial.unless_cut_off(stuck)?;
+        trial.step("c0 goes on to send, and reads so slowly that the server always owes something");
+        client.plan(2 * NEAR);
+        while client.received < edge {
+            client.receive_quietly(A_TIME)?;
+            while client.write_some(A_TIME as usize)? > 0 {}
+        }
         client.expect_echo()?;
     }
-    client.echo(16 * NEAR)
+    Ok(())
 }
 
 /// Messages that end one byte before 2 GiB and 4 GiB, there, and one byte behind, each echoed before the next.
