@@ -14,6 +14,7 @@ pub mod checks;
 pub mod client;
 pub mod diagnose;
 pub mod failure;
+mod limit;
 pub mod server;
 pub mod steps;
 pub mod subject;

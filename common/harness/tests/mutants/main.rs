@@ -20,6 +20,8 @@ mod consequences;
 #[cfg(target_os = "linux")]
 mod forking;
 #[cfg(target_os = "linux")]
+mod limited;
+#[cfg(target_os = "linux")]
 mod mutant;
 #[cfg(target_os = "linux")]
 mod pollers;
