@@ -78,6 +78,11 @@ impl Family {
         false
     }
 
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow_connection(self, _port: u16, _bytes: usize) -> bool {
+        false
+    }
+
     /// `None`: there is no /proc here.
     pub fn blocked_signals(self) -> Option<u64> {
         None

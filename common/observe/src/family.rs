@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use procfs::net::TcpState;
 use socket2::SockRef;
 
+use crate::handle::{Handle, Label, label};
 use crate::process::Process;
 use crate::sockets;
 use crate::start::{self, Mark};
@@ -89,15 +90,29 @@ impl Family {
         done
     }
 
+    /// Gives its end of the connection to a client's `port` a send buffer of `bytes`. Whether that was possible.
+    pub fn narrow_connection(self, port: u16, bytes: usize) -> bool {
+        let mut done = false;
+        self.each_socket(|label, socket| {
+            done |= label == Label::Peer(port) && SockRef::from(socket).set_send_buffer_size(bytes).is_ok();
+        });
+        done
+    }
+
     fn each_listener(self, mut act: impl FnMut(&OwnedFd)) {
-        use crate::handle::{Handle, Label, label};
+        self.each_socket(|label, socket| {
+            if label == Label::Listener {
+                act(socket);
+            }
+        });
+    }
+
+    fn each_socket(self, mut act: impl FnMut(Label, &OwnedFd)) {
         for process in self.processes().unwrap_or_default() {
             let Ok(handle) = Handle::open(process.pid) else { continue };
             for fd in process.fds().unwrap_or_default() {
                 let Some(borrowed) = handle.borrow(fd) else { continue };
-                if label(&borrowed, String::new) == Label::Listener {
-                    act(&borrowed);
-                }
+                act(label(&borrowed, String::new), &borrowed);
             }
         }
     }

@@ -122,11 +122,17 @@ const GIB: u64 = 1 << 30;
 #[check(clause = 2, long)]
 fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
     const NEAR: u64 = 16 << 20;
-    const A_TIME: u64 = 64 << 10;
+    const A_TIME: u64 = 16 << 10;
+    const SMALL: usize = 8 << 10;
+    const LARGE: usize = 1 << 20;
     // A buffer of fixed size: one that the kernel sizes takes tens of megabytes by then, and the server owes nothing.
     let mut client = trial.connect_with(ConnectOptions::receive_buffer(256 << 10))?;
+    let (process, port) = (trial.server()?.process, client.local.port());
+    let send_buffer = |bytes| process.is_some_and(|process| process.narrow_connection(port, bytes));
     for edge in [2 * GIB, 4 * GIB] {
         client.echo(edge - NEAR - client.sent)?;
+        // With a small one the server is never ahead of what it owes.
+        send_buffer(SMALL);
         let stuck = client.send_until_stuck(NEAR);
         trial.unless_cut_off(stuck)?;
         trial.step("c0 goes on to send, and reads so slowly that the server always owes something");
@@ -136,6 +142,7 @@ fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
             while client.write_some(A_TIME as usize)? > 0 {}
         }
         client.expect_echo()?;
+        send_buffer(LARGE);
     }
     Ok(())
 }

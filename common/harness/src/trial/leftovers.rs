@@ -20,7 +20,7 @@ const NOT_JOINED: &str = "A thread that has ended keeps its stack until it is jo
 
 impl Trial<'_> {
     /// Rounds of clients that come, are served and leave at once: what `count` counts must not go on growing by a client.
-    fn expect_no_growth(&mut self, mut count: impl FnMut(&mut Self) -> Step<usize>, what: &str, cause: &str) -> Step {
+    fn expect_steady(&mut self, mut count: impl FnMut(&mut Self) -> Step<usize>, what: &str, cause: &str) -> Step {
         self.needs_proc()?;
         self.process()?;
         let mut counts: Vec<usize> = Vec::new();
@@ -53,11 +53,7 @@ impl Trial<'_> {
     /// Asserts that children which have ended are waited for.
     pub fn expect_no_zombies(&mut self) -> Step {
         let count = |trial: &mut Self| trial.process()?.zombies().ok_or_else(gone);
-        self.expect_no_growth(
-            count,
-            "the server has children that have ended and were not waited for (zombies)",
-            ZOMBIES,
-        )
+        self.expect_steady(count, "the server has children that have ended and were not waited for (zombies)", ZOMBIES)
     }
 
     /// Asserts that stacks of threads which have ended are given back.
@@ -66,7 +62,7 @@ impl Trial<'_> {
             let mappings = trial.process()?.mappings();
             mappings.filter(|count| *count > 0).ok_or_else(|| Stop::skip("needs /proc/PID/maps"))
         };
-        self.expect_no_growth(count, "the server's address space has this many pieces", NOT_JOINED)
+        self.expect_steady(count, "the server's address space has this many pieces", NOT_JOINED)
     }
 }
 
