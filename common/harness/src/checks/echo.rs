@@ -6,7 +6,7 @@
 use harness_macros::check;
 
 use crate::client::{Client, ConnectOptions, echo_all};
-use crate::failure::Step;
+use crate::failure::{Step, Stop, Symptom};
 use crate::trial::Trial;
 
 /// One connection, one byte without a newline, and then a second one.
@@ -118,6 +118,17 @@ fn a_stream_of_64_mib_comes_back_while_it_is_sent(trial: &mut Trial<'_>) -> Step
 
 const GIB: u64 = 1 << 30;
 
+/// What fails here has worked for gigabytes.
+fn at_the_edge(stop: Stop) -> Stop {
+    match stop {
+        Stop::Fail(failure) if failure.symptom != Symptom::Exited => Stop::Fail(failure).because(
+            "The stream stopped where it passes 2 GiB or 4 GiB: a counter of 31 or 32 bits wraps there. Count a \
+             connection's bytes in 64 bits, or only what is owed.",
+        ),
+        other => other,
+    }
+}
+
 /// One stream of more than 4 GiB, with bytes owed when it crosses 2^31 and 2^32: a counter of 31 or 32 bits wraps there.
 #[check(clause = 2, long)]
 fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
@@ -138,10 +149,10 @@ fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
         trial.step("c0 goes on to send, and reads so slowly that the server always owes something");
         client.plan(2 * NEAR);
         while client.received < edge {
-            client.receive_quietly(A_TIME)?;
-            while client.write_some(A_TIME as usize)? > 0 {}
+            client.receive_quietly(A_TIME).map_err(at_the_edge)?;
+            while client.write_some(A_TIME as usize).map_err(at_the_edge)? > 0 {}
         }
-        client.expect_echo()?;
+        client.expect_echo().map_err(at_the_edge)?;
         send_buffer(LARGE);
     }
     Ok(())
@@ -154,9 +165,9 @@ fn messages_that_end_at_2_and_at_4_gib_come_back(trial: &mut Trial<'_>) -> Step 
     for edge in [2 * GIB, 4 * GIB] {
         client.echo(edge - 1 - client.sent)?;
         for _ in 0..3 {
-            client.echo(1)?;
+            client.echo(1).map_err(at_the_edge)?;
         }
-        client.echo(100_000)?;
+        client.echo(100_000).map_err(at_the_edge)?;
     }
     Ok(())
 }
