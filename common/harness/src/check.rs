@@ -3,7 +3,7 @@
 //! Invariant: a check's name is a sentence of the contract and its clause is the one it proves; its result is a pass, a
 //! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,12 @@ pub struct Report {
 /// Checks that need the machine to themselves hold this for writing.
 static MACHINE: RwLock<()> = RwLock::new(());
 
+/// Held by what does not need the machine to itself.
+pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
+    // A check that panicked has poisoned nothing: the lock guards no data.
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs one check on a server of its own.
 pub fn run(check: &Check, subject: &Subject) -> Report {
     if let Some(reason) = subject.declared(check.group, &check.full_name()) {
@@ -93,9 +99,8 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
         return Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome };
     }
     crate::trial::raise_fd_limit();
-    // A check that panicked has poisoned nothing: the lock guards no data.
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-    let _shared = (!check.alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let _shared = (!check.alone).then(among_others);
     let start = Instant::now();
     let (mut outcome, crowd) = run_once(check, subject);
     if matches!(outcome, Outcome::Fail(_)) {
