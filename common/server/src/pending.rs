@@ -1,6 +1,7 @@
 //! The bytes a server has read and not yet been able to send back.
 //!
 //! Invariant: at most `MAX_PENDING` bytes are owed to one connection, and memory is held only while bytes are owed.
+//! [`return_freed_memory`] makes that true of the process too, and not only of its allocator.
 
 use std::collections::VecDeque;
 
@@ -9,6 +10,19 @@ pub const READ_BUFFER: usize = 64 * 1024;
 
 /// The most bytes a server owes one connection; past it, it stops reading that connection (back-pressure).
 pub const MAX_PENDING: usize = 256 * 1024;
+
+/// Has freed output returned to the system at once, where the C library is glibc.
+///
+/// By itself, glibc raises its threshold for mapped memory to the largest block that was freed. Later blocks come from the
+/// heap, which shrinks only at its end: after 100 clients that never read, a server kept up to 22 MB of their 26 MB. That
+/// is a bound and no leak, but a growth could hide in it. A threshold that the program sets stays.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes two integers; it is called before the server starts a thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, READ_BUFFER as libc::c_int);
+    }
+}
 
 /// Output owed to one connection, in order. 32 bytes while nothing is owed.
 #[derive(Debug, Default)]
