@@ -26,9 +26,9 @@ mod linux {
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result, ensure};
-    use flight::setup;
     use io_uring::types::{Fd, Fixed};
     use io_uring::{IoUring, opcode};
+    use uring::queues;
 
     const USAGE: &str = "usage: file_reads [--dir DIR] [--mib N] [--seconds S]
 
@@ -233,11 +233,11 @@ Random reads of 4 KiB from a file that it makes in DIR (default: the temporary d
     }
 
     fn open(way: Way, depth: u32) -> Result<IoUring> {
-        let ring = match way {
-            Way::Sqpoll => IoUring::builder().setup_sqpoll(10).build(depth),
-            _ => setup::build(depth, 2 * depth),
-        };
-        ring.map_err(|error| setup::explain(&error)).context("io_uring_setup")
+        if way != Way::Sqpoll {
+            return queues::open(depth, 2 * depth);
+        }
+        let ring = IoUring::builder().setup_sqpoll(10).build(depth);
+        ring.map_err(|error| common_server::io_uring_is_denied(&error)).context("io_uring_setup with SQPOLL")
     }
 
     fn figure(reads: u64, start: Instant, cpu_before: f64) -> Result<Figure> {

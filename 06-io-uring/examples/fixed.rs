@@ -1,6 +1,6 @@
 //! Registered files and buffers: what an operation would look up or pin each time is looked up and pinned once.
 //!
-//! Files: sockets are slots of the ring (see `support/door.rs`). Buffers: the memory that receives use is registered too,
+//! Files: sockets are slots of the ring (see `support/direct.rs`). Buffers: the memory that receives use is registered too,
 //! and each echo is a WRITE_FIXED from it. There is no receive into a registered buffer of the kernel's choice, so only
 //! half of the way is fixed. A write has no MSG_NOSIGNAL: SIGPIPE has to be ignored, which Rust's runtime does.
 //!
@@ -12,11 +12,8 @@
 #[path = "support/buffers.rs"]
 mod buffers;
 #[cfg(target_os = "linux")]
-#[path = "support/door.rs"]
-mod door;
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
+#[path = "support/direct.rs"]
+mod direct;
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -40,8 +37,8 @@ mod linux {
     use io_uring::{opcode, squeue};
 
     use crate::buffers::{Buffers, GROUP, Held};
-    use crate::door::{ACCEPT, Door, OWN, SIGNAL};
-    use crate::ring::{Landed, Ring};
+    use crate::direct::{ACCEPT, DirectListener, OWN, SIGNAL};
+    use uring::queues::{Completion, Queues, is_transient};
 
     const RECEIVE: u8 = OWN;
     const WRITE: u8 = OWN + 1;
@@ -60,8 +57,8 @@ mod linux {
 
     pub struct Server {
         // Never dropped (see `run`).
-        ring: Ring,
-        door: Door,
+        queues: Queues,
+        direct: DirectListener,
         buffers: Buffers,
         connections: Vec<Owed>,
         /// Their receive found no buffer.
@@ -70,31 +67,31 @@ mod linux {
 
     impl Server {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-            let mut ring = Ring::new(256)?;
-            let buffers = Buffers::new(&ring.ring.submitter())?;
-            let all = [libc::iovec { iov_base: buffers.memory().cast(), iov_len: buffers.len() }];
-            // SAFETY: the memory is never unmapped.
-            unsafe { ring.ring.submitter().register_buffers(&all) }.with_context(|| {
-                format!("io_uring: register {} bytes, which count as locked memory (ulimit -l)", buffers.len())
+            let mut queues = Queues::open(256, 2048)?;
+            let buffers = Buffers::new(&queues.submitter())?;
+            let all = buffers.all();
+            // SAFETY: the memory is leaked, so it stays valid for as long as the ring may use it.
+            unsafe { queues.submitter().register_buffers(&[all]) }.with_context(|| {
+                format!("io_uring: register {} bytes, which count as locked memory (ulimit -l)", all.iov_len)
             })?;
-            let door = Door::open(&mut ring, listener, shutdown, false)?;
-            Ok(Self { ring, door, buffers, connections: Vec::new(), starved: Vec::new() })
+            let direct = DirectListener::open(&mut queues, listener, shutdown, false)?;
+            Ok(Self { queues, direct, buffers, connections: Vec::new(), starved: Vec::new() })
         }
 
         pub fn run(self) -> Result<()> {
             // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
             let mut server = ManuallyDrop::new(self);
             loop {
-                let Self { ring, door, starved, .. } = &mut *server;
-                door.wait(ring, starved.is_empty())?;
+                let Self { queues, direct, starved, .. } = &mut *server;
+                direct.wait(queues, starved.is_empty())?;
                 mem::take(&mut server.starved).into_iter().try_for_each(|slot| server.receive(slot))?;
-                while let Some(landed) = server.ring.land() {
-                    let slot = landed.index;
-                    match landed.what {
+                while let Some(done) = server.queues.land() {
+                    let slot = done.index;
+                    match done.what {
                         SIGNAL => return Ok(()),
-                        ACCEPT => server.accepted(landed)?,
-                        RECEIVE => server.received(slot, landed)?,
-                        WRITE | SEND => server.sent(slot, landed)?,
+                        ACCEPT => server.accepted(done)?,
+                        RECEIVE => server.received(slot, done)?,
+                        WRITE | SEND => server.sent(slot, done)?,
                         _ => {}
                     }
                 }
@@ -103,11 +100,11 @@ mod linux {
 
         fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
             // SAFETY: entries point to buffers that are held, and to boxes that lie in `connections` until they have landed.
-            unsafe { self.ring.push(entry, what, slot) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, slot) }.context("io_uring_enter")
         }
 
-        fn accepted(&mut self, landed: Landed) -> Result<()> {
-            let Some(slot) = self.door.accepted(&mut self.ring, landed)? else { return Ok(()) };
+        fn accepted(&mut self, done: Completion) -> Result<()> {
+            let Some(slot) = self.direct.accepted(&mut self.queues, done)? else { return Ok(()) };
             if slot >= self.connections.len() {
                 self.connections.resize_with(slot + 1, Owed::default);
             }
@@ -119,17 +116,17 @@ mod linux {
             self.push(receive.flags(squeue::Flags::BUFFER_SELECT), RECEIVE, slot)
         }
 
-        fn received(&mut self, slot: usize, landed: Landed) -> Result<()> {
-            let held = self.buffers.received(landed.flags, *landed.result.as_ref().unwrap_or(&0));
-            match (landed.result, held) {
+        fn received(&mut self, slot: usize, done: Completion) -> Result<()> {
+            let held = self.buffers.received(&done);
+            match (done.result, held) {
                 (Ok(_), Some(held)) => self.send(slot, Owed::Held(held)),
                 // The first of the next turn, when this turn's buffers are back.
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.starved.push(slot);
                     Ok(())
                 }
-                (Err(error), _) if flight::is_transient(&error) => self.receive(slot),
-                _ => self.door.close(&mut self.ring, slot),
+                (Err(error), _) if is_transient(&error) => self.receive(slot),
+                _ => self.direct.close(&mut self.queues, slot),
             }
         }
 
@@ -152,9 +149,9 @@ mod linux {
             self.push(entry, what, slot)
         }
 
-        fn sent(&mut self, slot: usize, landed: Landed) -> Result<()> {
-            let sent = match landed.result {
-                Err(error) if flight::is_transient(&error) => Ok(0),
+        fn sent(&mut self, slot: usize, done: Completion) -> Result<()> {
+            let sent = match done.result {
+                Err(error) if is_transient(&error) => Ok(0),
                 result => result,
             };
             let n = *sent.as_ref().unwrap_or(&0);
@@ -168,7 +165,7 @@ mod linux {
                 Owed::Nothing => unreachable!("what landed was owed"),
             };
             match sent {
-                Err(_) => self.door.close(&mut self.ring, slot),
+                Err(_) => self.direct.close(&mut self.queues, slot),
                 Ok(_) if n == rest.len() => self.receive(slot),
                 Ok(_) => self.send(slot, Owed::Rest(rest, n)),
             }

@@ -10,10 +10,6 @@
 //!
 //! Invariant: with `--bug none` the buffer of an operation in flight is in `connections`, in the entry of its socket.
 
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
-
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     common_server::not_on_this_platform("lifetime", "io_uring", "Linux")
@@ -36,7 +32,7 @@ mod linux {
     use io_uring::types::Fd;
     use io_uring::{opcode, squeue};
 
-    use crate::ring::Ring;
+    use uring::queues::Queues;
 
     const ACCEPT: u8 = 0;
     const SIGNAL: u8 = 1;
@@ -98,7 +94,7 @@ mod linux {
     }
 
     pub struct Server {
-        ring: Ring,
+        queues: Queues,
         listener: TcpListener,
         shutdown: Shutdown,
         connections: Connections<Connection>,
@@ -110,15 +106,16 @@ mod linux {
         pub fn new(args: Args, given: Given, shutdown: Shutdown) -> Result<(SocketAddr, Self)> {
             let listener = listen(args.addr, args.backlog)?;
             listener.set_nonblocking(false)?;
-            let (addr, ring, connections) = (listener.local_addr()?, Ring::new(256)?, Connections::default());
+            let (addr, queues, connections) =
+                (listener.local_addr()?, Queues::open(256, 2048)?, Connections::default());
             let bug = given.word("--bug").unwrap_or("none").to_owned();
             let pages = given.word("--memory") == Some("pages");
-            Ok((addr, Self { ring, listener, shutdown, connections, bug, pages }))
+            Ok((addr, Self { queues, listener, shutdown, connections, bug, pages }))
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, fd: i32) -> Result<()> {
             // SAFETY: true with `--bug none`. The others break this promise, in a process that is there for it.
-            unsafe { self.ring.push(entry, what, fd as usize) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, fd as usize) }.context("io_uring_enter")
         }
 
         fn accept(&mut self) -> Result<()> {
@@ -150,14 +147,14 @@ mod linux {
         pub fn run(self) -> Result<()> {
             // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
             let mut server = ManuallyDrop::new(self);
-            let signal = opcode::Recv::new(Fd(server.shutdown.as_raw_fd()), Box::leak(Box::new(0)), 1).build();
-            server.push(signal, SIGNAL, 0)?;
+            let Self { queues, shutdown, .. } = &mut *server;
+            queues.push_signal(shutdown, SIGNAL)?;
             server.accept()?;
             loop {
-                server.ring.wait(-1).context("io_uring_enter")?;
-                while let Some(landed) = server.ring.land() {
-                    let fd = landed.index as i32;
-                    match (landed.what, landed.result) {
+                server.queues.wait(-1).context("io_uring_enter")?;
+                while let Some(done) = server.queues.land() {
+                    let fd = done.index as i32;
+                    match (done.what, done.result) {
                         (SIGNAL, _) => return Ok(()),
                         (ACCEPT, accepted) => {
                             let fd = accepted.context("accept")? as i32;

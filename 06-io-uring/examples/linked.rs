@@ -13,10 +13,6 @@
 //! `--lanes N` chains wait at a time (default 64); the rest of the clients wait in the accept queue. At its end it prints how
 //! many connections were served and what that took.
 
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
-
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     common_server::not_on_this_platform("linked", "io_uring", "Linux")
@@ -39,7 +35,7 @@ mod linux {
     use io_uring::squeue::Flags;
     use io_uring::types::{DestinationSlot, Fd, Fixed};
 
-    use crate::ring::{Landed, Ring};
+    use uring::queues::{Completion, Queues};
 
     /// The length of a request, and of its answer.
     const REQUEST: usize = 64;
@@ -60,7 +56,7 @@ mod linux {
     }];
 
     pub struct Server {
-        ring: Ring,
+        queues: Queues,
         listener: TcpListener,
         _shutdown: Shutdown,
         /// A buffer each, leaked: the kernel may write to it until the process has ended.
@@ -80,15 +76,11 @@ mod linux {
             listener.set_nonblocking(false)?;
             let lanes = given.number("--lanes").unwrap_or(LANES);
             // A chain has to lie in the queue whole: one that is cut by a submission ends there.
-            let mut ring = Ring::new((LANES * STEPS) as u32 * 2)?;
-            ring.ring.submitter().register_files_sparse(lanes as u32).context("io_uring: register files")?;
-            // SAFETY: the byte is leaked.
-            unsafe {
-                let byte = Box::leak(Box::new(0u8));
-                ring.push(opcode::Recv::new(Fd(shutdown.as_raw_fd()), byte, 1).build(), SIGNAL, 0)?;
-            }
+            let mut queues = Queues::open((LANES * STEPS) as u32 * 2, 2048)?;
+            queues.submitter().register_files_sparse(lanes as u32).context("io_uring: register files")?;
+            queues.push_signal(&shutdown, SIGNAL)?;
             let mut server = Self {
-                ring,
+                queues,
                 listener,
                 _shutdown: shutdown,
                 lanes: (0..lanes).map(|_| Box::into_raw(Box::new([0; REQUEST]))).collect(),
@@ -118,19 +110,19 @@ mod linux {
                 send.build().flags(link),
                 opcode::Close::new(slot).build(),
             ];
-            if self.ring.room() < STEPS {
-                self.ring.submit()?;
+            if self.queues.room() < STEPS {
+                self.queues.submit()?;
             }
             for (step, entry) in chain.into_iter().enumerate() {
                 // SAFETY: the lane's buffer is leaked, and nobody but this chain uses it.
-                unsafe { self.ring.push(entry, step as u8, lane)? };
+                unsafe { self.queues.push(entry, step as u8, lane)? };
             }
             Ok(())
         }
 
-        fn landed(&mut self, landed: Landed) -> Result<()> {
-            let lane = landed.index;
-            match (landed.what, landed.result.map_err(AcceptError::from)) {
+        fn landed(&mut self, done: Completion) -> Result<()> {
+            let lane = done.index;
+            match (done.what, done.result.map_err(AcceptError::from)) {
                 (CLOSE, _) => self.served += 1,
                 (ACCEPT, Err(AcceptError::OutOfFds(error))) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
@@ -143,7 +135,7 @@ mod linux {
                     self.broken += 1;
                     let close = opcode::Close::new(Fixed(lane as u32)).build();
                     // SAFETY: no memory of ours.
-                    return unsafe { self.ring.push(close, CLOSE_BROKEN, lane) }.context("io_uring_enter");
+                    return unsafe { self.queues.push(close, CLOSE_BROKEN, lane) }.context("io_uring_enter");
                 }
                 _ => {}
             }
@@ -155,15 +147,15 @@ mod linux {
                 if self.retry.take_due() {
                     std::mem::take(&mut self.resting).into_iter().try_for_each(|lane| self.start(lane))?;
                 }
-                self.ring.wait(self.retry.timeout_ms()).context("io_uring_enter")?;
+                self.queues.wait(self.retry.timeout_ms()).context("io_uring_enter")?;
                 self.submissions += 1;
-                while let Some(landed) = self.ring.land() {
-                    if landed.what == SIGNAL {
+                while let Some(done) = self.queues.land() {
+                    if done.what == SIGNAL {
                         let Self { served, broken, submissions, .. } = self;
                         eprintln!("{served} served, {broken} broken off, {submissions} calls of io_uring_enter");
                         return Ok(());
                     }
-                    self.landed(landed)?;
+                    self.landed(done)?;
                 }
             }
         }

@@ -10,11 +10,8 @@
 #[path = "support/buffers.rs"]
 mod buffers;
 #[cfg(target_os = "linux")]
-#[path = "support/door.rs"]
-mod door;
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
+#[path = "support/direct.rs"]
+mod direct;
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
@@ -37,8 +34,8 @@ mod linux {
     use io_uring::{opcode, squeue};
 
     use crate::buffers::{Buffers, GROUP, Held};
-    use crate::door::{ACCEPT, Door, OWN, SIGNAL};
-    use crate::ring::{Landed, Ring};
+    use crate::direct::{ACCEPT, DirectListener, OWN, SIGNAL};
+    use uring::queues::{Completion, Queues, is_transient, user_data};
 
     const RECV: u8 = OWN;
     const SEND: u8 = OWN + 1;
@@ -68,8 +65,8 @@ mod linux {
 
     pub struct Server {
         // Never dropped (see `run`).
-        ring: Ring,
-        door: Door,
+        queues: Queues,
+        direct: DirectListener,
         buffers: Buffers,
         connections: Vec<Connection>,
         /// Their receive found no buffer.
@@ -78,31 +75,31 @@ mod linux {
 
     impl Server {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-            let mut ring = Ring::new(256)?;
-            let buffers = Buffers::new(&ring.ring.submitter())?;
-            let door = Door::open(&mut ring, listener, shutdown, true)?;
-            Ok(Self { ring, door, buffers, connections: Vec::new(), starved: Vec::new() })
+            let mut queues = Queues::open(256, 2048)?;
+            let buffers = Buffers::new(&queues.submitter())?;
+            let direct = DirectListener::open(&mut queues, listener, shutdown, true)?;
+            Ok(Self { queues, direct, buffers, connections: Vec::new(), starved: Vec::new() })
         }
 
         pub fn run(self) -> Result<()> {
             // What is in flight at the end is the kernel's to cancel, and it may touch its memory until then.
             let mut server = ManuallyDrop::new(self);
             loop {
-                let Self { ring, door, starved, .. } = &mut *server;
-                door.wait(ring, starved.is_empty())?;
+                let Self { queues, direct, starved, .. } = &mut *server;
+                direct.wait(queues, starved.is_empty())?;
                 // In front of all that this turn starts, and when its buffers have come back: those who take most of them
                 // could else take all of them again.
                 for slot in mem::take(&mut server.starved) {
                     server.connections[slot].starved = false;
                     server.next(slot)?;
                 }
-                while let Some(landed) = server.ring.land() {
-                    let slot = landed.index;
-                    match landed.what {
+                while let Some(done) = server.queues.land() {
+                    let slot = done.index;
+                    match done.what {
                         SIGNAL => return Ok(()),
-                        ACCEPT => server.accepted(landed)?,
-                        RECV => server.received(slot, landed)?,
-                        SEND => server.sent(slot, landed)?,
+                        ACCEPT => server.accepted(done)?,
+                        RECV => server.received(slot, done)?,
+                        SEND => server.sent(slot, done)?,
                         _ => {}
                     }
                 }
@@ -111,11 +108,11 @@ mod linux {
 
         fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> Result<()> {
             // SAFETY: entries point to buffers that are held, and to boxes that lie in `sending` until the send has landed.
-            unsafe { self.ring.push(entry, what, slot) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, slot) }.context("io_uring_enter")
         }
 
-        fn accepted(&mut self, landed: Landed) -> Result<()> {
-            let Some(slot) = self.door.accepted(&mut self.ring, landed)? else { return Ok(()) };
+        fn accepted(&mut self, done: Completion) -> Result<()> {
+            let Some(slot) = self.direct.accepted(&mut self.queues, done)? else { return Ok(()) };
             if slot >= self.connections.len() {
                 self.connections.resize_with(slot + 1, Connection::default);
             }
@@ -128,11 +125,11 @@ mod linux {
             self.push(opcode::RecvMulti::new(Fixed(slot as u32), GROUP).build(), RECV, slot)
         }
 
-        fn received(&mut self, slot: usize, landed: Landed) -> Result<()> {
+        fn received(&mut self, slot: usize, done: Completion) -> Result<()> {
             let connection = &mut self.connections[slot];
-            connection.receiving = landed.more();
-            let held = self.buffers.received(landed.flags, *landed.result.as_ref().unwrap_or(&0));
-            match (landed.result, held) {
+            connection.receiving = done.more();
+            let held = self.buffers.received(&done);
+            match (done.result, held) {
                 (Ok(_), Some(held)) if matches!(connection.sending, Sending::Nothing) && !connection.broken => {
                     return self.send(slot, Sending::Held(held));
                 }
@@ -164,10 +161,10 @@ mod linux {
             self.push(entry.flags(flags | libc::MSG_NOSIGNAL).build(), SEND, slot)
         }
 
-        fn sent(&mut self, slot: usize, landed: Landed) -> Result<()> {
+        fn sent(&mut self, slot: usize, done: Completion) -> Result<()> {
             let connection = &mut self.connections[slot];
-            let sent = match landed.result {
-                Err(error) if flight::is_transient(&error) => Ok(0),
+            let sent = match done.result {
+                Err(error) if is_transient(&error) => Ok(0),
                 result => result,
             };
             connection.broken |= sent.is_err();
@@ -199,13 +196,13 @@ mod linux {
             let pause = broken || matches!(connection.sending, Sending::Own(..)) || !connection.behind.is_empty();
             if receiving && pause && !cancelled {
                 connection.cancelled = true;
-                let receive = u64::from(RECV) | (slot as u64) << 8;
+                let receive = user_data(RECV, slot);
                 self.push(opcode::AsyncCancel::new(receive).build(), CANCEL, slot)
             } else if receiving || owing || starved {
                 Ok(())
             } else if finished || broken {
                 *connection = Connection::default();
-                self.door.close(&mut self.ring, slot)
+                self.direct.close(&mut self.queues, slot)
             } else {
                 self.receive(slot)
             }

@@ -16,10 +16,6 @@
 //! On loopback nothing is saved at any size: the receiver keeps what it got, so the kernel copies before it delivers. At
 //! its end the server prints how many notifications said so.
 
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
-
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     common_server::not_on_this_platform("send_zc", "io_uring", "Linux")
@@ -38,12 +34,12 @@ mod linux {
     use std::os::fd::{AsRawFd, FromRawFd, RawFd};
     use std::ptr;
 
-    use anyhow::{Context, Result, bail};
+    use anyhow::{Context, Result};
     use common_server::{AcceptError, Connections, Notice, Retry, Shutdown};
     use io_uring::types::Fd;
-    use io_uring::{Probe, cqueue, opcode, squeue};
+    use io_uring::{cqueue, opcode, squeue};
 
-    use crate::ring::{Landed, Ring};
+    use uring::queues::{Completion, Queues, is_transient};
 
     const ACCEPT: u8 = 0;
     const SIGNAL: u8 = 1;
@@ -86,7 +82,7 @@ mod linux {
 
     pub struct Server {
         // Never dropped (see `run`).
-        ring: Ring,
+        queues: Queues,
         listener: TcpListener,
         shutdown: Shutdown,
         buffers: Vec<Box<[u8]>>,
@@ -101,15 +97,11 @@ mod linux {
 
     impl Server {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-            let ring = Ring::new(256)?;
-            let mut probe = Probe::new();
-            ring.ring.submitter().register_probe(&mut probe).context("io_uring: list the operations")?;
-            if !probe.is_supported(opcode::SendZc::CODE) {
-                bail!("io_uring: this kernel lacks the operation SEND_ZC, which Linux 6.0 has");
-            }
+            let queues = Queues::open(256, 2048)?;
+            queues.require(&[("SEND_ZC", opcode::SendZc::CODE, "6.0")])?;
             listener.set_nonblocking(false)?;
             let mut server = Self {
-                ring,
+                queues,
                 listener,
                 shutdown,
                 buffers: (0..BUFFERS).map(|_| Box::default()).collect(),
@@ -127,26 +119,26 @@ mod linux {
         pub fn run(self) -> Result<()> {
             // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory stays.
             let mut server = ManuallyDrop::new(self);
-            let signal = opcode::Recv::new(Fd(server.shutdown.as_raw_fd()), Box::leak(Box::new(0)), 1).build();
-            server.push(signal, SIGNAL, 0)?;
+            let Self { queues, shutdown, .. } = &mut *server;
+            queues.push_signal(shutdown, SIGNAL)?;
             server.accept()?;
             loop {
                 if server.retry.take_due() {
                     server.accept()?;
                 }
                 let timeout_ms = if server.starved.is_empty() { server.retry.timeout_ms() } else { 0 };
-                server.ring.wait(timeout_ms).context("io_uring_enter")?;
+                server.queues.wait(timeout_ms).context("io_uring_enter")?;
                 mem::take(&mut server.starved).into_iter().try_for_each(|fd| server.receive(fd))?;
-                while let Some(landed) = server.ring.land() {
-                    let index = landed.index;
-                    match landed.what {
+                while let Some(done) = server.queues.land() {
+                    let index = done.index;
+                    match done.what {
                         SIGNAL => {
                             eprintln!("{} notifications, {} of them of a copy", server.notified, server.copied);
                             return Ok(());
                         }
-                        ACCEPT => server.accepted(landed.result)?,
-                        RECEIVE => server.received(index as RawFd, landed)?,
-                        SEND => server.sent((index / PLACES) as RawFd, index % PLACES, landed)?,
+                        ACCEPT => server.accepted(done.result)?,
+                        RECEIVE => server.received(index as RawFd, done)?,
+                        SEND => server.sent((index / PLACES) as RawFd, index % PLACES, done)?,
                         _ => {}
                     }
                 }
@@ -154,9 +146,9 @@ mod linux {
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, index: usize) -> Result<()> {
-            // SAFETY: an entry points to the signal's byte, which is never freed, or to a box. A box lies in `buffers` until a
+            // SAFETY: an entry points to a box, if it points to memory at all. A box lies in `buffers` until a
             // receive has named it, and in `connections` until no send from it needs it any more.
-            unsafe { self.ring.push(entry, what, index) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, index) }.context("io_uring_enter")
         }
 
         /// Puts a new buffer in the place of the one that a receive has filled, and returns the filled one.
@@ -203,9 +195,9 @@ mod linux {
             self.push(receive.flags(squeue::Flags::BUFFER_SELECT), RECEIVE, fd as usize)
         }
 
-        fn received(&mut self, fd: RawFd, landed: Landed) -> Result<()> {
-            let mut over = false;
-            let bytes: Box<[u8]> = match (landed.result, cqueue::buffer_select(landed.flags)) {
+        fn received(&mut self, fd: RawFd, done: Completion) -> Result<()> {
+            let (mut over, buffer) = (false, done.buffer());
+            let bytes: Box<[u8]> = match (done.result, buffer) {
                 (Ok(n), Some(buffer)) if n <= SMALL => {
                     let bytes = self.buffers[buffer as usize][..n].into();
                     let same = self.buffers[buffer as usize].as_mut_ptr();
@@ -222,7 +214,7 @@ mod linux {
                     self.starved.push(fd);
                     return Ok(());
                 }
-                (Err(error), _) if flight::is_transient(&error) => return self.receive(fd),
+                (Err(error), _) if is_transient(&error) => return self.receive(fd),
                 _ => {
                     over = true;
                     Box::default()
@@ -258,18 +250,18 @@ mod linux {
             self.push(entry, SEND, fd as usize * PLACES + place)
         }
 
-        fn sent(&mut self, fd: RawFd, place: usize, landed: Landed) -> Result<()> {
+        fn sent(&mut self, fd: RawFd, place: usize, done: Completion) -> Result<()> {
             let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
-            if !landed.more() {
+            if !done.more() {
                 connection.places[place].sends -= 1;
             }
-            if cqueue::notif(landed.flags) {
+            if cqueue::notif(done.flags) {
                 self.notified += 1;
-                self.copied += u64::from(landed.raw == COPIED);
+                self.copied += u64::from(done.raw == COPIED);
             } else {
                 let (_, before) = connection.sending.take().expect("a send that landed was under way");
-                let sent = match landed.result {
-                    Err(error) if !flight::is_transient(&error) => {
+                let sent = match done.result {
+                    Err(error) if !is_transient(&error) => {
                         connection.over = true;
                         0
                     }

@@ -15,10 +15,6 @@
 //! pipe at once, the server reads them out of the pipe and sends them from memory. So clients that do not read keep no
 //! pipe from the others.
 
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
-
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     common_server::not_on_this_platform("splice", "io_uring", "Linux")
@@ -43,7 +39,7 @@ mod linux {
     use io_uring::types::Fd;
     use io_uring::{opcode, squeue};
 
-    use crate::ring::{Landed, Ring};
+    use uring::queues::{self, Completion, Queues};
 
     const ACCEPT: u8 = 0;
     const SIGNAL: u8 = 1;
@@ -74,7 +70,7 @@ mod linux {
 
     pub struct Server {
         // Never dropped (see `run`).
-        ring: Ring,
+        queues: Queues,
         listener: TcpListener,
         shutdown: Shutdown,
         connections: Connections<Connection>,
@@ -89,7 +85,7 @@ mod linux {
         pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
             let pipes = (0..PIPES).map(|_| io::pipe()).collect::<io::Result<_>>().context("pipes (ulimit -n)")?;
             Ok(Self {
-                ring: Ring::new(256)?,
+                queues: Queues::open(256, 2048)?,
                 listener,
                 shutdown,
                 connections: Connections::default(),
@@ -101,9 +97,9 @@ mod linux {
         }
 
         fn push(&mut self, entry: squeue::Entry, what: u8, fd: i32) -> Result<()> {
-            // SAFETY: an entry points to the signal's byte, which is never freed, or to `rest`: a box which `connections`
+            // SAFETY: if an entry points to memory at all, that is `rest`: a box which `connections`
             // keeps, and nobody else touches, until the connection's one operation has landed.
-            unsafe { self.ring.push(entry, what, fd as usize) }.context("io_uring_enter")
+            unsafe { self.queues.push(entry, what, fd as usize) }.context("io_uring_enter")
         }
 
         fn accept(&mut self) -> Result<()> {
@@ -245,8 +241,8 @@ mod linux {
         pub fn run(self) -> Result<()> {
             // The kernel cancels what is in flight at the end. Until then it may touch that memory, so the memory stays.
             let mut server = ManuallyDrop::new(self);
-            let signal = opcode::Recv::new(Fd(server.shutdown.as_raw_fd()), Box::leak(Box::new(0)), 1).build();
-            server.push(signal, SIGNAL, 0)?;
+            let Self { queues, shutdown, .. } = &mut *server;
+            queues.push_signal(shutdown, SIGNAL)?;
             server.accept()?;
             loop {
                 if server.retry.take_due() {
@@ -254,8 +250,8 @@ mod linux {
                 }
                 server.lend()?;
                 let timeout_ms = server.retry.timeout_ms();
-                server.ring.wait(timeout_ms).context("io_uring_enter")?;
-                while let Some(Landed { what, index, result, .. }) = server.ring.land() {
+                server.queues.wait(timeout_ms).context("io_uring_enter")?;
+                while let Some(Completion { what, index, result, .. }) = server.queues.land() {
                     match what {
                         SIGNAL => return Ok(()),
                         ACCEPT => server.accepted(result)?,
@@ -269,6 +265,6 @@ mod linux {
 
     /// Nothing has happened to the connection: the operation would have had to wait, or was interrupted.
     fn is_transient(error: &io::Error) -> bool {
-        flight::is_transient(error) || error.raw_os_error() == Some(ERESTARTSYS)
+        queues::is_transient(error) || error.raw_os_error() == Some(ERESTARTSYS)
     }
 }

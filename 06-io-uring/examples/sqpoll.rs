@@ -1,16 +1,16 @@
-//! SQPOLL: a thread of the kernel looks for submissions, so handing them over takes no call. This is the chapter's server,
-//! unchanged, on such a ring.
+//! SQPOLL: a thread of the kernel looks for submissions, so handing them over takes no call. This is the chapter's
+//! `server.rs`, unchanged, on such a ring.
 //!
-//! `--wait sleep`: it still sleeps in io_uring_enter(2) until something has landed, which is a call. `--wait spin`: it looks
-//! at the completion queue again and again instead. Then there is no call at all, and two cores are busy, whether there
-//! is work or not. `--idle-ms`: how long the kernel's thread looks for work before it sleeps, and so how long after the last
-//! byte a core is busy for nothing.
+//! - `--wait sleep`: the server still sleeps in io_uring_enter(2) until something has landed, which is a call.
+//! - `--wait spin`: the server looks at the completion queue again and again instead. Then it makes no call at all, and two
+//!   cores are busy, whether or not there is work.
+//! - `--idle-ms N`: the kernel's thread looks for work this long before it sleeps. So a core is busy for nothing this long
+//!   after the last byte.
 //!
-//! Invariant: a submission is never forgotten while the kernel's thread sleeps: `submit` comes after every push, sees that
-//! it sleeps (IORING_SQ_NEED_WAKEUP) and wakes it.
+//! Invariant: a submission is never forgotten while the kernel's thread sleeps. `submit` comes after every push, sees that
+//! the thread sleeps (IORING_SQ_NEED_WAKEUP) and wakes it.
 
 #[cfg(target_os = "linux")]
-#[allow(dead_code)] // Its own `new`.
 #[path = "../src/server.rs"]
 mod server;
 
@@ -24,15 +24,55 @@ fn main() -> std::process::ExitCode {
     common_server::main_with("sqpoll", linux::OPTIONS, linux::new, server::Server::run)
 }
 
+/// What `server.rs` uses: the chapter's `Flight`, with another wait.
+#[cfg(target_os = "linux")]
+mod flight {
+    use std::io;
+    use std::time::{Duration, Instant};
+
+    pub use uring::flight::{Bytes, Landed, Op, is_transient};
+
+    pub struct Flight {
+        pub chapters: uring::flight::Flight,
+        pub spins: bool,
+    }
+
+    impl Flight {
+        pub fn start(&mut self, op: Op) -> io::Result<()> {
+            self.chapters.start(op)
+        }
+
+        pub fn wait(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
+            if self.spins { self.spin(timeout_ms) } else { self.chapters.wait(timeout_ms) }
+        }
+
+        fn spin(&mut self, timeout_ms: libc::c_int) -> io::Result<()> {
+            let queues = self.chapters.queues();
+            // This is a call only if the kernel's thread has gone to sleep.
+            queues.submit()?;
+            let deadline = u64::try_from(timeout_ms).ok().map(|ms| Instant::now() + Duration::from_millis(ms));
+            while queues.reap()? == 0 && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        }
+
+        pub fn land(&mut self) -> Option<Landed> {
+            self.chapters.land()
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::net::SocketAddr;
 
     use anyhow::{Context, Result};
-    use common_server::{Args, Given, Opt, Shutdown, Takes, listen};
-    use flight::{Flight, setup};
+    use common_server::{Args, Given, Opt, Shutdown, Takes, io_uring_is_denied, listen};
     use io_uring::IoUring;
+    use uring::queues::Queues;
 
+    use crate::flight::Flight;
     use crate::server::Server;
 
     const ENTRIES: u32 = 64;
@@ -57,13 +97,10 @@ mod linux {
         let addr = listener.local_addr()?;
         let idle_ms = given.number("--idle-ms").unwrap_or(IDLE_MS) as u32;
         // No DEFER_TASKRUN: the kernel's thread does that work too.
-        let mut builder = IoUring::builder();
-        let ring = builder.setup_cqsize(COMPLETIONS).setup_sqpoll(idle_ms).build(ENTRIES);
-        let ring = ring.map_err(|error| setup::explain(&error)).context("io_uring_setup with SQPOLL")?;
-        let mut flight = Flight::new(ring).context("io_uring: register a buffer ring (Linux 5.19 can)")?;
-        if given.word("--wait") == Some("spin") {
-            flight.spin();
-        }
-        Ok((addr, Server::on(flight, listener, shutdown)?))
+        let ring = IoUring::builder().setup_cqsize(COMPLETIONS).setup_sqpoll(idle_ms).build(ENTRIES);
+        let ring = ring.map_err(|error| io_uring_is_denied(&error)).context("io_uring_setup with SQPOLL")?;
+        let chapters = uring::flight::Flight::new(Queues::new(ring))?;
+        let flight = Flight { chapters, spins: given.word("--wait") == Some("spin") };
+        Ok((addr, Server::new(flight, listener, shutdown)?))
     }
 }

@@ -13,10 +13,6 @@
 //! and once that is cancelled: FIN
 //! ```
 
-#[cfg(target_os = "linux")]
-#[path = "support/ring.rs"]
-mod ring;
-
 #[cfg(not(target_os = "linux"))]
 fn main() -> std::process::ExitCode {
     common_server::not_on_this_platform("timeouts", "io_uring", "Linux")
@@ -49,54 +45,54 @@ mod linux {
     use io_uring::types::{CancelBuilder, Fd, Timespec};
     use io_uring::{opcode, squeue};
 
-    use crate::ring::{Landed, Ring};
+    use uring::queues::{Completion, Queues};
 
     const RECEIVE: u8 = 0;
     const TIMEOUT: u8 = 1;
     const CANCEL: u8 = 2;
 
     pub fn run() -> Result<()> {
-        let mut ring = Ring::new(16)?;
+        let mut queues = Queues::open(16, 2048)?;
 
         let (_client, stream) = connected()?;
-        let [receive, timeout] = with_timeout(&mut ring, &stream, Duration::from_millis(50))?;
+        let [receive, timeout] = with_timeout(&mut queues, &stream, Duration::from_millis(50))?;
         println!("silence for 50 ms: receive {receive}, timeout {timeout}");
 
         let (mut client, stream) = connected()?;
         client.write_all(b"hello")?;
-        let [receive, timeout] = with_timeout(&mut ring, &stream, Duration::from_secs(60))?;
+        let [receive, timeout] = with_timeout(&mut queues, &stream, Duration::from_secs(60))?;
         println!("bytes in time: receive {receive}, timeout {timeout}");
 
         let (_client, stream) = connected()?;
-        push(&mut ring, receive_from(&stream), RECEIVE)?;
-        push(&mut ring, receive_from(&stream), RECEIVE)?;
-        push(&mut ring, opcode::PollAdd::new(Fd(stream.as_raw_fd()), libc::POLLIN as u32).build(), RECEIVE)?;
+        push(&mut queues, receive_from(&stream), RECEIVE)?;
+        push(&mut queues, receive_from(&stream), RECEIVE)?;
+        push(&mut queues, opcode::PollAdd::new(Fd(stream.as_raw_fd()), libc::POLLIN as u32).build(), RECEIVE)?;
         let all_of_it = CancelBuilder::fd(Fd(stream.as_raw_fd())).all();
-        push(&mut ring, opcode::AsyncCancel2::new(all_of_it).build(), CANCEL)?;
-        let landed = land(&mut ring, 4)?;
+        push(&mut queues, opcode::AsyncCancel2::new(all_of_it).build(), CANCEL)?;
+        let landed = land(&mut queues, 4)?;
         let (found, cancelled): (Vec<_>, Vec<_>) = landed.iter().partition(|it| it.what == CANCEL);
         let cancelled: Vec<_> = cancelled.into_iter().map(said).collect();
         println!("cancel by descriptor: {} found; {}", said(found[0]), cancelled.join(" "));
 
         let (mut client, stream) = connected()?;
         client.set_nonblocking(true)?;
-        push(&mut ring, receive_from(&stream), RECEIVE)?;
-        ring.submit()?;
+        push(&mut queues, receive_from(&stream), RECEIVE)?;
+        queues.submit()?;
         drop(stream);
         println!("close with a receive in flight: {} at the peer", end_of_input(&mut client)?);
-        push(&mut ring, opcode::AsyncCancel::new(u64::from(RECEIVE)).build(), CANCEL)?;
-        land(&mut ring, 2)?;
+        push(&mut queues, opcode::AsyncCancel::new(u64::from(RECEIVE)).build(), CANCEL)?;
+        land(&mut queues, 2)?;
         println!("and once that is cancelled: {}", end_of_input(&mut client)?);
         Ok(())
     }
 
     /// A receive that is cancelled when the time has passed: the timeout is linked behind the operation that it limits.
-    fn with_timeout(ring: &mut Ring, stream: &TcpStream, time: Duration) -> Result<[String; 2]> {
+    fn with_timeout(queues: &mut Queues, stream: &TcpStream, time: Duration) -> Result<[String; 2]> {
         // Read when the entries are handed over, which is in `land`.
         let time = Timespec::from(time);
-        push(ring, receive_from(stream).flags(Flags::IO_LINK), RECEIVE)?;
-        push(ring, opcode::LinkTimeout::new(&time).build(), TIMEOUT)?;
-        let landed = land(ring, 2)?;
+        push(queues, receive_from(stream).flags(Flags::IO_LINK), RECEIVE)?;
+        push(queues, opcode::LinkTimeout::new(&time).build(), TIMEOUT)?;
+        let landed = land(queues, 2)?;
         let of = |what| landed.iter().find(|it| it.what == what).map(said).context("each operation completes");
         Ok([of(RECEIVE)?, of(TIMEOUT)?])
     }
@@ -107,21 +103,21 @@ mod linux {
         opcode::Recv::new(Fd(stream.as_raw_fd()), buffer.as_mut_ptr(), buffer.len() as u32).build()
     }
 
-    fn push(ring: &mut Ring, entry: squeue::Entry, what: u8) -> Result<()> {
+    fn push(queues: &mut Queues, entry: squeue::Entry, what: u8) -> Result<()> {
         // SAFETY: buffers are leaked; a timeout's time outlives the submission, which copies it.
-        unsafe { ring.push(entry, what, 0) }.context("io_uring_enter")
+        unsafe { queues.push(entry, what, 0) }.context("io_uring_enter")
     }
 
-    fn land(ring: &mut Ring, count: usize) -> Result<Vec<Landed>> {
+    fn land(queues: &mut Queues, count: usize) -> Result<Vec<Completion>> {
         let mut landed = Vec::new();
         while landed.len() < count {
-            ring.wait(-1).context("io_uring_enter")?;
-            landed.extend(std::iter::from_fn(|| ring.land()));
+            queues.wait(-1).context("io_uring_enter")?;
+            landed.extend(std::iter::from_fn(|| queues.land()));
         }
         Ok(landed)
     }
 
-    fn said(landed: &Landed) -> String {
+    fn said(landed: &Completion) -> String {
         match &landed.result {
             Ok(n) => n.to_string(),
             Err(error) => match error.raw_os_error() {

@@ -11,7 +11,8 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 use common_server::{AcceptError, Notice, Retry, Shutdown};
-use flight::{Bytes, Flight, Landed, Op, is_transient, setup};
+
+use crate::flight::{Bytes, Flight, Landed, Op, is_transient};
 
 pub struct Server {
     // Fields are dropped in this order: the descriptors are closed when nothing is in flight any more.
@@ -23,12 +24,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
-        let flight = Flight::new(setup::ring()?).context("io_uring: register a buffer ring (Linux 5.19 can)")?;
-        Self::on(flight, listener, shutdown)
-    }
-
-    pub fn on(mut flight: Flight, listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
+    pub fn new(mut flight: Flight, listener: TcpListener, shutdown: Shutdown) -> Result<Self> {
         // Waiting is the kernel's part here, also in a worker thread of its own; there O_NONBLOCK would mean EAGAIN.
         listener.set_nonblocking(false)?;
         flight.start(Op::Signal(shutdown.as_raw_fd(), Box::new([0])))?;

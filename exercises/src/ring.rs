@@ -1,24 +1,23 @@
-//! io_uring(7): one function for each kind of operation, and `wait`, which hands over what was started and says what has
-//! landed.
+//! io_uring(7): one function for each kind of operation, and `wait`, which hands over what was started and returns what
+//! has landed. Below it are the two queues of 06-io-uring.
 //!
-//! Invariant: memory that an operation has named is never freed and never moves. So a server that is wrong about whose
-//! buffer is whose sends wrong bytes, and that is the worst it can do: buffers are numbers here, and not memory.
+//! Invariant: memory that an operation has named is never freed and never moves. A buffer is a number to a server. So the
+//! worst that a server can do with a wrong buffer is to send wrong bytes.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use common_server::Shutdown;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{CancelBuilder, Fd, Timespec};
+use io_uring::{opcode, squeue};
+use uring::buffer_ring::BufferRing;
+use uring::queues::{Completion, Queues, user_data};
 
-#[path = "../../06-io-uring/src/setup.rs"]
-mod setup;
+pub use uring::queues::is_transient;
 
 /// The size of a buffer.
 pub const BUFFER: usize = 16 * 1024;
@@ -26,152 +25,139 @@ pub const BUFFER: usize = 16 * 1024;
 pub const LENT: usize = 16;
 const GROUP: u16 = 0;
 const CHUNK: usize = 64;
+/// The operations that one call hands over at most, and the completions that their queue has room for.
+const ENTRIES: u32 = 64;
+const COMPLETIONS: u32 = 1024;
 
 /// An operation that has landed.
 #[derive(Debug)]
 pub enum Landed {
-    /// Of `accept` and `accept_multishot`.
+    /// An `accept` or `accept_multishot` has landed.
     Accepted {
         /// The next connection.
         accepted: io::Result<TcpStream>,
         /// The same operation will land again.
         more: bool,
     },
-    /// Of a receive into a buffer of the server's choice.
+    /// A receive into a buffer of the server's choice has landed.
     Received {
-        /// What it was started with.
+        /// The slot that it was started with.
         slot: usize,
         /// How many bytes came; 0 is the peer's FIN.
         received: io::Result<usize>,
     },
-    /// Of a receive into a buffer of the kernel's choice.
+    /// A receive into a buffer of the kernel's choice has landed.
     ReceivedLent {
-        /// What it was started with.
+        /// The slot that it was started with.
         slot: usize,
         /// How many bytes came; 0 is the peer's FIN.
         received: io::Result<usize>,
-        /// Where they are. That buffer is the server's until it gives it back.
+        /// The buffer that holds them. It is the server's until the server gives it back.
         lent: Option<usize>,
     },
-    /// Of a send.
+    /// A send has landed.
     Sent {
-        /// What it was started with.
+        /// The slot that it was started with.
         slot: usize,
         /// How many bytes the socket took, which may be fewer than were to be sent.
         sent: io::Result<usize>,
     },
-    /// Of `watch`: the client has sent FIN, or the connection was reset, or both of its directions have ended.
+    /// A `watch` has landed: the client has sent FIN, or the connection was reset, or both of its directions have ended.
     HungUp {
-        /// What it was started with.
+        /// The slot that it was started with.
         slot: usize,
-        /// The same operation will land again. Not so if it was cancelled.
+        /// The same operation will land again, unless it was cancelled.
         more: bool,
     },
     /// SIGINT or SIGTERM has come.
     Signalled,
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Signal,
-    Accept,
-    Receive,
-    ReceiveLent,
-    Send,
-    Watch,
-    Cancel,
-}
+// What a completion is of.
+const SIGNAL: u8 = 0;
+const ACCEPT: u8 = 1;
+const RECEIVE: u8 = 2;
+const RECEIVE_LENT: u8 = 3;
+const SEND: u8 = 4;
+const WATCH: u8 = 5;
+const CANCEL: u8 = 6;
 
-const KINDS: [Kind; 7] =
-    [Kind::Signal, Kind::Accept, Kind::Receive, Kind::ReceiveLent, Kind::Send, Kind::Watch, Kind::Cancel];
-
-impl Kind {
-    fn with(self, slot: usize) -> u64 {
-        (slot as u64) << 3 | self as u64
-    }
-}
-
-/// A ring, and buffers that are known by number. Buffer `n` is there as soon as somebody names it.
+/// A ring, and buffers that are known by number. A buffer is there as soon as somebody names it.
 pub struct Ring {
-    ring: IoUring,
+    queues: Queues,
     chunks: Vec<*mut u8>,
-    lent: Option<Lent>,
-    landed: VecDeque<Landed>,
+    lent: Option<BufferRing>,
 }
 
 impl Ring {
-    /// io_uring_setup(2), and a line that says what to do where that is denied.
+    /// io_uring_setup(2), and a line that says what to do where it is denied.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { ring: setup::ring()?, chunks: Vec::new(), lent: None, landed: VecDeque::new() })
+        Ok(Self { queues: Queues::open(ENTRIES, COMPLETIONS)?, chunks: Vec::new(), lent: None })
     }
 
     /// Lands as `Signalled`.
     pub fn signal(&mut self, shutdown: &Shutdown) -> io::Result<()> {
-        let byte = Box::leak(Box::new(0u8));
-        self.push(opcode::Recv::new(Fd(shutdown.as_raw_fd()), byte, 1).build(), Kind::Signal.with(0))
+        self.queues.push_signal(shutdown, SIGNAL)
     }
 
     /// Lands once, as `Accepted`.
     pub fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
         let listener = Fd(listener.as_raw_fd());
         let entry = opcode::Accept::new(listener, ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build();
-        self.push(entry, Kind::Accept.with(0))
+        self.push(entry, ACCEPT, 0)
     }
 
     /// Lands as `Accepted` for each connection, until one of them says that there will be no more.
     pub fn accept_multishot(&mut self, listener: &TcpListener) -> io::Result<()> {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
-        self.push(entry, Kind::Accept.with(0))
+        self.push(entry, ACCEPT, 0)
     }
 
     /// Lands as `Received`, with the bytes in buffer `buffer`.
     pub fn recv(&mut self, stream: &TcpStream, slot: usize, buffer: usize) -> io::Result<()> {
         let entry = self.recv_entry(stream, buffer, BUFFER);
-        self.push(entry, Kind::Receive.with(slot))
+        self.push(entry, RECEIVE, slot)
     }
 
     /// Lands as `ReceivedLent`. The kernel takes one of the buffers that it was lent, and fails with ENOBUFS if it has none.
     pub fn recv_lent(&mut self, stream: &TcpStream, slot: usize) -> io::Result<()> {
         let entry = opcode::Recv::new(Fd(stream.as_raw_fd()), ptr::null_mut(), BUFFER as u32).buf_group(GROUP).build();
-        self.push(entry.flags(squeue::Flags::BUFFER_SELECT), Kind::ReceiveLent.with(slot))
+        self.push(entry.flags(squeue::Flags::BUFFER_SELECT), RECEIVE_LENT, slot)
     }
 
     /// Lands as `Sent`. Sends these bytes of buffer `buffer`.
     pub fn send(&mut self, stream: &TcpStream, slot: usize, buffer: usize, bytes: Range<usize>) -> io::Result<()> {
         let entry = self.send_entry(stream, buffer, bytes);
-        self.push(entry, Kind::Send.with(slot))
+        self.push(entry, SEND, slot)
     }
 
-    /// Two operations, handed over together and linked: the receive lands as `Received`, and then the kernel itself starts
-    /// the send, which lands as `Sent`. A receive that fails cancels the send; one that brings less than `len` does not.
+    /// Two linked operations, handed over together. The receive lands as `Received`, and then the kernel itself starts
+    /// the send, which lands as `Sent`. A receive that fails cancels the send; a receive of less than `len` does not.
     pub fn recv_then_send(&mut self, stream: &TcpStream, slot: usize, buffer: usize, len: usize) -> io::Result<()> {
+        // A chain ends where what is handed over ends, so both have to fit before the next submission.
+        while self.queues.room() < 2 {
+            self.queues.submit()?;
+        }
         let recv = self.recv_entry(stream, buffer, len).flags(squeue::Flags::IO_LINK);
         let send = self.send_entry(stream, buffer, 0..len);
-        let entries = [recv.user_data(Kind::Receive.with(slot)), send.user_data(Kind::Send.with(slot))];
-        // SAFETY: as in `push`. Both or none: a chain ends where what is handed over ends.
-        while unsafe { self.ring.submission().push_multiple(&entries) }.is_err() {
-            self.make_room()?;
-        }
-        Ok(())
+        self.push(recv, RECEIVE, slot)?;
+        self.push(send, SEND, slot)
     }
 
-    /// Lands as `HungUp`, each time that there is something to say: the client's FIN may be followed by a reset.
+    /// Lands as `HungUp`, perhaps several times: the client's FIN may be followed by a reset.
     pub fn watch(&mut self, stream: &TcpStream, slot: usize) -> io::Result<()> {
-        // What it is to report needs no asking: the end of input, an error, a hang-up.
-        self.push(opcode::PollAdd::new(Fd(stream.as_raw_fd()), 0).multi(true).build(), Kind::Watch.with(slot))
+        // The mask is empty: what it is to report (the end of input, an error, a hang-up) is reported in any case.
+        self.push(opcode::PollAdd::new(Fd(stream.as_raw_fd()), 0).multi(true).build(), WATCH, slot)
     }
 
     /// Cancels a `watch`, which then lands for the last time.
     pub fn cancel_watch(&mut self, slot: usize) -> io::Result<()> {
-        self.push(opcode::AsyncCancel::new(Kind::Watch.with(slot)).build(), Kind::Cancel.with(0))
+        self.push(opcode::AsyncCancel::new(user_data(WATCH, slot)).build(), CANCEL, 0)
     }
 
     /// Lends the buffers 0 to `LENT - 1` to the kernel, for `recv_lent`.
     pub fn lend(&mut self) -> io::Result<()> {
-        let entries = Box::leak(Box::new(Entries([[0; size_of::<BufRingEntry>()]; LENT]))).0.as_mut_ptr();
-        // SAFETY: entries that are on a page border and are never freed.
-        unsafe { self.ring.submitter().register_buf_ring_with_flags(entries as u64, LENT as u16, GROUP, 0)? };
-        self.lent = Some(Lent { entries: entries.cast(), tail: 0 });
+        self.lent = Some(BufferRing::register(&self.queues.submitter(), GROUP, LENT as u16, 0)?);
         (0..LENT).for_each(|buffer| self.give_back(buffer));
         Ok(())
     }
@@ -180,30 +166,21 @@ impl Ring {
     pub fn give_back(&mut self, buffer: usize) {
         assert!(buffer < LENT, "buffer {buffer} is not one of those that were lent");
         let address = self.memory(buffer);
-        let Lent { entries, tail } = self.lent.as_mut().expect("lend comes first");
-        let entry = (*tail) as usize % LENT;
-        *tail = tail.wrapping_add(1);
-        // SAFETY: `entry` is one of `LENT`. The kernel reads it after it has seen the new tail, which lies in a field of the
-        // first entry that has no other use.
-        unsafe {
-            let entry = entries.add(entry);
-            (*entry).set_addr(address as u64);
-            (*entry).set_len(BUFFER as u32);
-            (*entry).set_bid(buffer as u16);
-            AtomicU16::from_ptr(BufRingEntry::tail(*entries).cast_mut()).store(*tail, Ordering::Release);
-        }
+        let lent = self.lent.as_ref().expect("lend comes first");
+        // SAFETY: the kernel may write to the memory at any time: it is never freed, and no Rust value is in it. A wrong server
+        // can give a buffer back twice, and so more than `LENT`. That overwrites an entry, and one buffer is filled twice.
+        unsafe { lent.give(buffer as u16, address, BUFFER) }
     }
 
     /// io_uring_enter(2): hands over what was started, sleeps until something has landed, and returns all that has; nothing
     /// after `timeout_ms` (-1: never) or a signal.
     pub fn wait(&mut self, timeout_ms: i32) -> io::Result<impl Iterator<Item = Landed> + use<>> {
-        let timeout_ms = if self.landed.is_empty() { timeout_ms } else { 0 };
-        survive(match u64::try_from(timeout_ms).map(|ms| Timespec::from(Duration::from_millis(ms))) {
-            Err(_) => self.ring.submit_and_wait(1),
-            Ok(timeout) => self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout)),
-        })?;
-        self.reap()?;
-        Ok(std::mem::take(&mut self.landed).into_iter())
+        self.queues.wait(timeout_ms)?;
+        let mut all = Vec::new();
+        while let Some(done) = self.queues.land() {
+            all.extend(landed(done));
+        }
+        Ok(all.into_iter())
     }
 
     fn recv_entry(&mut self, stream: &TcpStream, buffer: usize, len: usize) -> squeue::Entry {
@@ -218,90 +195,42 @@ impl Ring {
     }
 
     fn memory(&mut self, buffer: usize) -> *mut u8 {
-        // Many at once come from the kernel untouched, and one that is not used costs nothing.
+        // Buffers are allocated many at a time. Untouched ones cost nothing.
         while self.chunks.len() <= buffer / CHUNK {
             self.chunks.push(Box::leak(vec![0u8; CHUNK * BUFFER].into_boxed_slice()).as_mut_ptr());
         }
         self.chunks[buffer / CHUNK].wrapping_add(buffer % CHUNK * BUFFER)
     }
 
-    fn push(&mut self, entry: squeue::Entry, tag: u64) -> io::Result<()> {
-        let entry = entry.user_data(tag);
-        // SAFETY: what entries point to is never freed while the process runs.
-        while unsafe { self.ring.submission().push(&entry) }.is_err() {
-            self.make_room()?;
-        }
-        Ok(())
-    }
-
-    fn make_room(&mut self) -> io::Result<()> {
-        survive(self.ring.submit())?;
-        self.reap()
-    }
-
-    fn reap(&mut self) -> io::Result<()> {
-        loop {
-            self.landed.extend(self.ring.completion().filter_map(|done| landed(&done)));
-            if !self.ring.submission().cq_overflow() {
-                return Ok(());
-            }
-            survive(self.ring.submit())?;
-        }
+    fn push(&mut self, entry: squeue::Entry, what: u8, slot: usize) -> io::Result<()> {
+        // SAFETY: all memory that entries name is in `chunks`, which are leaked. The kernel may write to it at any time: the
+        // server never sees it as a Rust value.
+        unsafe { self.queues.push(entry, what, slot) }
     }
 }
 
-/// What is still in flight holds its descriptors, the listener's too, until it has ended.
+/// An operation in flight keeps its sockets open, the listener too, until it has ended.
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Best effort (Linux 6.0 can): the process ends, and the kernel then does the same a little later.
+        // If this fails (it needs Linux 6.0), the kernel does the same a little later, when the process ends.
         let soon = Timespec::from(Duration::from_millis(500));
-        let _ = self.ring.submitter().register_sync_cancel(Some(soon), CancelBuilder::any());
+        let _ = self.queues.submitter().register_sync_cancel(Some(soon), CancelBuilder::any());
     }
 }
 
-struct Lent {
-    entries: *mut BufRingEntry,
-    tail: u16,
-}
-
-#[repr(align(4096))]
-struct Entries([[u8; size_of::<BufRingEntry>()]; LENT]);
-
-fn landed(done: &cqueue::Entry) -> Option<Landed> {
-    let result = match done.result() {
-        0.. => Ok(done.result() as usize),
-        error => Err(io::Error::from_raw_os_error(-error)),
-    };
-    let slot = (done.user_data() >> 3) as usize;
-    Some(match KINDS[(done.user_data() & 7) as usize] {
-        Kind::Signal => Landed::Signalled,
-        Kind::Accept => Landed::Accepted {
-            // SAFETY: the descriptor was made for this completion, so nobody else owns it.
-            accepted: result.map(|fd| unsafe { TcpStream::from_raw_fd(fd as i32) }),
-            more: cqueue::more(done.flags()),
+fn landed(done: Completion) -> Option<Landed> {
+    let (slot, more, lent) = (done.index, done.more(), done.buffer().map(usize::from));
+    Some(match done.what {
+        SIGNAL => Landed::Signalled,
+        ACCEPT => Landed::Accepted {
+            // SAFETY: the kernel made the descriptor for this completion, which is handed back once. So nothing else owns it.
+            accepted: done.result.map(|fd| unsafe { TcpStream::from_raw_fd(fd as i32) }),
+            more,
         },
-        Kind::Receive => Landed::Received { slot, received: result },
-        Kind::ReceiveLent => {
-            let lent = cqueue::buffer_select(done.flags()).map(usize::from);
-            Landed::ReceivedLent { slot, received: result, lent }
-        }
-        Kind::Send => Landed::Sent { slot, sent: result },
-        Kind::Watch => Landed::HungUp { slot, more: cqueue::more(done.flags()) },
-        Kind::Cancel => return None,
+        RECEIVE => Landed::Received { slot, received: done.result },
+        RECEIVE_LENT => Landed::ReceivedLent { slot, received: done.result, lent },
+        SEND => Landed::Sent { slot, sent: done.result },
+        WATCH => Landed::HungUp { slot, more },
+        _ => return None,
     })
-}
-
-/// Errors of io_uring_enter(2) that end nothing.
-fn survive(entered: io::Result<usize>) -> io::Result<()> {
-    match entered {
-        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)) => {
-            Err(error)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An operation that landed with EAGAIN or EINTR has not failed: it is started again.
-pub fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

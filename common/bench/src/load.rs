@@ -1,7 +1,7 @@
 //! The load: connections that send, wait for the echo, and send again.
 //!
-//! Invariant: every connection has exactly one message under way, so that the server's batches come from the number of
-//! connections and not from pipelining.
+//! Invariant: every connection has exactly one message in flight, so that the size of the server's batches comes from the
+//! number of connections and not from pipelining.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,7 +28,7 @@ impl Load {
         Ok(Self { sockets, message: (0..bytes).map(|i| (i % 251) as u8).collect() })
     }
 
-    /// One round trip on each, one after the other.
+    /// Makes one round trip on each connection, one after the other.
     pub fn once(&self) -> Result<()> {
         let mut answer = vec![0; self.message.len()];
         for mut socket in &self.sockets {
@@ -39,7 +39,7 @@ impl Load {
         Ok(())
     }
 
-    /// Round trips on all of them for `time`; returns their number and the time they took.
+    /// Makes round trips on all connections for `time`; returns how many there were, and how long they took.
     #[cfg(target_os = "linux")]
     pub fn run(&self, time: Duration) -> Result<(u64, Duration)> {
         use std::io::ErrorKind;
@@ -82,7 +82,7 @@ impl Load {
         Ok((round_trips, start.elapsed()))
     }
 
-    /// Not measured here: the figures come from /proc.
+    /// Nothing is measured here, because the figures come from Linux's /proc.
     #[cfg(not(target_os = "linux"))]
     pub fn run(&self, _time: Duration) -> Result<(u64, Duration)> {
         bail!("needs Linux's /proc")

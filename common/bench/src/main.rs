@@ -1,7 +1,7 @@
 //! Measures echo servers against each other.
 //!
-//! Invariant: only what was measured in one run, in turn, on the same load is compared. Absolute figures belong to the
-//! machine and its neighbours; what carries over is the ratio of medians, and counts.
+//! Invariant: only figures of one run, measured in turn under the same load, are compared. Absolute figures depend on the
+//! machine and on what else it does; ratios of medians, and counts, carry over.
 
 mod load;
 
@@ -19,14 +19,14 @@ use observe::Family;
 /// Round trips through echo servers, in turn: CPU of the server per round trip, syscalls, memory per idle connection.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
-struct Args {
+struct BenchArgs {
     /// The servers: paths of binaries with this repository's command line, or commands with {port} in them
     #[arg(required = true)]
     servers: Vec<String>,
-    /// Connections that are busy all the time
+    /// How many connections are busy all the time
     #[arg(long, default_value_t = 50)]
     connections: usize,
-    /// Connections that do nothing
+    /// How many connections do nothing
     #[arg(long, default_value_t = 0)]
     idle: usize,
     /// Bytes per round trip
@@ -35,10 +35,10 @@ struct Args {
     /// Seconds per turn
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// Turns of each server; the median counts
+    /// Turns of each server; the median is reported
     #[arg(long, default_value_t = 7)]
     turns: usize,
-    /// Count syscalls with strace instead (slow: the times then say nothing)
+    /// Count system calls with strace; this is slow, so the times mean nothing then
     #[arg(long)]
     syscalls: bool,
 }
@@ -52,7 +52,7 @@ struct Turn {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = BenchArgs::parse();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<()> {
+fn run(args: &BenchArgs) -> Result<()> {
     ensure!(cfg!(target_os = "linux"), "needs Linux's /proc for the server's CPU time");
     let limit = harness::trial::raise_fd_limit();
     let needed = (args.connections + args.idle + 100) as u64;
@@ -80,7 +80,7 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// One line that is written over; for people, so only on a terminal.
+/// Shows a line that the next line overwrites; only on a terminal.
 fn progress(line: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r{line:60}\r");
@@ -94,7 +94,7 @@ fn subject(server: &str) -> Subject {
     Subject { own, ..Subject::command(name, words) }
 }
 
-fn turn(subject: &Subject, args: &Args) -> Result<Turn> {
+fn turn(subject: &Subject, args: &BenchArgs) -> Result<Turn> {
     let server = Server::start(subject, &Options::default()).map_err(|stop| anyhow::anyhow!("{}", story(stop)))?;
     let process = server.process.context("no process")?;
     let resident = process.resident();
@@ -120,7 +120,7 @@ fn story(stop: Stop) -> String {
     }
 }
 
-/// CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds).
+/// The CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds).
 fn cpu(process: Family) -> Result<Duration> {
     let mut nanos = 0;
     for task in std::fs::read_dir(format!("/proc/{}/task", process.pid))? {
@@ -172,7 +172,7 @@ impl Strace {
     }
 }
 
-fn report(args: &Args, subjects: &[Subject], turns: &[Vec<Turn>]) {
+fn report(args: &BenchArgs, subjects: &[Subject], turns: &[Vec<Turn>]) {
     println!(
         "{} busy and {} idle connections, {} bytes, median of {} turns of {} s",
         args.connections, args.idle, args.bytes, args.turns, args.seconds

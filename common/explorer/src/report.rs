@@ -124,7 +124,7 @@ pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -
     out.push('\n');
     out += &match &finding.passing {
         Some(passing) => beside(&finding.run, passing, width),
-        None => "no schedule near this one passes: it fails in every order that was tried\n".to_owned(),
+        None => "no schedule near this one passes: it fails wherever the steps were placed\n".to_owned(),
     };
     let faults = match (finding.faults.eintr, finding.faults.econnaborted) {
         (false, false) => "",

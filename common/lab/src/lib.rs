@@ -8,6 +8,7 @@ pub mod cargo;
 pub mod checking;
 pub mod commands;
 pub mod course;
+pub mod docs;
 pub mod error;
 pub mod grading;
 pub mod interrupt;
@@ -45,6 +46,7 @@ enum Command {
     Grade(commands::grade::GradeArgs),
     Matrix(commands::matrix::MatrixArgs),
     New(commands::new::NewArgs),
+    Docs(commands::docs::DocsArgs),
     #[command(hide = true)]
     GradeWorker(grading::worker::WorkerArgs),
     #[command(hide = true)]
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         Some(Command::Diff(args)) => commands::diff::run(args),
         Some(Command::Matrix(args)) => commands::matrix::run(args),
         Some(Command::New(args)) => commands::new::run(args),
+        Some(Command::Docs(args)) => commands::docs::run(args),
         Some(Command::Grade(args)) => commands::grade::run(args),
         Some(Command::GradeWorker(args)) => grading::worker::run(args),
         Some(Command::Confine(args)) => grading::confine::run(args),

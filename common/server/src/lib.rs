@@ -11,6 +11,7 @@ mod connections;
 mod listener;
 mod notice;
 mod pending;
+mod platform;
 mod shutdown;
 mod socket;
 
@@ -20,6 +21,9 @@ pub use connections::Connections;
 pub use listener::{listen, listen_beside};
 pub use notice::Notice;
 pub use pending::{MAX_PENDING, Pending, READ_BUFFER};
+#[cfg(target_os = "linux")]
+pub use platform::io_uring_is_denied;
+pub use platform::not_on_this_platform;
 pub use shutdown::Shutdown;
 pub use socket::{Received, Sent, receive, send};
 
@@ -81,10 +85,4 @@ pub fn main_with<S>(
             ExitCode::FAILURE
         }
     }
-}
-
-/// The whole `main` of a chapter on a system that lacks its API: says so and fails.
-pub fn not_on_this_platform(name: &str, api: &str, where_it_is: &str) -> ExitCode {
-    eprintln!("{name}: {api} is not on this platform (it is on {where_it_is}); try one of the other chapters");
-    ExitCode::FAILURE
 }

@@ -14,6 +14,7 @@ use super::oracle::{self, Ending};
 use super::recorder::Implied;
 use super::scene::Scene;
 use super::tracee::Position;
+use super::world::World;
 use crate::run::{Error, Verdict};
 use crate::script::{MAX_CLIENTS, Step};
 
@@ -139,11 +140,20 @@ impl Machine<'_> {
         true
     }
 
-    /// Whether bytes are between the two ends of a connection, and arrive by themselves.
-    fn is_in_flight(&self) -> bool {
-        for (_, client) in self.world.present().filter(|(_, client)| !client.gone) {
+    /// Whether bytes or a FIN are between the two ends of a connection, and arrive by themselves.
+    fn is_in_flight(&mut self) -> bool {
+        let World { clients, served, .. } = &mut self.world;
+        for (client, served) in clients.iter().zip(served) {
+            let Some(client) = client.as_ref().filter(|client| !client.gone) else { continue };
             let outgoing = client.unacknowledged();
-            let Some((_, fd)) = self.tracee.end_of(client.port) else { continue };
+            let Some((_, fd)) = self.tracee.end_of(client.port) else {
+                // The server has closed. On a busy machine the FIN behind the last bytes comes late.
+                if *served && !client.eof && !client.reset && !client.paused {
+                    return true;
+                }
+                continue;
+            };
+            *served = true;
             let _ = fd.set_tcp_quickack(true);
             let (unread, unsent) = (handle::in_queue(&fd), handle::out_queue(&fd));
             if outgoing > 0 && unread == 0 || unsent > 0 && !client.paused {

@@ -29,13 +29,23 @@ pub struct World<'a> {
     /// The server has waited for clients.
     pub has_started: bool,
     pub clients: [Option<Client>; MAX_CLIENTS],
+    /// For which clients the server was seen to have a file descriptor.
+    pub served: [bool; MAX_CLIENTS],
     /// The script leaves the server no file descriptor.
     pub fds_limited: bool,
 }
 
 impl<'a> World<'a> {
     pub fn new(script: &'a Script) -> Self {
-        Self { script, done: 0, listener: None, has_started: false, clients: Default::default(), fds_limited: false }
+        Self {
+            script,
+            done: 0,
+            listener: None,
+            has_started: false,
+            clients: Default::default(),
+            served: [false; MAX_CLIENTS],
+            fds_limited: false,
+        }
     }
 
     /// The steps that are still to come.

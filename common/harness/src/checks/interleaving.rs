@@ -1,4 +1,5 @@
-//! Every order of a client's steps and the server's system calls, up to a bound, on the real kernel.
+//! The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a bound,
+//! on the real kernel.
 //!
 //! Invariant: a check that passes has tried every schedule with no placement and with one. What more it tries is bounded
 //! by time, and no result depends on it: a schedule that fails, fails whenever it is run.

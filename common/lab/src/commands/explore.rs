@@ -1,4 +1,4 @@
-//! `cargo lab explore`: a server's lost wakeups, found by placing a client's steps between the server's system calls.
+//! `cargo lab explore`: a server's lost wakeups, found by placing a script's steps between the server's system calls.
 //!
 //! Invariant: exit code 0 means that no schedule that was tried fails. The output says what was not tried.
 
@@ -44,10 +44,10 @@ With --replay, stdout gets the run itself, as --record writes it (common/explore
 
 /// Find lost wakeups: place a client's steps between a server's system calls
 ///
-/// Runs the server under ptrace(2) many times. The order of the script's steps is fixed; each run places them at other
-/// points between the server's system calls. First, every step comes while the server sleeps; then one step comes where
-/// the server could have gone on, then two. A schedule that fails is shown in two columns, with the kernel's state and
-/// the nearest schedule that passes.
+/// The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a
+/// bound, on the real kernel. Each run starts the server anew under ptrace(2). First, every step comes while the server
+/// sleeps; then one step comes where the server could have gone on, then two. A schedule that fails is shown in two
+/// columns, with the kernel's state and the nearest schedule that passes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct ExploreArgs {

@@ -98,7 +98,7 @@ fn prove_all<'a>(
         proof.surprises.extend(proof::unfinished(exercise));
         proof.surprises.extend(warnings.iter().filter(|it| it.contains(&format!("{}/", exercise.name))).cloned());
         if proof.skipped.is_none() && !registered.contains(&format!("{}/starter", exercise.name)) {
-            let how = "it is not registered in exercises/src/main.rs; 'cargo lab new --help' says how";
+            let how = "it is not registered in exercises/src/servers.rs: cargo lab docs";
             proof.surprises.push(how.into());
         }
         terminal::complain(&line(&proof, Palette::stderr()));

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod check_attempt;
 pub mod diff;
+pub mod docs;
 pub mod explore;
 mod explore_json;
 pub mod grade;

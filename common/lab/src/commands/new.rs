@@ -8,18 +8,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::course;
+use crate::docs::{self, registry};
 use crate::error::LabError;
 use crate::selection;
 use crate::terminal;
 use crate::workspace;
 
 const AFTER: &str = "\
-The exercise is registered in exercises/src/main.rs: a module and a line in SERVERS for each of its two servers.
+The exercise is registered in exercises/src/servers.rs, which is generated.
 
   cargo lab new slow_start --chapter 03-epoll-lt
 
 Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md. \
-You are done when 'cargo lab matrix --only NN' reports no surprise.";
+You are done when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab docs' brings the tables up to date.";
 
 /// Make the skeleton of a new exercise
 ///
@@ -50,22 +51,15 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
         let (word, chapters) = (&args.chapter, selection::chapter_folders());
         LabError::usage(format!("there is no chapter '{word}'\n  chapters: {chapters}"))
     })?;
-    let folder = workspace::root()?.join("exercises");
+    let root = workspace::root()?;
+    let folder = root.join("exercises");
     let all = course::load(&folder)?;
     if let Some(taken) = all.iter().find(|it| it.name.split_once('_').is_some_and(|(_, name)| name == args.name)) {
         return Err(LabError::usage(format!("there is an exercise of that name: {}", taken.name)));
     }
     let number = all.iter().map(|exercise| exercise.number).max().unwrap_or(0) + 1;
     let name = format!("{number:02}_{}", args.name);
-    let program = folder.join("src/main.rs");
     let cannot = |path: &Path, error: std::io::Error| LabError::failed(format!("{}: {error}", path.display()));
-    let source = fs::read_to_string(&program).map_err(|error| cannot(&program, error))?;
-    let registered = register(&source, number, &name, chapter.folder).ok_or_else(|| {
-        LabError::failed(format!(
-            "{} does not look as expected (mod solution_.., mod starter_.., SERVERS), so nothing was made",
-            program.display()
-        ))
-    })?;
     let new = folder.join(&name);
     fs::create_dir(&new).map_err(|error| cannot(&new, error))?;
     let server = server(&args.name);
@@ -78,32 +72,13 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
         let path = new.join(file);
         fs::write(&path, content).map_err(|error| cannot(&path, error))?;
     }
-    fs::write(&program, registered).map_err(|error| cannot(&program, error))?;
+    docs::write(&root, registry::PATH, &registry::source(&course::load(&folder)?))?;
     terminal::print(&format!(
-        "made exercises/{name}/ and registered it in exercises/src/main.rs\n\
+        "made exercises/{name}/ and registered it in exercises/src/servers.rs\n\
          next: solution.rs, then starter.rs with one bug, exercise.toml, README.md; and then:\n  \
          cargo lab matrix --only {number}\n"
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-/// `exercises/src/main.rs` with two servers more.
-fn register(source: &str, number: u32, name: &str, chapter: &str) -> Option<String> {
-    // These chapters' APIs are on every platform, so they need no condition.
-    let everywhere = ["01-select", "02-poll", "05-kqueue"].contains(&chapter);
-    let condition =
-        |indent: &str| if everywhere { String::new() } else { format!("{indent}#[cfg(target_os = \"linux\")]\n") };
-    let mut out: Vec<String> = source.lines().map(str::to_owned).collect();
-    for which in ["solution", "starter"] {
-        let last = out.iter().rposition(|line| line.starts_with(&format!("mod {which}_")))?;
-        let module = format!("#[path = \"../{name}/{which}.rs\"]\nmod {which}_{number:02};");
-        out.insert(last + 1, format!("{}{module}", condition("")));
-    }
-    let servers = out.iter().position(|line| line.starts_with("const SERVERS"))?;
-    let end = servers + out[servers..].iter().position(|line| line == "];")?;
-    let entry = |which: &str| format!("{}    (\"{name}/{which}\", {which}_{number:02}::main),", condition("    "));
-    out.insert(end, format!("{}\n{}", entry("starter"), entry("solution")));
-    Some(out.join("\n") + "\n")
 }
 
 fn server(name: &str) -> String {
@@ -141,6 +116,7 @@ fn about(chapter: &str) -> String {
 chapter = "{chapter}"
 minutes = 15
 points = 2
+lesson = "TODO: the sentence to take home"
 model = "{model}"
 # Other checks that the starter may fail, or groups of checks, as "drain::".
 also_fails = []
@@ -170,28 +146,4 @@ fn readme(number: u32) -> String {
         "# {number:02} TODO: a few words of wit · the subject\n\nTODO: what the user of this server saw.\n\n\
          ```\ncargo lab start {number:02}\ncargo lab check {number:02}\n```\n"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_exercise_is_registered_behind_the_last_one() {
-        let source = "#[path = \"../01_a/solution.rs\"]\nmod solution_01;\n#[path = \"../01_a/starter.rs\"]\nmod starter_01;\n\n\
-                      const SERVERS: &[(&str, Main)] = &[\n    (\"01_a/starter\", starter_01::main),\n];\n\nfn main() {}\n";
-        let expected = "#[path = \"../01_a/solution.rs\"]\nmod solution_01;\n#[path = \"../02_b/solution.rs\"]\nmod solution_02;\n\
-                        #[path = \"../01_a/starter.rs\"]\nmod starter_01;\n#[path = \"../02_b/starter.rs\"]\nmod starter_02;\n\n\
-                        const SERVERS: &[(&str, Main)] = &[\n    (\"01_a/starter\", starter_01::main),\n    \
-                        (\"02_b/starter\", starter_02::main),\n    (\"02_b/solution\", solution_02::main),\n];\n\nfn main() {}\n";
-        assert_eq!(register(source, 2, "02_b", "02-poll").unwrap(), expected);
-        assert!(
-            register(source, 2, "02_b", "04-epoll-et").unwrap().contains(
-                "#[cfg(target_os = \"linux\")]\nmod starter_02;"
-                    .replace("\nmod", "\n#[path = \"../02_b/starter.rs\"]\nmod")
-                    .as_str()
-            )
-        );
-        assert_eq!(register("fn main() {}", 2, "02_b", "02-poll"), None);
-    }
 }

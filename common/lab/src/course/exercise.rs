@@ -60,6 +60,8 @@ pub struct ExerciseManifest {
     pub minutes: u32,
     /// How many points it is worth.
     pub points: u32,
+    /// The sentence to take home, for the instructor's table.
+    pub lesson: String,
     /// What its server waits for.
     pub model: Model,
     /// Its server serves only file descriptors below this number.

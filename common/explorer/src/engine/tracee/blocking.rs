@@ -96,11 +96,10 @@ impl Tracee<'_> {
 
     /// Whether the call that a thread is in can end by itself, after some time.
     pub fn ends_by_itself(&self, tid: i32) -> bool {
-        /// The timeout is in the argument.
-        const IORING_ENTER_EXT_ARG: u64 = 8;
         let Some(Position::InCall(call)) = self.position(tid) else { return false };
         match call.kind {
-            Kind::UringEnter => call.args[3] & IORING_ENTER_EXT_ARG != 0,
+            // A timeout may be in the argument, or among the operations in flight, which nobody can see from outside.
+            Kind::UringEnter => true,
             Kind::EpollWait => matches!(self.patience(tid, &call), Patience::Until(_)),
             Kind::Other => match call.name {
                 "futex" => call.args[3] != 0,

@@ -1,58 +1,27 @@
-//! The ring's set-up: the best flags this kernel knows, and a line that says what to do where io_uring is denied.
-//!
-//! Invariant: a ring that is returned knows every operation that `flight` starts.
+//! What a server says on a system that lacks its API or denies it.
 
-use std::fs;
-use std::io;
+use std::process::ExitCode;
+#[cfg(target_os = "linux")]
+use std::{fs, io};
 
-use anyhow::{Context, Result, anyhow, bail};
-use io_uring::{IoUring, Probe, opcode};
+#[cfg(target_os = "linux")]
+use anyhow::anyhow;
 
-/// Operations handed over in one call at most: as many as the pool has buffers.
-const ENTRIES: u32 = 64;
-
-/// Completions that their queue has room for. The kernel keeps those beyond, at a price.
-const COMPLETIONS: u32 = 1024;
-
-/// Opens the ring.
-pub fn ring() -> Result<IoUring> {
-    let ring = build(ENTRIES, COMPLETIONS).map_err(|error| explain(&error)).context("io_uring_setup")?;
-    let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).context("io_uring: list the operations (Linux 5.6 can)")?;
-    for (name, code, since) in [
-        ("ACCEPT", opcode::Accept::CODE, "5.5"),
-        ("ASYNC_CANCEL", opcode::AsyncCancel::CODE, "5.5"),
-        ("RECV", opcode::Recv::CODE, "5.6"),
-        ("SEND", opcode::Send::CODE, "5.6"),
-    ] {
-        if !probe.is_supported(code) {
-            bail!("io_uring: this kernel lacks the operation {name}, which Linux {since} has");
-        }
-    }
-    Ok(ring)
-}
-
-/// A ring of this size with the best flags, or with those that this kernel knows.
-pub fn build(entries: u32, completions: u32) -> io::Result<IoUring> {
-    // Only this thread submits (6.0), and the kernel's part of a completion runs inside its waits, not between (6.1).
-    let mut best = IoUring::builder();
-    best.setup_cqsize(completions).setup_single_issuer().setup_defer_taskrun();
-    match best.build(entries) {
-        // A kernel that does not know a flag says so, and does without.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            IoUring::builder().setup_cqsize(completions).build(entries)
-        }
-        result => result,
-    }
+/// The whole `main` of a chapter on a system that lacks its API: says so and fails.
+pub fn not_on_this_platform(name: &str, api: &str, where_it_is: &str) -> ExitCode {
+    eprintln!("{name}: {api} is not on this platform (it is on {where_it_is}); try one of the other chapters");
+    ExitCode::FAILURE
 }
 
 /// An error of io_uring_setup(2), with its likeliest reason and what to do about it.
-pub fn explain(error: &io::Error) -> anyhow::Error {
+#[cfg(target_os = "linux")]
+pub fn io_uring_is_denied(error: &io::Error) -> anyhow::Error {
     let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     anyhow!("{error}: {}", reason(error, sysctl.trim(), &status))
 }
 
+#[cfg(target_os = "linux")]
 fn reason(error: &io::Error, sysctl: &str, status: &str) -> &'static str {
     let filtered = status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"]));
     match (error.raw_os_error(), sysctl) {
@@ -78,7 +47,7 @@ fn reason(error: &io::Error, sysctl: &str, status: &str) -> &'static str {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
