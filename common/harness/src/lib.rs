@@ -13,6 +13,7 @@ pub mod checks;
 pub mod client;
 pub mod diagnose;
 pub mod failure;
+mod moments;
 pub mod server;
 pub mod steps;
 pub mod subject;

@@ -32,6 +32,7 @@ struct Connection {
     readable: bool,
     writable: bool,
     unfinished: bool,
+    was_stuck: bool,
     _buffer: Vec<u8>,
 }
 
@@ -46,6 +47,10 @@ pub struct Server<P> {
     buffer: Vec<u8>,
     accept_at: Option<Instant>,
     said_at: Option<Instant>,
+    /// Only under `naps_after_work`: short waits that are still to come.
+    naps: u32,
+    /// Only under `memory_kept_at_close`.
+    kept: Vec<Vec<u8>>,
 }
 
 impl<P: Poller> Server<P> {
@@ -55,8 +60,9 @@ impl<P: Poller> Server<P> {
         poller.add(wake.as_raw_fd(), READ)?;
         let buffer = vec![0; READ_BUFFER];
         let (connections, unfinished) = (Vec::new(), Vec::new());
-        let (accept_at, said_at) = (None, None);
-        Ok(Self { poller, listener, wake, connections, duplicate: None, unfinished, buffer, accept_at, said_at })
+        let (duplicate, accept_at, said_at) = (None, None, None);
+        let (naps, kept) = (0, Vec::new());
+        Ok(Self { poller, listener, wake, connections, duplicate, unfinished, buffer, accept_at, said_at, naps, kept })
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -116,6 +122,7 @@ impl<P: Poller> Server<P> {
             readable: false,
             writable: false,
             unfinished: false,
+            was_stuck: false,
             // Written to, because untouched memory costs nothing.
             _buffer: vec![1; if bug!("buffer_each") { 4096 } else { 0 }],
         });
@@ -172,6 +179,7 @@ impl<P: Poller> Server<P> {
     fn update_interest(&mut self, ready: Ready) -> io::Result<()> {
         let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
         let (may_read, owed) = (connection.may_read(), !connection.pending.is_empty());
+        connection.was_stuck |= owed;
         if self.poller.edge() {
             connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
@@ -200,6 +208,10 @@ impl<P: Poller> Server<P> {
     }
 
     fn close(&mut self, fd: RawFd) {
+        if bug!("memory_kept_at_close") && self.connections[fd as usize].as_ref().is_some_and(|it| it.was_stuck) {
+            // "For the next one": but it is never used again. Written to, because untouched memory costs nothing.
+            self.kept.push(vec![1; READ_BUFFER]);
+        }
         self.poller.remove(fd);
         self.connections[fd as usize] = None;
         self.accept_at = self.accept_at.map(|_| Instant::now());
@@ -215,6 +227,7 @@ impl<P: Poller> Server<P> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug!("eintr_is_fatal") => continue,
                 waited => waited?,
             }
+            self.naps = if ready.is_empty() { self.naps.saturating_sub(1) } else { 50 };
             if STOP.load(Ordering::SeqCst) {
                 return Ok(());
             }
@@ -302,6 +315,8 @@ impl<P: Poller> Server<P> {
     fn timeout_ms(&self) -> i32 {
         match self.accept_at {
             _ if !self.unfinished.is_empty() => 0,
+            // "More may come soon."
+            _ if bug!("naps_after_work") && self.naps > 0 => 1,
             None => -1,
             Some(at) => at.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32,
         }

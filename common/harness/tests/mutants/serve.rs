@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, uring};
+use super::{blocking, uring, workers};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub enum Base {
     EpollEt,
     Uring,
     Threads,
+    Workers,
     OneByOne,
 }
 
@@ -36,6 +37,7 @@ impl Base {
             Self::EpollEt => "epoll_et",
             Self::Uring => "uring",
             Self::Threads => "threads",
+            Self::Workers => "workers",
             Self::OneByOne => "one_by_one",
         }
     }
@@ -143,6 +145,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         }
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
+        Base::Workers => workers::serve(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
     }
 }
