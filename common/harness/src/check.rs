@@ -3,12 +3,13 @@
 //! Invariant: a check's name is a sentence of the contract and its clause is the one it proves; its result is a pass, a
 //! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::limit::{self, Limit};
 use crate::subject::{Model, Subject};
 use crate::trial::Trial;
 
@@ -83,6 +84,12 @@ pub struct Report {
 /// Checks that need the machine to themselves hold this for writing.
 static MACHINE: RwLock<()> = RwLock::new(());
 
+/// Held by what does not need the machine to itself.
+pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
+    // A check that panicked has poisoned nothing: the lock guards no data.
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs one check on a server of its own.
 pub fn run(check: &Check, subject: &Subject) -> Report {
     if let Some(reason) = subject.declared(check.group, &check.full_name()) {
@@ -90,12 +97,21 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
         return Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome };
     }
     crate::trial::raise_fd_limit();
-    // A check that panicked has poisoned nothing: the lock guards no data.
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-    let _shared = (!check.alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let _shared = (!check.alone).then(among_others);
     let start = Instant::now();
+    let (mut outcome, crowd) = run_once(check, subject);
+    if matches!(outcome, Outcome::Fail(_)) {
+        outcome = judged_by_its_limits(check, subject, outcome, crowd);
+    }
+    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+}
+
+/// What came of a check, and how many clients it had: in all, and at once.
+fn run_once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize)) {
     let mut trial = Trial::new(subject);
     let result = (check.run)(&mut trial);
+    let crowd = trial.clients();
     let outcome = match trial.finish(result) {
         Ok(()) => Outcome::Pass,
         Err(Stop::Skip(reason)) => Outcome::Skip { reason },
@@ -113,7 +129,30 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
             "This says nothing about the server.",
         )),
     };
-    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+    (outcome, crowd)
+}
+
+/// A failure, unless the server has a limit of its own, or this machine has one, that the check did not stay below.
+fn judged_by_its_limits(check: &Check, subject: &Subject, failed: Outcome, (all, at_once): (usize, usize)) -> Outcome {
+    /// More than any check has at once with a server of somebody else.
+    const MOST: usize = 1024;
+    let Outcome::Fail(failure) = failed else { return failed };
+    if failure.symptom == Symptom::Leak || at_once < 2 {
+        return Outcome::Fail(failure);
+    }
+    if let Some(reason) = limit::lacks_descriptors(subject, at_once) {
+        return Outcome::Skip { reason };
+    }
+    if subject.own || subject.max_clients.is_some() {
+        return Outcome::Fail(failure);
+    }
+    match limit::of(subject, (all + 1).min(MOST)) {
+        Limit::Policy(max) => run_once(check, &Subject { max_clients: Some(max), ..subject.clone() }).0,
+        Limit::Kept(kept) if all > kept.first as usize && failure.symptom == kept.symptom() => {
+            Outcome::Fail(Failure { cause: kept.cause(), ..failure })
+        }
+        _ => Outcome::Fail(failure),
+    }
 }
 
 fn seconds(elapsed: Duration) -> f64 {

@@ -26,7 +26,7 @@ mod here {
     use crate::traced::Traced;
 
     /// A thread that makes no system call for so long is asleep, or has another one's work to wait for.
-    const ASLEEP: Duration = Duration::from_millis(300);
+    const ASLEEP: Duration = Duration::from_secs(1);
 
     pub struct Moment {
         process: Family,

@@ -21,11 +21,15 @@ mod family;
 #[cfg(target_os = "linux")]
 pub mod handle;
 #[cfg(target_os = "linux")]
+mod held;
+#[cfg(target_os = "linux")]
 mod process;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod ptrace;
 #[cfg(target_os = "linux")]
 mod sock_diag;
+#[cfg(target_os = "linux")]
+mod sock_dump;
 #[cfg(target_os = "linux")]
 mod sockets;
 
@@ -33,14 +37,14 @@ mod sockets;
 mod elsewhere;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, ends_under_way, io_uring_denied, is_listening, queues};
+pub use elsewhere::{Process, accept_queue, ends_under_way, io_uring_denied, is_listening, queues};
 #[cfg(target_os = "linux")]
 pub use handle::Handle;
 pub use mask::Mask;
 #[cfg(target_os = "linux")]
 pub use process::Process;
 #[cfg(target_os = "linux")]
-pub use sockets::{ends_under_way, io_uring_denied, is_listening, queues};
+pub use sockets::{accept_queue, ends_under_way, io_uring_denied, is_listening, queues};
 pub use syscall::{Call, Kind};
 pub use view::{Activity, Thread, View};
 

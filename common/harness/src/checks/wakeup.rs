@@ -165,7 +165,7 @@ fn every_one_of_fifty_is_heard_in_any_order(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 2, quick)]
 fn bytes_sent_right_after_the_connect_are_heard(trial: &mut Trial<'_>) -> Step {
     let mut clients = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..trial.up_to(100, 2)? {
         let mut client = trial.connect()?;
         client.send(100)?;
         clients.push(client);
@@ -302,7 +302,8 @@ fn a_connection_handed_over_at_any_moment_is_heard(trial: &mut Trial<'_>) -> Ste
     const CLIENTS: u32 = 6;
     /// Entries and exits of calls in one turn. One that takes a few connections makes fewer.
     const MOST: u32 = 32;
-    const ENOUGH: Duration = Duration::from_secs(2);
+    /// On an idle machine all moments take one to two seconds.
+    const ENOUGH: Duration = Duration::from_secs(6);
     let process = trial.process()?;
     trial.needs_proc()?;
     trial.probe()?;

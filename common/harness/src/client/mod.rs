@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observe::start::hold_starts;
@@ -26,7 +27,7 @@ pub(crate) use many::any_ready;
 use many::drive;
 pub use many::{echo_all, expect_eof_all, send_all, send_all_until_stuck};
 pub use options::ConnectOptions;
-use stall::Stall;
+pub(crate) use stall::Stall;
 
 /// A server that does nothing for this long, with work at hand, has failed whatever else is known.
 pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
@@ -73,6 +74,8 @@ pub struct Client {
     server: SocketAddr,
     process: Option<Family>,
     log: Log,
+    /// Counts it as connected, as long as it is.
+    _counted: Option<Arc<()>>,
 }
 
 impl Client {
@@ -95,7 +98,7 @@ impl Client {
             if let Some(size) = options.max_segment {
                 socket.set_tcp_mss(size)?;
             }
-            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_nodelay(!options.nagle)?;
             #[cfg(any(target_os = "linux", target_os = "freebsd"))]
             if options.unpaced {
                 // Every Linux has reno, and lets everybody use it. Elsewhere nothing paces by default.
@@ -108,7 +111,11 @@ impl Client {
         };
         let socket = attempt().map_err(|error| match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => {
-                Stop::Broken(format!("the harness itself has no descriptors left ({error}); raise ulimit -n"))
+                let limit = crate::trial::raise_fd_limit();
+                Stop::skip(format!(
+                    "the checks that run at the same time need more than the {limit} descriptors that the harness may have \
+                     ({error}): raise the hard limit (ulimit -Hn), or run fewer at once (--jobs 1)"
+                ))
             }
             _ => {
                 let cause = "The listener is closed, or its queue is full and stays full.";
@@ -129,7 +136,13 @@ impl Client {
             server,
             process,
             log,
+            _counted: None,
         })
+    }
+
+    /// Counts it among those that have a copy of this.
+    pub(crate) fn of(self, crowd: Arc<()>) -> Self {
+        Self { _counted: Some(crowd), ..self }
     }
 
     /// Of the bytes outstanding, those that the server has not read, and those that it has read and not written. `None`
@@ -260,7 +273,15 @@ impl Client {
     /// Sends one byte of urgent data (MSG_OOB), which is no part of the stream.
     pub fn send_urgent(&mut self) -> Step {
         self.log.step(format!("c{} sends a byte of urgent data", self.id));
-        SockRef::from(&*self.socket).send_out_of_band(b"!").map(|_| ()).map_err(|error| self.ended(&error))
+        self.send_urgent_quietly()
+    }
+
+    /// As `send_urgent`, without a step in the log, and without the byte if the socket is full.
+    pub(crate) fn send_urgent_quietly(&mut self) -> Step {
+        match SockRef::from(&*self.socket).send_out_of_band(b"!") {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.ended(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// One attempt to send what is planned, at most `most` bytes; 0 if the socket is full or nothing is planned.

@@ -464,10 +464,7 @@ pub const MUTANTS: &[Mutant] = &[
         Threads,
         "eintr_ends_connection",
         "closes when a send with a timeout says EINTR",
-        &[
-            caught("faults::a_send_that_a_stop_cuts_short_goes_on", Reset, "or EINTR"),
-            caught("faults::stops_while_bytes_trickle_are_survived", Reset, "or EINTR"),
-        ],
+        &[caught("faults::stops_while_bytes_trickle_are_survived", Reset, "or EINTR")],
     ),
     mutant(
         Workers,
@@ -484,5 +481,37 @@ pub const MUTANTS: &[Mutant] = &[
         "",
         "serves one client after the other",
         &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "lacks O_NONBLOCK")],
+    ),
+    mutant(
+        Limited,
+        "limit_not_lifted",
+        "takes 32 clients at once, and none any more once it was full",
+        &[caught(
+            "faults::a_limit_of_connections_is_lifted_when_clients_leave",
+            AcceptQueueNotDrained,
+            "its limit is not lifted",
+        )],
+    ),
+    mutant(
+        Limited,
+        "reset_keeps_its_place",
+        "does not count out a client that was reset",
+        &[caught(
+            "faults::a_limit_of_connections_is_lifted_when_clients_leave",
+            AcceptQueueNotDrained,
+            "left by reset",
+        )],
+    ),
+    mutant(
+        Limited,
+        "pipe_never_closed",
+        "opens a pipe for each connection and never closes it",
+        &[caught("scale::two_thousand_clients_come_and_go_without_a_trace", Leak, "a pipe, an eventfd")],
+    ),
+    mutant(
+        Limited,
+        "every_second_stays_open",
+        "closes only every second connection, and shuts the others down",
+        &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],
     ),
 ];

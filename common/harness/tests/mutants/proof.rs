@@ -13,6 +13,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::catalogue::MUTANTS;
 use super::consequences;
+use super::fuzz;
 use super::mutant::{CORRECT, Caught, Mutant};
 use super::serve::Base;
 use super::table;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
             print!("{}", table::markdown());
             return ExitCode::SUCCESS;
         }
+        "fuzz" => return fuzz::measure(),
         "all" => Mode::All,
         "record" => Mode::Record,
         _ => Mode::Quick,
@@ -73,6 +75,9 @@ pub fn main() -> ExitCode {
     }
     for mutant in MUTANTS {
         tests.push(Trial::ignorable_test(format!("mutant_{}", mutant.name()), move || caught(mutant, mode)));
+    }
+    for (mutant, most) in fuzz::HANDFUL {
+        tests.push(Trial::ignorable_test(format!("fuzz_finds_{mutant}"), move || fuzz::is_found(mutant, *most)));
     }
     let conclusion = libtest_mimic::run(&arguments, tests);
     if mode == Mode::Record
@@ -191,6 +196,11 @@ fn verdict(wrong: String) -> Verdict {
     if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.into()) }
 }
 
+/// A mutant as the harness sees it.
+pub fn subject_of(mutant: &Mutant) -> Result<Subject, String> {
+    subject(mutant.base, mutant.own, &mutant.name())
+}
+
 /// The server as the harness sees it.
 fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let binary = env::current_exe().map_err(|error| error.to_string())?;
@@ -198,7 +208,7 @@ fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let model = match base {
         Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => Model::Readiness,
         Base::Uring => Model::Completion,
-        Base::Threads | Base::Workers | Base::OneByOne => Model::Unknown,
+        Base::Threads | Base::Workers | Base::OneByOne | Base::Limited => Model::Unknown,
     };
     if base == Base::Uring {
         IoUring::new(8).map_err(|error| format!("no io_uring here: {error}"))?;
@@ -207,7 +217,15 @@ fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         argv.extend(["--addr".into(), "127.0.0.1:{port}".into()]);
     }
     let fd_limit = (base == Base::Select).then_some(1024);
-    Ok(Subject { name: name.to_owned(), launch: Launch::Command(argv), own, model, fd_limit, differs: &[] })
+    Ok(Subject {
+        name: name.to_owned(),
+        launch: Launch::Command(argv),
+        own,
+        model,
+        fd_limit,
+        max_clients: None,
+        differs: &[],
+    })
 }
 
 fn every_group() -> Result<(), Failed> {

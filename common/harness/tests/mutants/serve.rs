@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, uring, workers};
+use super::{blocking, limited, uring, workers};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub enum Base {
     Threads,
     Workers,
     OneByOne,
+    Limited,
 }
 
 impl Base {
@@ -39,6 +40,7 @@ impl Base {
             Self::Threads => "threads",
             Self::Workers => "workers",
             Self::OneByOne => "one_by_one",
+            Self::Limited => "limited",
         }
     }
 
@@ -147,6 +149,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::Threads => blocking::threads(listener, wake, ready),
         Base::Workers => workers::serve(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
+        Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }
 }
 

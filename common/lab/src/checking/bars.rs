@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use console::Term;
+use harness::fuzz::Progress;
 use harness::{Check, Outcome, Report};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -139,15 +140,52 @@ fn terminal() -> bool {
     Term::stderr().is_term() && !console::is_dumb()
 }
 
-/// Shows what is waited for, until `wait` returns; on terminals only.
-pub fn waiting<T>(what: String, wait: impl FnOnce() -> T) -> T {
+/// What a fuzz is at: a line that changes, on terminals only.
+#[derive(Debug)]
+pub struct FuzzProgress {
+    spinner: Option<ProgressBar>,
+    seed: u64,
+}
+
+impl FuzzProgress {
+    /// The fuzz of this server from this seed has begun.
+    pub fn new(name: &str, seed: u64) -> Self {
+        let spinner = || {
+            let style = ProgressStyle::with_template("  {spinner} {prefix}  {elapsed:>4}  {wide_msg:.dim}");
+            let style = style.expect("a valid template");
+            let spinner = ProgressBar::new_spinner().with_style(style).with_prefix(name.to_owned());
+            spinner.enable_steady_tick(TICK);
+            spinner
+        };
+        Self { spinner: if terminal() { Some(spinner()) } else { None }, seed }
+    }
+
+    /// Shows how far it is.
+    pub fn show(&self, progress: Progress) {
+        let Some(spinner) = &self.spinner else { return };
+        spinner.set_message(match progress {
+            Progress::Played { scripts, steps } => format!("seed {}: {scripts} scripts, {steps} steps", self.seed),
+            Progress::Shrinking { runs, steps } => format!("a failure: {steps} steps are left after {runs} runs"),
+        });
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
+/// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is.
+pub fn waiting<T>(what: String, wait: impl FnOnce(&(dyn Fn(String) + Sync)) -> T) -> T {
     if !terminal() {
-        return wait();
+        return wait(&|_| {});
     }
     let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
-    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what);
+    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
     spinner.enable_steady_tick(TICK);
-    let result = wait();
+    let result = wait(&|so_far| spinner.set_message(format!("{what}: {so_far}")));
     spinner.finish_and_clear();
     result
 }

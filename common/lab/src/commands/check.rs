@@ -12,6 +12,7 @@ use harness::checks::GROUPS;
 use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
 
 use super::check_attempt;
+use super::fuzz::{self, FuzzArgs};
 use crate::checking::bars::{self, RunProgress};
 use crate::checking::jobs::{self, JobBatch, RunEvent};
 use crate::checking::listing;
@@ -35,6 +36,7 @@ Examples:
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
+  cargo lab check 04 --fuzz --seconds 60       what clients do by chance, instead of the checks
 
 Exit code: 0 no check failed; 1 a check failed, or a server did not build or start; 2 wrong command line.";
 
@@ -56,7 +58,7 @@ With --json --list, stdout gets an array with an object for each check:
 /// below it. You can check a server of your own, in any language: give the command that starts it, or its address.
 /// Checks of rules that only this repository has are skipped for your own server.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}\n\n{}", fuzz::long_help()))]
 pub struct CheckArgs {
     /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or part of its name; or an exercise
     /// (09) [default: all chapters]
@@ -79,6 +81,8 @@ pub struct CheckArgs {
     fail_fast: bool,
     #[command(flatten)]
     own: OwnServerArgs,
+    #[command(flatten)]
+    fuzz: FuzzArgs,
 }
 
 /// A server that is not this repository's.
@@ -97,6 +101,9 @@ struct OwnServerArgs {
     /// It serves only file descriptors below N and refuses the others, as select does
     #[arg(long, value_name = "N", requires = "yours")]
     fd_limit: Option<u64>,
+    /// It serves at most N clients at once, by its own choice; the checks stay below that
+    #[arg(long, value_name = "N", requires = "yours", value_parser = clap::value_parser!(u32).range(1..))]
+    max_clients: Option<u32>,
     /// What it waits for; some checks apply to one model only
     #[arg(long, value_enum, requires = "yours")]
     model: Option<ModelArg>,
@@ -116,11 +123,20 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
         let course = Course::load()?;
         if let Some(places) = course.places(&args.words)? {
+            if args.fuzz.fuzz {
+                let interrupt = Interrupt::watch()?;
+                let attempts = fuzz::attempts(&course, &places, &interrupt)?;
+                return fuzz::run(&args.fuzz, &attempts, args.at_once(), args.json, &interrupt);
+            }
             return check_attempt::run(course, &places, args.json);
         }
     }
     let all: Vec<&'static Check> = harness::checks().collect();
     let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
+    args.fuzz.script()?;
+    if args.fuzz.fuzz && selection.checks.len() < all.len() {
+        return Err(LabError::usage("--fuzz runs no checks: name servers or exercises only"));
+    }
     if args.list {
         terminal::print(&list(args, &selection.checks));
         return Ok(ExitCode::SUCCESS);
@@ -140,6 +156,10 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
         // Ctrl-C also ends a build; then the signal is the reason.
         Err(error) => return Err(interrupt.check().err().unwrap_or(error)),
     };
+    if args.fuzz.fuzz {
+        notes.iter().for_each(|note| terminal::complain(note));
+        return fuzz::run(&args.fuzz, &servers, args.at_once(), args.json, &interrupt);
+    }
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
     if args.json {
         terminal::print(&results.json());
@@ -149,6 +169,13 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     }
     let complete = results.counts().failed == 0 && results.not_run() == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl CheckArgs {
+    /// How many servers are at work at once.
+    fn at_once(&self) -> usize {
+        self.jobs.map_or_else(harness::workers, usize::from)
+    }
 }
 
 /// What `--list` prints. Words select checks, so the servers are listed only without words.
@@ -195,7 +222,7 @@ fn ready(
 ) -> Result<Vec<TestedServer>, LabError> {
     let mut servers = Vec::new();
     if let Some(own) = own {
-        bars::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
+        bars::waiting(format!("waiting until {} listens", own.subject.name), |_| servers::preflight(&own.subject))?;
         servers.push(own);
     }
     servers.extend(servers::ours(chapters, variants)?);
@@ -210,7 +237,7 @@ fn check<'a>(
     notes: &mut Vec<String>,
 ) -> Result<Results<'a>, LabError> {
     let subjects: Vec<&Subject> = servers.iter().map(|server| &server.subject).collect();
-    let workers = args.jobs.map_or_else(harness::workers, usize::from);
+    let workers = args.at_once();
     let mut progress = RunProgress::new(servers, checks);
     let start = Instant::now();
     let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
@@ -307,6 +334,7 @@ impl OwnServerArgs {
         let subject = Subject {
             name: self.name.clone().unwrap_or_else(|| given.name.clone()),
             fd_limit: self.fd_limit,
+            max_clients: self.max_clients,
             model: self.model.map_or(given.model, ModelArg::of_the_harness),
             ..given
         };

@@ -5,13 +5,16 @@
 pub mod attempt;
 pub mod exercise;
 pub mod feedback;
+pub mod fixes;
 pub mod judging;
 pub mod progress;
 pub mod proof;
+pub mod starters;
 
 pub use exercise::{Exercise, ExerciseWord, load};
-pub use judging::{Judgement, judge};
+pub use judging::{Extent, JudgedChecks, Judgement, judge};
 pub use progress::{Standing, StudentProgress};
+pub use starters::StarterRecord;
 
 use crate::error::LabError;
 use crate::selection;
