@@ -17,6 +17,7 @@ mod ending;
 pub mod failure;
 pub mod fuzz;
 mod limit;
+mod moments;
 mod output;
 pub mod server;
 pub mod steps;

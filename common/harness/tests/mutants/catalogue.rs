@@ -279,6 +279,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "memory_kept_at_close",
+        "keeps a buffer of each connection that was stuck when it closes",
+        &[caught("scale::memory_comes_back_when_nothing_is_owed", Leak, "grows from cycle to cycle")],
+    ),
+    mutant(
+        EpollLt,
         "shared_buffer",
         "keeps what it owes in one buffer for all",
         &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "bytes from offset")],
@@ -351,6 +357,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Poll,
+        "naps_after_work",
+        "waits 50 times for a millisecond after each event, before it waits without a timeout",
+        &[caught("idle::a_round_trip_costs_few_wakeups", Spinning, "Wait without a timeout")],
+    ),
+    mutant(
+        Poll,
         "closed_slot_left",
         "leaves a closed descriptor in the list: NVAL at every wait",
         &[caught("idle::coming_and_going_leaves_nothing_to_do", Spinning, "NVAL")],
@@ -378,6 +390,12 @@ pub const MUTANTS: &[Mutant] = &[
         "nfds_off_by_one",
         "passes the highest descriptor as nfds",
         &[caught("echo::one_byte_comes_back", ReadLost, "nfds is too small")],
+    ),
+    mutant(
+        Select,
+        "nfds_after_any_close",
+        "takes the next descriptor below a closed one for the highest, whichever was closed",
+        &[caught("wakeup::the_highest_descriptor_is_heard_whoever_closes_below_it", ReadLost, "nfds is too small")],
     ),
     mutant(
         Select,
@@ -511,6 +529,40 @@ pub const MUTANTS: &[Mutant] = &[
         "reaped_once_a_signal",
         "waits for one child for each SIGCHLD, which may stand for several",
         &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
+    ),
+    mutant(
+        Uring,
+        "need_wakeup_seen_early",
+        "looks whether the kernel's thread sleeps (SQPOLL) before it publishes what it submits",
+        &[caught("wakeup::a_submission_to_a_thread_that_falls_asleep_is_taken", WriteLost, "IORING_SQ_NEED_WAKEUP")],
+    ),
+    mutant(
+        Threads,
+        "part_sent_is_all",
+        "takes what a blocking send took for all that it was given, whatever cut it short",
+        &[caught("faults::a_send_that_a_stop_cuts_short_goes_on", WrongBytes, "it returns a part of its bytes")],
+    ),
+    mutant(
+        Threads,
+        "part_sent_is_error",
+        "closes when a blocking send took less than it was given",
+        &[caught("faults::a_send_that_a_stop_cuts_short_goes_on", Reset, "it returns a part of its bytes")],
+    ),
+    mutant(
+        Threads,
+        "eintr_ends_connection",
+        "closes when a send with a timeout says EINTR",
+        &[caught("faults::stops_while_bytes_trickle_are_survived", Reset, "or EINTR")],
+    ),
+    mutant(
+        Workers,
+        "eventfd_read_late",
+        "empties the queue of a hand-over first, and reads its eventfd after that",
+        &[caught(
+            "wakeup::a_connection_handed_over_at_any_moment_is_heard",
+            ReadLost,
+            "read the descriptor first, and the queue after it",
+        )],
     ),
     mutant(
         OneByOne,

@@ -37,6 +37,8 @@ mod serve;
 mod table;
 #[cfg(target_os = "linux")]
 mod uring;
+#[cfg(target_os = "linux")]
+mod workers;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {

@@ -213,7 +213,7 @@ fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let model = match base {
         Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => Model::Readiness,
         Base::Uring => Model::Completion,
-        Base::Threads | Base::Fork | Base::OneByOne | Base::Limited => Model::Unknown,
+        Base::Threads | Base::Fork | Base::Workers | Base::OneByOne | Base::Limited => Model::Unknown,
     };
     if base == Base::Uring {
         IoUring::new(8).map_err(|error| format!("no io_uring here: {error}"))?;

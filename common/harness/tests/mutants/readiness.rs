@@ -34,6 +34,7 @@ struct Connection {
     readable: bool,
     writable: bool,
     unfinished: bool,
+    was_stuck: bool,
     _buffer: Vec<u8>,
     /// Only for bugs that count: bytes read and written.
     totals: (u64, u64),
@@ -56,6 +57,10 @@ pub struct Server<P> {
     said_at: Option<Instant>,
     /// Only under `retry_armed_twice`.
     timers: Vec<Instant>,
+    /// Only under `naps_after_work`: short waits that are still to come.
+    naps: u32,
+    /// Only under `memory_kept_at_close`.
+    kept: Vec<Vec<u8>>,
 }
 
 impl<P: Poller> Server<P> {
@@ -66,8 +71,21 @@ impl<P: Poller> Server<P> {
         let buffer = vec![0; READ_BUFFER];
         let (connections, unfinished) = (Vec::new(), Vec::new());
         let (accept_at, said_at, timers) = (None, None, Vec::new());
-        let duplicate = None;
-        Ok(Self { poller, listener, wake, connections, duplicate, unfinished, buffer, accept_at, said_at, timers })
+        let (duplicate, naps, kept) = (None, 0, Vec::new());
+        Ok(Self {
+            poller,
+            listener,
+            wake,
+            connections,
+            duplicate,
+            unfinished,
+            buffer,
+            accept_at,
+            said_at,
+            timers,
+            naps,
+            kept,
+        })
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -138,6 +156,7 @@ impl<P: Poller> Server<P> {
             readable: false,
             writable: false,
             unfinished: false,
+            was_stuck: false,
             // Written to, because untouched memory costs nothing.
             _buffer: vec![1; if bug!("buffer_each") { 4096 } else { 0 }],
             totals: (0, 0),
@@ -197,6 +216,7 @@ impl<P: Poller> Server<P> {
     fn update_interest(&mut self, ready: Ready) -> io::Result<()> {
         let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
         let (may_read, owed) = (connection.may_read(), !connection.pending.is_empty());
+        connection.was_stuck |= owed;
         if self.poller.edge() {
             connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
@@ -225,6 +245,10 @@ impl<P: Poller> Server<P> {
     }
 
     fn close(&mut self, fd: RawFd) {
+        if bug!("memory_kept_at_close") && self.connections[fd as usize].as_ref().is_some_and(|it| it.was_stuck) {
+            // "For the next one": but it is never used again. Written to, because untouched memory costs nothing.
+            self.kept.push(vec![1; READ_BUFFER]);
+        }
         self.poller.remove(fd);
         self.connections[fd as usize] = None;
         self.accept_at = self.accept_at.map(|_| Instant::now());
@@ -240,6 +264,7 @@ impl<P: Poller> Server<P> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug!("eintr_is_fatal") => continue,
                 waited => waited?,
             }
+            self.naps = if ready.is_empty() { self.naps.saturating_sub(1) } else { 50 };
             if STOP.load(Ordering::SeqCst) {
                 return Ok(());
             }
@@ -354,6 +379,8 @@ impl<P: Poller> Server<P> {
         let first = self.timers.iter().copied().chain(owing.map(|since| since + SLOW)).chain(self.accept_at).min();
         match first {
             _ if !self.unfinished.is_empty() => 0,
+            // "More may come soon."
+            _ if bug!("naps_after_work") && self.naps > 0 => 1,
             None => -1,
             Some(at) => at.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32,
         }

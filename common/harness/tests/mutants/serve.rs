@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, forking, limited, uring};
+use super::{blocking, forking, limited, uring, workers};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub enum Base {
     Uring,
     Threads,
     Fork,
+    Workers,
     OneByOne,
     Limited,
 }
@@ -39,6 +40,7 @@ impl Base {
             Self::Uring => "uring",
             Self::Threads => "threads",
             Self::Fork => "fork",
+            Self::Workers => "workers",
             Self::OneByOne => "one_by_one",
             Self::Limited => "limited",
         }
@@ -148,6 +150,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
         Base::Fork => forking::run(&listener, &wake, ready),
+        Base::Workers => workers::serve(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
         Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }

@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 
 mod allowed;
 mod registers;
+#[cfg(target_arch = "x86_64")]
+mod steps;
 
 pub use allowed::possible;
+#[cfg(target_arch = "x86_64")]
+pub use steps::{Breakpoint, program_counter, step};
 
 /// What stopped a thread of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,10 +175,17 @@ pub fn wait(hang: bool) -> Result<Option<(i32, Stop)>> {
 /// # Errors
 /// If it does not stop before the deadline, or is not traced by this thread.
 pub fn wait_for(tid: i32, deadline: Duration) -> Result<Stop> {
+    /// Most stops come at once, and a sleep would take longer.
+    const LOOKS: u32 = 200;
     let end = Instant::now() + deadline;
+    let mut looks = 0;
     loop {
         match look_for(tid)? {
             Some(stop) => return Ok(stop),
+            None if looks < LOOKS => {
+                looks += 1;
+                std::thread::yield_now();
+            }
             None if Instant::now() > end => return Err(Error::other("a traced process did not stop")),
             None => std::thread::sleep(Duration::from_micros(50)),
         }
