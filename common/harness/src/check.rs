@@ -3,12 +3,14 @@
 //! Invariant: a check's name is a sentence of the contract and its clause is the one it proves; its result is a pass, a
 //! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
 
+use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::rerun::Reruns;
 use crate::subject::{Model, Subject};
 use crate::trial::Trial;
 
@@ -83,8 +85,13 @@ pub struct Report {
 /// Checks that need the machine to themselves hold this for writing.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Runs one check on a server of its own.
+/// Runs one check on a server of its own. If it fails, it is run once more under a tracer, for the cause alone.
 pub fn run(check: &Check, subject: &Subject) -> Report {
+    run_with(check, subject, &Reruns::every_time())
+}
+
+/// As `run`; `reruns` bounds what one server's failures may cost.
+pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
     if let Some(reason) = subject.declared(check.group, &check.full_name()) {
         let outcome = Outcome::Skip { reason: format!("declared difference: {reason}") };
         return Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome };
@@ -94,7 +101,17 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
     let _shared = (!check.alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
     let start = Instant::now();
+    let mut outcome = once(check, subject).0;
+    if let Outcome::Fail(failure) = &mut outcome {
+        reruns.explain(check, subject, failure, start.elapsed());
+    }
+    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+}
+
+/// Runs a check, and says which client's connection a failure is about.
+pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, Option<SocketAddr>) {
     let mut trial = Trial::new(subject);
+    let log = trial.log.clone();
     let result = (check.run)(&mut trial);
     let outcome = match trial.finish(result) {
         Ok(()) => Outcome::Pass,
@@ -113,7 +130,7 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
             "This says nothing about the server.",
         )),
     };
-    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+    (outcome, log.culprit())
 }
 
 fn seconds(elapsed: Duration) -> f64 {

@@ -8,11 +8,13 @@
 //! time; deadlines are backstops.
 
 mod before_wait;
+pub mod causes;
 pub mod check;
 pub mod checks;
 pub mod client;
 pub mod diagnose;
 pub mod failure;
+pub mod rerun;
 pub mod server;
 pub mod steps;
 pub mod subject;
@@ -20,7 +22,7 @@ pub mod trial;
 
 use std::process::ExitCode;
 
-pub use check::{Check, Outcome, Report, clause, run};
+pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::checks;
 pub use failure::{Failure, Step, Stop, Symptom};
 pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};

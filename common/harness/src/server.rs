@@ -15,6 +15,7 @@ use observe::{Family, Listening};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::failure::{Step, Stop, Symptom};
+use crate::rerun::{self, Follower};
 use crate::subject::{Launch, Subject};
 
 /// Generous: a start that takes this long is a fault even on a machine with a load of 20.
@@ -50,6 +51,7 @@ pub struct Server {
     /// Its processes, if it was started here.
     pub process: Option<Family>,
     child: Option<Child>,
+    follower: Option<Arc<Follower>>,
     mark: Mark,
     stdout: Output,
     stderr: Output,
@@ -93,7 +95,7 @@ impl Server {
 
     fn elsewhere(addr: SocketAddr) -> Self {
         let (stdout, stderr) = Default::default();
-        Self { addr, process: None, child: None, mark: Mark::new(), stdout, stderr }
+        Self { addr, process: None, child: None, follower: None, mark: Mark::new(), stdout, stderr }
     }
 
     fn spawn(argv: &[String], options: &Options) -> Step<(Self, mpsc::Receiver<String>)> {
@@ -101,6 +103,8 @@ impl Server {
         let limits = Limits { nofile: options.nofile, inherit: options.inherit };
         let mut command = start::command(argv, limits, &mark);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // What fills all descriptors would fill the tracer's too.
+        let follower = if options.inherit == 0 { rerun::follow(&mut command) } else { None };
         let mut child = start::spawn(&mut command, limits).map_err(|error| {
             Stop::Broken(format!("cannot start '{}': {error} (is the path right, and is it executable?)", argv[0]))
         })?;
@@ -109,7 +113,7 @@ impl Server {
         let stderr = collect(child.stderr.take().expect("piped"), None);
         let process = Family { pid: child.id() as i32 };
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Ok((Self { addr, process: Some(process), child: Some(child), mark, stdout, stderr }, receiver))
+        Ok((Self { addr, process: Some(process), child: Some(child), follower, mark, stdout, stderr }, receiver))
     }
 
     fn wait_for_port(&mut self, port: u16) -> Result<(), NoStart<Stop>> {
@@ -178,7 +182,11 @@ impl Server {
 
     /// Its exit status if it has ended.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut()?.try_wait().ok()?
+        match &self.follower {
+            // Whoever waits for a process that is traced takes its stops.
+            Some(follower) => follower.ended(),
+            None => self.child.as_mut()?.try_wait().ok()?,
+        }
     }
 
     /// Waits for its end.
@@ -280,6 +288,10 @@ impl Server {
         let _ = kill_process_group(pid(child.id() as i32), Signal::KILL);
         for stray in start::marked_with(&self.mark) {
             let _ = kill_process(pid(stray), Signal::KILL);
+        }
+        if let Some(follower) = &self.follower {
+            follower.end();
+            return;
         }
         let _ = child.kill();
         let _ = child.wait();

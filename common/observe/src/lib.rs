@@ -8,6 +8,7 @@
 
 pub mod advice;
 pub mod errno;
+pub mod made;
 pub mod mask;
 pub mod pattern;
 pub mod start;
