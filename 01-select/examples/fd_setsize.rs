@@ -1,10 +1,10 @@
-//! What really happens at descriptor 1024, three times, each in a child process, because one of them ends its process.
+//! What really happens above descriptor 1024: three attempts, each in a child process, because one ends its process.
 //!
-//! A set is an array of 1024 bits. C's FD_SET writes past it without a word; Rust's stops the program; and the kernel has
-//! no such limit at all, it reads as many bits as it is told.
+//! A set is an array of 1024 bits. C's FD_SET writes past it silently. Rust's FD_SET ends the program. The kernel has
+//! no such limit: it reads as many bits as its first argument says.
 //!
-//! Invariant: the memory behind the hand-made bitmap belongs to the same object, so what is written there is this
-//! program's own and can be looked at. In C it would be whatever the compiler put there.
+//! Invariant: the memory after the hand-made bitmap belongs to the same object, so the program may write to it and look
+//! at it. In C any other variable could be there.
 
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ mod linux {
     use anyhow::{Context, Result, bail, ensure};
 
     const FD: RawFd = 1030;
-    /// Of a bitmap with as many bits as an fd_set.
+    /// The words of a bitmap with as many bits as an fd_set.
     const WORDS: usize = libc::FD_SETSIZE / 64;
 
     pub fn main() -> ExitCode {
@@ -90,7 +90,7 @@ mod linux {
 
     fn c_bitmap() -> Result<()> {
         let mut memory = Memory { set: [0; WORDS], behind: [0; 4] };
-        // SAFETY: the pointer is to the whole of `memory`, which has 1024 bits and 256 more behind them.
+        // SAFETY: the pointer is to the whole of `memory`, which has 1024 bits and another 256 after them.
         unsafe { c_fd_set(FD, (&raw mut memory).cast()) }
         println!("the set: {}", if memory.set == [0; WORDS] { "still empty" } else { "changed" });
         println!("the word behind it: 0 before, {:#x} now", memory.behind[0]);
@@ -98,7 +98,7 @@ mod linux {
     }
 
     fn rust_set() -> Result<()> {
-        // The message alone, without the place and a backtrace.
+        // Print the message alone, without source location and backtrace.
         std::panic::set_hook(Box::new(|panic| eprintln!("{}", panic.to_string().lines().last().unwrap_or_default())));
         // No core file for a demonstration.
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -121,8 +121,8 @@ mod linux {
         unsafe { c_fd_set(high.as_raw_fd(), bits.as_mut_ptr()) }
         let no_set = ptr::null_mut::<u64>();
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the kernel reads and writes as many bits as its first argument says, which the bitmap has; the other
-        // sets and the signal mask may be null, and `at_once` outlives the call.
+        // SAFETY: the kernel reads and writes as many bits as its first argument says, and the bitmap has more. The
+        // other sets and the signal mask may be null, and `at_once` outlives the call.
         let ready = unsafe {
             libc::syscall(libc::SYS_pselect6, FD + 1, bits.as_mut_ptr(), no_set, no_set, &raw const at_once, no_set)
         };
@@ -131,7 +131,7 @@ mod linux {
         Ok(())
     }
 
-    /// The same socket under the number of the title.
+    /// Duplicates the socket to descriptor `FD`.
     fn high_descriptor(socket: &UnixStream) -> Result<OwnedFd> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` outlives the calls.
@@ -142,7 +142,7 @@ mod linux {
         }
         let hard = limit.rlim_max;
         ensure!(hard > FD as libc::rlim_t, "this needs descriptor {FD}, and the hard limit is {hard} (ulimit -Hn)");
-        // SAFETY: no pointers; a descriptor that was just returned has no other owner.
+        // SAFETY: the call takes no memory. Nothing else knows the new descriptor, so `OwnedFd` is its only owner.
         unsafe {
             match libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FD) {
                 -1 => Err(io::Error::last_os_error()).context("F_DUPFD_CLOEXEC"),

@@ -1,10 +1,12 @@
-//! The lost wakeup that pselect was made for: a signal that comes after the flag was tested and before select waits.
+//! The lost wakeup that pselect prevents: a signal arrives after the program has tested its flag and before select
+//! waits.
 //!
-//! The gap is some nanoseconds wide, so each child stops itself in it (SIGSTOP); it gets its SIGTERM there and goes on.
-//! With a flag alone it then sleeps for ever with the flag set. A self-pipe and pselect know no such gap.
+//! This gap is some nanoseconds wide. So each child stops itself in the gap (SIGSTOP), gets its SIGTERM there, and goes
+//! on. With a flag alone, the child then sleeps for ever, although the flag is set. A self-pipe and pselect have no
+//! gap.
 //!
-//! Invariant: nothing here depends on luck or on a time. A child that sleeps in select without a timeout, with no signal
-//! pending, has had its handler run and will not look at the flag again: that is what "lost" means, and /proc shows it.
+//! Invariant: nothing here depends on luck or on time. "Lost" is a state that /proc shows: the child sleeps in select
+//! without a timeout, and no signal is pending. So its handler has run, and the child will not test the flag again.
 
 use std::process::ExitCode;
 
@@ -60,7 +62,7 @@ mod linux {
         }
     }
 
-    /// A loop that waits for stdin and wants to end on SIGTERM; one turn of it.
+    /// One turn of a loop that waits for stdin and is to end on SIGTERM.
     fn child(way: &str) -> Result<()> {
         let (readable, wake) = UnixStream::pair()?;
         let mut watched = vec![STDIN];
@@ -76,7 +78,7 @@ mod linux {
             let mut term: libc::sigset_t = mem::zeroed();
             libc::sigaddset(&mut term, libc::SIGTERM);
             if way == "pselect" {
-                // From here on it can come only inside the wait, which opens the mask and closes it again.
+                // From here on the signal can be delivered only inside the wait, which unblocks it for that time.
                 libc::sigprocmask(libc::SIG_BLOCK, &term, ptr::null_mut());
             }
             mem::zeroed::<libc::sigset_t>()
@@ -127,7 +129,7 @@ mod linux {
         }
         let lost = sleeps_for_ever(&mut child)?;
         if lost {
-            // Something else has to happen now for it to look again.
+            // Only another event makes the child test the flag again.
             child.stdin.take().context("piped")?.write_all(b"!")?;
         }
         let mut said = String::new();
@@ -138,20 +140,20 @@ mod linux {
         Ok(())
     }
 
-    /// Whether it sleeps in select with its signal delivered; no if it ends instead.
+    /// Whether the child sleeps in select after its signal was delivered. False if it ends instead.
     fn sleeps_for_ever(child: &mut Child) -> Result<bool> {
         let proc = format!("/proc/{}", child.id());
         let mut looks = 0;
         while child.try_wait()?.is_none() {
             let read = |file: &str| fs::read_to_string(format!("{proc}/{file}")).unwrap_or_default();
-            // The call first: one that is in it and sleeps afterwards is still in the same one.
+            // Read the call first: if the child is in select and then sleeps, it still is in the same call.
             let call = read("syscall");
             let call = call.split(' ').next().and_then(|number| number.parse::<libc::c_long>().ok());
             let status = read("status");
             let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim();
             let none_pending = ["SigPnd:", "ShdPnd:"].iter().all(|name| u64::from_str_radix(field(name), 16) == Ok(0));
             let asleep = call.is_some_and(is_select) && field("State:").starts_with('S') && none_pending;
-            // Twice, because the lines of one look are not of one moment, and a wait that ends at once is seen once.
+            // Twice, because /proc is not read in one moment, and a wait that ends at once could be seen once.
             looks = if asleep { looks + 1 } else { 0 };
             if looks == 2 {
                 return Ok(true);

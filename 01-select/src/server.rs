@@ -1,9 +1,10 @@
-//! select: three bitmaps of descriptors go to the kernel at every wait, and its answer overwrites them.
+//! select: the program passes three bitmaps of descriptors at every wait, and the kernel overwrites them.
 //!
-//! Invariant: no bit at or above FD_SETSIZE is ever touched; a connection that gets such a descriptor is closed at once.
-//! A connection's bit is in `reading` exactly while it may be read (the peer has not finished, and a whole read fits
-//! under `MAX_PENDING`), and in `writing` exactly while bytes are pending. What one turn leaves unread, the next wait
-//! reports again: a turn may stop after one read. For the same reason, interest left on without need would spin.
+//! Invariant: the server never touches a bit at or above FD_SETSIZE, and closes a connection with such a descriptor at
+//! once. A connection's bit is set in `reading` exactly while the server may read from it (the peer has not finished,
+//! and a whole read fits under `MAX_PENDING`). Its bit is set in `writing` exactly while bytes are pending. The next
+//! wait reports unread bytes again, so a turn may stop after one read. For the same reason, a bit that is set without
+//! need makes the server spin.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +19,7 @@ use common_server::{
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
 }
 
@@ -71,7 +72,7 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // The listener stays readable: left in the set, it would end every wait at once.
+                    // The listener stays readable. If it stayed in the set, every wait would return at once.
                     self.retry_accept.later();
                     self.reading.remove(self.listener.as_raw_fd());
                     return Ok(());
@@ -79,7 +80,7 @@ impl Server {
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, the next wait reports the listener again.
+        // Enough for one turn. If more clients are queued, the next wait reports the listener again.
         Ok(())
     }
 
@@ -92,12 +93,12 @@ impl Server {
         Ok(())
     }
 
-    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    /// Serves one connection after its event, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
-        // An answer never meets the next owner of its descriptor: a scan comes to each descriptor once, and nothing but
-        // its own turn closes it.
+        // No answer is left over for the next owner of a descriptor: the scan visits each descriptor once, and a
+        // connection is closed only during its own visit.
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        // A reset is no event of its own: it makes the descriptor readable and writable, and the call fails.
+        // A reset has no event of its own: it makes the descriptor readable and writable, and the call fails.
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
         if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
             self.close(fd);
@@ -119,7 +120,7 @@ impl Server {
     }
 
     fn close(&mut self, fd: RawFd) {
-        // A closed descriptor left in a set would fail every wait with EBADF, for all connections.
+        // With a closed descriptor in a set, every wait would fail with EBADF, for all connections.
         self.reading.remove(fd);
         self.writing.remove(fd);
         self.connections.remove(fd);
@@ -128,7 +129,7 @@ impl Server {
 
     pub fn run(mut self) -> Result<()> {
         loop {
-            // Copies, because select overwrites what it is given.
+            // Copies, because select overwrites its arguments.
             let (mut readable, mut writable) = (self.reading.clone(), self.writing.clone());
             let mut ready =
                 select(self.nfds, &mut readable, &mut writable, self.retry_accept.timeout_ms()).context("select")?;
@@ -168,7 +169,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// One read: if there is more, the next wait says so.
+    /// Reads once. If more bytes are there, the next wait reports the connection again.
     fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
         if !ready || !self.may_read() {
             return Ok(());
@@ -176,11 +177,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
+            // Readiness is only a hint: the bytes may be gone (select(2), "Bugs"). The server waits again.
             Received::WouldBlock => {}
         }
         Ok(())
@@ -234,16 +235,16 @@ impl FdSet {
     }
 }
 
-/// Returns the number of bits left set: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
-/// Then the sets are as they were, and say nothing.
+/// Returns the number of bits left set: 0 after a timeout, or after a signal or a debugger interrupted the wait
+/// (EINTR). After EINTR the sets are unchanged and say nothing about readiness.
 fn select(nfds: RawFd, readable: &mut FdSet, writable: &mut FdSet, timeout_ms: libc::c_int) -> io::Result<usize> {
     let mut timeout = libc::timeval {
         tv_sec: libc::time_t::from(timeout_ms / 1000),
         tv_usec: (timeout_ms % 1000 * 1000) as libc::suseconds_t,
     };
     let timeout = if timeout_ms < 0 { std::ptr::null_mut() } else { &raw mut timeout };
-    // SAFETY: each set holds FD_SETSIZE bits and `nfds` is at most that, since `insert` refuses the rest. `timeout`
-    // outlives the call; it and the third set may be null.
+    // SAFETY: each set holds FD_SETSIZE bits, and `nfds` is at most FD_SETSIZE, because `insert` refuses higher
+    // descriptors. `timeout` outlives the call. The third set and `timeout` may be null.
     let ready = unsafe { libc::select(nfds, &mut readable.0, &mut writable.0, std::ptr::null_mut(), timeout) };
     match ready {
         -1 => match io::Error::last_os_error() {

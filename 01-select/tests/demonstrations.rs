@@ -1,4 +1,4 @@
-//! What the demonstrations print.
+//! The demonstrations print what the README quotes.
 
 #![cfg(target_os = "linux")]
 
@@ -18,7 +18,7 @@ fn shown(name: &str) -> String {
 
 #[test]
 fn at_1024_c_writes_past_the_set_rust_stops_and_the_kernel_has_no_limit() {
-    // The third one needs a descriptor above 1024.
+    // The third attempt needs a descriptor above 1024.
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` outlives the call.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };

@@ -1,9 +1,9 @@
-//! poll: the whole list of descriptors goes to the kernel at every wait, and is scanned there and here.
+//! poll: the program passes the whole list of descriptors at every wait, and both the kernel and the program scan it.
 //!
-//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, and both give up the place together when the connection
-//! closes. An entry asks for POLLIN exactly while its connection may be read (the peer has not finished, and a whole read
-//! fits under `MAX_PENDING`), and for POLLOUT exactly while bytes are pending. What one turn leaves unread, the next wait
-//! reports again: a turn may stop after one read. For the same reason, interest left on without need would spin.
+//! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, and a close removes both together. An entry asks
+//! for POLLIN exactly while the server may read from its connection (the peer has not finished, and a whole read fits
+//! under `MAX_PENDING`). It asks for POLLOUT exactly while bytes are pending. The next wait reports unread bytes again,
+//! so a turn may stop after one read. For the same reason, an interest without need makes the server spin.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -19,14 +19,15 @@ const LISTENER: usize = 1;
 const FIRST: usize = 2;
 const IN: libc::c_short = libc::POLLIN;
 const OUT: libc::c_short = libc::POLLOUT;
-// A reset or a timeout, never a FIN. Reported even with an empty mask (poll(2)), and served as readable and writable:
-// the read or the write then fails. (NVAL is a closed descriptor's entry: the invariant would be broken.)
+// A reset or a timeout, never a FIN. poll reports it even with an empty mask (poll(2)). The server takes it for
+// readable and writable, and the read or the write then fails. (NVAL means a closed descriptor: the invariant would be
+// broken.)
 const GONE: libc::c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
 
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
 }
 
@@ -68,7 +69,7 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // The listener stays readable: left in the list, it would end every wait at once.
+                    // The listener stays readable. If the list still asked for it, every wait would return at once.
                     self.retry_accept.later();
                     self.polled[LISTENER].events = 0;
                     return Ok(());
@@ -76,7 +77,7 @@ impl Server {
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, the next wait reports the listener again.
+        // Enough for one turn. If more clients are queued, the next wait reports the listener again.
         Ok(())
     }
 
@@ -88,7 +89,7 @@ impl Server {
         Ok(())
     }
 
-    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    /// Serves one connection after its event, and closes it when it is finished or has failed.
     fn serve(&mut self, index: usize, readable: bool, writable: bool) {
         let connection = &mut self.connections[index];
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
@@ -112,7 +113,8 @@ impl Server {
     }
 
     fn close(&mut self, index: usize) {
-        // The last connection moves into the free place. An entry left behind would be NVAL and end every wait at once.
+        // The last connection moves to the free index. The entry of a closed descriptor would report NVAL at every
+        // wait.
         self.polled.swap_remove(FIRST + index);
         self.connections.swap_remove(index);
         self.retry_accept.now();
@@ -124,7 +126,7 @@ impl Server {
             if self.polled[SHUTDOWN].revents != 0 {
                 return Ok(());
             }
-            // From the end: a close moves only the last entry, which has had its turn. poll's count ends the scan.
+            // From the end: a close moves only the last entry, which was scanned before. poll's count ends the scan.
             for index in (0..self.connections.len()).rev() {
                 if ready == 0 {
                     break;
@@ -135,7 +137,7 @@ impl Server {
                     self.serve(index, events & (IN | GONE) != 0, events & (OUT | GONE) != 0);
                 }
             }
-            // After the connections: a new one must not change the places of a scan that goes on.
+            // After the connections: `accept` must not change the list while the scan goes on.
             if self.polled[LISTENER].revents != 0 {
                 self.accept()?;
             }
@@ -160,7 +162,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// One read: if there is more, the next wait says so.
+    /// Reads once. If more bytes are there, the next wait reports the connection again.
     fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
         if !ready || !self.may_read() {
             return Ok(());
@@ -168,11 +170,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
+            // Readiness is only a hint: the bytes may be gone (select(2), "Bugs"). The server waits again.
             Received::WouldBlock => {}
         }
         Ok(())
@@ -193,14 +195,14 @@ fn entry(fd: RawFd, events: libc::c_short) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
-/// Returns the number of entries with `revents`: 0 after a timeout, or after a signal or a debugger interrupted the wait
+/// Returns the number of ready entries: 0 after a timeout, or after a signal or a debugger interrupted the wait
 /// (EINTR).
 fn poll(polled: &mut [libc::pollfd], timeout_ms: libc::c_int) -> io::Result<usize> {
     // SAFETY: `polled` is writable for the whole call, and the kernel touches exactly `polled.len()` entries.
     match unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms) } {
         -1 => match io::Error::last_os_error() {
             error if error.kind() == io::ErrorKind::Interrupted => {
-                // A wait that fails leaves the answers of the wait before it.
+                // A wait that fails leaves the answers of the previous wait in place.
                 polled.iter_mut().for_each(|entry| entry.revents = 0);
                 Ok(0)
             }

@@ -1,9 +1,9 @@
-//! Six things that can happen to a program, awaited in one call: epoll watches descriptors.
+//! One wait for six kinds of event: epoll watches descriptors, so each kind needs a descriptor.
 //!
-//! `05-kqueue/examples/filters.rs` is the same program on kqueue, which watches events. It has the same functions in the
-//! same order and prints the same words; the difference between the two files is what this is about. Here what is to
-//! happen must first become a descriptor, by a call of its own each time; epoll says no more than that there is
-//! something to read; and what there is to know is then read from it, in a form of its own each time.
+//! `05-kqueue/examples/filters.rs` is the same program on kqueue, which watches events. It has the same functions in
+//! the same order and prints the same lines, so a diff of the two files is the lesson. Here each kind of event needs a
+//! system call of its own that makes a descriptor. epoll then says only that the descriptor is readable. The program
+//! reads the details from the descriptor, and each kind has its own format.
 
 #[cfg(target_os = "linux")]
 fn main() -> std::io::Result<()> {
@@ -37,7 +37,7 @@ mod linux {
     const USER: usize = 5;
 
     fn socket(socket: UnixStream) -> File {
-        // The only one of the six that is a descriptor already.
+        // The only one of the six that already is a descriptor.
         File::from(OwnedFd::from(socket))
     }
 
@@ -52,7 +52,7 @@ mod linux {
     }
 
     fn signal() -> io::Result<File> {
-        // Its action would come first, and would be to end this process; blocked, it waits for the signalfd.
+        // If the signal were not blocked, it would end this process. While it is blocked, the signalfd reports it.
         // SAFETY: a set is made of integers, and outlives the calls; a new descriptor has no other owner.
         unsafe {
             let mut set = mem::zeroed();
@@ -92,7 +92,7 @@ mod linux {
                 format!("timer: expired {} time(s)", u64::from_ne_bytes(expired))
             }
             CHILD => {
-                // SAFETY: waitid fills in `info`, and of a child that ended its status, too.
+                // SAFETY: `info` outlives the call, and waitid fills it in. For a child that ended, it has a status.
                 let status = unsafe {
                     let mut info: libc::siginfo_t = mem::zeroed();
                     let (pidfd, options) = (source.as_raw_fd() as libc::id_t, libc::WEXITED | libc::WNOWAIT);
@@ -111,7 +111,7 @@ mod linux {
         })
     }
 
-    /// Waits for the next of the six, whichever it is.
+    /// Waits for the next event, of any of the six kinds.
     fn wait(epoll: &File) -> io::Result<usize> {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         loop {
@@ -142,11 +142,11 @@ mod linux {
 
         let next = || wait(&epoll).and_then(|which| words(which, &sources[which]));
 
-        // Each is made to happen when the one before has been told of, so that the order is the same every time.
+        // Each event is triggered after the previous one was reported, so the order is the same every time.
         theirs.write_all(b"hello")?;
         println!("{}", next()?);
 
-        // SAFETY: made of integers, of which zero makes a timer that is off, and here one that does not repeat.
+        // SAFETY: an itimerspec is plain integers, and all zero is valid. A zero interval does not repeat.
         let mut once: libc::itimerspec = unsafe { mem::zeroed() };
         once.it_value.tv_nsec = 10_000_000;
         // SAFETY: `once` outlives the call, which only reads it.
@@ -177,7 +177,7 @@ mod linux {
     /// # Safety
     /// If `fd` is not -1, it is open and has no other owner.
     unsafe fn owned(fd: c_int) -> io::Result<File> {
-        // SAFETY: as this function's.
+        // SAFETY: the caller promises that the descriptor has no other owner.
         check(fd).map(|fd| unsafe { File::from_raw_fd(fd) })
     }
 }

@@ -1,10 +1,10 @@
-//! A registration belongs to the open file, not to the descriptor: a dup keeps it alive after the close, and epoll goes
-//! on telling of a descriptor that is gone, or by then is another connection's.
+//! A registration belongs to the open file description, not to the descriptor. So a dup keeps it alive after the close,
+//! and epoll goes on reporting a descriptor that is closed, or that now belongs to another connection.
 //!
-//! It shows that in /proc/self/fdinfo and in the events, and the two cures: EPOLL_CTL_DEL before the close, and a
-//! generation in the token, which makes stale events harmless but does not end them.
+//! /proc/self/fdinfo and the events show it. There are two cures: EPOLL_CTL_DEL before the close, or a generation in
+//! the token, which makes stale events harmless but does not end them.
 //!
-//! Invariant: numbers are given out lowest first, so the next socket after a close gets the number that was closed.
+//! Invariant: the kernel gives out the lowest free number, so the next socket gets the number that was closed last.
 
 use std::process::ExitCode;
 
@@ -39,28 +39,31 @@ mod linux {
         let dup = near.try_clone()?;
         drop(near);
         far.write_all(b"late")?;
-        println!("  the descriptor is closed, a dup is left; registered: {}", watched(&epoll, number)?);
+        println!("  the descriptor is closed, a dup is open; registered: {}", watched(&epoll, number)?);
         let events: Vec<_> = (0..3).map(|_| wait(&epoll)).collect::<io::Result<_>>()?;
         ensure!(events.iter().all(|token| *token == Some(token_of(number, 0))), "events: {events:?}");
-        println!("  3 waits, 3 events of it: level-triggered, so the loop spins");
-        println!("  read of it: {}", describe(read(number)));
-        println!("  EPOLL_CTL_DEL of it: {}", describe(ctl(&epoll, libc::EPOLL_CTL_DEL, number, 0)));
+        println!("  3 waits return 3 events for the closed descriptor, so the loop spins");
+        println!("  read from it: {}", describe(read(number)));
+        println!("  EPOLL_CTL_DEL: {}", describe(ctl(&epoll, libc::EPOLL_CTL_DEL, number, 0)));
 
         let (newcomer, _far) = UnixStream::pair()?;
         ensure!(newcomer.as_raw_fd() == number, "the number was not given out again");
         newcomer.set_nonblocking(true)?;
-        println!("  a new connection has the number now; it is not registered, and the event is taken for its own");
-        println!("  read of it: {}", describe(read(number)));
-        println!("  EPOLL_CTL_DEL of it: {}", describe(ctl(&epoll, libc::EPOLL_CTL_DEL, number, 0)));
+        println!("  a new, unregistered connection gets the number, and the old event seems to be for it");
+        println!("  read from it: {}", describe(read(number)));
+        println!("  EPOLL_CTL_DEL: {}", describe(ctl(&epoll, libc::EPOLL_CTL_DEL, number, 0)));
         ctl(&epoll, libc::EPOLL_CTL_ADD, number, token_of(number, 1)).context("register the new connection")?;
-        println!("  it is registered too; registered under this number: {}", watched(&epoll, number)?);
+        println!("  the new connection is registered too; registered under this number: {}", watched(&epoll, number)?);
 
         println!("a generation in the token");
         let token = wait(&epoll)?.context("no event")?;
         let (fd, generation) = (token as RawFd, token >> 32);
-        println!("  event: generation {generation}, the table has 1 for this number: told apart, and not acted on");
+        println!(
+            "  the event has generation {generation}, the table has 1 for this number: the loop ignores the event"
+        );
         ensure!(fd == number && generation == 0, "fd {fd}, generation {generation}");
-        println!("  and again: {}", if wait(&epoll)? == Some(token) { "it still spins" } else { "it is over" });
+        let again = wait(&epoll)? == Some(token);
+        println!("  the next wait: {}", if again { "the same event, so the loop still spins" } else { "no event" });
         drop(dup);
         println!("  the dup is closed; registered under this number: {}", watched(&epoll, number)?);
         ensure!(wait(&epoll)?.is_none(), "events are left");
@@ -72,7 +75,7 @@ mod linux {
         ctl(&epoll, libc::EPOLL_CTL_DEL, number, 0)?;
         drop(near);
         far.write_all(b"late")?;
-        println!("  the descriptor is closed, a dup is left; registered: {}", watched(&epoll, number)?);
+        println!("  the descriptor is closed, a dup is open; registered: {}", watched(&epoll, number)?);
         println!("  events: {}", if wait(&epoll)?.is_none() { "none" } else { "some" });
         drop(dup);
         Ok(())
@@ -80,7 +83,7 @@ mod linux {
 
     /// An epoll with one socket, and the socket's other end.
     fn registered(generation: u64) -> Result<(OwnedFd, UnixStream, UnixStream)> {
-        // SAFETY: no pointers; a descriptor that was just returned has no other owner.
+        // SAFETY: the call takes no memory. Nothing else knows the new descriptor, so `OwnedFd` is its only owner.
         let epoll = unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
             ensure!(fd >= 0, "epoll_create1: {}", io::Error::last_os_error());
@@ -92,7 +95,7 @@ mod linux {
         Ok((epoll, near, far))
     }
 
-    /// 32 bits each: epoll gives back all 64 as they were given.
+    /// 32 bits for each part. epoll returns all 64 bits of a token unchanged.
     fn token_of(fd: RawFd, generation: u64) -> u64 {
         generation << 32 | fd as u64
     }
@@ -117,7 +120,7 @@ mod linux {
         }
     }
 
-    /// By number and not by owner, as a loop does that takes an event's word for it.
+    /// Reads by number, as a loop does that trusts the event.
     fn read(fd: RawFd) -> io::Result<()> {
         let mut buffer = [0u8; 16];
         // SAFETY: the kernel writes at most `buffer.len()` bytes.
@@ -127,7 +130,7 @@ mod linux {
         }
     }
 
-    /// How often a number stands in what the kernel shows of an epoll (proc(5), fdinfo).
+    /// How often the kernel's list of an epoll's registrations has this number (proc(5), fdinfo).
     fn watched(epoll: &OwnedFd, fd: RawFd) -> Result<String> {
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", epoll.as_raw_fd()))?;
         let of = |line: &str| line.strip_prefix("tfd:")?.split_whitespace().next()?.parse::<RawFd>().ok();

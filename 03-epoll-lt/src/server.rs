@@ -1,8 +1,9 @@
 //! Level-triggered epoll: the kernel keeps the registrations, and reports a descriptor as long as its condition holds.
 //!
-//! Invariant: a connection is registered for IN exactly while it may be read (the peer has not finished, and a whole
-//! read fits under `MAX_PENDING`), and for OUT exactly while bytes are pending. What one turn leaves unread, the next wait
-//! reports again: a turn may stop after one read. For the same reason, interest left on without need would spin.
+//! Invariant: a connection is registered for IN exactly while the server may read from it (the peer has not finished,
+//! and a whole read fits under `MAX_PENDING`). It is registered for OUT exactly while bytes are pending. The next wait
+//! reports unread bytes again, so a turn may stop after one read. For the same reason, an interest without need makes
+//! the server spin.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -18,14 +19,14 @@ use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
 const EVENTS: usize = 256;
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
-// A reset or a timeout, never a FIN. Reported even with an empty mask (epoll_ctl(2)), and served as readable and
-// writable: the read or the write then fails.
+// A reset or a timeout, never a FIN. epoll reports it even with an empty mask (epoll_ctl(2)). The server takes it for
+// readable and writable, and the read or the write then fails.
 const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
     /// The mask that the kernel has for this descriptor. Only a change costs a syscall.
     interest: u32,
@@ -72,7 +73,7 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // The listener stays readable: left registered, it would end every wait at once.
+                    // The listener stays readable. If it stayed registered, every wait would return at once.
                     self.retry_accept.later();
                     epoll_ctl(&self.epoll, EPOLL_CTL_MOD, self.listener.as_raw_fd(), 0)?;
                     return Ok(());
@@ -80,7 +81,7 @@ impl Server {
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, the next wait reports the listener again.
+        // Enough for one turn. If more clients are queued, the next wait reports the listener again.
         Ok(())
     }
 
@@ -92,10 +93,10 @@ impl Server {
         Ok(())
     }
 
-    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    /// Serves one connection after its event, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
-        // An event never meets the next owner of its descriptor: a wait reports a descriptor once, and nothing but its
-        // own event closes it.
+        // No event is left over for the next owner of a descriptor: a wait reports each descriptor once, and a
+        // connection is closed only while its own event is handled.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
         if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
@@ -120,7 +121,7 @@ impl Server {
     }
 
     fn close(&mut self, fd: RawFd) {
-        // This is the socket's only descriptor, so the registration ends with it. A dup would keep both alive.
+        // This is the socket's only descriptor, so its close ends the registration. A dup would keep it registered.
         self.connections.remove(fd);
         self.retry_accept.now();
     }
@@ -157,7 +158,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// One read: if there is more, the next wait says so.
+    /// Reads once. If more bytes are there, the next wait reports the connection again.
     fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
         if !ready || !self.may_read() {
             return Ok(());
@@ -165,11 +166,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
+            // Readiness is only a hint: the bytes may be gone (select(2), "Bugs"). The server waits again.
             Received::WouldBlock => {}
         }
         Ok(())
@@ -205,7 +206,7 @@ fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, events: u32) ->
     }
 }
 
-/// Returns the number of events filled in: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
+/// Returns the number of events: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
 fn epoll_wait(epoll: &OwnedFd, events: &mut [libc::epoll_event], timeout_ms: libc::c_int) -> io::Result<usize> {
     // SAFETY: `events` is writable for the whole call, and the kernel writes at most `events.len()` entries.
     let ready =

@@ -1,9 +1,9 @@
-//! The demonstration says the same six things as kqueue's `filters`, each in its turn.
+//! The demonstration prints the same six lines as kqueue's `filters`.
 
 #![cfg(target_os = "linux")]
 
 #[test]
-fn six_kinds_of_event_are_told_in_one_wait_each() {
+fn one_wait_reports_each_of_six_kinds_of_event() {
     let cargo = std::env::var_os("CARGO").expect("run by cargo");
     let run = ["run", "--quiet", "--package", "epoll-lt", "--example", "beyond_sockets"];
     let output = std::process::Command::new(cargo).args(run).output().expect("cargo runs");

@@ -1,4 +1,4 @@
-//! What the demonstration finds out about closed descriptors.
+//! The demonstration shows what happens to the registration of a closed descriptor.
 
 #![cfg(target_os = "linux")]
 
@@ -10,20 +10,20 @@ fn a_dup_keeps_a_closed_descriptor_registered_and_del_before_the_close_does_not(
     assert!(output.status.success(), "{output:?}");
     let expected = "\
 close alone
-  the descriptor is closed, a dup is left; registered: yes
-  3 waits, 3 events of it: level-triggered, so the loop spins
-  read of it: EBADF
-  EPOLL_CTL_DEL of it: EBADF
-  a new connection has the number now; it is not registered, and the event is taken for its own
-  read of it: EAGAIN
-  EPOLL_CTL_DEL of it: ENOENT
-  it is registered too; registered under this number: 2 times
+  the descriptor is closed, a dup is open; registered: yes
+  3 waits return 3 events for the closed descriptor, so the loop spins
+  read from it: EBADF
+  EPOLL_CTL_DEL: EBADF
+  a new, unregistered connection gets the number, and the old event seems to be for it
+  read from it: EAGAIN
+  EPOLL_CTL_DEL: ENOENT
+  the new connection is registered too; registered under this number: 2 times
 a generation in the token
-  event: generation 0, the table has 1 for this number: told apart, and not acted on
-  and again: it still spins
+  the event has generation 0, the table has 1 for this number: the loop ignores the event
+  the next wait: the same event, so the loop still spins
   the dup is closed; registered under this number: yes
 EPOLL_CTL_DEL before the close
-  the descriptor is closed, a dup is left; registered: no
+  the descriptor is closed, a dup is open; registered: no
   events: none
 ";
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);

@@ -1,9 +1,10 @@
-//! Worker threads that share one listener, each with an epoll of its own, with and without EPOLLEXCLUSIVE.
+//! Worker threads that share one listener. Each thread has its own epoll, with or without EPOLLEXCLUSIVE.
 //!
-//! `--demo` shows the thundering herd as a number, and how uneven its cure is (`support/herd.rs`).
+//! `--demo` measures the thundering herd, and how unevenly EPOLLEXCLUSIVE spreads the connections (`support/herd.rs`).
 //!
-//! Invariant: the listener is registered in every worker's epoll, level-triggered, so a worker that is woken may leave
-//! connections to the next wait. A connection is registered in one epoll only, so no two threads ever meet at it.
+//! Invariant: the listener is registered in every worker's epoll, level-triggered. So a worker may leave clients in the
+//! accept queue, and the next wait reports them. A connection is registered in one epoll only, so only one thread
+//! serves it.
 
 use std::process::ExitCode;
 
@@ -42,16 +43,8 @@ mod linux {
     const EVENTS: usize = 256;
     const OPTIONS: &[Opt] = &[
         Opt { name: "--workers", takes: Takes::Number(1, 64), help: "threads (default 4)" },
-        Opt {
-            name: "--wake",
-            takes: Takes::OneOf(&["one", "all"]),
-            help: "with EPOLLEXCLUSIVE or without (default one)",
-        },
-        Opt {
-            name: "--demo",
-            takes: Takes::Nothing,
-            help: "measure the herd with all ways to share, and serve nobody",
-        },
+        Opt { name: "--wake", takes: Takes::OneOf(&["one", "all"]), help: "'one' uses EPOLLEXCLUSIVE (default one)" },
+        Opt { name: "--demo", takes: Takes::Nothing, help: "measure the thundering herd and exit; do not serve" },
     ];
 
     pub fn main() -> ExitCode {
@@ -81,7 +74,7 @@ mod linux {
         interest: u32,
         shutdown: Shutdown,
         connections: Connections<Connection>,
-        /// The connections that this turn or the next one serves.
+        /// The connections that can go on without a further edge. This turn or the next one serves them.
         ready: Vec<RawFd>,
         buffer: Box<[u8]>,
         retry_accept: Retry,
@@ -118,7 +111,7 @@ mod linux {
                             self.refused.say(format_args!("register: {error}; connection closed"));
                         }
                     }
-                    // Another worker was faster. Without EPOLLEXCLUSIVE that is the usual end of a wakeup.
+                    // Another worker was faster. Without EPOLLEXCLUSIVE, most wakeups end here.
                     Err(AcceptError::Drained) => return Ok(()),
                     Err(AcceptError::Aborted) => {}
                     Err(AcceptError::OutOfFds(error)) => {
@@ -142,7 +135,7 @@ mod linux {
             Ok(())
         }
 
-        /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+        /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
         fn note(&mut self, fd: RawFd, events: u32) {
             let Some(connection) = self.connections.get_mut(fd) else { return };
             connection.note(events);
@@ -152,8 +145,8 @@ mod linux {
         }
 
         fn serve(&mut self, fd: RawFd) {
-            // An entry never meets the next owner of its descriptor: the connection stands in `ready` once, nothing but the
-            // serving of that entry closes it, and only then can `accept` get the number again.
+            // No entry is left over for the next owner of a descriptor: a connection stands in `ready` at most once,
+            // and is closed only while that entry is served. Only then can `accept` get the number again.
             let Some(connection) = self.connections.get_mut(fd) else { return };
             connection.in_ready = false;
             let served = connection.write().and_then(|()| connection.read(READS_PER_TURN, &mut self.buffer));
@@ -170,7 +163,8 @@ mod linux {
             loop {
                 let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
                 let reported = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
-                // Connections are noted, and nothing more: they may stand in `ready` since the last turn.
+                // Events only set flags. A connection may be in `ready` since the last turn, and must not be served
+                // twice.
                 for event in reported {
                     match event.u64 as RawFd {
                         fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
@@ -178,7 +172,8 @@ mod linux {
                         fd => self.note(fd, event.events),
                     }
                 }
-                // Now each is served once. What enters `ready` from here on waits for the next turn.
+                // Now each entry is served once. A connection that enters `ready` from here on is served in the next
+                // turn.
                 for fd in std::mem::take(&mut self.ready) {
                     self.serve(fd);
                 }

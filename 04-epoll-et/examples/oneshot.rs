@@ -1,12 +1,12 @@
-//! A pool of threads on one epoll, with EPOLLONESHOT: an event hands a connection to one thread, and no other hears of it
-//! until that thread re-arms it.
+//! A pool of threads that share one epoll, with EPOLLONESHOT: an event gives a connection to one thread, and no other
+//! thread gets an event of this connection until the first thread re-arms it.
 //!
-//! It shows the order that this stands on: re-arm when all is done, and not before. `--demo` counts how often two threads
-//! meet at one connection, with either order (`--rearm early` is the wrong one).
+//! The order matters: re-arm after the work, not before. `--demo` counts how often two threads meet at one connection,
+//! in either order (`--rearm early` is the wrong order).
 //!
-//! Invariant: a descriptor is armed only while no thread works on it, so its lock is always free (with `--rearm late`)
-//! and the bytes of one connection keep their order. A connection is in the table before it is armed for the first time,
-//! because another thread may have its first event before this one has returned from epoll_ctl.
+//! Invariant: a descriptor is armed only while no thread works on it. So its lock is always free (with `--rearm late`),
+//! and the bytes of one connection keep their order. A connection is in the table before it is armed for the first
+//! time, because another thread may get its first event before epoll_ctl returns in this thread.
 
 use std::process::ExitCode;
 
@@ -41,18 +41,22 @@ mod linux {
 
     use crate::support::{Connection, Epoll, IN, LISTEN, NO_EVENT, ONESHOT, OUT, run_all};
 
-    /// Few: what one thread has taken, no idle one can.
+    /// Few, because an idle thread cannot take events that another thread has taken already.
     const EVENTS: usize = 8;
-    /// For a thread that has been woken already.
+    /// Ends the demonstration's wait for a thread that does not come.
     const BACKSTOP: Duration = Duration::from_secs(30);
     const OPTIONS: &[Opt] = &[
         Opt { name: "--workers", takes: Takes::Number(1, 64), help: "threads (default 4)" },
         Opt {
             name: "--rearm",
             takes: Takes::OneOf(&["late", "early"]),
-            help: "after the work, or before (default late)",
+            help: "'late': after the work; 'early': before it (default late)",
         },
-        Opt { name: "--demo", takes: Takes::Nothing, help: "count how often two threads meet, with either order" },
+        Opt {
+            name: "--demo",
+            takes: Takes::Nothing,
+            help: "count how often two threads meet, in either order, and exit",
+        },
     ];
 
     pub fn main() -> ExitCode {
@@ -80,13 +84,13 @@ mod linux {
         out_of_fds: Mutex<Notice>,
         refused: Mutex<Notice>,
         early: bool,
-        /// How often a thread had an event of a connection that another held.
+        /// How often a thread got an event of a connection while another thread held it.
         met: AtomicU64,
-        /// In the demonstration with the wrong order: whoever holds a connection waits until another thread has come.
+        /// In the demonstration of the wrong order, a thread that holds a connection waits until another thread comes.
         hold: bool,
     }
 
-    /// A thread that panicked here leaves the lock to the others; its connection is lost anyway.
+    /// If a thread panicked with the lock, the others go on. The connection of that thread is lost anyway.
     fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -95,7 +99,7 @@ mod linux {
         fn new(listener: TcpListener, shutdown: Shutdown, early: bool) -> Result<Self> {
             let epoll = Epoll::new().context("epoll_create1")?;
             epoll.add(listener.as_raw_fd(), LISTEN | ONESHOT).context("register the listener")?;
-            // Not ONESHOT, and never drained: it ends the wait of one thread after the other.
+            // Not ONESHOT, and never drained: so it wakes every thread, one after the other.
             epoll.add(shutdown.as_raw_fd(), LISTEN).context("register the shutdown socket")?;
             Ok(Self {
                 epoll,
@@ -123,7 +127,7 @@ mod linux {
                     Err(AcceptError::Aborted) => {}
                     Err(AcceptError::OutOfFds(error)) => {
                         lock(&self.out_of_fds).say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // The listener is disarmed already, and stays so until the retry.
+                        // The event has disarmed the listener. It stays disarmed until the retry.
                         lock(&self.retry_accept).later();
                         return Ok(());
                     }
@@ -161,8 +165,8 @@ mod linux {
             while self.hold && self.met.load(Ordering::Relaxed) == 0 && Instant::now() < end {
                 std::thread::yield_now();
             }
-            // No edges here: what is left is reported when the connection is re-armed. So the two flags last for one turn
-            // only, and one read is enough, without another that would only learn EAGAIN.
+            // Re-arming reports unread bytes again, as in level-triggered mode. So the two flags last for one turn
+            // only, and one read is enough: no second read has to get EAGAIN.
             (connection.readable, connection.writable) = (false, false);
             connection.note(events);
             let served = connection.write().and_then(|()| connection.read(1, buffer));
@@ -174,12 +178,13 @@ mod linux {
                 wanted |= OUT;
             }
             let over = served.is_err() || connection.is_finished();
-            // Before it is armed again: the next thread may come at once.
+            // Release the lock before the descriptor is armed again: the next thread may come at once.
             drop(connection);
             if over || self.epoll.modify(fd, wanted).is_err() {
-                // Disarmed, but another thread's wait may be looking at it: an event that came during the last wait put it
-                // on the ready list again. Since Linux 6.10 that look holds the file, and if it is the last to hold it,
-                // the FIN goes out when that thread's epoll_wait returns. EPOLL_CTL_DEL waits for the look to end.
+                // The descriptor is disarmed, but the epoll_wait of another thread may be checking it: an event during
+                // the last wait put it on the ready list again. Since Linux 6.10, epoll_wait holds a reference to the
+                // file during the check. If that is the last reference, the FIN is sent only when that epoll_wait
+                // returns. EPOLL_CTL_DEL waits until the check is over.
                 let _ = self.epoll.remove(fd);
                 lock(&self.connections).remove(fd);
                 drop(shared);
@@ -203,7 +208,7 @@ mod linux {
                         fd => self.serve(fd, event.events, &mut buffer)?,
                     }
                 }
-                // Here and not by arming it: that would wake another thread to find the same.
+                // This thread accepts, instead of re-arming the listener, which would wake another thread for it.
                 if lock(&self.retry_accept).take_due() {
                     self.accept()?;
                 }
@@ -211,8 +216,8 @@ mod linux {
         }
     }
 
-    /// A mebibyte there and back for each client, with each order in turn. One thread more than clients, so that one is
-    /// always free to come.
+    /// Each client sends 1 MiB and reads the echo, first with one order, then with the other. There is one thread more
+    /// than clients, so that one thread is always free to take an event.
     fn demo(workers: usize) -> Result<()> {
         let workers = workers.max(2);
         for early in [false, true] {

@@ -1,11 +1,11 @@
-//! Workers that share nothing: this chapter's server, unchanged, once for each thread, each with a listener of its own on
-//! the same port (SO_REUSEPORT). The kernel chooses the listener by a hash of the two addresses.
+//! Workers that share nothing: this chapter's server, unchanged, runs once per thread. Each has its own listener on the
+//! same port (SO_REUSEPORT). The kernel chooses the listener by a hash of the two addresses.
 //!
-//! `--demo` shows how even that is, and what it costs: a connection in the queue of a listener that closes is lost, where
-//! one queue for all would have kept it.
+//! `--demo` shows how evenly the kernel spreads the clients, and what that costs: when a listener closes, the
+//! connections in its accept queue are lost. A single shared queue would keep them.
 //!
-//! Invariant: every listener is open before the address is announced; one that joins or leaves later changes which
-//! listener a client gets.
+//! Invariant: every listener is open before the address is printed. A listener that opens or closes later would change
+//! which listener a client gets.
 
 use std::process::ExitCode;
 
@@ -40,11 +40,11 @@ mod linux {
 
     const CONNECTIONS: usize = 1000;
     const MIGRATE: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
-    /// For a reset that is on its way already.
+    /// Bounds the wait for a reset that is already on its way.
     const BACKSTOP: Duration = Duration::from_secs(30);
     const OPTIONS: &[Opt] = &[
         Opt { name: "--workers", takes: Takes::Number(1, 64), help: "threads, and listeners (default 4)" },
-        Opt { name: "--demo", takes: Takes::Nothing, help: "measure the spread, close a listener, and serve nobody" },
+        Opt { name: "--demo", takes: Takes::Nothing, help: "measure the spread, close a listener, and exit" },
     ];
 
     pub fn main() -> ExitCode {
@@ -63,7 +63,7 @@ mod linux {
         while shutdowns.len() + 1 < workers {
             shutdowns.push(shutdown.another().context("another descriptor for the shutdown signal")?);
         }
-        // The original goes last: it has to outlive the others, and so belongs to this thread, which joins theirs.
+        // The original has to outlive its duplicates. So this thread keeps it, because this thread joins the others.
         let shutdowns = std::iter::once(shutdown).chain(shutdowns);
         let servers = listeners.into_iter().zip(shutdowns).map(|(listener, shutdown)| Server::new(listener, shutdown));
         Ok((addr, servers.collect::<Result<_>>()?))
@@ -103,7 +103,7 @@ mod linux {
         Ok(())
     }
 
-    /// Accepts all that wait, and closes them with a FIN.
+    /// Accepts all queued clients, and closes each connection with a FIN.
     fn drain(listener: &TcpListener) -> io::Result<usize> {
         let mut accepted = 0;
         loop {
@@ -115,7 +115,7 @@ mod linux {
         }
     }
 
-    /// The client's end is told either way: a reset, or the FIN of the one that accepted it.
+    /// Waits until the client sees the end: a reset, or the FIN of the listener that accepted it.
     fn was_reset(mut client: &TcpStream) -> io::Result<bool> {
         client.set_read_timeout(Some(BACKSTOP))?;
         match client.read(&mut [0]) {

@@ -1,10 +1,10 @@
-//! epoll(7)'s shortcut for edges: a read that fills less than the buffer has emptied the socket. So the drain can leave
-//! out the read that would only learn EAGAIN.
+//! The shortcut of epoll(7): a read that returns fewer bytes than the buffer holds has emptied the socket. So the drain
+//! may end without the read that returns only EAGAIN.
 //!
 //! It shows what the shortcut stands on. A FIN adds no bytes and makes no read longer, and if it came together with the
-//! bytes, no edge will tell of it. So RDHUP must be watched, and after RDHUP only the end of the file ends a drain. With
-//! `--forget-rdhup` that is left out, and clients that send and finish at once wait for ever. A read also stops short of
-//! urgent data, with more behind it. So PRI must be watched too, which epoll(7) does not say.
+//! bytes, no edge will tell of it. So RDHUP must be watched, and after RDHUP only the end of the file ends a drain.
+//! With `--forget-rdhup` that is left out, and clients that send and finish at once wait for ever. A read also stops
+//! short of urgent data, with more behind it. So PRI must be watched too, which epoll(7) does not say.
 //!
 //! Invariant: as in `src/server.rs`, but a short read also clears `readable`, unless RDHUP or PRI was announced.
 
@@ -44,7 +44,7 @@ mod linux {
     const OPTIONS: &[Opt] = &[Opt {
         name: "--forget-rdhup",
         takes: Takes::Nothing,
-        help: "the shortcut alone: a FIN that comes with bytes is lost",
+        help: "do not watch RDHUP: a FIN that comes with bytes is lost",
     }];
 
     pub fn main() -> ExitCode {
@@ -53,13 +53,13 @@ mod linux {
 
     struct Server {
         epoll: Epoll,
-        /// The mask of every connection.
+        /// The mask of every connection's registration.
         interest: u32,
         listener: TcpListener,
         shutdown: Shutdown,
-        /// With each, whether only EAGAIN or the end of the file ends its drains from now on.
+        /// The flag is set once RDHUP or PRI was reported. From then on only EAGAIN or the end of file ends a drain.
         connections: Connections<(Connection, bool)>,
-        /// The connections that this turn or the next one serves.
+        /// The connections that can go on without a further edge. This turn or the next one serves them.
         ready: Vec<RawFd>,
         buffer: Box<[u8]>,
         retry_accept: Retry,
@@ -102,14 +102,14 @@ mod linux {
                     Err(AcceptError::Aborted) => {}
                     Err(AcceptError::OutOfFds(error)) => {
                         self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // No edge comes for the clients that wait already, so the server comes back by itself.
+                        // No edge comes for clients that are already queued, so the server tries again without one.
                         self.retry_accept.later();
                         return Ok(());
                     }
                     Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
                 }
             }
-            // Enough for one turn. If there are more, no edge comes for them: the next turn goes on.
+            // Enough for one turn. If more clients are queued, no edge comes for them, so the next turn accepts again.
             self.retry_accept.at_once();
             Ok(())
         }
@@ -122,7 +122,7 @@ mod linux {
             Ok(())
         }
 
-        /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+        /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
         fn note(&mut self, fd: RawFd, events: u32) {
             let Some((connection, to_the_end)) = self.connections.get_mut(fd) else { return };
             connection.note(events);
@@ -133,8 +133,8 @@ mod linux {
         }
 
         fn serve(&mut self, fd: RawFd) {
-            // An entry never meets the next owner of its descriptor: the connection stands in `ready` once, nothing but the
-            // serving of that entry closes it, and only then can `accept` get the number again.
+            // No entry is left over for the next owner of a descriptor: a connection stands in `ready` at most once,
+            // and is closed only while that entry is served. Only then can `accept` get the number again.
             let Some((connection, to_the_end)) = self.connections.get_mut(fd) else { return };
             connection.in_ready = false;
             let served = connection.write().and_then(|()| read(connection, *to_the_end, &mut self.buffer));
@@ -151,7 +151,8 @@ mod linux {
             loop {
                 let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
                 let reported = self.epoll.wait(&mut events, timeout_ms).context("epoll_wait")?;
-                // These are noted, and nothing more: what they are about may stand in `ready` since the last turn.
+                // Events only set flags. A connection may be in `ready` since the last turn, and must not be served
+                // twice.
                 for event in reported {
                     match event.u64 as RawFd {
                         fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
@@ -159,7 +160,8 @@ mod linux {
                         fd => self.note(fd, event.events),
                     }
                 }
-                // Now each is served once. What enters `ready` from here on waits for the next turn.
+                // Now each entry is served once. A connection that enters `ready` from here on is served in the next
+                // turn.
                 for fd in std::mem::take(&mut self.ready) {
                     self.serve(fd);
                 }
@@ -179,7 +181,7 @@ mod linux {
             match receive(&connection.stream, buffer)? {
                 Received::Finished => connection.peer_finished = true,
                 Received::Bytes(n) => {
-                    // Bytes that come from now on are a new edge; a FIN that is here already is none.
+                    // Bytes that arrive from now on cause a new edge. A FIN that is here already does not.
                     connection.readable = n == buffer.len() || to_the_end;
                     connection.answer(&buffer[..n])?;
                 }

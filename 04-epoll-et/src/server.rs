@@ -1,9 +1,8 @@
 //! Edge-triggered epoll: the kernel keeps the registrations, and reports a descriptor once for each change.
 //!
-//! Invariant: a descriptor is registered once, for everything. `readable` and `writable` say what the kernel has
-//! announced and no EAGAIN has taken back: only EAGAIN clears them. A connection that could go on (an announcement not
-//! used up, and something to do with it) stands in `ready`, because no further edge will come for it. A turn first notes
-//! every event, and then serves each entry of `ready` once.
+//! Invariant: a descriptor is registered once, for all events. An event sets `readable` or `writable`, and only EAGAIN
+//! clears the flag. While a flag is set, the server cannot count on a further edge. So a connection that can read or
+//! write now stands in the list `ready`. Each turn first notes all events, and then serves each entry of `ready` once.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -17,24 +16,24 @@ use common_server::{
 use libc::EPOLL_CTL_ADD;
 
 const EVENTS: usize = 256;
-/// Reads of one connection in one turn: a client that floods cannot keep the others waiting.
+/// The most reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
 const READS_PER_TURN: usize = 4;
-// RDHUP is news, not an error: the peer has finished, and bytes may still wait before its FIN.
+// RDHUP is not an error: the peer has sent its FIN, and bytes before the FIN may still be unread.
 const IN: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
 const EDGE: u32 = libc::EPOLLET as u32;
-// A reset or a timeout, never a FIN. Reported even with an empty mask (epoll_ctl(2)), and served as readable and
-// writable: the read or the write then fails.
+// A reset or a timeout, never a FIN. epoll reports it even with an empty mask (epoll_ctl(2)). The server takes it for
+// readable and writable, and the read or the write then fails.
 const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
     readable: bool,
     writable: bool,
-    /// Stands in `Server::ready`.
+    /// Whether the connection stands in `Server::ready`.
     in_ready: bool,
 }
 
@@ -43,7 +42,7 @@ pub struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    /// The connections that this turn or the next one serves.
+    /// The connections that can go on without a further edge. This turn or the next one serves them.
     ready: Vec<RawFd>,
     buffer: Box<[u8]>,
     retry_accept: Retry,
@@ -82,14 +81,14 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // No edge comes for the clients that wait already, so the server comes back by itself.
+                    // No edge comes for clients that are already queued, so the server tries again without one.
                     self.retry_accept.later();
                     return Ok(());
                 }
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, no edge comes for them: the next turn goes on.
+        // Enough for one turn. If more clients are queued, no edge comes for them, so the next turn accepts again.
         self.retry_accept.at_once();
         Ok(())
     }
@@ -97,13 +96,13 @@ impl Server {
     fn register(&mut self, stream: TcpStream) -> io::Result<()> {
         let fd = stream.as_raw_fd();
         stream.set_nonblocking(true)?;
-        // Before the first read: bytes that come in between are an edge.
+        // Before the first read, so that bytes that arrive from now on cause an edge.
         epoll_ctl(&self.epoll, EPOLL_CTL_ADD, fd, IN | OUT | EDGE)?;
         self.connections.insert(fd, Connection::new(stream));
         Ok(())
     }
 
-    /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+    /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
     fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         connection.readable |= readable;
@@ -111,10 +110,10 @@ impl Server {
         self.update_interest(fd)
     }
 
-    /// Does what is noted of one connection, and closes it when it is finished or broken.
+    /// Serves one connection, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd) {
-        // An entry never meets the next owner of its descriptor: the connection stands in `ready` once, nothing but the
-        // serving of that entry closes it, and only then can `accept` get the number again.
+        // No entry is left over for the next owner of a descriptor: a connection stands in `ready` at most once, and is
+        // closed only while that entry is served. Only then can `accept` get the number again.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.in_ready = false;
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));
@@ -123,12 +122,13 @@ impl Server {
         }
     }
 
-    /// The registration never changes. What changes is which connection is owed a turn without a further edge.
+    /// Makes no syscall: the registration never changes. A connection that can go on without a further edge enters
+    /// `ready`.
     fn update_interest(&mut self, fd: RawFd) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
-        let may_go_on =
+        let can_go_on =
             connection.readable && connection.may_read() || connection.writable && !connection.pending.is_empty();
-        if may_go_on && !connection.in_ready {
+        if can_go_on && !connection.in_ready {
             connection.in_ready = true;
             self.ready.push(fd);
         }
@@ -136,7 +136,7 @@ impl Server {
     }
 
     fn close(&mut self, fd: RawFd) {
-        // This is the socket's only descriptor, so the registration ends with it. A dup would keep both alive.
+        // This is the socket's only descriptor, so its close ends the registration. A dup would keep it registered.
         self.connections.remove(fd);
         self.retry_accept.now();
     }
@@ -146,7 +146,7 @@ impl Server {
         loop {
             let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
             let count = epoll_wait(&self.epoll, &mut events, timeout_ms).context("epoll_wait")?;
-            // These are noted, and nothing more: what they are about may stand in `ready` since the last turn.
+            // Events only set flags. A connection may be in `ready` since the last turn, and must not be served twice.
             for event in &events[..count] {
                 match event.u64 as RawFd {
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
@@ -154,7 +154,7 @@ impl Server {
                     fd => self.note(fd, event.events & (IN | GONE) != 0, event.events & (OUT | GONE) != 0)?,
                 }
             }
-            // Now each is served once. What enters `ready` from here on waits for the next turn.
+            // Now each entry is served once. A connection that enters `ready` from here on is served in the next turn.
             for fd in std::mem::take(&mut self.ready) {
                 self.serve(fd);
             }
@@ -179,7 +179,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// Until EAGAIN, or the end of the turn, or until no more may be pending.
+    /// Reads until EAGAIN, or until the turn is used up, or until too many bytes are pending.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..READS_PER_TURN {
             if !self.readable || !self.may_read() {
@@ -188,12 +188,12 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => {
-                    // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
+                    // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
                     let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;
                 }
-                // The drain ends here and nowhere else: what comes from now on is a new edge.
+                // The socket is drained only now: bytes that arrive later cause a new edge.
                 Received::WouldBlock => self.readable = false,
             }
         }
@@ -230,7 +230,7 @@ fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, events: u32) ->
     }
 }
 
-/// Returns the number of events filled in: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
+/// Returns the number of events: 0 after a timeout, or after a signal or a debugger interrupted the wait (EINTR).
 fn epoll_wait(epoll: &OwnedFd, events: &mut [libc::epoll_event], timeout_ms: libc::c_int) -> io::Result<usize> {
     // SAFETY: `events` is writable for the whole call, and the kernel writes at most `events.len()` entries.
     let ready =

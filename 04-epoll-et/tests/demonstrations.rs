@@ -1,4 +1,4 @@
-//! What the variants show, with the numbers they print.
+//! The variants show the numbers that the README quotes.
 
 #![cfg(target_os = "linux")]
 
@@ -25,22 +25,22 @@ fn numbers(line: &str) -> Vec<f64> {
 #[test]
 fn without_exclusive_each_connection_wakes_all_and_with_it_one() {
     let shown = output("exclusive", &["--demo", "--workers", "6"]);
-    let at_rest = shown.split("one right after the other").next().expect("two tables");
-    // woken, returned, the busiest thread's share in per cent
+    let at_rest = shown.split("each right after the other").next().expect("two tables");
+    // The columns: woken, returned, and the share of the busiest thread in percent.
     let row = |name: &str| {
         let row = at_rest.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
         let numbers = numbers(row);
         assert_eq!(numbers.len(), 3, "{row}");
         numbers
     };
-    for herd in ["an epoll each, level ", "an epoll each, edge "] {
+    for herd in ["one epoll per thread, level ", "one epoll per thread, edge "] {
         assert!(row(herd)[0] >= 5.9, "all six are woken: {shown}");
     }
-    let exclusive = row("an epoll each, level, EXCLUSIVE");
-    assert!(exclusive[0] < 1.5 && exclusive[2] > 90.0, "one is, and always the same: {shown}");
-    assert!(row("one epoll for all, edge")[0] < 1.5, "an epoll that is shared has no herd: {shown}");
+    let exclusive = row("one epoll per thread, level, EXCLUSIVE");
+    assert!(exclusive[0] < 1.5 && exclusive[2] > 90.0, "one thread is woken, always the same: {shown}");
+    assert!(row("one epoll for all, edge")[0] < 1.5, "a shared epoll has no herd: {shown}");
     let level = row("one epoll for all, level")[0];
-    assert!((1.5..3.0).contains(&level), "it is put back before it is drained, and wakes the next: {shown}");
+    assert!((1.5..3.0).contains(&level), "the listener returns to the ready list and wakes a second thread: {shown}");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_listener_that_closes_loses_its_queue_and_the_others_keep_theirs() {
     if shown.contains("tcp_migrate_req is 1") {
         assert_eq!(lost, 0.0, "{shown}");
     } else {
-        // A hash is no turn-taking, and a share of 1,000 that strays this far from a quarter is no hash.
+        // A hash does not take turns, but a share outside these bounds would not come from a hash either.
         assert!(accepted.iter().chain([&lost]).all(|share| (150.0..350.0).contains(share)), "{shown}");
     }
 }
@@ -84,6 +84,6 @@ fn the_shortcut_without_rdhup_loses_the_fin_and_the_check_says_so() {
     for name in ["bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished", "one_byte_comes_back"] {
         assert!(matches!(run(right, name).outcome, Outcome::Pass), "{name}");
     }
-    // The shortcut is about FINs that come with bytes; all else works, so only a check that makes this happen finds it.
+    // The shortcut loses only a FIN that comes with bytes, so only a check that sends such a FIN finds it.
     assert!(matches!(run(&forgetful, "one_byte_comes_back").outcome, Outcome::Pass));
 }

@@ -19,7 +19,7 @@ use common_server::{
 use kqueue::sys::{EV_ADD, EV_CLEAR, EV_ERROR, EVFILT_READ, EVFILT_SIGNAL, EVFILT_WRITE, Kevent, Kqueue};
 
 const EVENTS: usize = 256;
-/// Reads of one connection in one turn: a client that floods cannot keep the others waiting.
+/// The most reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
 const READS_PER_TURN: usize = 4;
 
 fn main() -> ExitCode {
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
     readable: bool,
     writable: bool,
@@ -203,7 +203,7 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => {
-                    // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
+                    // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
                     let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;

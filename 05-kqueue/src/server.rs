@@ -1,9 +1,9 @@
-//! kqueue: the kernel keeps the registrations, each of them a filter of its own, and a wait takes the changes along.
+//! kqueue: the kernel keeps a registration for each descriptor and filter, and a wait also makes changes to them.
 //!
-//! Invariant: a connection has a READ knote exactly while it may be read (the peer has not finished, and a whole read
-//! fits under `MAX_PENDING`), and a WRITE knote exactly while bytes are pending. Changes are collected in `changes`.
-//! The next wait makes them, in order and before it waits; none is left in there for a descriptor that was closed. What
-//! one turn leaves unread, the next wait reports again: a turn may stop after one read.
+//! Invariant: a connection has a READ knote exactly while the server may read from it (the peer has not finished, and a
+//! whole read fits under `MAX_PENDING`). It has a WRITE knote exactly while bytes are pending. Changes are collected in
+//! `changes`, which never holds a change for a closed descriptor. The next wait makes the changes, in order, before it
+//! sleeps. It also reports unread bytes again, so a turn may stop after one read.
 //!
 //! That is level-triggered, kqueue's default. `examples/ev_clear.rs` is the edge-triggered server.
 
@@ -26,9 +26,9 @@ const EVENTS: usize = 256;
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
-    /// Whether it has a READ and a WRITE knote, once the changes are made.
+    /// Whether the connection has a READ and a WRITE knote once `changes` are made.
     interest: [bool; 2],
 }
 
@@ -51,10 +51,10 @@ impl Server {
             Kevent::new(listener.as_raw_fd() as usize, EVFILT_READ, EV_ADD),
             Kevent::new(libc::SIGINT as usize, EVFILT_SIGNAL, EV_ADD),
             Kevent::new(libc::SIGTERM as usize, EVFILT_SIGNAL, EV_ADD),
-            // For a signal that came before the two lines above: its handler left a byte here.
+            // For a signal that came before the two lines above: its handler wrote a byte to this socket.
             Kevent::new(shutdown.as_raw_fd() as usize, EVFILT_READ, EV_ADD),
         ];
-        // No room for answers and no time to wait: a change that fails is the call's own error.
+        // No room for events, and no time to wait: if a change fails, the call itself fails.
         kqueue.kevent(&changes, &mut [], Some(Duration::ZERO)).context("register the listener and the signals")?;
         Ok(Self {
             kqueue,
@@ -81,7 +81,7 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // The listener stays readable: left enabled, it would end every wait at once.
+                    // The listener stays readable. If its knote stayed enabled, every wait would return at once.
                     self.retry_accept.later();
                     self.changes.push(Kevent::new(self.listener.as_raw_fd() as usize, EVFILT_READ, EV_DISABLE));
                     return Ok(());
@@ -89,7 +89,7 @@ impl Server {
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, the next wait reports the listener again.
+        // Enough for one turn. If more clients are queued, the next wait reports the listener again.
         Ok(())
     }
 
@@ -100,13 +100,13 @@ impl Server {
         self.update_interest(fd)
     }
 
-    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    /// Serves one connection after its event, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd, readable: bool, writable: bool) {
-        // READ and WRITE are two events. If the first one closed the connection, the second finds nothing here, or the
-        // descriptor's next owner, if `accept` came in between. That one is then served early: at worst its read would
-        // block.
+        // READ and WRITE are two events. If the first event closes the connection, the second finds no connection. Or
+        // it finds the descriptor's next owner, if `accept` ran in between. The next owner is then served early, and at
+        // worst its read returns EAGAIN.
         let Some(connection) = self.connections.get_mut(fd) else { return };
-        // EV_EOF needs no test: behind the last byte a read gets the FIN, and a write to a peer that has gone fails.
+        // EV_EOF needs no test: after the last byte a read returns 0 (FIN), and a write to a peer that has gone fails.
         let served = connection.write(writable).and_then(|()| connection.read(readable, &mut self.buffer));
         if served.is_err() || connection.is_finished() || self.update_interest(fd).is_err() {
             self.close(fd);
@@ -118,7 +118,7 @@ impl Server {
         let wanted = [(EVFILT_READ, connection.may_read()), (EVFILT_WRITE, !connection.pending.is_empty())];
         for (has, (filter, wanted)) in connection.interest.iter_mut().zip(wanted) {
             if wanted != *has {
-                // No syscall: the next wait takes the change along.
+                // No syscall: the next wait makes the change.
                 let flags = if wanted { EV_ADD } else { EV_DELETE };
                 self.changes.push(Kevent::new(fd as usize, filter, flags));
                 *has = wanted;
@@ -140,14 +140,14 @@ impl Server {
             let timeout = u64::try_from(self.retry_accept.timeout_ms()).ok().map(Duration::from_millis);
             // The system call itself is in `sys/kqueue.rs`.
             let ready = self.kqueue.kevent(&self.changes, &mut events, timeout).context("kevent")?;
-            // All of them were made, even if a signal ended the wait (kevent(2), EINTR).
+            // All changes were made, even if a signal ended the wait (kevent(2), EINTR).
             self.changes.clear();
             for event in ready {
                 match event.ident() as RawFd {
                     _ if event.filter() == EVFILT_SIGNAL => return Ok(()),
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                     fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                    // A change that failed: the connection would wait for an event that never comes.
+                    // A change failed: without its knote, the connection would wait for an event that never comes.
                     fd if event.flags() & EV_ERROR != 0 => self.close(fd),
                     fd => self.serve(fd, event.filter() == EVFILT_READ, event.filter() == EVFILT_WRITE),
                 }
@@ -173,7 +173,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// One read: if there is more, the next wait says so.
+    /// Reads once. If more bytes are there, the next wait reports the connection again.
     fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
         if !ready || !self.may_read() {
             return Ok(());
@@ -181,11 +181,11 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Mostly nothing is pending and the socket takes all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }
-            // Readiness is a hint: the bytes may be gone (select(2), "Bugs"). The next wait tells.
+            // Readiness is only a hint: the bytes may be gone (select(2), "Bugs"). The server waits again.
             Received::WouldBlock => {}
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! `exclusive --demo`: who is woken by a connection, when several threads wait for one listener.
+//! `exclusive --demo`: which threads does a connection wake, when several threads wait for one listener?
 //!
-//! Invariant: in the first table the next client connects only when every thread sleeps and none is left in the queue, so
-//! what is counted is what one connection causes. A thread that slept and runs again was woken; the kernel counts that as
-//! a voluntary context switch. Not every wake-up ends epoll_wait: if the listener is drained by then, the kernel lets the
-//! thread sleep on, and only this count shows it.
+//! Invariant: in the first table the next client connects only when every thread sleeps and none is left in the queue,
+//! so what is counted is what one connection causes. A thread that slept and runs again was woken; the kernel counts
+//! that as a voluntary context switch. Not every wake-up ends epoll_wait: if the listener is drained by then, the
+//! kernel lets the thread sleep on, and only this count shows it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,21 +19,21 @@ use anyhow::{Context, Result, ensure};
 use crate::support::{EDGE, EXCLUSIVE, Epoll, LISTEN, NO_EVENT};
 
 const CONNECTIONS: u64 = 400;
-/// For threads that have to fall asleep.
+/// Bounds the wait for threads that have to fall asleep.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
 /// How the threads wait for the listener.
 struct Way {
     name: &'static str,
     interest: u32,
-    /// All in one epoll.
+    /// All threads share one epoll.
     shared: bool,
 }
 
 const WAYS: [Way; 5] = [
-    Way { name: "an epoll each, level", interest: LISTEN, shared: false },
-    Way { name: "an epoll each, edge", interest: LISTEN | EDGE, shared: false },
-    Way { name: "an epoll each, level, EXCLUSIVE", interest: LISTEN | EXCLUSIVE, shared: false },
+    Way { name: "one epoll per thread, level", interest: LISTEN, shared: false },
+    Way { name: "one epoll per thread, edge", interest: LISTEN | EDGE, shared: false },
+    Way { name: "one epoll per thread, level, EXCLUSIVE", interest: LISTEN | EXCLUSIVE, shared: false },
     Way { name: "one epoll for all, level", interest: LISTEN, shared: true },
     Way { name: "one epoll for all, edge", interest: LISTEN | EDGE, shared: true },
 ];
@@ -48,8 +48,8 @@ struct Counts {
 
 pub fn demo(workers: usize) -> Result<()> {
     println!("{workers} threads, {CONNECTIONS} connections; per connection:\n");
-    for (title, at_rest) in [("each when all threads sleep", true), ("one right after the other", false)] {
-        println!("{title:34} {:>7} {:>9} {:>12}", "woken", "returned", "the busiest");
+    for (title, at_rest) in [("each when all threads sleep", true), ("each right after the other", false)] {
+        println!("{title:39} {:>7} {:>9} {:>8}", "woken", "returned", "busiest");
         for way in &WAYS {
             let counts = run(way, workers, at_rest).context(way.name)?;
             let per = |count: fn(&Counts) -> &AtomicU64| {
@@ -58,12 +58,12 @@ pub fn demo(workers: usize) -> Result<()> {
             let busiest = counts.iter().map(|it| it.accepted.load(SeqCst)).max().unwrap_or(0);
             ensure!(per(|it| &it.accepted) == 1.0, "accepted and connected differ");
             let busiest = format!("{:.0} %", busiest as f64 * 100.0 / CONNECTIONS as f64);
-            println!("{:34} {:>7.2} {:>9.2} {busiest:>12}", way.name, per(|it| &it.slept), per(|it| &it.returned));
+            println!("{:39} {:>7.2} {:>9.2} {busiest:>8}", way.name, per(|it| &it.slept), per(|it| &it.returned));
         }
         println!();
     }
-    println!("woken: a thread slept and ran again; returned: its epoll_wait said that the listener is ready;");
-    println!("the busiest: the share of all connections that one thread accepted");
+    println!("woken: a thread slept and ran again; returned: its epoll_wait reported the listener;");
+    println!("busiest: the share of all connections that the busiest thread accepted");
     Ok(())
 }
 
@@ -80,7 +80,7 @@ fn run(way: &Way, workers: usize, at_rest: bool) -> Result<Vec<Counts>> {
     let shared = Arc::new(epoll()?);
     let epolls = (0..workers).map(|_| if way.shared { Ok(shared.clone()) } else { epoll().map(Arc::new) });
     let epolls: Vec<Arc<Epoll>> = epolls.collect::<Result<_>>()?;
-    // Its registration of the listener would be one more that is woken.
+    // Unused here. Its registration of the listener would be one more to wake.
     if !way.shared {
         drop(shared);
     }
@@ -98,7 +98,7 @@ fn run(way: &Way, workers: usize, at_rest: bool) -> Result<Vec<Counts>> {
         }
         ready.wait();
         let connected = connect(listener.local_addr()?, &counts, at_rest);
-        // Readable for all, and it stays so.
+        // Readable for all threads from now on.
         drop(stop);
         connected
     })?;
@@ -111,7 +111,7 @@ fn work(epoll: &Epoll, listener: &TcpListener, stop: i32, counts: &Counts, ready
     counts.thread.store(unsafe { libc::gettid() }, SeqCst);
     ready.wait();
     let before = times_slept()?;
-    // Room for one event, so that of threads that share an epoll none takes what another is to be woken for.
+    // Room for one event, so that a thread does not take an event for which another thread is to be woken.
     let mut events = [NO_EVENT];
     loop {
         match epoll.wait(&mut events, -1)? {
@@ -125,7 +125,7 @@ fn work(epoll: &Epoll, listener: &TcpListener, stop: i32, counts: &Counts, ready
             _ => {}
         }
     }
-    // The last one was for the stop.
+    // The last wakeup was for the stop.
     counts.slept.store((times_slept()? - before).saturating_sub(1), SeqCst);
     Ok(())
 }
@@ -157,7 +157,7 @@ fn all_sleep(counts: &[Counts]) -> Result<bool> {
     for counts in counts {
         let thread = counts.thread.load(SeqCst);
         let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).context("a thread has ended")?;
-        // The state stands behind the name, which stands in parentheses.
+        // The state follows the name, which is in parentheses.
         if stat.rsplit(") ").next().is_none_or(|rest| !rest.starts_with('S')) {
             return Ok(false);
         }

@@ -1,7 +1,6 @@
-//! What the variants of this chapter share: a connection's reads and writes, and epoll's three calls.
+//! Code that the variants of this chapter share: a connection's reads and writes, and epoll's three calls.
 //!
-//! Invariant: as in `src/server.rs`, `readable` and `writable` say what the kernel has announced and no EAGAIN has taken
-//! back.
+//! Invariant: as in `src/server.rs`, an event sets `readable` or `writable`, and only EAGAIN clears the flag.
 #![allow(dead_code)] // No variant needs all of it.
 
 use std::io;
@@ -11,28 +10,29 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use anyhow::{Result, anyhow};
 use common_server::{Pending, Received, Sent, receive, send};
 
-/// Reads of one connection in one turn: a client that floods cannot keep the others waiting.
+/// The most reads of one connection in one turn, so that a client that floods cannot keep the others waiting.
 pub const READS_PER_TURN: usize = 4;
 pub const IN: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
-/// For a listener. Beside EPOLLEXCLUSIVE, RDHUP is EINVAL (epoll_ctl(2) names the few flags that are allowed).
+/// For a listener. RDHUP together with EPOLLEXCLUSIVE fails with EINVAL (epoll_ctl(2) names the flags that are
+/// allowed).
 pub const LISTEN: u32 = libc::EPOLLIN as u32;
 pub const OUT: u32 = libc::EPOLLOUT as u32;
 pub const EDGE: u32 = libc::EPOLLET as u32;
 pub const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
 pub const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
-/// A reset or a timeout, never a FIN. Reported even with an empty mask, and noted as readable and writable: the read or
-/// the write then fails.
+/// A reset or a timeout, never a FIN. epoll reports it even with an empty mask. The server takes it for readable and
+/// writable, and the read or the write then fails.
 pub const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 pub const NO_EVENT: libc::epoll_event = libc::epoll_event { events: 0, u64: 0 };
 
 pub struct Connection {
     pub stream: TcpStream,
     pub pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     pub peer_finished: bool,
     pub readable: bool,
     pub writable: bool,
-    /// Stands in the server's list `ready`.
+    /// Whether the connection stands in the server's list `ready`.
     pub in_ready: bool,
 }
 
@@ -50,13 +50,13 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// Notes what a wait reported, and does nothing yet.
+    /// Sets the flags after an event. The connection is served later.
     pub fn note(&mut self, events: u32) {
         self.readable |= events & (IN | GONE) != 0;
         self.writable |= events & (OUT | GONE) != 0;
     }
 
-    /// Whether the caller has to enter it into `ready`: it could go on, and does not stand there yet.
+    /// Whether the caller has to add this connection to `ready`: it can go on, and does not stand there yet.
     pub fn enters_ready(&mut self) -> bool {
         let may_go_on = self.readable && self.may_read() || self.writable && !self.pending.is_empty();
         let enters = may_go_on && !self.in_ready;
@@ -64,7 +64,7 @@ impl Connection {
         enters
     }
 
-    /// Until EAGAIN, or the end of the turn (after `reads` reads), or until no more may be pending.
+    /// Reads until EAGAIN, or `reads` times, or until too many bytes are pending.
     pub fn read(&mut self, reads: usize, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..reads {
             if !self.readable || !self.may_read() {
@@ -79,7 +79,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Echoes what was read, behind the bytes that are pending already.
+    /// Echoes the bytes back, after those that are already pending.
     pub fn answer(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = if self.pending.is_empty() { send(&self.stream, bytes)?.bytes() } else { 0 };
         self.pending.push(&bytes[sent..]);
@@ -149,7 +149,7 @@ impl Epoll {
     }
 }
 
-/// Runs each worker on a thread of its own, the first one on this thread. If one fails, all stop, as after a signal.
+/// Runs the first worker on this thread, and each other worker on a new thread. If one fails, all stop.
 pub fn run_all<W: Send>(workers: impl IntoIterator<Item = W>, run: impl Fn(W) -> Result<()> + Sync) -> Result<()> {
     let run = |worker| {
         run(worker).inspect_err(|_| {

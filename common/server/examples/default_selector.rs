@@ -1,11 +1,11 @@
-//! "Pick the best API that is here", as Python's DefaultSelector does: one server, and four APIs behind one small trait
-//! (`selector/`). `--backend` forces one of them.
+//! "Pick the best API of this platform", as Python's DefaultSelector does: one server, and four APIs behind one small
+//! trait (`selector/`). `--backend` selects one of them.
 //!
-//! It shows what such a layer costs the reader. Edges, batches of changes and completions are gone, because not all four
-//! APIs have them. The server is 03-epoll-lt's with the name of the API taken out.
+//! It shows what such a layer gives up. Edges, batches of changes and completions are missing, because not all four
+//! APIs have them. The server is the server of 03-epoll-lt, but it does not name the API.
 //!
-//! Invariant: a connection is watched for reading exactly while it may be read (the peer has not finished, and a whole
-//! read fits under `MAX_PENDING`), and for writing exactly while bytes are pending.
+//! Invariant: a connection is watched for reading exactly while the server may read from it (the peer has not finished,
+//! and a whole read fits under `MAX_PENDING`). It is watched for writing exactly while bytes are pending.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 struct Connection {
     stream: TcpStream,
     pending: Pending,
-    /// The peer sent FIN: nothing more will come from it, but it may still read.
+    /// The peer sent FIN: it will send nothing more, but it may still read.
     peer_finished: bool,
     interest: Interest,
 }
@@ -81,7 +81,7 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // The listener stays readable: left registered, it would end every wait at once.
+                    // The listener stays readable. If it stayed registered, every wait would return at once.
                     self.retry_accept.later();
                     self.selector.modify(self.listener.as_raw_fd(), NONE)?;
                     return Ok(());
@@ -89,7 +89,7 @@ impl Server {
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, the next wait reports the listener again.
+        // Enough for one turn. If more clients are queued, the next wait reports the listener again.
         Ok(())
     }
 
@@ -101,10 +101,10 @@ impl Server {
         Ok(())
     }
 
-    /// Does what the wait reported of one connection, and closes it when it is finished or broken.
+    /// Serves one connection after its event, and closes it when it is finished or has failed.
     fn serve(&mut self, ready: Ready) {
-        // With kqueue, READ and WRITE are two events: the second may meet the descriptor's next owner, which is then served
-        // early. At worst its read would block.
+        // With kqueue, READ and WRITE are two events. The second may find the descriptor's next owner, which is then
+        // served early. At worst its read returns EAGAIN.
         let Some(connection) = self.connections.get_mut(ready.fd) else { return };
         let served = connection.write(ready.writable).and_then(|()| connection.read(ready.readable, &mut self.buffer));
         if served.is_err() || connection.is_finished() || self.update_interest(ready.fd).is_err() {
@@ -160,7 +160,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// One read: if there is more, the next wait says so.
+    /// Reads once. If more bytes are there, the next wait reports the connection again.
     fn read(&mut self, ready: bool, buffer: &mut [u8]) -> io::Result<()> {
         if !ready || !self.may_read() {
             return Ok(());

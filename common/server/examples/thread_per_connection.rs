@@ -1,10 +1,10 @@
-//! One blocking thread for each connection: the model before multiplexing, and the problem behind C10K.
+//! One blocking thread for each connection: the model before multiplexing, and the reason for the C10K problem.
 //!
-//! It shows how short a server is when the kernel's scheduler is its event loop. It also shows what each connection then
-//! costs: a reserved stack, the part of it that is used, and the thread's stack in the kernel.
+//! It shows how short a server is when the kernel's scheduler is its event loop. It also shows what each connection
+//! then costs: a reserved stack, the part of it that is used, and the thread's stack in the kernel.
 //!
-//! Invariant: a connection belongs to one thread from its accept to its close. That thread waits only in this connection's
-//! read or write. So a slow client stops its own thread and no other, and at most one buffer is pending.
+//! Invariant: a connection belongs to one thread from its accept to its close. That thread waits only in this
+//! connection's read or write. So a slow client stops its own thread and no other, and at most one buffer is pending.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,11 +17,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use common_server::{AcceptError, Args, Given, Notice, Opt, Shutdown, Takes, listen, main_with};
 
-/// On each thread's stack.
+/// The size in bytes of the buffer on each thread's stack.
 const BUFFER: usize = 4096;
-/// Rust's default for a thread, and not the 8 MiB that `ulimit -s` gives C programs.
+/// Rust's default for a thread. (C programs get 8 MiB, from `ulimit -s`.)
 const STACK_KIB: usize = 2048;
-/// Another process may have freed a descriptor, or the limit may have been raised.
+/// The pause before the next accept. By then another process may have freed a descriptor, or the limit may be higher.
 const RETRY: Duration = Duration::from_millis(250);
 
 const OPTIONS: &[Opt] = &[Opt {
@@ -40,31 +40,31 @@ struct Server {
     stack: usize,
 }
 
-/// Says that a descriptor was freed.
+/// Tells the accepting thread that a descriptor was freed.
 #[derive(Default)]
 struct Freed(Mutex<bool>, Condvar);
 
 impl Server {
     fn new(args: Args, given: Given, shutdown: Shutdown) -> Result<(SocketAddr, Self)> {
         let listener = listen(args.addr, args.backlog)?;
-        // Accept, read and write are the waits here.
+        // This server waits in accept, read and write, so all of them block.
         listener.set_nonblocking(false)?;
         let stack = given.number("--stack").unwrap_or(STACK_KIB) * 1024;
         Ok((listener.local_addr()?, Self { listener, shutdown, stack }))
     }
 
-    /// Two threads can wait for two things without any select: one for clients, this one for the signal.
+    /// Two threads wait for two things without select: one waits for clients, the other for the signal.
     fn run(self) -> Result<()> {
         let mut signal = std::fs::File::from(self.shutdown.as_fd().try_clone_to_owned()?);
         let (ended, end) = std::sync::mpsc::channel();
         let on_signal = ended.clone();
         thread::spawn(move || ended.send(accept(&self.listener, self.stack)));
         thread::spawn(move || {
-            // A byte is there from the signal on, whenever it came.
+            // The signal's byte stays in the socket, so this read also finds an earlier signal.
             let read = signal.read_exact(&mut [0]).context("wait for a signal");
             on_signal.send(read)
         });
-        // Returning ends the process, and all threads with it, wherever they wait.
+        // The return ends the process with all its threads, wherever they wait.
         end.recv().expect("both threads send before they end")
     }
 }
@@ -85,7 +85,7 @@ fn accept(listener: &TcpListener, stack: usize) -> Result<()> {
         };
         let freed = freed.clone();
         let echo = move || {
-            // End of file, or an error of this connection: no other connection has to know.
+            // The result is end of file, or an error of this connection. Neither concerns the other connections.
             let _ = echo(stream);
             freed.tell();
         };
@@ -95,7 +95,7 @@ fn accept(listener: &TcpListener, stack: usize) -> Result<()> {
     }
 }
 
-/// The whole lesson in one function. It owns the stream, so its end is the connection's.
+/// The whole lesson in one function. It owns the stream, so the connection closes when the function returns.
 fn echo(mut stream: TcpStream) -> io::Result<()> {
     // On the BSDs an accepted socket inherits O_NONBLOCK from the listener.
     stream.set_nonblocking(false)?;

@@ -1,25 +1,25 @@
-//! What accept's errors mean, each named once.
+//! The errors of accept(2), sorted by what a server has to do.
 //!
-//! Invariant: only an error that says the listener itself is unusable ends a server; everything a client or the
-//! machine's state can cause is survived.
+//! Invariant: only an error of the listener itself ends a server. A server survives every error that a client or the
+//! state of the machine can cause.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The most connections one call of a chapter's `accept` takes, so that a flood of connects cannot keep those already
-/// connected waiting.
+/// The most connections that one call of a chapter's `accept` takes, so that a flood of connects cannot keep the
+/// connected clients waiting.
 pub const ACCEPT_BATCH: usize = 64;
 
 /// Why `accept` gave no connection.
 #[derive(Debug)]
 pub enum AcceptError {
-    /// EAGAIN: the queue is empty.
+    /// EAGAIN: the accept queue is empty.
     Drained,
-    /// This one connection is lost, the next may be fine. Linux hands pending network errors of the new socket to
-    /// accept (accept(2), "Error handling"); the BSDs say ECONNABORTED for a client that left the queue.
+    /// This connection is lost, but the next one may be fine. On Linux, accept returns pending network errors of the
+    /// new socket (accept(2), "Error handling"). On the BSDs, ECONNABORTED means that the client has left the queue.
     Aborted,
-    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays queued and the listener stays readable. Trying at once
-    /// would spin; forgetting it would leave the queued client waiting.
+    /// EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the accept queue, and the listener stays readable. A
+    /// server that tries again at once spins. A server that never tries again leaves the queued client waiting.
     OutOfFds(io::Error),
     /// The listener cannot be used (EBADF, EINVAL, ENOTSOCK ...).
     Broken(io::Error),
@@ -51,8 +51,9 @@ impl From<io::Error> for AcceptError {
     }
 }
 
-/// When a server that ran out of descriptors tries to accept again: as soon as it has closed one of its own, or after a
-/// while, because another process may have freed one (ENFILE) or the limit may have been raised.
+/// When a server that ran out of descriptors tries to accept again. It tries as soon as it has closed a descriptor of
+/// its own. It also tries after a pause, because another process may have freed a descriptor (ENFILE), or the limit may
+/// have been raised.
 #[derive(Debug)]
 pub struct Retry {
     at: Option<Instant>,
@@ -68,29 +69,29 @@ impl Default for Retry {
 impl Retry {
     const PAUSE: Duration = Duration::from_millis(250);
 
-    /// For one of several loops that accept from the same queue: together they try as often as one would.
+    /// For several event loops that accept from the same queue: together they try as often as a single loop would.
     pub fn one_of(loops: usize) -> Self {
         Self { at: None, pause: Self::PAUSE * loops as u32 }
     }
 
-    /// Out of descriptors: not before the pause is over, unless `now` is called.
+    /// Out of descriptors: plans a retry at the end of the pause. `now` makes it due earlier.
     pub fn later(&mut self) {
         self.at = Some(Instant::now() + self.pause);
     }
 
-    /// An edge is used up and the queue may not be empty: due in the next turn.
+    /// The edge is used up, and the queue may not be empty: plans a retry in the next turn.
     pub fn at_once(&mut self) {
         self.at = Some(Instant::now());
     }
 
-    /// A descriptor was freed: if a retry is planned, it is due.
+    /// A descriptor was freed: a planned retry becomes due.
     pub fn now(&mut self) {
         if self.at.is_some() {
             self.at = Some(Instant::now());
         }
     }
 
-    /// Whether a retry is due; asking forgets it.
+    /// Whether a retry is due. A retry that is due is taken off the plan.
     pub fn take_due(&mut self) -> bool {
         let due = self.at.is_some_and(|at| at <= Instant::now());
         if due {
@@ -99,12 +100,13 @@ impl Retry {
         due
     }
 
-    /// How long the wait may last, in milliseconds as poll(2) and epoll_wait(2) want it: -1 for ever, which is the
-    /// normal case, so that an idle server never wakes.
+    /// The timeout of the next wait, in milliseconds for poll(2) and epoll_wait(2). Normally it is -1 (no timeout), so
+    /// that an idle server never wakes.
     pub fn timeout_ms(&self) -> libc::c_int {
         match self.at {
             None => -1,
-            // Rounded up: waking a little early would find nothing due and spin through the last millisecond.
+            // Rounded up. A wait that ends a little early would find nothing due, and spin through the last
+            // millisecond.
             Some(at) => at.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000) as libc::c_int,
         }
     }

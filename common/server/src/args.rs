@@ -1,64 +1,64 @@
-//! The command line all servers have in common (clause 1 of the contract).
+//! The command line that all servers share (clause 1 of the contract).
 //!
-//! Invariant: a value that is accepted here is usable; what is wrong is said with the option and the value at fault.
+//! Invariant: a value that passes here is usable. An error names the option and the value at fault.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Where to listen and how many connections may wait to be accepted.
+/// Where to listen, and how many connections the accept queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Args {
-    /// `--addr`, an IPv4 or IPv6 address with a port; port 0 takes any free one.
+    /// `--addr`, an IPv4 or IPv6 address with a port. Port 0 means any free port.
     pub addr: SocketAddr,
-    /// `--backlog`, 1 to 65535; Linux cuts it to `net.core.somaxconn` without a word (listen(2)).
+    /// `--backlog`, 1 to 65535. Linux silently cuts it to `net.core.somaxconn` (listen(2)).
     pub backlog: i32,
 }
 
-/// An option that a variant has beside those of all servers.
+/// An option that a variant has in addition to the common options.
 #[derive(Debug, Clone, Copy)]
 pub struct Opt {
     /// With its dashes: `--workers`.
     pub name: &'static str,
-    /// What may stand behind it.
+    /// The value that it takes.
     pub takes: Takes,
-    /// For the usage.
+    /// One line for the usage text.
     pub help: &'static str,
 }
 
-/// What may stand behind an option.
+/// The value that an option takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Takes {
-    /// Nothing: it is there or it is not.
+    /// No value.
     Nothing,
-    /// A number, from the first to the second.
+    /// A number in this range, both ends included.
     Number(usize, usize),
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
 
-/// The options of a variant that were given.
+/// A variant's own options, as they stood on the command line.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Given(Vec<(&'static str, String)>);
 
 impl Given {
-    /// Whether it was given.
+    /// Whether the option was given.
     pub fn has(&self, option: &str) -> bool {
         self.word(option).is_some()
     }
 
-    /// The value that stands behind it; the last one, if it was given twice.
+    /// The value of the option. If it was given twice, the last value.
     pub fn word(&self, option: &str) -> Option<&str> {
         self.0.iter().rev().find(|(name, _)| *name == option).map(|(_, value)| value.as_str())
     }
 
-    /// The same as a number.
+    /// The value of the option as a number.
     pub fn number(&self, option: &str) -> Option<usize> {
         self.word(option)?.parse().ok()
     }
 }
 
-/// What the command line asks for.
+/// A command line that was understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// Serve.
@@ -67,7 +67,7 @@ pub enum Parsed {
     Help,
 }
 
-/// Why a command line was refused; its `Display` is one line without the program's name.
+/// Why a command line was refused. Its `Display` is one line without the program's name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadArgs(String);
 
@@ -78,8 +78,8 @@ impl fmt::Display for BadArgs {
 }
 
 impl Args {
-    /// Parses the arguments that follow the program's name, with a variant's own options among them;
-    /// `--option value` and `--option=value` are the same.
+    /// Parses the arguments after the program's name, including a variant's own options. `--option value` and
+    /// `--option=value` are the same.
     pub fn parse(args: impl IntoIterator<Item = OsString>, options: &[Opt]) -> Result<Parsed, BadArgs> {
         let mut given = Given::default();
         let mut parsed = Args { addr: SocketAddr::from(([127, 0, 0, 1], 7000)), backlog: 4096 };
@@ -158,13 +158,15 @@ pub(crate) fn usage(name: &str, options: &[Opt]) -> String {
     format!(
         "usage: {name} [--addr ADDR:PORT] [--backlog N]{brief}
 
-An echo server: every byte a client sends comes back.
+An echo server: it sends every byte back to the client that sent it.
 
-  --addr ADDR:PORT  where to listen, IPv4 or [IPv6]; port 0 takes any free port (default 127.0.0.1:7000)
-  --backlog N       connections that may wait to be accepted, 1 to 65535 (default 4096){lines}
-  --help            this text
+  --addr ADDR:PORT  where to listen, IPv4 or [IPv6] (default 127.0.0.1:7000);
+                    port 0 means any free port
+  --backlog N       length of the accept queue, 1 to 65535 (default 4096){lines}
+  --help            print this text
 
-It prints 'listening on ADDR:PORT' once it accepts, and ends with exit code 0 on SIGINT or SIGTERM.
+The server prints 'listening on ADDR:PORT' when clients may connect. SIGINT or
+SIGTERM ends it with exit code 0.
 "
     )
 }
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_error_names_the_option_or_the_value() {
         for (args, named) in [
             (&["--addr"][..], "--addr needs a value"),
             (&["--addr", "localhost"], "'localhost'"),

@@ -1,12 +1,12 @@
-//! The connections of a loop, found by their file descriptor.
+//! The connections of an event loop, indexed by file descriptor.
 //!
-//! Invariant: an entry lives exactly as long as its descriptor is open, so that the next owner of a number the kernel
-//! gives out again finds an empty place.
+//! Invariant: an entry exists exactly as long as its descriptor is open. So when the kernel reuses a number, the entry
+//! of the earlier owner is gone.
 
 use std::os::fd::RawFd;
 
-/// A table indexed by descriptor. The kernel gives out the lowest free number, so the table stays as dense as the
-/// process's own descriptor table, and a lookup is one index.
+/// A table indexed by file descriptor. The kernel gives out the lowest free number, so the table is as dense as the
+/// process's descriptor table. A lookup is one index.
 #[derive(Debug)]
 pub struct Connections<T>(Vec<Option<T>>);
 
@@ -17,7 +17,7 @@ impl<T> Default for Connections<T> {
 }
 
 impl<T> Connections<T> {
-    /// Enters the connection that owns `fd`.
+    /// Adds the connection that owns `fd`.
     pub fn insert(&mut self, fd: RawFd, connection: T) {
         let place = fd as usize;
         if place >= self.0.len() {
@@ -32,7 +32,7 @@ impl<T> Connections<T> {
         self.0.get_mut(fd as usize)?.as_mut()
     }
 
-    /// Takes the connection out; dropping it closes the descriptor.
+    /// Removes the connection. Dropping it closes the descriptor.
     pub fn remove(&mut self, fd: RawFd) -> Option<T> {
         self.0.get_mut(fd as usize)?.take()
     }

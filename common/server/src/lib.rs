@@ -1,9 +1,8 @@
-//! What every server of this workspace shares and no chapter teaches: the command line, the listener, the bytes
-//! still owed to a client, the table of connections, the wake-up for SIGINT and SIGTERM, the names of accept's
-//! errors.
+//! The parts that all servers of this workspace share and no chapter teaches: command line, listener, pending bytes,
+//! table of connections, wakeup on SIGINT and SIGTERM, and accept's errors.
 //!
-//! Invariant: nothing in this crate waits for readiness, registers interest or decides how much to read and write.
-//! Those are the lesson, and they stand in the chapters.
+//! Invariant: nothing in this crate waits for readiness, registers interest, or decides how much to read and write. The
+//! chapters teach these, so they do them themselves.
 
 mod accept;
 mod args;
@@ -33,8 +32,8 @@ use std::process::ExitCode;
 
 /// Runs a server from its command line to its exit code, so that a chapter's `main.rs` is one call.
 ///
-/// In this order: arguments, signals, listener, the event loop's own set-up (`new`), then the one line on stdout that
-/// says where it listens, then `run`. The line comes last because it is a promise: who reads it may connect.
+/// In this order: arguments, signals, listener, the server's own set-up (`new`), the line on stdout that says where the
+/// server listens, `run`. The line comes after the set-up because a program that reads it may connect at once.
 ///
 /// Exit codes: 0 after SIGINT, SIGTERM or `--help`; 2 with the usage for bad arguments; 1 with one line on stderr when
 /// the set-up or the loop itself fails.
@@ -50,7 +49,7 @@ pub fn main<S>(
     main_with(name, &[], new, run)
 }
 
-/// As [`main`], for a variant that has options of its own or opens its listeners itself: `new` returns the address too.
+/// Like [`main`], for a variant that has its own options or opens its own listeners. `new` also returns the address.
 pub fn main_with<S>(
     name: &str,
     options: &[Opt],
@@ -72,7 +71,7 @@ pub fn main_with<S>(
         let shutdown = Shutdown::install()?;
         let (addr, server) = new(args, given, shutdown)?;
         let mut out = std::io::stdout().lock();
-        // A reader that has gone away is no reason not to serve.
+        // If nobody reads stdout any more, the server still serves.
         let _ = writeln!(out, "listening on {addr}").and_then(|()| out.flush());
         drop(out);
         run(server)

@@ -1,7 +1,7 @@
 //! The listening socket.
 //!
-//! Invariant: every listener is close-on-exec, and a listener of a readiness loop never blocks: between "readable" and
-//! `accept` the connection may have gone, and a blocking `accept` would then stop the whole loop.
+//! Invariant: every listener is close-on-exec, and a listener of a readiness loop never blocks. Between "readable" and
+//! `accept` the connection may disappear, and a blocking `accept` would then stop the whole event loop.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,16 +11,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Opens a non-blocking, close-on-exec listener on `addr`.
 ///
-/// SO_REUSEADDR is set, so that a server can be started again while connections of its last life are in TIME_WAIT.
-/// TCP_NODELAY is set here because accepted sockets inherit it on Linux and the BSDs alike: an echo is sent at once
-/// instead of waiting for the peer's delayed acknowledgement, and no accept pays a syscall for it.
+/// SO_REUSEADDR lets a server restart while connections of its previous run are in TIME_WAIT. TCP_NODELAY sends an echo
+/// at once, without a wait for the peer's delayed acknowledgement. It is set here because accepted sockets inherit it,
+/// on Linux and on the BSDs, so no accept needs a syscall for it.
 ///
-/// Errors are one line: what, which address, why, what to do.
+/// An error is one line: what failed, for which address, why, and what to do.
 pub fn listen(addr: SocketAddr, backlog: i32) -> Result<TcpListener> {
     open(addr, backlog, false)
 }
 
-/// As [`listen`], with SO_REUSEPORT: others that have it too, of the same user, may listen on the same address.
+/// Like [`listen`], with SO_REUSEPORT: other listeners of the same user that also set it may use the same address.
 pub fn listen_beside(addr: SocketAddr, backlog: i32) -> Result<TcpListener> {
     open(addr, backlog, true)
 }
@@ -46,11 +46,13 @@ fn explain(error: &io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             anyhow::anyhow!(
-                "address in use (another process listens there; choose another port, or port 0 for a free one)"
+                "address in use (another process listens there; choose another port, or port 0 for any free port)"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
-            anyhow::anyhow!("no such address on this machine (127.0.0.1 and [::1] are its own; 0.0.0.0 is all of them)")
+            anyhow::anyhow!(
+                "this machine has no such address (use 127.0.0.1 or [::1], or 0.0.0.0 for all its addresses)"
+            )
         }
         io::ErrorKind::PermissionDenied => anyhow::anyhow!("permission denied (ports below 1024 need root)"),
         _ => match error.raw_os_error() {

@@ -1,13 +1,14 @@
-//! Lines on stderr about trouble that can come in floods.
+//! Messages on stderr about errors that can occur in floods.
 //!
-//! Invariant: at most one line a second, and every suppressed one is counted in a later line or in the last.
+//! Invariant: at most one line per second. Every suppressed message is counted in a later line.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One kind of trouble: the first occurrence is printed at once, the rest at most once a second with their number.
+/// One kind of error. The first occurrence is printed at once. Later ones are counted, and printed at most once per
+/// second.
 #[derive(Debug, Default)]
 pub struct Notice {
     said_at: Option<Instant>,

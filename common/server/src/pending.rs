@@ -1,53 +1,52 @@
-//! The bytes a server has read and not yet been able to send back.
+//! Pending bytes: read from a client, and not yet sent back.
 //!
-//! Invariant: at most `MAX_PENDING` bytes are owed to one connection, and memory is held only while bytes are owed.
+//! Invariant: a connection has at most `MAX_PENDING` pending bytes, and takes memory for them only while it has some.
 
 use std::collections::VecDeque;
 
-/// Size in bytes of the one read buffer of a loop.
+/// The size in bytes of an event loop's read buffer.
 pub const READ_BUFFER: usize = 64 * 1024;
 
-/// The most bytes a server owes one connection; past it, it stops reading that connection (back-pressure).
+/// The most pending bytes of one connection. Near this limit the server stops reading from it (back-pressure).
 pub const MAX_PENDING: usize = 256 * 1024;
 
-/// Output owed to one connection, in order. 32 bytes while nothing is owed.
+/// The pending bytes of one connection, in order. Takes 32 bytes when it is empty.
 #[derive(Debug, Default)]
 pub struct Pending(VecDeque<u8>);
 
 impl Pending {
-    /// Nothing owed, nothing allocated.
+    /// Empty, without an allocation.
     pub const fn new() -> Self {
         Self(VecDeque::new())
     }
 
-    /// No byte is owed.
+    /// Whether no byte is pending.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes owed.
+    /// The number of pending bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether a whole read still fits. Asking for a whole one, and not for one byte, keeps a slow client from causing
-    /// one tiny read for each little room it makes.
+    /// Whether a whole read still fits. If room for one byte were enough, a slow client would cause many tiny reads.
     pub fn has_room(&self) -> bool {
         self.len() + READ_BUFFER <= MAX_PENDING
     }
 
-    /// Adds bytes behind those already owed.
+    /// Appends bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         debug_assert!(self.len() + bytes.len() <= MAX_PENDING, "read without has_room()");
         self.0.extend(bytes);
     }
 
-    /// The next bytes to send; empty only when nothing is owed.
+    /// The next bytes to send. Empty only if no byte is pending.
     pub fn front(&self) -> &[u8] {
         self.0.as_slices().0
     }
 
-    /// Drops `sent` bytes from the front, and the memory with the last of them.
+    /// Removes `sent` bytes from the front. With the last byte it also frees the memory.
     pub fn consume(&mut self, sent: usize) {
         if sent == self.0.len() {
             self.0 = VecDeque::new();
@@ -62,10 +61,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_leave_in_the_order_they_came_whatever_the_steps() {
+    fn bytes_keep_their_order_for_any_sizes_of_reads_and_writes() {
         let mut pending = Pending::new();
         let (mut pushed, mut taken) = (0u32, 0u32);
-        // Steps that share no factor walk the ring buffer's seam through every offset.
+        // Steps without a common factor make the ring buffer wrap around at every offset.
         for round in 0..2000u32 {
             let bytes: Vec<u8> = (0..round % 97).map(|i| ((pushed + i) % 251) as u8).collect();
             pending.push(&bytes);

@@ -1,4 +1,4 @@
-//! What a server says on a system that lacks its API or denies it.
+//! The messages of a server on a system that lacks its API or denies it.
 
 use std::process::ExitCode;
 #[cfg(target_os = "linux")]
@@ -7,13 +7,13 @@ use std::{fs, io};
 #[cfg(target_os = "linux")]
 use anyhow::anyhow;
 
-/// The whole `main` of a chapter on a system that lacks its API: says so and fails.
+/// The `main` of a chapter on a system that lacks its API: prints a message and fails.
 pub fn not_on_this_platform(name: &str, api: &str, where_it_is: &str) -> ExitCode {
     eprintln!("{name}: {api} is not on this platform (it is on {where_it_is}); try one of the other chapters");
     ExitCode::FAILURE
 }
 
-/// An error of io_uring_setup(2), with its likeliest reason and what to do about it.
+/// An error of io_uring_setup(2), with its most likely reason and a remedy.
 #[cfg(target_os = "linux")]
 pub fn io_uring_is_denied(error: &io::Error) -> anyhow::Error {
     let sysctl = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();

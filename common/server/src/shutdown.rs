@@ -1,12 +1,12 @@
-//! SIGINT and SIGTERM as something a wait can wait for.
+//! Turns SIGINT and SIGTERM into readiness of a socket.
 //!
-//! Invariant: from `install` on, a signal leaves a byte in a socket that the loop watches. It cannot fall between a
-//! test and a wait, because there is no test: readiness that is already there ends the wait at once.
+//! Invariant: from `install` on, a signal writes a byte to a socket that the event loop watches. No signal can be lost
+//! before a wait: if the byte is already there, the wait returns at once.
 //!
-//! The race this avoids: a handler that only sets a flag, with a loop that tests the flag and then waits. A signal after
-//! the test and before the wait is seen when something else happens to wake the loop, which may be never. pselect(2)
-//! and ppoll(2) exist for that gap: they open the signal mask and wait in one step. The self-pipe (D. J. Bernstein) needs
-//! no special wait, so one piece of code serves select, poll, epoll, kqueue and io_uring.
+//! This avoids a race. Suppose that a handler only sets a flag, and that the loop tests the flag and then waits. If the
+//! signal comes between the test and the wait, the loop does not see it until another event wakes the loop, perhaps
+//! never. pselect(2) and ppoll(2) close this gap: they unblock the signal and wait in one step. The self-pipe (D. J.
+//! Bernstein) needs no special wait, so the same code serves select, poll, epoll, kqueue and io_uring.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -17,19 +17,19 @@ use anyhow::{Context, Result};
 
 static WAKE_FD: AtomicI32 = AtomicI32::new(-1);
 
-/// The read end: readable once SIGINT or SIGTERM has come. It is never drained, so it stays readable.
+/// The read end. It becomes readable on SIGINT or SIGTERM, and stays readable, because no server reads the byte.
 #[derive(Debug)]
 pub struct Shutdown {
     readable: UnixStream,
-    // Open for as long as a handler may write to it.
+    // Stays open as long as a handler may write to it.
     wake: Option<UnixStream>,
 }
 
 impl Shutdown {
-    /// Installs the handlers. A process has one `Shutdown`; the last one installed gets the signals.
+    /// Installs the handlers. A process has one `Shutdown`. If it installs more, the last one gets the signals.
     pub fn install() -> Result<Self> {
         let (readable, wake) = UnixStream::pair().context("socket pair for the shutdown signal")?;
-        // A handler must never block, however many signals come before the loop looks.
+        // A handler must never block, even if many signals come before the loop runs again.
         wake.set_nonblocking(true)?;
         WAKE_FD.store(wake.as_raw_fd(), Ordering::SeqCst);
         for signal in [libc::SIGINT, libc::SIGTERM] {
@@ -38,8 +38,7 @@ impl Shutdown {
         Ok(Self { readable, wake: Some(wake) })
     }
 
-    /// Another descriptor of the same read end, for another thread's loop. It hears of a signal as long as the original
-    /// lives.
+    /// Duplicates the read end for another thread's event loop. The duplicate works as long as the original exists.
     pub fn another(&self) -> io::Result<Self> {
         Ok(Self { readable: self.readable.try_clone()?, wake: None })
     }
@@ -47,7 +46,7 @@ impl Shutdown {
 
 impl Drop for Shutdown {
     fn drop(&mut self) {
-        // A signal after this ends the process's last moments in peace: the handler finds no descriptor.
+        // If a signal comes after this, the handler finds no descriptor and does nothing.
         if self.wake.is_some() {
             WAKE_FD.store(-1, Ordering::SeqCst);
         }
@@ -77,13 +76,14 @@ fn handle(signal: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Runs between any two instructions of the program, so it may use only write(2) and an atomic load
-/// (signal-safety(7)), and it leaves errno as it found it.
+/// Runs between any two instructions of the program. So it uses only an atomic load and write(2) (signal-safety(7)),
+/// and restores errno.
 extern "C" fn wake(_signal: libc::c_int) {
     let saved = io::Error::last_os_error().raw_os_error();
     let fd = WAKE_FD.load(Ordering::SeqCst);
     if fd >= 0 {
-        // SAFETY: one byte from a static; a full socket gives EAGAIN, and then the loop is going to wake anyway.
+        // SAFETY: writes one byte from a static. If the socket is full, the call fails with EAGAIN, and the loop wakes
+        // anyway.
         unsafe { libc::write(fd, b"!".as_ptr().cast(), 1) };
     }
     restore_errno(saved.unwrap_or(0));

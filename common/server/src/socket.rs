@@ -1,24 +1,24 @@
-//! One read or one write of a non-blocking socket: EINTR is repeated, and EAGAIN is an answer.
+//! One read or one write on a non-blocking socket. EINTR repeats the call, and EAGAIN is a result, not an error.
 //!
-//! Invariant: each function makes one transfer at most. How often to call it, and what its answer means for the wait, is
-//! a chapter's business.
+//! Invariant: each function transfers bytes at most once. The chapters decide how often to call it, and what its result
+//! means for the next wait.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// What one read gave.
+/// The result of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// This many bytes, at least one.
     Bytes(usize),
     /// The peer sent FIN: nothing more will come, but the peer may still read.
     Finished,
-    /// EAGAIN: the receive queue is empty. This can follow a report of readiness, which is a hint and no promise
-    /// (select(2), "Bugs").
+    /// EAGAIN: the receive queue is empty. This can happen even after the wait reported readiness, because readiness is
+    /// only a hint (select(2), "Bugs").
     WouldBlock,
 }
 
-/// What one write gave.
+/// The result of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
     /// The socket took this many bytes from the front, at least one.
@@ -28,7 +28,7 @@ pub enum Sent {
 }
 
 impl Sent {
-    /// How many bytes the socket took: none if the write would have blocked.
+    /// How many bytes the socket took: 0 if the write would have blocked.
     pub fn bytes(self) -> usize {
         match self {
             Self::Bytes(n) => n,

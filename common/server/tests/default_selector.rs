@@ -1,4 +1,4 @@
-//! One server with each of its backends: the same contract four times.
+//! The server keeps the same contract with each of its four backends.
 
 fn main() -> std::process::ExitCode {
     harness::conformance_of_example("common-server", "default_selector")

@@ -1,4 +1,4 @@
-//! Invariant: the kernel has every interest; nothing of it is kept here.
+//! Invariant: the kernel keeps every interest, and this file keeps none.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +16,7 @@ pub struct Epoll {
 
 impl Epoll {
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; a descriptor that was just returned has no other owner.
+        // SAFETY: the call takes no memory. Nothing else knows the new descriptor, so `OwnedFd` is its only owner.
         let epoll = unsafe {
             match libc::epoll_create1(libc::EPOLL_CLOEXEC) {
                 -1 => return Err(io::Error::last_os_error()),
@@ -44,7 +44,7 @@ impl Selector for Epoll {
     }
 
     fn remove(&mut self, fd: RawFd) {
-        // The close that follows would do it too, unless a dup is left.
+        // The close that follows would do the same, unless a dup is left.
         let _ = self.ctl(libc::EPOLL_CTL_DEL, fd, super::NONE);
     }
 

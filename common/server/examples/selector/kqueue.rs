@@ -1,5 +1,5 @@
-//! Invariant: a descriptor has a READ and a WRITE knote exactly while that is wanted, so an interest is two changes at
-//! most, and readiness comes as one event for each.
+//! Invariant: a descriptor has a READ knote and a WRITE knote exactly while the interest asks for them. So a new
+//! interest is at most two changes, and each knote reports its own event.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -34,7 +34,7 @@ impl Selector for Kqueue {
     fn modify(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
         for (filter, wanted) in [(EVFILT_READ, interest.read), (EVFILT_WRITE, interest.write)] {
             match self.change(fd, filter, if wanted { EV_ADD } else { EV_DELETE }) {
-                // It was not there.
+                // There was no such knote.
                 Err(error) if !wanted && error.raw_os_error() == Some(libc::ENOENT) => {}
                 changed => changed?,
             }
@@ -43,7 +43,7 @@ impl Selector for Kqueue {
     }
 
     fn remove(&mut self, _fd: RawFd) {
-        // Knotes end with the descriptor.
+        // The knotes end with the descriptor.
     }
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout_ms: libc::c_int) -> io::Result<()> {

@@ -1,8 +1,8 @@
-//! One interface over four APIs: what Python's selectors, mio and libuv have at their core.
+//! One interface over four APIs, like the core of Python's selectors, of mio and of libuv.
 //!
-//! Invariant: it promises only what all of them can do. Readiness is level-triggered; an error of a descriptor is reported
-//! as readable and writable, because select knows nothing else, and the call that follows says which it is; and a
-//! descriptor that was told of in a wait may have been closed by the time its turn comes.
+//! Invariant: the interface promises only what all four APIs can do. Readiness is level-triggered. A descriptor with an
+//! error is reported as readable and writable, because select cannot report errors, and the next call returns the
+//! error. A descriptor that a wait reported may be closed before its event is handled.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -13,13 +13,13 @@ mod kqueue;
 mod poll;
 mod select;
 
-/// The backends of this platform, the best first. Linux has no kqueue; there it is the stand-in of 05-kqueue.
+/// The backends of this platform, the best first. On Linux, kqueue is the stand-in of 05-kqueue.
 #[cfg(target_os = "linux")]
 pub const BACKENDS: &[&str] = &["epoll", "kqueue", "poll", "select"];
 #[cfg(not(target_os = "linux"))]
 pub const BACKENDS: &[&str] = &["kqueue", "poll", "select"];
 
-/// What to wait for.
+/// The events to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interest {
     pub read: bool,
@@ -29,7 +29,7 @@ pub struct Interest {
 pub const NONE: Interest = Interest { read: false, write: false };
 pub const READ: Interest = Interest { read: true, write: false };
 
-/// What a wait found.
+/// A descriptor that a wait reported.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
     pub fd: RawFd,
@@ -38,16 +38,16 @@ pub struct Ready {
 }
 
 pub trait Selector {
-    /// Refuses what it cannot watch, such as select a descriptor of 1024.
+    /// Fails for a descriptor that the API cannot watch: select refuses 1024 and above.
     fn add(&mut self, fd: RawFd, interest: Interest) -> io::Result<()>;
     fn modify(&mut self, fd: RawFd, interest: Interest) -> io::Result<()>;
-    /// To be called before the descriptor is closed. Only epoll and kqueue would find out by themselves.
+    /// Call this before you close the descriptor. Only epoll and kqueue notice the close by themselves.
     fn remove(&mut self, fd: RawFd);
-    /// Fills `ready`; with nothing, after a timeout (-1: none) and after a signal interrupted the wait.
+    /// Fills `ready`. It stays empty after a timeout (-1: no timeout), and after a signal interrupted the wait.
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout_ms: libc::c_int) -> io::Result<()>;
 }
 
-/// Makes the backend of that name.
+/// Opens the backend with this name.
 pub fn open(backend: &str) -> io::Result<Box<dyn Selector>> {
     Ok(match backend {
         #[cfg(target_os = "linux")]
@@ -59,7 +59,7 @@ pub fn open(backend: &str) -> io::Result<Box<dyn Selector>> {
     })
 }
 
-/// A count from a call of libc; 0 after EINTR.
+/// The count that a libc call returned, or 0 after EINTR.
 fn count(result: libc::c_int) -> io::Result<usize> {
     match result {
         -1 => match io::Error::last_os_error() {

@@ -1,4 +1,4 @@
-//! Invariant: `at[fd]` is where `fd` stands in the list, for each that stands there.
+//! Invariant: for each `fd` in the list, `at[fd]` is its index.
 
 use std::io;
 use std::os::fd::RawFd;

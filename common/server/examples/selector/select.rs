@@ -1,5 +1,5 @@
-//! Invariant: no bit at or above FD_SETSIZE is touched: `add` refuses such a descriptor, and the others know only those
-//! that were added.
+//! Invariant: no bit at or above FD_SETSIZE is touched. `add` refuses such a descriptor, and the other functions are
+//! called only for descriptors that were added.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -53,7 +53,7 @@ impl Selector for Select {
         // SAFETY: the sets hold FD_SETSIZE bits and `nfds` is at most that; the third set and `timeout` may be null.
         let found = count(unsafe { libc::select(self.nfds, &mut readable, &mut writable, ptr::null_mut(), timeout) })?;
         ready.clear();
-        // After EINTR the sets are as they were and say nothing.
+        // After EINTR the sets are unchanged and say nothing about readiness.
         for fd in if found > 0 { 0..self.nfds } else { 0..0 } {
             // SAFETY: the bits lie inside the bitmaps.
             let (readable, writable) = unsafe { (libc::FD_ISSET(fd, &readable), libc::FD_ISSET(fd, &writable)) };
