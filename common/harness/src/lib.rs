@@ -13,6 +13,7 @@ pub mod check;
 pub mod checks;
 pub mod client;
 pub mod diagnose;
+mod facts;
 pub mod failure;
 pub mod rerun;
 pub mod server;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use observe::made;
+use observe::made::{self, Record};
 
 use crate::causes::{self, Case};
 use crate::check::{Check, Outcome, once};
@@ -79,7 +79,7 @@ impl Reruns {
             failure.calls.push(format!("not looked at; those of {first} are shown, which has the same symptom"));
             return;
         }
-        if took > TOO_LONG {
+        if took > TOO_LONG && failure.symptom != Symptom::Spinning {
             failure
                 .calls
                 .push(format!("not looked at: the check took {} s, and a tracer makes it slower", took.as_secs()));
@@ -95,6 +95,8 @@ thread_local! {
     static LIMIT_OF_NEXT: Cell<Option<Duration>> = const { Cell::new(None) };
     /// The last server that was.
     static FOLLOWED: RefCell<Option<Arc<Follower>>> = const { RefCell::new(None) };
+    /// What it had done when the last failure was found.
+    static SNAPSHOT: RefCell<Option<Record>> = const { RefCell::new(None) };
 }
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -116,8 +118,6 @@ mod elsewhere {
     /// There is none.
     #[derive(Debug)]
     pub enum Follower {}
-
-    use observe::made::Record;
 
     impl Follower {
         /// Never asked.
@@ -147,16 +147,40 @@ mod elsewhere {
     pub(crate) fn follow(_: &mut Command) -> Option<Arc<Follower>> {
         None
     }
+
+    pub(crate) fn snapshot(_: Option<u16>) {}
 }
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub use elsewhere::Follower;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-pub(crate) use elsewhere::follow;
+pub(crate) use elsewhere::{follow, snapshot};
+
+/// What the server has done up to a failure: what it does when the clients leave would only hide that. Of the connections,
+/// the one with this client's port, or all.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn snapshot(client: Option<u16>) {
+    // The client hears of a close before the call has returned. A connection that is not closed costs this once.
+    const RETURNED: Duration = Duration::from_millis(30);
+    let look = || FOLLOWED.with_borrow(|followed| followed.as_ref().map(|follower| follower.snapshot(client)));
+    let closed = |record: &Record| {
+        let connection = client.and_then(|port| record.connections.get(&port));
+        connection.is_none_or(|connection| connection.calls.iter().any(|made| made.kind == observe::Kind::Close))
+    };
+    let mut seen = look();
+    if seen.as_ref().is_some_and(|record| !closed(record)) {
+        std::thread::sleep(RETURNED);
+        seen = look();
+    }
+    if seen.is_some() {
+        SNAPSHOT.set(seen);
+    }
+}
 
 fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duration) {
     LIMIT_OF_NEXT.set(Some(limit));
     FOLLOWED.set(None);
+    SNAPSHOT.set(None);
     let (outcome, culprit) = once(check, subject);
     LIMIT_OF_NEXT.set(None);
     let Some(follower) = FOLLOWED.take() else { return };
@@ -164,7 +188,7 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
         failure.calls.push(format!("not seen: {why}"));
         return;
     }
-    let record = follower.record();
+    let snapshot = SNAPSHOT.take();
     let expired = follower.expired();
     let same = match &outcome {
         // Its processor time is the tracer's now, so the check may not see the spin, and the calls show it.
@@ -195,6 +219,9 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
     if !same {
         return;
     }
+    // How it ended comes after what a client noticed of that.
+    let whole = failure.symptom == Symptom::Exited || expired;
+    let record = snapshot.filter(|_| !whole).unwrap_or_else(|| follower.record());
     let case = Case::new(failure.symptom, &record, culprit.map(|addr| addr.port()));
     failure.calls = shown(&case);
     failure.cause = causes::best(&case, &failure.cause);

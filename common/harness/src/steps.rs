@@ -30,6 +30,7 @@ impl Log {
     /// Remembers the client's end of the connection that a failure is about.
     pub(crate) fn blame(&self, client: SocketAddr) {
         self.lock().culprit = Some(client);
+        crate::rerun::snapshot(Some(client.port()));
     }
 
     /// The client's end of the connection that the last failure was about.

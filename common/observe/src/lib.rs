@@ -34,9 +34,9 @@ mod sockets;
 mod elsewhere;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, ends_under_way, io_uring_denied, is_listening, queues};
+pub use elsewhere::{Process, ends_under_way, io_uring_denied, is_listening, low_water, queues};
 #[cfg(target_os = "linux")]
-pub use handle::Handle;
+pub use handle::{Handle, low_water};
 pub use mask::Mask;
 #[cfg(target_os = "linux")]
 pub use process::Process;

@@ -5,7 +5,6 @@
 use super::{Case, Rule};
 use crate::failure::Symptom::{self, WriteLost, WrongBytes};
 use observe::made::bytes;
-use observe::syscall::Kind;
 
 const WRONG: &[Symptom] = &[WrongBytes];
 
@@ -15,11 +14,11 @@ const fn rule(about: &'static str, holds: fn(&Case<'_>) -> Option<String>) -> Ru
 
 pub(super) const RULES: &[Rule] = &[
     rule("a zero-copy buffer used again before its notification", reused),
-    rule("a buffer lent to two operations", lent_twice),
     rule("two sends in flight on one connection", two_sends),
+    rule("a buffer lent to two operations", lent_twice),
     rule("one buffer for what two connections are owed", shared),
+    rule("more written to a connection than was read from it", too_long),
     rule("a short write's rest overtaken by later bytes", overtaken),
-    rule("an uninitialised length", too_long),
     Rule { about: "notifications of zero-copy sends that are not taken", symptoms: &[WriteLost], holds: not_notified },
 ];
 
@@ -74,13 +73,13 @@ fn overtaken(case: &Case<'_>) -> Option<String> {
 }
 
 fn too_long(case: &Case<'_>) -> Option<String> {
-    let connection = case.connection?;
-    let extra = connection.wrote.checked_sub(connection.read).filter(|extra| *extra > 0)?;
-    let write = case.last(Kind::Write)?;
+    let (write, extra) = case.record.overfilled.as_ref()?;
+    let what = if case.client == write.client { "this connection" } else { "another client" };
     Some(format!(
-        "It wrote {} more to this connection than it had read from it; the last write was {write}. Send as many bytes as \
-         the read returned, and not as many as the buffer holds.",
-        bytes(extra)
+        "By {write} it had written {} more to {what} than it had read from there: bytes of another connection, or memory that \
+         nothing was read into. Send as many bytes as the read returned, and keep what is owed in memory of its own for each \
+         connection.",
+        bytes(*extra)
     ))
 }
 

@@ -253,7 +253,7 @@ fn exit(case: &Case<'_>) -> Option<String> {
             let near =
                 all.iter().filter(|made| made.tid == exit.tid && made.at > failed.at && made.at < exit.at).count();
             // What failed long ago has not ended it.
-            (near <= 3 && !failed.failed_with(libc::EAGAIN))
+            (near <= 12 && !failed.failed_with(libc::EAGAIN))
                 .then(|| format!("the last call that failed before its exit was {failed}."))
         }
         None => {

@@ -96,10 +96,22 @@ impl<'a> Case<'a> {
 pub fn best(case: &Case<'_>, told: &str) -> String {
     let rules = rules().filter(|rule| rule.symptoms.contains(&case.symptom));
     let seen = rules.filter_map(|rule| (rule.holds)(case)).next();
-    match seen {
-        Some(seen) if told.is_empty() || told.starts_with(UNCLEAR) => seen,
-        Some(seen) => format!("{told} Seen under a tracer: {seen}"),
-        None if told.starts_with(UNCLEAR) => UNCLEAR.into(),
-        None => told.into(),
+    let (facts, guess) = told.split_once(UNCLEAR).map_or((told, None), |(facts, guess)| (facts, Some(guess)));
+    let facts = facts.trim_end();
+    match (seen, guess) {
+        (Some(seen), _) if facts.is_empty() => capitalised(&seen),
+        (Some(seen), _) => format!("{facts} Seen under a tracer: {seen}"),
+        (None, Some(_)) => format!("{facts} {UNCLEAR}").trim_start().to_owned(),
+        (None, None) => told.into(),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    // A call keeps its spelling.
+    let is_a_call = text.split_once(' ').is_some_and(|(word, _)| word.contains('('));
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) if !is_a_call => first.to_uppercase().chain(characters).collect(),
+        _ => text.to_owned(),
     }
 }

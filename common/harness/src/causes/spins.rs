@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use observe::Mask;
-use observe::made::{Made, bytes};
+use observe::made::Made;
 use observe::syscall::Kind;
 
 use super::{Case, Rule};
@@ -33,13 +33,16 @@ fn calls<'a>(case: &Case<'a>) -> Vec<&'a Made> {
     busiest.into_iter().flat_map(|thread| &thread.calls).filter(|made| made.value.is_some()).collect()
 }
 
-/// How often each of these calls was made, by what it says.
+/// The one of these calls that was made most often, if it is among what the thread does all the time. Errors of several
+/// descriptors count as one.
 fn often<'a>(calls: &[&'a Made], wanted: impl Fn(&Made) -> bool) -> Option<(&'a Made, usize)> {
     let mut counts: BTreeMap<String, (&Made, usize)> = BTreeMap::new();
     for made in calls.iter().filter(|made| wanted(made)) {
-        counts.entry(made.to_string()).or_insert((made, 0)).1 += 1;
+        let key = if made.error().is_some() { format!("{} {:?}", made.name, made.error()) } else { made.to_string() };
+        counts.entry(key).or_insert((made, 0)).1 += 1;
     }
-    counts.into_values().filter(|(_, count)| *count > 2).max_by_key(|(_, count)| *count)
+    let most = counts.into_values().max_by_key(|(_, count)| *count)?;
+    (most.1 > 3 && most.1 * 8 >= calls.len()).then_some(most)
 }
 
 fn accept(case: &Case<'_>) -> Option<String> {
@@ -144,7 +147,6 @@ fn ticks(case: &Case<'_>) -> Option<String> {
     let calls = calls(case);
     let (made, count) = often(&calls, |made| made.kind.is_wait() && made.value == Some(0))?;
     let why = if made.timed { "it wakes by its own clock" } else { "it asks, and does not wait" };
-    let _ = bytes;
     Some(format!(
         "{made}, {count} times among its last {} calls: {why}. Wait without a timeout while nothing is due.",
         calls.len()

@@ -7,10 +7,12 @@ use observe::made::{Made, bytes};
 use observe::syscall::Kind;
 
 use super::{Case, Rule};
-use crate::failure::Symptom::{AcceptQueueNotDrained, EofLost, ReadLost, Slow, Starved, WriteLost};
+use crate::failure::Symptom::{self, AcceptQueueNotDrained, EofLost, ReadLost, Slow, Starved, WriteLost};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { about: "a deadline that a signal cut off", symptoms: &[AcceptQueueNotDrained, Slow], holds: cut_off },
+    Rule { about: "DEFER_TASKRUN without GETEVENTS", symptoms: STALLS, holds: deferred },
+    Rule { about: "a receive or accept of a ring that was not armed again", symptoms: STALLS, holds: not_armed },
     Rule { about: "accepts that stop too early", symptoms: &[AcceptQueueNotDrained], holds: accepts },
     Rule { about: "an event that was not used", symptoms: &[ReadLost, EofLost, WriteLost], holds: unused },
     Rule { about: "a read that stops too early", symptoms: &[ReadLost, EofLost], holds: stops_reading },
@@ -18,6 +20,42 @@ pub(super) const RULES: &[Rule] = &[
     Rule { about: "a write that was not made", symptoms: &[WriteLost], holds: unwritten },
     Rule { about: "a turn without an end", symptoms: &[Starved], holds: long_turn },
 ];
+
+const STALLS: &[Symptom] = &[AcceptQueueNotDrained, ReadLost, EofLost, WriteLost, Slow];
+
+/// Completions that only a call with GETEVENTS delivers.
+fn deferred(case: &Case<'_>) -> Option<String> {
+    const DEFER_TASKRUN: u64 = 1 << 13;
+    let all = case.record.in_order();
+    let enters: Vec<&&Made> = all.iter().filter(|made| made.kind == Kind::UringEnter).collect();
+    let gets = enters.iter().rev().take(8).any(|made| made.words.iter().any(|word| word.starts_with("wait for")));
+    (case.record.ring_flags & DEFER_TASKRUN != 0 && !gets).then(|| {
+        let last = enters.last().map_or("it made no io_uring_enter".to_owned(), |made| format!("its last call was {made}"));
+        format!(
+            "The ring has IORING_SETUP_DEFER_TASKRUN, under which completions are delivered only in io_uring_enter with \
+             IORING_ENTER_GETEVENTS, and {last}. Call it with GETEVENTS before you look at the completion queue."
+        )
+    })
+}
+
+/// The last completion of a receive or an accept, after which nothing was submitted.
+fn not_armed(case: &Case<'_>) -> Option<String> {
+    let all = case.record.in_order();
+    let of_ring = |kind: Kind| all.iter().rfind(|made| made.is_operation() && made.kind == kind);
+    let accepts = case.symptom == AcceptQueueNotDrained;
+    let of_connection = |made: &&Made| made.is_operation() && matches!(made.kind, Kind::Read | Kind::Write);
+    let last = if accepts { *of_ring(Kind::Accept)? } else { case.backwards().find(of_connection)? };
+    if !accepts && is_closed(case) {
+        return None;
+    }
+    let value = last.value?;
+    let failed = if value < 0 { " An error ends a multishot too." } else { "" };
+    Some(format!(
+        "{last}, and no operation was submitted {} since. Each completion, and each end of a multishot (a completion without \
+         F_MORE), has to start the next operation.{failed}",
+        if accepts { "on the listener" } else { "on this connection" }
+    ))
+}
 
 fn cut_off(case: &Case<'_>) -> Option<String> {
     case.record.threads.values().find_map(|thread| {
@@ -46,13 +84,21 @@ fn accepts(case: &Case<'_>) -> Option<String> {
     }
 }
 
+/// It was closed, and what follows is not about its end.
+fn is_closed(case: &Case<'_>) -> bool {
+    case.backwards().any(|made| made.kind == Kind::Close)
+}
+
 /// A wait said something of the connection, and nothing was done.
 fn unused(case: &Case<'_>) -> Option<String> {
+    if is_closed(case) {
+        return None;
+    }
     let event = case.last_event()?;
     let mask = event.said_of(event.events[0].0)?;
     let since: Vec<&Made> = case.backwards().take_while(|made| made.at > event.at).collect();
     let did = |kind: Kind| since.iter().any(|made| made.kind == kind);
-    if mask.has(Mask::IN) && mask.has(Mask::OUT) && did(Kind::Read) && !did(Kind::Write) && case.owed() > 0 {
+    if mask.has(Mask::IN) && mask.has(Mask::OUT) && !did(Kind::Write) && case.owed() > 0 {
         return Some(format!(
             "{} reported {mask} of this connection, OUT came together with IN, and no write followed. Look at both, without \
              an else.",
@@ -68,14 +114,18 @@ fn unused(case: &Case<'_>) -> Option<String> {
 }
 
 fn stops_reading(case: &Case<'_>) -> Option<String> {
+    if is_closed(case) {
+        return None;
+    }
     let read = case.last(Kind::Read)?;
     let length = read.length.filter(|length| *length > 0)?;
+    let eof = if case.symptom == EofLost { ": the read that returns 0 was not made" } else { "" };
     match read.value? {
         value if value as u64 == length => {
-            Some(format!("its last read was {read}, which filled the buffer, and no other one followed."))
+            Some(format!("its last read was {read}, which filled the buffer, and no other one followed{eof}."))
         }
         value if value > 0 => Some(format!(
-            "its last read was {read}. It took the short read for the end of what there is, and no other read followed."
+            "its last read was {read}. It took the short read for the end of what there is, and no other read followed{eof}."
         )),
         _ => None,
     }
@@ -83,7 +133,7 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
 
 fn end_of_input(case: &Case<'_>) -> Option<String> {
     let read = case.last(Kind::Read)?;
-    (read.value == Some(0))
+    (read.value == Some(0) && !is_closed(case))
         .then(|| format!("{read}, and no close followed: the end of input was read, and is not acted on."))
 }
 

@@ -5,7 +5,7 @@
 //!
 //! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. MUTANTS in the
 //! environment asks for more: `all` runs the whole suite on each, `record` does too and lists what fails besides in
-//! consequences.toml, and `table` prints the table of README.md. This binary is the servers too: a test starts it again
+//! consequences.toml, `causes` prints each mutant's cause beside its bug, and `table` prints the table of README.md. This binary is the servers too: a test starts it again
 //! with `--serve NAME`.
 
 use std::process::ExitCode;
@@ -14,6 +14,8 @@ use std::process::ExitCode;
 mod blocking;
 #[cfg(target_os = "linux")]
 mod catalogue;
+#[cfg(target_os = "linux")]
+mod causes;
 #[cfg(target_os = "linux")]
 mod consequences;
 #[cfg(target_os = "linux")]

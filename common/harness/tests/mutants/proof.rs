@@ -12,6 +12,7 @@ use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::catalogue::MUTANTS;
+use super::causes;
 use super::consequences;
 use super::mutant::{CORRECT, Caught, Mutant};
 use super::serve::Base;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
             print!("{}", table::markdown());
             return ExitCode::SUCCESS;
         }
+        "causes" => return causes::main(),
         "all" => Mode::All,
         "record" => Mode::Record,
         _ => Mode::Quick,
@@ -147,7 +149,7 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
 
 /// Some bugs need a certain timing, and a busy machine may withhold it: a check that has to fail has three tries. (A check
 /// that has to pass has one.)
-fn run_named(check: &Check, subject: &Subject) -> Report {
+pub fn run_named(check: &Check, subject: &Subject) -> Report {
     let mut report = run(check, subject);
     for _ in 1..TRIES {
         if matches!(report.outcome, Outcome::Pass) {
@@ -192,7 +194,7 @@ fn verdict(wrong: String) -> Verdict {
 }
 
 /// The server as the harness sees it.
-fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
+pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let binary = env::current_exe().map_err(|error| error.to_string())?;
     let mut argv = vec![binary.display().to_string(), "--serve".into(), name.to_owned()];
     let model = match base {

@@ -152,6 +152,7 @@ impl fmt::Display for Made {
         let mut arguments: Vec<String> = Vec::new();
         let about = |fd: i32| (fd >= 0).then(|| fd.to_string());
         match self.kind {
+            Kind::Poll if self.asked.is_empty() => {}
             Kind::Poll => arguments.push(format!("[{}]", list(&self.asked))),
             Kind::Select => arguments.extend(self.words.iter().cloned()),
             _ => arguments.extend(self.fd.and_then(about)),
@@ -228,6 +229,8 @@ pub struct Record {
     pub ring_flags: u64,
     /// Sends with MSG_ZEROCOPY, and receives that took something of an error queue.
     pub zero_copy: (u64, u64),
+    /// The first write by which a connection got more bytes than were read from it, and how many more.
+    pub overfilled: Option<(Made, u64)>,
     /// Whose bytes the server's buffers held.
     pub buffers: Buffers,
     /// How many calls were seen.
@@ -282,7 +285,13 @@ impl Record {
         connection.count += 1;
         match made.kind {
             Kind::Read if made.flags & (PEEK | ERROR_QUEUE | URGENT) == 0 => connection.read += made.moved(),
-            Kind::Write => connection.wrote += made.moved(),
+            Kind::Write => {
+                connection.wrote += made.moved();
+                let more = connection.wrote.saturating_sub(connection.read);
+                if more > 0 && self.overfilled.is_none() {
+                    self.overfilled = Some((made.clone(), more));
+                }
+            }
             Kind::Close => made.owed = connection.read.saturating_sub(connection.wrote),
             Kind::Accept if made.value.is_some() => connection.accepted = Some(made.clone()),
             _ => {}
@@ -306,6 +315,21 @@ impl Record {
                 ..Made::new(name, kind)
             };
             push(&mut connection.calls, of_it, OF_A_CONNECTION);
+        }
+    }
+
+    /// A copy; of the connections, the one with this client's port, or all.
+    pub fn of(&self, client: Option<u16>) -> Self {
+        let Some(port) = client else { return self.clone() };
+        let connection = self.connections.get(&port).map(|connection| (port, connection.clone()));
+        Self {
+            threads: self.threads.clone(),
+            connections: connection.into_iter().collect(),
+            ring_flags: self.ring_flags,
+            zero_copy: self.zero_copy,
+            overfilled: self.overfilled.clone(),
+            buffers: self.buffers.clone(),
+            count: self.count,
         }
     }
 

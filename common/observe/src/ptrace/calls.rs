@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use socket2::SockRef;
 
 use super::operations::Operations;
+use crate::decode::bits;
 use crate::handle::{self, Handle, Label};
 use crate::made::{Event, Made, Record};
 use crate::mask::Mask;
@@ -17,8 +18,6 @@ use crate::syscall::{Call, Kind};
 
 /// Of a wait with more events, or more descriptors, the first ones are kept.
 const KEPT: u64 = 64;
-/// glibc's fd_set has so many bits.
-const FD_SETSIZE: usize = 1024;
 
 /// A call that was entered.
 pub struct Entered {
@@ -221,6 +220,7 @@ impl Families {
             Kind::Duplicate => self.forget(made.pid),
             Kind::Other if call.name == "io_uring_setup" && value >= 0 => {
                 record.ring_flags |= u64::from(u32::from_le_bytes(process.word(call.args[1] + 8)));
+                self.operations.set_up(process, value as i32, call.args[1]);
             }
             _ => {}
         }
@@ -236,33 +236,34 @@ impl Families {
         record.add(made);
     }
 
-    /// What was submitted, the call itself, and what has completed.
+    /// The call itself, and what has completed.
     fn ring(&mut self, process: Process, made: &Made, call: &Call, record: &mut Record) {
         let ring = call.args[0] as i32;
-        let (submitted, completed) = self.operations.of_a_call(process, ring);
-        let of_client = |all: &mut Self, mut made: Made| {
-            made.client = match (made.kind, made.value) {
-                (Kind::Accept, Some(fd)) if fd >= 0 => all.client(made.pid, fd as i32),
-                (Kind::Accept, _) => None,
-                _ => made.fd.and_then(|fd| all.client(made.pid, fd)),
-            };
-            made
-        };
-        for operation in submitted {
-            let operation = of_client(self, Made { pid: made.pid, tid: made.tid, ..operation });
-            record.add(operation);
-        }
+        let completed = self.operations.after(process, ring);
         record.add(made.clone());
-        for operation in completed {
-            let operation = of_client(self, Made { pid: made.pid, tid: made.tid, ..operation });
-            record.add(operation);
+        self.add_operations(completed, made, record);
+    }
+
+    fn add_operations(&mut self, operations: Vec<Made>, call: &Made, record: &mut Record) {
+        for operation in operations {
+            let (pid, tid) = (call.pid, call.tid);
+            let client = match (operation.kind, operation.value) {
+                (Kind::Accept, Some(fd)) if fd >= 0 => self.client(pid, fd as i32),
+                (Kind::Accept, _) => None,
+                _ => operation.fd.and_then(|fd| self.client(pid, fd)),
+            };
+            record.add(Made { pid, tid, client, ..operation });
         }
     }
 
-    /// At the entry of `io_uring_enter`: what it is about to submit.
-    pub fn before_enter(&mut self, entered: &Entered) {
+    /// At the entry of `io_uring_enter`: what it is about to submit, and what has completed since the last one.
+    pub fn before_enter(&mut self, entered: &Entered, record: &mut Record) {
         if entered.call.kind == Kind::UringEnter {
-            self.operations.before(Process { pid: entered.made.pid }, entered.call.args[0] as i32);
+            let process = Process { pid: entered.made.pid };
+            let (completed, submitted) = self.operations.before(process, entered.call.args[0] as i32);
+            self.add_operations(completed, &entered.made, record);
+            // Now, because the call may sleep.
+            self.add_operations(submitted, &entered.made, record);
         }
     }
 
@@ -306,15 +307,6 @@ fn pollfds(process: Process, call: &Call) -> impl Iterator<Item = (i32, Mask, Ma
     };
     let entries: Vec<_> = bytes.chunks_exact(8).map(entry).filter(|(fd, ..)| *fd >= 0).collect();
     entries.into_iter()
-}
-
-/// The bits of one of select's sets, all of them.
-fn bits(process: Process, at: u64) -> Vec<i32> {
-    let mut bits = [0u8; FD_SETSIZE / 8];
-    if at != 0 {
-        process.read_memory(at, &mut bits);
-    }
-    (0..FD_SETSIZE).filter(|fd| bits[fd / 8] & 1 << (fd % 8) != 0).map(|fd| fd as i32).collect()
 }
 
 fn select_words(process: Process, call: &Call) -> Vec<String> {

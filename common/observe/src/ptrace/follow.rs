@@ -103,6 +103,11 @@ impl Follower {
         lock(&self.0).record.clone()
     }
 
+    /// What it has done so far; of the connections, the one with this client's port, or all.
+    pub fn snapshot(&self, client: Option<u16>) -> Record {
+        lock(&self.0).record.of(client)
+    }
+
     /// Kills all of its processes, and waits until they have ended.
     pub fn end(&self) {
         const PATIENCE: Duration = Duration::from_secs(5);
@@ -224,7 +229,9 @@ impl Tracer<'_> {
         match super::place(tid) {
             Ok(Place::Entry(number, args)) => {
                 let entered = self.families.enter(thread.pid, tid, number, args);
-                entered.iter().for_each(|entered| self.families.before_enter(entered));
+                if let Some(entered) = &entered {
+                    self.families.before_enter(entered, &mut lock(self.state).record);
+                }
                 if let Some(entered) = &entered
                     && entered.is_last()
                 {
