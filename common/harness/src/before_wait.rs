@@ -21,7 +21,6 @@ pub fn signal_before_wait(process: Family, signal: Signal, client: &mut Client) 
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod here {
-    use std::io::{Error, Result};
     use std::time::Duration;
 
     use observe::ptrace::{self, Place};
@@ -30,20 +29,16 @@ mod here {
 
     use crate::client::Client;
     use crate::failure::{Step, Stop};
+    use crate::traced::Traced;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// A traced process; let go when this is dropped.
-    struct Traced(i32);
-
     pub fn signal_before_wait(process: Family, signal: Signal, client: &mut Client) -> Step {
-        let traced = Traced(process.pid);
-        ptrace::seize(process.pid, DEADLINE)
-            .map_err(|error| Stop::skip(format!("this machine does not let the harness trace a child ({error})")))?;
+        let traced = Traced::seize(process.pid, DEADLINE)?;
         // It is stopped now, and the wait that this byte ends is not the one to hit.
         client.send_quietly(1)?;
         let wait = loop {
-            match ptrace::place(traced.0)? {
+            match ptrace::place(process.pid)? {
                 Place::Entry(number, args) if client.outstanding() == 0 && Call::new(number, args).is_wait() => {
                     break number;
                 }
@@ -58,48 +53,18 @@ mod here {
         }
         traced.next_syscall()?;
         // At the end of the call: the handler runs first, and then the call is made again.
-        ptrace::give(traced.0, wait, ptrace::MAKE_IT_ANEW)?;
+        ptrace::give(process.pid, wait, ptrace::MAKE_IT_ANEW)?;
         let delivered = match traced.next_stop(0)? {
             ptrace::Stop::Signal(signal) => signal,
             _ => 0,
         };
-        ptrace::let_go(traced.0, delivered)?;
+        ptrace::let_go(process.pid, delivered)?;
         Ok(())
     }
 
     fn signal_now(process: Family, signal: Signal) -> Step {
         let pid = Pid::from_raw(process.pid).expect("a process id is not 0");
         kill_process(pid, signal).map_err(|error| Stop::Broken(format!("kill: {error}")))
-    }
-
-    impl Traced {
-        /// Lets it go on to where it enters or leaves its next system call.
-        fn next_syscall(&self) -> Result<()> {
-            let mut signal = 0;
-            loop {
-                match self.next_stop(signal)? {
-                    ptrace::Stop::Syscall => return Ok(()),
-                    ptrace::Stop::Signal(other) => signal = other,
-                    // A stop of the tracer's own is no signal to be passed on.
-                    _ => signal = 0,
-                }
-            }
-        }
-
-        fn next_stop(&self, signal: i32) -> Result<ptrace::Stop> {
-            ptrace::resume(self.0, signal)?;
-            match ptrace::wait_for(self.0, DEADLINE)? {
-                ptrace::Stop::Exited(_) | ptrace::Stop::Killed(_) => Err(Error::other("the traced server has ended")),
-                stop => Ok(stop),
-            }
-        }
-    }
-
-    impl Drop for Traced {
-        fn drop(&mut self) {
-            // Where it was let go already, or has ended, this fails and means nothing.
-            let _ = ptrace::let_go(self.0, 0);
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::limit::{self, Limit};
 use crate::rerun::Reruns;
 use crate::subject::{Model, Subject};
 use crate::trial::Trial;
@@ -101,18 +102,28 @@ pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
     let _shared = (!check.alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
     let start = Instant::now();
-    let mut outcome = once(check, subject).0;
+    let (mut outcome, crowd) = run_once(check, subject);
+    if matches!(outcome, Outcome::Fail(_)) {
+        outcome = judged_by_its_limits(check, subject, outcome, crowd);
+    }
     if let Outcome::Fail(failure) = &mut outcome {
         reruns.explain(check, subject, failure, start.elapsed());
     }
     Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
 }
 
-/// Runs a check, and says which client's connection a failure is about.
-pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, Option<SocketAddr>) {
+/// What came of a check, and how many clients it had: in all, and at once.
+fn run_once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize)) {
+    let (outcome, crowd, _) = once(check, subject);
+    (outcome, crowd)
+}
+
+/// As `run_once`, and which client's connection a failure is about.
+pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize), Option<SocketAddr>) {
     let mut trial = Trial::new(subject);
     let log = trial.log.clone();
     let result = (check.run)(&mut trial);
+    let crowd = trial.clients();
     let outcome = match trial.finish(result) {
         Ok(()) => Outcome::Pass,
         Err(Stop::Skip(reason)) => Outcome::Skip { reason },
@@ -130,7 +141,30 @@ pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, Option<SocketA
             "This says nothing about the server.",
         )),
     };
-    (outcome, log.culprit())
+    (outcome, crowd, log.culprit())
+}
+
+/// A failure, unless the server has a limit of its own, or this machine has one, that the check did not stay below.
+fn judged_by_its_limits(check: &Check, subject: &Subject, failed: Outcome, (all, at_once): (usize, usize)) -> Outcome {
+    /// More than any check has at once with a server of somebody else.
+    const MOST: usize = 1024;
+    let Outcome::Fail(failure) = failed else { return failed };
+    if failure.symptom == Symptom::Leak || at_once < 2 {
+        return Outcome::Fail(failure);
+    }
+    if let Some(reason) = limit::lacks_descriptors(subject, at_once) {
+        return Outcome::Skip { reason };
+    }
+    if subject.own || subject.max_clients.is_some() {
+        return Outcome::Fail(failure);
+    }
+    match limit::of(subject, (all + 1).min(MOST)) {
+        Limit::Policy(max) => run_once(check, &Subject { max_clients: Some(max), ..subject.clone() }).0,
+        Limit::Kept(kept) if all > kept.first as usize && failure.symptom == kept.symptom() => {
+            Outcome::Fail(Failure { cause: kept.cause(), ..failure })
+        }
+        _ => Outcome::Fail(failure),
+    }
 }
 
 fn seconds(elapsed: Duration) -> f64 {

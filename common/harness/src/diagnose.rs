@@ -69,16 +69,16 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         let cause = format!("The server never sleeps, and does nothing for this connection. {}", spinning(view));
         return (Symptom::Spinning, cause);
     }
+    let over = facts.half_closed && facts.received == facts.sent;
+    if let Some(cause) = socket.filter(|_| over).and_then(|socket| facts::held_by_another(view, socket)) {
+        return (Symptom::EofLost, cause);
+    }
     if let Some(call) = blocked(view) {
-        return (Symptom::Blocked, blocking_cause(call));
+        return (Symptom::Blocked, blocking_cause(call, "The whole event loop"));
     }
     if let Some((thread, call)) = facts::elsewhere(view, socket) {
-        let cause = format!(
-            "Thread {} is the one that waits for this connection, and it is not in its wait. {}",
-            thread.tid,
-            blocking_cause(call)
-        );
-        return (Symptom::Blocked, cause);
+        let who = format!("Thread {}, which this connection waits for,", thread.tid);
+        return (Symptom::Blocked, blocking_cause(call, &who));
     }
     let wait = wait_name(view);
     let Some(socket) = socket else {
@@ -88,9 +88,9 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
     let Some(holder) = socket.holder() else { return without_a_descriptor(view, socket, wait) };
     let fd = holder.fd;
     let at_rest = facts::ring(view);
-    if facts.half_closed && facts.received == facts.sent {
+    if over {
         // Before the unread bytes: the FIN counts as one of them.
-        if let Some(cause) = facts::held_by_another(view, socket).or(at_rest) {
+        if let Some(cause) = at_rest {
             return (Symptom::EofLost, cause);
         }
         let usually = usually(&format!(
@@ -238,25 +238,25 @@ fn blocked(view: &View) -> Option<&Call> {
     only.call.as_ref().filter(|call| !call.is_wait() && call.is_known())
 }
 
-fn blocking_cause(call: &Call) -> String {
+fn blocking_cause(call: &Call, who: &str) -> String {
     let (name, fd) = (call.name, call.args[0] as i32);
     if call.kind == Kind::Close {
         return format!(
-            "It sleeps in close on fd {fd} and serves no client: SO_LINGER with a time makes close wait until all is \
+            "{who} sleeps in close on fd {fd} and serves no client: SO_LINGER with a time makes close wait until all is \
              acknowledged. Leave SO_LINGER alone: the kernel sends what is owed after the close too."
         );
     }
     if name == "futex" {
-        return "It sleeps in futex: it waits for a lock or for another thread, and serves no client meanwhile.".into();
+        return format!("{who} sleeps in futex: it waits for a lock or for another thread, and serves no client.");
     }
     if name.ends_with("nanosleep") {
         return format!(
-            "The event loop sleeps in {name} for a fixed time and serves no client meanwhile, and what it waits for \
+            "{who} sleeps in {name} for a fixed time and serves no client meanwhile, and what it waits for \
              may not have come by then. Wait for it in the one wait, together with everything else."
         );
     }
     format!(
-        "The whole event loop sleeps inside {name} on fd {fd} and serves no client: that file descriptor lacks \
+        "{who} sleeps inside {name} on fd {fd} and serves no client: that file descriptor lacks \
          O_NONBLOCK. Linux does not inherit it from the listener: set it on every accepted socket (accept4 with \
          SOCK_NONBLOCK, or fcntl)."
     )
@@ -340,8 +340,9 @@ pub fn spinning(view: &View) -> String {
         if !process.descriptors.open.contains(&fd) {
             return format!(
                 "fd {fd} is registered for {mask} and is not open any more: a duplicate (dup, try_clone, fork) keeps \
-                 the socket, its connection and its registration alive. Close every duplicate too, or remove the \
-                 registration (EPOLL_CTL_DEL) before the close."
+                 the socket, its connection and its registration alive{}. Close every duplicate too, or remove the \
+                 registration (EPOLL_CTL_DEL) before the close.",
+                facts::held_elsewhere(view, process.pid)
             );
         }
         let holder = Holder { pid: process.pid, fd };

@@ -3,7 +3,7 @@
 //!
 //! Invariant: each function is one fact, claims what the view shows, and has `None` where it does not show it.
 
-use observe::view::{Holder, ProcessView, Socket, WaitSet};
+use observe::view::{Epoll, Holder, ProcessView, Socket, WaitSet};
 use observe::{Call, Kind, Mask, Thread, View};
 
 /// `fd 7`; with several processes, whose: `fd 7 of process 12 (server), fd 7 of process 13 (sleep)`.
@@ -15,7 +15,9 @@ pub fn whose(view: &View, holders: &[Holder]) -> String {
             format!("fd {} of process {} ({name})", holder.fd, holder.pid)
         }
     };
-    holders.iter().map(one).collect::<Vec<_>>().join(", ")
+    const SHOWN: usize = 3;
+    let more = if holders.len() > SHOWN { format!(", and {} more", holders.len() - SHOWN) } else { String::new() };
+    holders.iter().take(SHOWN).map(one).collect::<Vec<_>>().join(", ") + &more
 }
 
 fn process_of(view: &View, holder: Holder) -> Option<&ProcessView> {
@@ -32,13 +34,14 @@ pub fn elsewhere<'a>(view: &'a View, socket: Option<&Socket>) -> Option<(&'a Thr
     };
     view.processes.iter().filter(|process| process.threads.len() > 1).find_map(|process| {
         let holds = |fd: i32| watched.holders.contains(&Holder { pid: process.pid, fd });
-        let mut epolls = process.descriptors.epolls.iter();
-        let epoll = epolls.find(|epoll| epoll.registrations.iter().any(|watch| holds(watch.fd)))?;
-        let waits_there = |call: &Call| call.kind == Kind::EpollWait && call.args[0] as i32 == epoll.fd;
         let calls = || process.threads.iter().filter_map(|thread| Some((thread, thread.call.as_ref()?)));
-        if calls().any(|(_, call)| waits_there(call)) {
-            return None;
-        }
+        let waited_for =
+            |epoll: &&Epoll| calls().any(|(_, call)| call.kind == Kind::EpollWait && call.args[0] as i32 == epoll.fd);
+        let epolls = || process.descriptors.epolls.iter();
+        let registered = epolls().find(|epoll| epoll.registrations.iter().any(|watch| holds(watch.fd)));
+        // One that was accepted and handed to a thread that has not yet registered it, because it sleeps elsewhere.
+        let handed_over = || epolls().find(|epoll| accepted.is_some() && !waited_for(epoll));
+        registered.or_else(handed_over).filter(|epoll| !waited_for(epoll))?;
         let may_be_it = |kind: Kind| matches!(kind, Kind::Read | Kind::Write | Kind::Close);
         let on_a_socket = calls().find(|(_, call)| may_be_it(call.kind));
         on_a_socket.or_else(|| calls().find(|(_, call)| call.name == "futex"))
@@ -48,7 +51,10 @@ pub fn elsewhere<'a>(view: &'a View, socket: Option<&Socket>) -> Option<(&'a Thr
 /// The connection is held by processes that do nothing with it: a child that inherited it, or a parent that kept its
 /// copy.
 pub fn held_by_another(view: &View, socket: &Socket) -> Option<String> {
-    if view.processes.len() < 2 {
+    // A child may have ended, and the copy is its parent's, who sleeps in accept.
+    let accepts = view.threads().count() == 1
+        && view.threads().all(|thread| thread.call.is_some_and(|it| it.kind == Kind::Accept));
+    if view.processes.len() < 2 && !accepts {
         return None;
     }
     let serves = |holder: &Holder| {
@@ -71,6 +77,15 @@ pub fn held_by_another(view: &View, socket: &Socket) -> Option<String> {
          and the parent of a fork closes its copy.",
         whose(view, &socket.holders)
     ))
+}
+
+/// Connections that other processes than this one have open: `: it is fd 7 of process 12 (sleep)`.
+pub fn held_elsewhere(view: &View, pid: i32) -> String {
+    let of_others = |socket: &&Socket| {
+        !socket.listening && !socket.holders.is_empty() && socket.holders.iter().all(|holder| holder.pid != pid)
+    };
+    let held = view.sockets.iter().find(of_others);
+    held.map_or_else(String::new, |socket| format!(": one is {}", whose(view, &socket.holders)))
 }
 
 /// Connections wait at a listener that nobody looks at, beside one that is served.

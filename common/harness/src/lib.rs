@@ -15,11 +15,15 @@ pub mod client;
 pub mod diagnose;
 mod facts;
 pub mod failure;
+mod limit;
 pub mod rerun;
 pub mod server;
 pub mod steps;
 pub mod subject;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod traced;
 pub mod trial;
+mod turns;
 
 use std::process::ExitCode;
 

@@ -41,6 +41,8 @@ pub struct Subject {
     pub model: Model,
     /// It serves only descriptors below this number and refuses the others (select's FD_SETSIZE).
     pub fd_limit: Option<u64>,
+    /// It serves at most so many clients at once, by its own choice; the checks stay below that.
+    pub max_clients: Option<u32>,
     /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
     pub differs: &'static [(&'static str, &'static str)],
 }
@@ -197,6 +199,7 @@ impl Subject {
             own: true,
             model: chapter.model,
             fd_limit: chapter.fd_limit,
+            max_clients: None,
             differs: &[],
         }
     }
@@ -226,6 +229,7 @@ impl Subject {
             own: true,
             model,
             fd_limit: None,
+            max_clients: None,
             differs: &[],
         }
     }
@@ -239,6 +243,7 @@ impl Subject {
             own: true,
             model: variant.model,
             fd_limit: variant.fd_limit,
+            max_clients: None,
             differs: variant.differs,
         }
     }
@@ -256,6 +261,7 @@ impl Subject {
             own: false,
             model: Model::Unknown,
             fd_limit: None,
+            max_clients: None,
             differs: &[],
         }
     }

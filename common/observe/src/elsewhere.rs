@@ -50,6 +50,11 @@ impl Family {
         None
     }
 
+    /// `None`: there is no /proc here.
+    pub fn held_connections(self, _port: u16) -> Option<usize> {
+        None
+    }
+
     /// `false`: there is no /proc to hide from.
     pub fn hides(self) -> bool {
         false
@@ -86,6 +91,11 @@ impl Family {
 
 /// `None`: there is no /proc here.
 pub fn queues(_local: SocketAddr, _remote: SocketAddr) -> Option<(u32, u32)> {
+    None
+}
+
+/// `None`: there is no sock_diag here.
+pub fn accept_queue(_address: SocketAddr) -> Option<(u32, u32)> {
     None
 }
 

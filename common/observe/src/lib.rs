@@ -22,6 +22,8 @@ mod family;
 #[cfg(target_os = "linux")]
 pub mod handle;
 #[cfg(target_os = "linux")]
+mod held;
+#[cfg(target_os = "linux")]
 mod process;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod ptrace;
@@ -34,14 +36,14 @@ mod sockets;
 mod elsewhere;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, ends_under_way, io_uring_denied, is_listening, low_water, queues};
+pub use elsewhere::{Process, accept_queue, ends_under_way, io_uring_denied, is_listening, low_water, queues};
 #[cfg(target_os = "linux")]
 pub use handle::{Handle, low_water};
 pub use mask::Mask;
 #[cfg(target_os = "linux")]
 pub use process::Process;
 #[cfg(target_os = "linux")]
-pub use sockets::{ends_under_way, io_uring_denied, is_listening, queues};
+pub use sockets::{accept_queue, ends_under_way, io_uring_denied, is_listening, queues};
 pub use syscall::{Call, Kind};
 pub use view::{Activity, Thread, View};
 

@@ -122,6 +122,12 @@ impl Process {
         i32::from_str_radix(info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim(), 8).ok()
     }
 
+    /// Its sockets: inode and descriptor.
+    pub fn sockets(self) -> Vec<(u64, RawFd)> {
+        let inode = |fd: RawFd| self.link(fd).strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+        self.fds().unwrap_or_default().into_iter().filter_map(|fd| Some((inode(fd)?, fd))).collect()
+    }
+
     /// What it has open, a list for each kind that an event loop is made of.
     pub fn descriptors(self) -> Descriptors {
         let mut found = Descriptors::default();

@@ -17,6 +17,18 @@ const ANSWER: usize = HEADER + 72;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// In the kernel's numbering, as in the fourth column of /proc/net/tcp.
 const TIME_WAIT: u8 = 6;
+const LISTEN: u8 = 10;
+
+/// The part of an answer that is of use here.
+struct Answer {
+    state: u8,
+    remote_port: u16,
+    /// Unread bytes; of a listener, the connections in its accept queue.
+    received: u32,
+    /// Unacknowledged bytes; of a listener, the length of its accept queue: listen's backlog, cut to
+    /// net.core.somaxconn.
+    sent: u32,
+}
 
 /// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`; `None` if there is none, or only
 /// what is left of it in TIME_WAIT. IPv4-mapped addresses have to be written as IPv4.
@@ -24,13 +36,33 @@ const TIME_WAIT: u8 = 6;
 /// # Errors
 /// Where it cannot be asked.
 pub fn queues(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<(u32, u32)>> {
+    // Where there is no such connection, the lookup finds the listener, as a SYN would.
+    let is = |found: &Answer| found.state != TIME_WAIT && found.remote_port == remote.port();
+    Ok(ask(local, remote)?.filter(is).map(|found| (found.received, found.sent)))
+}
+
+/// (connections that wait, how many there may be) of the accept queue that a connection to this address gets into;
+/// `None` if nobody listens there.
+///
+/// # Errors
+/// Where it cannot be asked.
+pub fn accept_queue(address: SocketAddr) -> io::Result<Option<(u32, u32)>> {
+    let nobody = match address.ip() {
+        IpAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+        IpAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+    };
+    let listens = |found: &Answer| found.state == LISTEN;
+    Ok(ask(address, nobody)?.filter(listens).map(|found| (found.received, found.sent)))
+}
+
+fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Answer>> {
     let kind = Type::from(libc::SOCK_RAW | libc::SOCK_CLOEXEC);
     let mut socket =
         Socket::new_raw(Domain::from(libc::AF_NETLINK), kind, Some(Protocol::from(libc::NETLINK_INET_DIAG)))?;
     socket.send(&question(local, remote))?;
     let mut answer = [0; 512];
     let got = socket.read(&mut answer)?;
-    parse(&answer[..got], remote.port())
+    parse(&answer[..got])
 }
 
 /// A `struct nlmsghdr` and a `struct inet_diag_req_v2`.
@@ -59,16 +91,16 @@ fn question(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     message
 }
 
-fn parse(answer: &[u8], remote_port: u16) -> io::Result<Option<(u32, u32)>> {
+fn parse(answer: &[u8]) -> io::Result<Option<Answer>> {
     let word =
         |at: usize| answer.get(at..at + 4).map(|bytes| u32::from_ne_bytes(bytes.try_into().expect("four bytes")));
     let kind = answer.get(4..6).map(|bytes| u16::from_ne_bytes(bytes.try_into().expect("two bytes")));
     match kind {
         Some(SOCK_DIAG_BY_FAMILY) if answer.len() >= ANSWER => {
-            let (state, port) = (answer[HEADER + 1], u16::from_be_bytes([answer[HEADER + 6], answer[HEADER + 7]]));
-            // Where there is no such connection, the lookup finds the listener, as a SYN would.
-            let found = state != TIME_WAIT && port == remote_port;
-            Ok(found.then(|| word(HEADER + 56).zip(word(HEADER + 60))).flatten())
+            let (state, remote_port) =
+                (answer[HEADER + 1], u16::from_be_bytes([answer[HEADER + 6], answer[HEADER + 7]]));
+            let queues = word(HEADER + 56).zip(word(HEADER + 60));
+            Ok(queues.map(|(received, sent)| Answer { state, remote_port, received, sent }))
         }
         // struct nlmsgerr begins with minus the error's number.
         Some(kind) if i32::from(kind) == libc::NLMSG_ERROR => match word(HEADER).map(|code| -(code as i32)) {
@@ -104,6 +136,24 @@ mod tests {
             drop(accepted);
             let nobody = SocketAddr::new(local.ip(), 1);
             assert_eq!((queues(server, nobody).unwrap(), queues(nobody, server).unwrap()), (None, None));
+        }
+    }
+    #[test]
+    fn an_accept_queue_tells_how_many_wait_and_how_many_may() {
+        for (bind, host) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "127.0.0.1")] {
+            let Ok(address) = bind.parse::<SocketAddr>() else { unreachable!() };
+            let Ok(listener) = Socket::new(Domain::for_address(address), Type::STREAM, None) else { continue };
+            if listener.bind(&address.into()).is_err() {
+                continue;
+            }
+            listener.listen(5).unwrap();
+            let port = listener.local_addr().unwrap().as_socket().unwrap().port();
+            let address = SocketAddr::new(host.parse().unwrap(), port);
+            let _waiting = TcpStream::connect(address).unwrap();
+            let Ok(queue) = accept_queue(address) else { return };
+            assert_eq!(queue, Some((1, 5)), "{bind}");
+            drop(listener);
+            assert_eq!(accept_queue(address).unwrap(), None);
         }
     }
 }

@@ -21,6 +21,20 @@ pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
     Some((row.rx_queue, row.tx_queue))
 }
 
+/// (connections that wait, how many there may be) of the accept queue that a connection to this address gets into.
+pub fn accept_queue(address: SocketAddr) -> Option<(u32, u32)> {
+    crate::sock_diag::accept_queue(address).ok()?
+}
+
+/// Whether this open file of a process is a TCP socket; one of which that cannot be told may be.
+pub(crate) fn is_tcp(at: &std::path::Path) -> bool {
+    let mut name = [0u8; 16];
+    match rustix::fs::getxattr(at, "system.sockprotoname", &mut name) {
+        Ok(len) => name[..len].starts_with(b"TCP"),
+        Err(error) => error != rustix::io::Errno::NOENT,
+    }
+}
+
 /// Whether anybody listens on this port.
 pub fn is_listening(port: u16) -> Option<bool> {
     Some(!listeners(port)?.is_empty())

@@ -7,7 +7,7 @@ use observe::made::{Made, bytes};
 use observe::syscall::Kind;
 
 use super::{Case, Rule};
-use crate::failure::Symptom::{self, Exited, Leak, Refused, Reset, Truncated};
+use crate::failure::Symptom::{self, Blocked, EofLost, Exited, Leak, Refused, Reset, Truncated};
 
 const ENDS: &[Symptom] = &[Reset, Truncated, Refused];
 
@@ -28,6 +28,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("closed while bytes are owed", owed),
     rule("closed with unread input", unread),
     rule("closed before anything was read", at_once),
+    Rule { about: "a parent that keeps its copy", symptoms: &[EofLost, Blocked, Leak], holds: parents_copy },
     Rule { about: "a failed read, and no close", symptoms: &[Leak], holds: not_closed },
     Rule { about: "the last call before the exit", symptoms: &[Exited], holds: exit },
 ];
@@ -219,6 +220,23 @@ fn at_once(case: &Case<'_>) -> Option<String> {
         let after = before.map_or_else(String::new, |made| format!(", after {made}"));
         format!("It closed the connection before it had read anything{after}.")
     })
+}
+
+/// A child serves the connection, and the parent that accepted it has not closed its copy.
+fn parents_copy(case: &Case<'_>) -> Option<String> {
+    let kept = case.record.connections.values().find_map(|connection| {
+        let accepted = connection.accepted.as_ref()?;
+        let read = connection.calls.iter().find(|made| made.kind == Kind::Read && made.pid != accepted.pid)?;
+        let closes =
+            |made: &&Made| made.kind == Kind::Close && made.pid == accepted.pid && made.client == accepted.client;
+        (!case.record.in_order().iter().any(closes)).then_some((accepted, read))
+    })?;
+    let (accepted, read) = kept;
+    Some(format!(
+        "Process {} made {accepted} and never closed its copy; process {} serves the connection. FIN is sent when the last \
+         copy is closed: after the fork the parent closes the connection, and the child the listener.",
+        accepted.pid, read.pid
+    ))
 }
 
 fn not_closed(case: &Case<'_>) -> Option<String> {

@@ -92,10 +92,14 @@ impl<'a> Case<'a> {
     }
 }
 
+/// What the first rule that holds says.
+pub fn seen(case: &Case<'_>) -> Option<String> {
+    rules().filter(|rule| rule.symptoms.contains(&case.symptom)).find_map(|rule| (rule.holds)(case))
+}
+
 /// The cause: what the first rule that holds says, and what the kernel's view has told.
 pub fn best(case: &Case<'_>, told: &str) -> String {
-    let rules = rules().filter(|rule| rule.symptoms.contains(&case.symptom));
-    let seen = rules.filter_map(|rule| (rule.holds)(case)).next();
+    let seen = seen(case);
     let (facts, guess) = told.split_once(UNCLEAR).map_or((told, None), |(facts, guess)| (facts, Some(guess)));
     let facts = facts.trim_end();
     match (seen, guess) {
@@ -115,3 +119,6 @@ fn capitalised(text: &str) -> String {
         _ => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

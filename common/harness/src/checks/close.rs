@@ -89,19 +89,20 @@ fn a_reset_ends_that_connection_alone(trial: &mut Trial<'_>) -> Step {
 /// 20 clients are reset after a round trip, and 20 right behind a byte: no descriptor is left behind.
 #[check(clause = 4, quick)]
 fn connections_that_were_reset_are_freed(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
-    let mut clients = trial.connect_many(20)?;
+    let base = trial.held_without_clients()?;
+    let count = trial.up_to(20, 2)?;
+    let mut clients = trial.connect_many(count)?;
     trial.echo_all(&mut clients, 1)?;
-    trial.step("all 20 are reset");
+    trial.step("all are reset");
     clients.into_iter().for_each(Client::reset_quietly);
-    trial.expect_fds(base, "after 20 clients were reset that had all their bytes back")?;
+    trial.expect_held(base, "after clients were reset that had all their bytes back")?;
     trial.step("20 times a client connects, sends 1 byte and is reset at once");
     for _ in 0..20 {
         let mut client = trial.connect_quietly(ConnectOptions::default())?;
         client.send_quietly(1)?;
         client.reset_quietly();
     }
-    trial.expect_fds(base, "after 20 clients were reset right behind a byte")?;
+    trial.expect_held(base, "after 20 clients were reset right behind a byte")?;
     trial.probe()
 }
 
@@ -109,7 +110,7 @@ fn connections_that_were_reset_are_freed(trial: &mut Trial<'_>) -> Step {
 /// behind.
 #[check(clause = 4)]
 fn connections_are_freed_in_whatever_order_they_end(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     let in_flight = trial.in_flight()?;
     let mut clients = trial.connect_many(50)?;
     trial.echo_all(&mut clients, 10)?;
@@ -131,7 +132,7 @@ fn connections_are_freed_in_whatever_order_they_end(trial: &mut Trial<'_>) -> St
         clients.iter_mut().for_each(|client| client.plan(1));
         echo_all(&mut clients)?;
     }
-    trial.expect_fds(base, "after all 50 clients had left")?;
+    trial.expect_held(base, "after all 50 clients had left")?;
     trial.expect_in_flight(in_flight, "after all 50 clients had left")?;
     trial.probe()
 }
@@ -139,33 +140,33 @@ fn connections_are_freed_in_whatever_order_they_end(trial: &mut Trial<'_>) -> St
 /// A client reads 1 byte of its 64 KiB and closes, 10 times over.
 #[check(clause = 4)]
 fn a_client_that_closes_with_unread_echoes_is_freed(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     for _ in 0..10 {
         let mut client = trial.connect()?;
         client.send(64 * 1024)?;
         client.receive(1)?;
         client.close();
     }
-    trial.expect_fds(base, "after 10 clients closed with unread bytes (which resets the connection)")?;
+    trial.expect_held(base, "after 10 clients closed with unread bytes (which resets the connection)")?;
     trial.probe()
 }
 
 /// Three clients send until they are stuck, and are reset: the server is not reading them when it happens.
 #[check(clause = 4)]
 fn a_reset_while_reading_is_paused_frees_the_descriptor(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     let mut clients = vec![trial.connect()?];
     clients.extend(trial.connect_many_with(2, ConnectOptions::NARROW)?);
     trial.fill(&mut clients)?;
     clients.into_iter().for_each(Client::reset);
-    trial.expect_fds(base, "after three clients were reset while it was not reading them")?;
+    trial.expect_held(base, "after three clients were reset while it was not reading them")?;
     trial.probe()
 }
 
 /// Stuck, then FIN, then reset: nothing is left to read, and the write that fails is the only sign.
 #[check(clause = 4)]
 fn a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     // Less than stops the reading: the server has read the FIN when the reset comes.
     let bytes = trial.more_than_fits()?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
@@ -173,29 +174,30 @@ fn a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor(trial: &mut 
     client.half_close()?;
     trial.rest()?;
     client.reset();
-    trial.expect_fds(base, "after a client was reset that had sent FIN and read nothing")?;
+    trial.expect_held(base, "after a client was reset that had sent FIN and read nothing")?;
     trial.probe()
 }
 
 /// 20 clients connect and are reset while the server is stopped, half of them with a byte sent.
 #[check(clause = 10)]
 fn clients_that_vanish_before_they_are_accepted_are_survived(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     trial.freeze()?;
-    let mut clients = trial.connect_many(20)?;
+    let count = trial.up_to(20, 2)?;
+    let mut clients = trial.connect_many(count)?;
     trial.step("half of them send 1 byte, and all are reset");
     let half = clients.len() / 2;
     send_all(&mut clients[..half], 1)?;
     clients.into_iter().for_each(Client::reset_quietly);
     trial.thaw()?;
     trial.probe()?;
-    trial.expect_fds(base, "after 20 clients were reset before it could accept them")
+    trial.expect_held(base, "after clients were reset before it could accept them")
 }
 
 /// In one wake three clients are reset, three new ones get their descriptors, and three others send; 15 times.
 #[check(clause = 2)]
 fn an_event_of_a_closed_connection_never_reaches_the_next_one(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     let mut others = trial.connect_many(3)?;
     let mut owners = trial.connect_many(3)?;
     trial.echo_all(&mut others, 100)?;
@@ -205,7 +207,8 @@ fn an_event_of_a_closed_connection_never_reaches_the_next_one(trial: &mut Trial<
         trial.step("three with 1,000 bytes in flight are reset, three connect and send 3,000, three others send 500");
         send_all(&mut owners, 1000)?;
         owners.drain(..).for_each(Client::reset_quietly);
-        owners = trial.connect_many(3)?;
+        let count = trial.up_to(3, 1)?;
+        owners = trial.connect_many(count)?;
         send_all(&mut owners, 3000)?;
         send_all(&mut others, 500)?;
         trial.thaw()?;
@@ -215,13 +218,13 @@ fn an_event_of_a_closed_connection_never_reaches_the_next_one(trial: &mut Trial<
         trial.echo_all(&mut owners, 1)?;
     }
     drop((owners, others));
-    trial.expect_fds(base, "after all had left")
+    trial.expect_held(base, "after all had left")
 }
 
 /// In one wake three clients are reset that bytes are owed to, and three new ones get their descriptors; 10 times.
 #[check(clause = 4)]
 fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_>) -> Step {
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     // The server waits for both, input and room for output, and a reset is news on both.
     let bytes = trial.more_than_fits()?;
     for _ in 0..10 {
@@ -231,11 +234,12 @@ fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_
         trial.freeze()?;
         trial.step("they are reset, and three others connect and send 1,000 bytes each");
         owed.into_iter().for_each(Client::reset_quietly);
-        let mut next = trial.connect_many(3)?;
+        let count = trial.up_to(3, 1)?;
+        let mut next = trial.connect_many(count)?;
         send_all(&mut next, 1000)?;
         trial.thaw()?;
         echo_all(&mut next)?;
         trial.echo_all(&mut next, 1)?;
     }
-    trial.expect_fds(base, "after all had left")
+    trial.expect_held(base, "after all had left")
 }

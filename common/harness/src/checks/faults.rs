@@ -7,7 +7,8 @@ use harness_macros::check;
 use rustix::process::Signal;
 
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
-use crate::failure::Step;
+use crate::failure::{Step, Stop, Symptom};
+use crate::limit::{self, Limit};
 use crate::server::Options;
 use crate::trial::Trial;
 
@@ -51,8 +52,9 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
         if in_one_wake {
             trial.freeze()?;
         }
-        trial.step(format!("{OUTSIDE} of those connected close"));
-        inside.drain(..OUTSIDE);
+        let leaving = outside.len().min(inside.len());
+        trial.step(format!("{leaving} of those connected close"));
+        inside.drain(..leaving);
         if in_one_wake {
             trial.thaw()?;
         }
@@ -84,7 +86,7 @@ fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> 
 #[check(clause = 9)]
 fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial<'_>) -> Step {
     const ALL: u32 = 40;
-    let base = trial.fds_without_clients()?;
+    let base = trial.descriptors_without_clients()?;
     let in_flight = trial.in_flight()?;
     if trial.subject.own {
         trial.step(format!(
@@ -96,7 +98,7 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
         trial.leave_room(INSIDE)?;
     }
     trial.suspect(EMFILE);
-    let mut clients = trial.connect_many(ALL)?;
+    let mut clients = trial.connect_until_full(ALL)?;
     trial.knock(&mut clients, 1000);
     if trial.subject.own {
         // A limit that was there from the start is the only one that an accept in flight knows.
@@ -107,7 +109,24 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
         trial.admitted(vec![client])?;
     }
     trial.probe()?;
-    trial.expect_in_flight(in_flight, "after all 40 clients had left")
+    trial.expect_in_flight(in_flight, "after all its clients had left")
+}
+
+/// 130 clients come one by one. Where that is more than the server takes at once, others are served once they have left, by
+/// FIN or by reset.
+#[check(clause = 2)]
+fn a_limit_of_connections_is_lifted_when_clients_leave(trial: &mut Trial<'_>) -> Step {
+    const MOST: u32 = 130;
+    let most = trial.subject.max_clients.map_or(MOST, |max| (max + 1).max(MOST));
+    match limit::find(trial, most as usize)? {
+        Limit::None => trial.probe(),
+        Limit::Kept(kept) => Err(Stop::Fail(Box::new(kept.failure()))),
+        Limit::Policy(max) if trial.subject.own => {
+            let what = format!("the server takes {max} clients at once, and no more");
+            Err(Stop::fail(Symptom::Refused, what, "Only a lack of descriptors limits the servers of this repository."))
+        }
+        Limit::Policy(_) => Ok(()),
+    }
 }
 
 /// SIGSTOP and SIGCONT five times with nothing to do: epoll_wait and io_uring_enter return EINTR.
@@ -160,27 +179,34 @@ fn signals_that_are_ignored_by_default_change_nothing(trial: &mut Trial<'_>) -> 
 #[check(clause = 4)]
 fn a_flood_of_resets_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(RESET);
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
+    let count = trial.up_to(50, 2)?;
     for _ in 0..10 {
-        let clients = trial.connect_many(50)?;
-        trial.step("all 50 are reset");
+        let clients = trial.connect_many(count)?;
+        trial.step(format!("all {count} are reset"));
         clients.into_iter().for_each(Client::reset_quietly);
     }
     trial.probe()?;
-    trial.expect_fds(base, "after 500 resets")
+    trial.expect_held(base, &format!("after {} resets", 10 * count))
 }
 
 /// In one wake 100 connects that are reset already, half of them with bytes, among 10 that are not.
 #[check(clause = 10)]
 fn connections_that_were_reset_before_their_accept_are_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(RESET);
-    let base = trial.fds_without_clients()?;
+    let base = trial.held_without_clients()?;
     trial.freeze()?;
-    let mut staying = trial.connect_many(5)?;
-    let mut leaving = trial.connect_many(100)?;
-    staying.extend(trial.connect_many(5)?);
-    trial.step("the 100 in the middle are reset, 50 of them with 100 bytes sent before; the others send 100 bytes");
-    leaving[..50].iter_mut().chain(&mut staying).try_for_each(|client| {
+    let count = trial.up_to(110, 4)?;
+    let around = (count / 4).min(5);
+    let mut staying = trial.connect_many(around)?;
+    let mut leaving = trial.connect_many(count - 2 * around)?;
+    staying.extend(trial.connect_many(around)?);
+    let half = leaving.len() / 2;
+    trial.step(format!(
+        "the {} in the middle are reset, {half} of them with 100 bytes sent before; the others send 100 bytes",
+        leaving.len()
+    ));
+    leaving[..half].iter_mut().chain(&mut staying).try_for_each(|client| {
         client.plan(100);
         client.write_some(100).map(|_| ())
     })?;
@@ -189,7 +215,7 @@ fn connections_that_were_reset_before_their_accept_are_survived(trial: &mut Tria
     echo_all(&mut staying)?;
     drop(staying);
     trial.probe()?;
-    trial.expect_fds(base, "after 100 connections that were reset in the queue")
+    trial.expect_held(base, "after connections that were reset in the queue")
 }
 
 /// Clients with bytes owed to them are reset before and after their FIN: EPIPE, ECONNRESET, SIGPIPE.
@@ -249,11 +275,11 @@ fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_
 /// A server without a free descriptor: the clients that it serves, and those that wait at its door with a byte sent.
 fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
     trial.suspect(EMFILE);
-    let base = trial.fds_without_clients()?;
+    let base = trial.descriptors_without_clients()?;
     let mut inside = trial.connect_many(1)?;
     trial.echo_all(&mut inside, 1)?;
     // A foreign server may use more than one for each client.
-    let each = trial.fds()?.saturating_sub(base).max(1);
+    let each = trial.descriptors()?.saturating_sub(base).max(1);
     trial.leave_room((INSIDE - 1) * each)?;
     inside.extend(trial.connect_many(INSIDE as u32 - 1)?);
     trial.echo_all(&mut inside, 100)?;
@@ -262,7 +288,7 @@ fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
 
 /// More clients; each sends a byte.
 fn queue_up(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
-    let mut clients = trial.connect_many(OUTSIDE as u32)?;
+    let mut clients = trial.connect_until_full(OUTSIDE as u32)?;
     trial.knock(&mut clients, 1);
     // Until then it has not met the lack: what comes next could be all that it sees.
     trial.rest()?;

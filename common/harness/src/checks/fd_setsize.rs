@@ -38,7 +38,8 @@ fn clients_below_fd_1024_go_on_while_others_pass_it(trial: &mut Trial<'_>) -> St
         trial.freeze()?;
         trial.step("each client below 1024 sends 5,000 bytes");
         send_all(&mut low, 5000)?;
-        let high = trial.connect_many(10)?;
+        let count = trial.up_to(10, 1)?;
+        let high = trial.connect_many(count)?;
         trial.step("the new ones close");
         drop(high);
         trial.thaw()?;
@@ -56,10 +57,10 @@ fn new_clients_are_served_again_once_low_descriptors_are_free(trial: &mut Trial<
         served_or_refused(trial, client)?;
     }
     drop(high);
-    let open = trial.fds()?;
+    let held = trial.held()?;
     trial.step("8 of the clients below 1024 close");
     low.drain(4..12);
-    trial.expect_fds(open - 8, "after 8 clients closed")?;
+    trial.expect_held(held - 8, "after 8 clients closed")?;
     let mut new = trial.connect_many(8)?;
     trial.echo_all(&mut new, 100)?;
     trial.echo_all(&mut low, 100)

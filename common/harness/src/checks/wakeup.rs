@@ -123,7 +123,7 @@ fn every_one_of_fifty_is_heard_in_any_order(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 2, quick)]
 fn bytes_sent_right_after_the_connect_are_heard(trial: &mut Trial<'_>) -> Step {
     let mut clients = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..trial.up_to(100, 2)? {
         let mut client = trial.connect()?;
         client.send(100)?;
         clients.push(client);

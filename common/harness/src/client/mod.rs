@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use observe::start::hold_starts;
@@ -73,6 +74,8 @@ pub struct Client {
     server: SocketAddr,
     process: Option<Family>,
     log: Log,
+    /// Counts it as connected, as long as it is.
+    _counted: Option<Arc<()>>,
 }
 
 impl Client {
@@ -108,7 +111,11 @@ impl Client {
         };
         let socket = attempt().map_err(|error| match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => {
-                Stop::Broken(format!("the harness itself has no descriptors left ({error}); raise ulimit -n"))
+                let limit = crate::trial::raise_fd_limit();
+                Stop::skip(format!(
+                    "the checks that run at the same time need more than the {limit} descriptors that the harness may have \
+                     ({error}): raise the hard limit (ulimit -Hn), or run fewer at once (--jobs 1)"
+                ))
             }
             _ => {
                 let cause = "The listener is closed, or its queue is full and stays full.";
@@ -129,7 +136,13 @@ impl Client {
             server,
             process,
             log,
+            _counted: None,
         })
+    }
+
+    /// Counts it among those that have a copy of this.
+    pub(crate) fn of(self, crowd: Arc<()>) -> Self {
+        Self { _counted: Some(crowd), ..self }
     }
 
     /// Of the bytes outstanding, those that the server has not read, and those that it has read and not written. `None`

@@ -14,6 +14,8 @@ use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
 mod circumstances;
+mod crowd;
+mod held;
 mod pressure;
 mod rest;
 mod verdict;
@@ -33,6 +35,7 @@ pub struct Trial<'a> {
     suspicion: &'static str,
     frozen: bool,
     restless: bool,
+    crowd: crowd::Crowd,
 }
 
 impl<'a> Trial<'a> {
@@ -45,6 +48,7 @@ impl<'a> Trial<'a> {
             suspicion: "",
             frozen: false,
             restless: false,
+            crowd: crowd::Crowd::default(),
         }
     }
 
@@ -56,6 +60,7 @@ impl<'a> Trial<'a> {
     /// Starts the server with these options; a check that does not care lets `connect` do it.
     pub fn start(&mut self, options: &Options) -> Step<&mut Server> {
         self.server = None;
+        self.crowd = crowd::Crowd::default();
         self.server = Some(Server::start(self.subject, options)?);
         self.server()
     }
@@ -130,13 +135,21 @@ impl<'a> Trial<'a> {
 
     /// As `connect_with`, without a step in the log.
     pub fn connect_quietly(&mut self, options: ConnectOptions) -> Step<Client> {
+        self.server()?;
+        self.make_room()?;
+        self.connect_beyond(options)
+    }
+
+    /// As `connect_quietly`, whatever the server's limit of clients is.
+    pub(crate) fn connect_beyond(&mut self, options: ConnectOptions) -> Step<Client> {
         let server = self.server()?;
         let (addr, process) = (server.addr, server.process);
         let id = self.next_client;
         self.next_client += 1;
         // While the server is stopped, a connect that has to wait would wait for ever.
-        let patience = if self.frozen && !self.subject.own { Duration::from_millis(300) } else { BACKSTOP };
-        Client::connect(id, addr, options, process, patience, self.log.clone())
+        let patience = if self.frozen { Duration::from_millis(300) } else { BACKSTOP };
+        let client = Client::connect(id, addr, options, process, patience, self.log.clone())?;
+        Ok(client.of(self.crowd.enter()))
     }
 
     /// Lets all of them send `bytes` and reads everything back, as one step.
@@ -154,22 +167,20 @@ impl<'a> Trial<'a> {
         echo_all(std::slice::from_mut(&mut client))
     }
 
-    /// Opens `count` connections with options, as one step. They may be fewer while a foreign server is stopped: as
-    /// many as its accept queue (listen's backlog) takes.
+    /// Opens `count` connections with options, as one step. The check is skipped where the server cannot have so many at
+    /// once: while it is stopped, its accept queue (listen's backlog) has to take them all.
     pub fn connect_many_with(&mut self, count: u32, options: ConnectOptions) -> Step<Vec<Client>> {
         self.server()?;
         self.log.step(format!("c{} .. c{} connect", self.next_client, self.next_client + count - 1));
-        let mut clients = Vec::new();
-        for _ in 0..count {
-            match self.connect_quietly(options) {
-                Err(Stop::Fail(_)) if self.frozen && !self.subject.own && !clients.is_empty() => {
-                    self.log.step(format!("the accept queue is full with {} of them", clients.len()));
-                    break;
-                }
-                client => clients.push(client?),
-            }
+        if let Some(skip) = self.does_not_fit(count)? {
+            return Err(skip);
         }
-        Ok(clients)
+        (0..count).map(|_| self.connect_quietly(options)).collect()
+    }
+
+    /// The clients so far, and the largest number of them at once.
+    pub(crate) fn clients(&self) -> (usize, usize) {
+        (self.next_client as usize, self.crowd.peak())
     }
 
     /// Says what a spin or the server's end most likely means from here on; told where the kernel's view does not say.

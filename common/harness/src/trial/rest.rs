@@ -89,35 +89,6 @@ impl Trial<'_> {
         Ok((activity, start.elapsed(), awake >= SAMPLES - 1))
     }
 
-    /// The server's open descriptors, at rest.
-    pub fn fds(&mut self) -> Step<usize> {
-        self.needs_proc()?;
-        let process = self.process()?;
-        process.fd_count().ok_or_else(|| Stop::skip("needs Linux's /proc"))
-    }
-
-    /// Waits until the server holds `expected` descriptors again; it has failed if it rests with more.
-    pub fn expect_fds(&mut self, expected: usize, after: &str) -> Step {
-        self.log.step(format!("the server has to be back at {expected} descriptors"));
-        let end = Instant::now() + SOON;
-        loop {
-            // Asleep first: what a server has not yet accepted is no descriptor of its.
-            self.await_ends()?;
-            let at_rest = self.comes_to_rest(Duration::from_millis(30))?;
-            let now = self.fds()?;
-            if now <= expected {
-                return Ok(());
-            }
-            if at_rest || self.restless || Instant::now() > end {
-                let restless = if at_rest { "" } else { ", and does not come to rest" };
-                let what = format!("{after}, the server holds {now} descriptors and not {expected}{restless}");
-                let cause = "A connection that ended was not closed: read returned 0 with nothing owed, or a read, a \
-                             write or the event reported an error.";
-                return Err(self.with_view(Symptom::Leak, what, cause));
-            }
-        }
-    }
-
     /// Operations in flight on the server's io_urings that wait for their socket; 0 where there are none.
     pub fn in_flight(&mut self) -> Step<usize> {
         let port = self.server()?.addr.port();
@@ -162,15 +133,6 @@ impl Trial<'_> {
             std::thread::sleep(SETTLED);
         }
         Ok(())
-    }
-
-    /// The server's descriptors while nobody is connected, after it has served somebody.
-    pub fn fds_without_clients(&mut self) -> Step<usize> {
-        self.needs_proc()?;
-        self.process()?;
-        self.probe()?;
-        self.rest()?;
-        self.fds()
     }
 
     fn spinning(&mut self, what: &str) -> Stop {

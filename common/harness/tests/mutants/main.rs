@@ -19,7 +19,11 @@ mod causes;
 #[cfg(target_os = "linux")]
 mod consequences;
 #[cfg(target_os = "linux")]
+mod limited;
+#[cfg(target_os = "linux")]
 mod mutant;
+#[cfg(target_os = "linux")]
+mod oddities;
 #[cfg(target_os = "linux")]
 mod pollers;
 #[cfg(target_os = "linux")]

@@ -96,4 +96,5 @@ pub fn find(name: &str) -> (Base, Option<&'static str>) {
 }
 
 /// The bases that are right as they are.
-pub const CORRECT: &[Base] = &[Base::Select, Base::Poll, Base::EpollLt, Base::EpollEt, Base::Uring, Base::Threads];
+pub const CORRECT: &[Base] =
+    &[Base::Select, Base::Poll, Base::EpollLt, Base::EpollEt, Base::Uring, Base::Threads, Base::Limited];

@@ -200,7 +200,7 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let model = match base {
         Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => Model::Readiness,
         Base::Uring => Model::Completion,
-        Base::Threads | Base::OneByOne => Model::Unknown,
+        Base::Threads | Base::OneByOne | Base::Limited => Model::Unknown,
     };
     if base == Base::Uring {
         IoUring::new(8).map_err(|error| format!("no io_uring here: {error}"))?;
@@ -209,7 +209,15 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         argv.extend(["--addr".into(), "127.0.0.1:{port}".into()]);
     }
     let fd_limit = (base == Base::Select).then_some(1024);
-    Ok(Subject { name: name.to_owned(), launch: Launch::Command(argv), own, model, fd_limit, differs: &[] })
+    Ok(Subject {
+        name: name.to_owned(),
+        launch: Launch::Command(argv),
+        own,
+        model,
+        fd_limit,
+        max_clients: None,
+        differs: &[],
+    })
 }
 
 fn every_group() -> Result<(), Failed> {

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::mutant::bug;
+use super::oddities;
 use super::pollers::{Interest, Poller, Ready};
 use super::serve::STOP;
 
@@ -93,6 +94,7 @@ impl<P: Poller> Server<P> {
 
     fn register(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
+        oddities::accepted(&stream);
         // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
         let nonblocking = stream.set_nonblocking(!bug!("blocking_sockets"));
         if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
@@ -190,7 +192,8 @@ impl<P: Poller> Server<P> {
                 () => may_read,
             },
             // Turned on when needed, and never off.
-            write: owed || bug!("write_interest_left_on") && connection.interest.write,
+            write: owed && (!bug!("waits_for_more") || connection.pending.len() >= 4096)
+                || bug!("write_interest_left_on") && connection.interest.write,
         };
         if interest != connection.interest {
             connection.interest = interest;
@@ -219,6 +222,11 @@ impl<P: Poller> Server<P> {
                 return Ok(());
             }
             let turns = std::mem::take(&mut self.unfinished);
+            let accept_due = self.accept_is_due();
+            if !bug!("served_twice") {
+                self.forget_unfinished(&turns);
+            }
+            let reported: Vec<RawFd> = ready.iter().map(|event| event.fd).collect();
             if bug!("two_events_each") {
                 // As kqueue has it: first who can be read, then who can be written to, and a reset is both.
                 let input = |event: &Ready| Ready { writable: false, gone: false, readable: true, ..*event };
@@ -244,18 +252,43 @@ impl<P: Poller> Server<P> {
                     }
                 }
             }
-            for fd in turns {
-                if let Some(Some(connection)) = self.connections.get_mut(fd as usize) {
-                    connection.unfinished = false;
-                    self.serve(Ready { fd, ..Ready::default() })?;
+            if bug!("served_twice") {
+                // A new event and what the last turn left over are two lists here, and a connection may stand in both.
+                self.forget_unfinished(&turns);
+                self.serve_again(&turns)?;
+                if self.accept_is_due() {
+                    self.accept_again()?;
                 }
+                continue;
             }
-            if self.accept_at.is_some_and(|at| at <= Instant::now()) {
-                self.accept_at = None;
-                self.poller.set(self.listener.as_raw_fd(), READ)?;
-                self.accept()?;
+            let rest: Vec<RawFd> = turns.into_iter().filter(|fd| !reported.contains(fd)).collect();
+            self.serve_again(&rest)?;
+            if accept_due && !reported.contains(&self.listener.as_raw_fd()) {
+                self.accept_again()?;
             }
         }
+    }
+
+    fn accept_is_due(&self) -> bool {
+        self.accept_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn accept_again(&mut self) -> io::Result<()> {
+        self.accept_at = None;
+        self.poller.set(self.listener.as_raw_fd(), READ)?;
+        self.accept()
+    }
+
+    fn forget_unfinished(&mut self, turns: &[RawFd]) {
+        for &fd in turns {
+            if let Some(Some(connection)) = self.connections.get_mut(fd as usize) {
+                connection.unfinished = false;
+            }
+        }
+    }
+
+    fn serve_again(&mut self, turns: &[RawFd]) -> io::Result<()> {
+        turns.iter().try_for_each(|&fd| self.serve(Ready { fd, ..Ready::default() }))
     }
 
     /// Whether it is time to stop.
@@ -282,7 +315,7 @@ impl Connection {
     fn may_read(&self) -> bool {
         let owed = self.pending.len();
         // A queue that takes everything: memory is what a client that never reads wants.
-        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output");
+        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output") || bug!("zero_length_read");
         !self.peer_finished && room
     }
 
@@ -298,12 +331,16 @@ impl Connection {
             if !self.readable || !self.may_read() {
                 break;
             }
-            match (&self.stream).read(buffer) {
+            // As much as there is room for, which may be nothing: and then 0 is not the end.
+            let room =
+                if bug!("zero_length_read") { MAX_PENDING - self.pending.len().min(MAX_PENDING) } else { READ_BUFFER };
+            match (&self.stream).read(&mut buffer[..room.min(READ_BUFFER)]) {
                 // "Nothing there": 0 is the end.
                 Ok(0) if bug!("eof_ignored") => self.readable = false,
                 Ok(0) => self.peer_finished = true,
                 Ok(n) => {
-                    let sent = if self.pending.is_empty() { self.send(&buffer[..n])? } else { 0 };
+                    let sent =
+                        if self.pending.is_empty() && !bug!("waits_for_more") { self.send(&buffer[..n])? } else { 0 };
                     // What write() returned is not looked at.
                     if !bug!("short_write_dropped") {
                         self.pending.extend(&buffer[sent..n]);
@@ -322,6 +359,10 @@ impl Connection {
     }
 
     fn write(&mut self, buffer: &[u8]) -> io::Result<()> {
+        // A buffered writer that nobody flushes.
+        if bug!("waits_for_more") && self.pending.len() < 4096 && !self.peer_finished {
+            return Ok(());
+        }
         while self.writable && !self.pending.is_empty() {
             let front = self.pending.as_slices().0;
             let sent = match bug!("shared_buffer") {

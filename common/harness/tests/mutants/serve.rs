@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, uring};
+use super::{blocking, limited, uring};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub enum Base {
     Uring,
     Threads,
     OneByOne,
+    Limited,
 }
 
 impl Base {
@@ -37,6 +38,7 @@ impl Base {
             Self::Uring => "uring",
             Self::Threads => "threads",
             Self::OneByOne => "one_by_one",
+            Self::Limited => "limited",
         }
     }
 
@@ -144,6 +146,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
+        Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }
 }
 
@@ -151,8 +154,19 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    if bug!("second_listener") {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&addr.into())?;
     socket.listen(4096)?;
+    if bug!("second_listener") {
+        // One for a worker that was never started.
+        let second = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        second.set_reuse_port(true)?;
+        second.bind(&socket.local_addr()?)?;
+        second.listen(4096)?;
+        std::mem::forget(second);
+    }
     Ok(socket.into())
 }
 

@@ -97,6 +97,9 @@ struct OwnServerArgs {
     /// It serves only file descriptors below N and refuses the others, as select does
     #[arg(long, value_name = "N", requires = "yours")]
     fd_limit: Option<u64>,
+    /// It serves at most N clients at once, by its own choice; the checks stay below that
+    #[arg(long, value_name = "N", requires = "yours", value_parser = clap::value_parser!(u32).range(1..))]
+    max_clients: Option<u32>,
     /// What it waits for; some checks apply to one model only
     #[arg(long, value_enum, requires = "yours")]
     model: Option<ModelArg>,
@@ -307,6 +310,7 @@ impl OwnServerArgs {
         let subject = Subject {
             name: self.name.clone().unwrap_or_else(|| given.name.clone()),
             fd_limit: self.fd_limit,
+            max_clients: self.max_clients,
             model: self.model.map_or(given.model, ModelArg::of_the_harness),
             ..given
         };

@@ -120,11 +120,15 @@ impl Buffers {
             return;
         }
         if made.kind == Kind::Write
-            && let Some(other) = self.in_flight.iter().find(|it| it.kind == Kind::Write && it.client == made.client)
+            && let Some(other) =
+                self.in_flight.iter().find(|it| it.kind == Kind::Write && it.client == made.client && !it.is_linked())
         {
             self.two_sends.get_or_insert_with(|| (other.clone(), made.clone()));
         }
-        if let Some(other) = self.in_flight.iter().find(|it| made.buffer != 0 && it.buffer == made.buffer && !same(it))
+        if let Some(other) = self
+            .in_flight
+            .iter()
+            .find(|it| made.buffer != 0 && it.buffer == made.buffer && !same(it) && !it.is_linked())
         {
             self.lent_twice.get_or_insert_with(|| (other.clone(), made.clone()));
         }

@@ -15,7 +15,7 @@ use crate::mask::Mask;
 use crate::syscall::Kind;
 
 /// Calls that are kept of each thread.
-const OF_A_THREAD: usize = 64;
+const OF_A_THREAD: usize = 256;
 /// Calls that are kept of each connection.
 const OF_A_CONNECTION: usize = 16;
 /// Connections that are kept; those that come later are not.
@@ -30,6 +30,8 @@ pub const ZERO_COPY: u64 = 0x400_0000;
 pub const ERROR_QUEUE: u64 = 0x2000;
 /// MSG_PEEK.
 pub const PEEK: u64 = 0x2;
+/// How a linked operation is shown.
+pub(crate) const LINKED: &str = "IO_LINK";
 /// MSG_OOB.
 pub const URGENT: u64 = 0x1;
 
@@ -121,6 +123,11 @@ impl Made {
     pub fn said_of(&self, fd: i32) -> Option<Mask> {
         let of_it = self.events.iter().filter(|(it, _)| *it == fd);
         of_it.map(|(_, mask)| *mask).reduce(|one, other| Mask(one.0 | other.0))
+    }
+
+    /// An operation after which the next one begins (IOSQE_IO_LINK).
+    pub fn is_linked(&self) -> bool {
+        self.words.iter().any(|word| word == LINKED)
     }
 
     /// It is an operation of an io_uring.
@@ -425,6 +432,6 @@ mod tests {
         let connection = &record.connections[&9];
         assert_eq!((connection.calls.len(), connection.read, connection.count), (16, 5000, 1001));
         assert_eq!(connection.calls.back().map(|made| made.owed), Some(5000));
-        assert_eq!(record.threads[&0].calls.len(), 64);
+        assert_eq!(record.threads[&0].calls.len(), 256);
     }
 }

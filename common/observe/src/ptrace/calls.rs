@@ -14,8 +14,10 @@ use crate::handle::{self, Handle, Label};
 use crate::made::{Event, Made, Record};
 use crate::mask::Mask;
 use crate::process::Process;
-use crate::syscall::{Call, Kind};
+use crate::syscall::{Call, Kind, RESTART};
 
+/// For the kernel: go on by `restart_syscall` (include/linux/errno.h).
+const RESTART_BLOCK: i64 = -516;
 /// Of a wait with more events, or more descriptors, the first ones are kept.
 const KEPT: u64 = 64;
 
@@ -42,6 +44,8 @@ pub struct Families {
     /// By process, epoll instance, and what the server wants to be told with an event.
     epolls: HashMap<(i32, i32, u64), i32>,
     operations: Operations,
+    /// Waits with a timeout that were interrupted: `restart_syscall` goes on with them. By thread.
+    interrupted: HashMap<i32, Call>,
 }
 
 impl Families {
@@ -79,7 +83,10 @@ impl Families {
 
     /// The call that a thread is about to make, if it belongs into a record.
     pub fn enter(&mut self, pid: i32, tid: i32, number: i64, args: [u64; 6]) -> Option<Entered> {
-        let call = Call::new(number, args);
+        let call = match self.interrupted.remove(&tid) {
+            Some(interrupted) if number == RESTART => interrupted,
+            _ => Call::new(number, args),
+        };
         let process = Process { pid };
         let mut made = Made { pid, tid, ..Made::new(call.name, call.kind) };
         match call.kind {
@@ -205,6 +212,9 @@ impl Families {
         let Entered { mut made, call } = entered;
         let process = Process { pid: made.pid };
         made.value = Some(value);
+        if value == RESTART_BLOCK {
+            self.interrupted.insert(made.tid, call);
+        }
         match call.kind {
             Kind::Accept if value >= 0 => {
                 self.clients.remove(&(made.pid, value as i32));

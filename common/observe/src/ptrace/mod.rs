@@ -91,8 +91,16 @@ pub fn set_options(tid: i32) -> Result<()> {
 /// If this system denies it, or the process does not stop.
 pub fn seize(pid: i32, deadline: Duration) -> Result<()> {
     request(libc::PTRACE_SEIZE as _, pid, 0, libc::PTRACE_O_TRACESYSGOOD as usize)?;
-    request(libc::PTRACE_INTERRUPT as _, pid, 0, 0)?;
-    wait_for(pid, deadline).map(drop)
+    stop(pid, deadline)
+}
+
+/// Stops a traced thread that runs, or sleeps in a call.
+///
+/// # Errors
+/// If it is not traced by this thread, or does not stop.
+pub fn stop(tid: i32, deadline: Duration) -> Result<()> {
+    request(libc::PTRACE_INTERRUPT as _, tid, 0, 0)?;
+    wait_for(tid, deadline).map(drop)
 }
 
 /// Traces a child from now on, and with it all that it starts; it is stopped. It is killed when this thread ends.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::made::Made;
+use crate::made::{LINKED, Made};
 use crate::process::Process;
 use crate::syscall::Kind;
 
@@ -115,6 +115,8 @@ impl Operations {
 /// `    3: opcode:RECV, fd:7, flags:0, off:0, addr:0x7f, rw_flags:0x0, buf_index:0 user_data:13`
 fn entry(line: &str) -> Option<(u64, Made)> {
     const FIXED_FILE: u64 = 1;
+    /// IOSQE_IO_LINK and IOSQE_IO_HARDLINK.
+    const LINKS: u64 = 1 << 2 | 1 << 3;
     let name = field(line, "opcode:")?.trim_end_matches(',');
     let number = |name: &str| field(line, name)?.trim_end_matches(',').parse::<i64>().ok();
     let flags = field(line, "flags:").and_then(|flags| u64::from_str_radix(flags.trim_end_matches(','), 16).ok());
@@ -135,6 +137,9 @@ fn entry(line: &str) -> Option<(u64, Made)> {
     if flags.is_some_and(|flags| flags & FIXED_FILE != 0) {
         made.words = fd.map(|fd| format!("slot {fd}")).into_iter().collect();
         made.fd = None;
+    }
+    if flags.is_some_and(|flags| flags & LINKS != 0) {
+        made.words.push(LINKED.into());
     }
     Some((number("user_data:").map(|data| data as u64).or_else(|| field(line, "user_data:")?.parse().ok())?, made))
 }

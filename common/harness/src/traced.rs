@@ -1,0 +1,58 @@
+//! A server that is traced (ptrace(2)), from one system call to the next.
+//!
+//! Invariant: the server runs its own code only, in its own order. Tracing changes when its calls are made, and not which.
+
+use std::io::{Error, Result};
+use std::time::Duration;
+
+use observe::ptrace;
+
+use crate::failure::Stop;
+
+/// A traced process; let go when this is dropped.
+pub struct Traced {
+    pid: i32,
+    deadline: Duration,
+}
+
+impl Traced {
+    /// Traces the first thread of a process, and stops it. No call may take longer than `deadline`.
+    pub fn seize(pid: i32, deadline: Duration) -> std::result::Result<Self, Stop> {
+        match ptrace::seize(pid, deadline) {
+            Ok(()) => Ok(Self { pid, deadline }),
+            Err(error) => Err(Stop::skip(format!("this machine does not let the harness trace a child ({error})"))),
+        }
+    }
+
+    /// Lets it go on to where it enters or leaves its next system call.
+    pub fn next_syscall(&self) -> Result<()> {
+        let mut signal = 0;
+        loop {
+            match self.next_stop(signal)? {
+                ptrace::Stop::Syscall => return Ok(()),
+                ptrace::Stop::Signal(other) => signal = other,
+                // A stop of the tracer's own is no signal to be passed on.
+                _ => signal = 0,
+            }
+        }
+    }
+
+    /// Lets it go on, with a signal if that is not 0, to where it stops next.
+    pub fn next_stop(&self, signal: i32) -> Result<ptrace::Stop> {
+        ptrace::resume(self.pid, signal)?;
+        match ptrace::wait_for(self.pid, self.deadline)? {
+            ptrace::Stop::Exited(_) | ptrace::Stop::Killed(_) => Err(Error::other("the traced server has ended")),
+            stop => Ok(stop),
+        }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // Where it was let go already, or has ended, this fails and means nothing.
+        if ptrace::let_go(self.pid, 0).is_err() {
+            // It is asleep in a call: only a thread that is stopped can be let go.
+            let _ = ptrace::stop(self.pid, self.deadline).and_then(|()| ptrace::let_go(self.pid, 0));
+        }
+    }
+}
