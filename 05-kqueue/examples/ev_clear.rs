@@ -1,9 +1,10 @@
 //! The echo server of this chapter with EV_CLEAR: each knote reports what is new, once. This file is to `src/server.rs`
 //! what 04-epoll-et is to 03-epoll-lt.
 //!
-//! Invariant: a connection has one READ and one WRITE knote from its accept to its close. `readable` and `writable` say
-//! what was reported and no EAGAIN has taken back. A connection that could go on stands in `ready`, because no further
-//! event will come for it. A turn first notes every event, and then serves each entry of `ready` once.
+//! Invariant: a connection has one READ and one WRITE knote from its accept to its close. An event sets `readable` or
+//! `writable`, and only EAGAIN clears the flag. While a flag is set, the server cannot count on a further event. So a
+//! connection that can read or write now stands in the list `ready`. Each turn first notes all events, and then serves
+//! each entry of `ready` once.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -33,7 +34,7 @@ struct Connection {
     peer_finished: bool,
     readable: bool,
     writable: bool,
-    /// Stands in `Server::ready`.
+    /// Whether the connection stands in `Server::ready`.
     in_ready: bool,
 }
 
@@ -43,7 +44,7 @@ struct Server {
     listener: TcpListener,
     shutdown: Shutdown,
     connections: Connections<Connection>,
-    /// The connections that this turn or the next one serves.
+    /// The connections that can go on without a further event. This turn or the next one serves them.
     ready: Vec<RawFd>,
     buffer: Box<[u8]>,
     retry_accept: Retry,
@@ -96,7 +97,7 @@ impl Server {
                 Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
             }
         }
-        // Enough for one turn. If there are more, no event comes for them: the next turn goes on.
+        // Enough for one turn. If more clients are queued, no event comes for them, so the next turn accepts again.
         self.retry_accept.at_once();
         Ok(())
     }
@@ -111,7 +112,7 @@ impl Server {
         Ok(())
     }
 
-    /// Notes what the wait reported of one connection, and does nothing yet: it may stand in `ready` from the last turn.
+    /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
     fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         connection.readable |= readable;
@@ -119,10 +120,10 @@ impl Server {
         self.update_interest(fd)
     }
 
-    /// Does what is noted of one connection, and closes it when it is finished or broken.
+    /// Serves one connection, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd) {
-        // An entry may find its connection closed, if a change failed. It never meets the next owner of the descriptor:
-        // `accept` comes after the last entry.
+        // If a change failed, the connection may be closed by now. The entry cannot find the next owner of the
+        // descriptor: `accept` runs after the last entry.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.in_ready = false;
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));
@@ -131,12 +132,12 @@ impl Server {
         }
     }
 
-    /// The knotes never change. What changes is which connection is owed a turn without a further event.
+    /// The knotes never change. A connection that can go on without a further event enters `ready`.
     fn update_interest(&mut self, fd: RawFd) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
-        let may_go_on =
+        let can_go_on =
             connection.readable && connection.may_read() || connection.writable && !connection.pending.is_empty();
-        if may_go_on && !connection.in_ready {
+        if can_go_on && !connection.in_ready {
             connection.in_ready = true;
             self.ready.push(fd);
         }
@@ -144,8 +145,8 @@ impl Server {
     }
 
     fn close(&mut self, fd: RawFd) {
-        // The knotes end with the descriptor. A change that is still to be made would be made to the next owner.
-        self.changes.retain(|change| change.ident() != fd as usize);
+        // The knotes end with the descriptor. No change waits in `changes` here: the last wait made all changes, and
+        // only `accept`, at the end of a turn, adds new ones.
         self.connections.remove(fd);
         self.retry_accept.now();
     }
@@ -156,20 +157,20 @@ impl Server {
             let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
             let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
             let ready = self.kqueue.kevent(&self.changes, &mut events, timeout).context("kevent")?;
-            // All of them were made, even if a signal ended the wait (kevent(2), EINTR).
+            // All changes were made, even if a signal ended the wait (kevent(2), EINTR).
             self.changes.clear();
-            // These are noted, and nothing more: what they are about may stand in `ready` since the last turn.
+            // Events only set flags. A connection may be in `ready` since the last turn, and must not be served twice.
             for event in ready {
                 match event.ident() as RawFd {
                     _ if event.filter() == EVFILT_SIGNAL => return Ok(()),
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
                     fd if fd == self.listener.as_raw_fd() => self.retry_accept.at_once(),
-                    // A change that failed: the connection would wait for an event that never comes.
+                    // A change failed: without its knote, the connection would wait for an event that never comes.
                     fd if event.flags() & EV_ERROR != 0 => self.close(fd),
                     fd => self.note(fd, event.filter() == EVFILT_READ, event.filter() == EVFILT_WRITE)?,
                 }
             }
-            // Now each is served once. What enters `ready` from here on waits for the next turn.
+            // Now each entry is served once. A connection that enters `ready` from here on is served in the next turn.
             for fd in std::mem::take(&mut self.ready) {
                 self.serve(fd);
             }
@@ -194,7 +195,7 @@ impl Connection {
         self.peer_finished && self.pending.is_empty()
     }
 
-    /// Until EAGAIN, or the end of the turn, or until no more may be pending.
+    /// Reads until EAGAIN, or until the turn is used up, or until too many bytes are pending.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         for _ in 0..READS_PER_TURN {
             if !self.readable || !self.may_read() {
@@ -208,7 +209,7 @@ impl Connection {
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;
                 }
-                // The drain ends here and nowhere else: what comes from now on is a new event.
+                // The socket is drained only now: bytes that arrive later cause a new event.
                 Received::WouldBlock => self.readable = false,
             }
         }

@@ -128,7 +128,7 @@ impl Server {
     }
 
     fn close(&mut self, fd: RawFd) {
-        // The knotes end with the descriptor. A change that is still to be made would be made to the next owner.
+        // The knotes end with the descriptor. A change that still waits would be made on the descriptor's next owner.
         self.changes.retain(|change| change.ident() != fd as usize);
         self.connections.remove(fd);
         self.retry_accept.now();

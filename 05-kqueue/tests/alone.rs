@@ -1,4 +1,4 @@
-//! What needs a process of its own, with one thread: signals, fork, and the demonstration. So there is no libtest here.
+//! Tests that need a process with only one thread: signals, fork, and the demonstration. So they do not use libtest.
 
 mod common;
 
@@ -15,16 +15,16 @@ use kqueue::sys::*;
 
 const TESTS: [(&str, fn()); 8] = [
     ("a_signal_is_counted_although_it_is_ignored", a_signal_is_counted_although_it_is_ignored),
-    ("a_signal_with_ev_oneshot_is_told_once", a_signal_with_ev_oneshot_is_told_once),
-    ("a_signal_is_not_told_of_after_ev_delete", a_signal_is_not_told_of_after_ev_delete),
-    ("a_signal_tells_of_its_own_number_only", a_signal_tells_of_its_own_number_only),
+    ("a_signal_with_ev_oneshot_is_reported_once", a_signal_with_ev_oneshot_is_reported_once),
+    ("a_signal_is_not_reported_after_ev_delete", a_signal_is_not_reported_after_ev_delete),
+    ("a_signal_is_reported_by_its_own_knote_only", a_signal_is_reported_by_its_own_knote_only),
     ("a_signal_that_is_not_watched_ends_a_wait", a_signal_that_is_not_watched_ends_a_wait),
     ("a_kqueue_is_not_inherited_by_a_child", a_kqueue_is_not_inherited_by_a_child),
-    ("a_kqueue_that_was_closed_is_none_any_more", a_kqueue_that_was_closed_is_none_any_more),
+    ("a_closed_kqueue_is_invalid", a_closed_kqueue_is_invalid),
     ("the_demonstration_prints_its_six_lines", the_demonstration_prints_its_six_lines),
 ];
 
-/// As much of libtest's command line as cargo and nextest use.
+/// Understands the part of libtest's command line that cargo and nextest use.
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
@@ -74,7 +74,7 @@ fn a_signal_is_counted_although_it_is_ignored() {
     change(&kqueue, &[signal(libc::SIGUSR1, EV_DELETE)]);
 }
 
-fn a_signal_with_ev_oneshot_is_told_once() {
+fn a_signal_with_ev_oneshot_is_reported_once() {
     ignore(libc::SIGUSR1);
     let kqueue = queue();
     change(&kqueue, &[signal(libc::SIGUSR1, EV_ADD | EV_ONESHOT)]);
@@ -85,20 +85,20 @@ fn a_signal_with_ev_oneshot_is_told_once() {
     assert_eq!(error_of(&kqueue, signal(libc::SIGUSR1, EV_DELETE)), Some(libc::ENOENT));
 }
 
-fn a_signal_is_not_told_of_after_ev_delete() {
+fn a_signal_is_not_reported_after_ev_delete() {
     ignore(libc::SIGUSR1);
     let kqueue = queue();
     change(&kqueue, &[signal(libc::SIGUSR1, EV_ADD)]);
     send(libc::SIGUSR1);
     change(&kqueue, &[signal(libc::SIGUSR1, EV_DELETE)]);
     nothing(&kqueue);
-    // Nor does what came before come up when it is watched again.
+    // The earlier signal is not reported either when the signal is watched again.
     change(&kqueue, &[signal(libc::SIGUSR1, EV_ADD)]);
     nothing(&kqueue);
     change(&kqueue, &[signal(libc::SIGUSR1, EV_DELETE)]);
 }
 
-fn a_signal_tells_of_its_own_number_only() {
+fn a_signal_is_reported_by_its_own_knote_only() {
     let kqueue = queue();
     for number in [libc::SIGUSR1, libc::SIGUSR2] {
         ignore(number);
@@ -114,7 +114,7 @@ fn a_signal_tells_of_its_own_number_only() {
     }
 }
 
-/// And the changes that the wait took along are made.
+/// The changes of the interrupted call are made all the same.
 fn a_signal_that_is_not_watched_ends_a_wait() {
     extern "C" fn nothing_to_do(_: libc::c_int) {}
     // SAFETY: the handler does nothing.
@@ -129,7 +129,7 @@ fn a_signal_that_is_not_watched_ends_a_wait() {
     assert_eq!(set(timer), 0);
     let read = Kevent::new(near.as_raw_fd() as usize, EVFILT_READ, EV_ADD);
     let mut events = [Kevent::default()];
-    // The next tick comes during the wait, for it lasts until one does.
+    // The wait lasts until the next tick, so the tick comes during the wait.
     assert!(kqueue.kevent(&[read], &mut events, Some(Duration::from_secs(20))).unwrap().is_empty());
     assert_eq!(set(libc::itimerval { it_interval: off, it_value: off }), 0);
     far.write_all(b"hello").unwrap();
@@ -144,7 +144,7 @@ fn a_kqueue_is_not_inherited_by_a_child() {
     let child = unsafe { libc::fork() };
     if child == 0 {
         let refused = error_of(&kqueue, trigger) == Some(libc::EBADF);
-        // One of its own it can have.
+        // The child can make its own kqueue.
         let works = Kqueue::new().is_ok_and(|own| {
             change(&own, &[Kevent::new(9, EVFILT_USER, EV_ADD | EV_CLEAR)]);
             change(&own, &[trigger]);
@@ -155,22 +155,22 @@ fn a_kqueue_is_not_inherited_by_a_child() {
     let mut status = 0;
     // SAFETY: waitpid writes one int.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert_eq!(status, 0, "the child could use its parent's kqueue, or none of its own");
-    // What it did there was not done here.
+    assert_eq!(status, 0, "the child could use its parent's kqueue, or could not use its own");
+    // The child's changes are not made in the parent.
     nothing(&kqueue);
     change(&kqueue, &[trigger]);
     next(&kqueue);
 }
 
-fn a_kqueue_that_was_closed_is_none_any_more() {
+fn a_closed_kqueue_is_invalid() {
     let kqueue = ManuallyDrop::new(queue());
     let number = kqueue.as_raw_fd();
     let user = Kevent::new(9, EVFILT_USER, EV_ADD);
     change(&kqueue, &[user]);
-    // SAFETY: nobody closes it again.
+    // SAFETY: `ManuallyDrop` does not close the descriptor again.
     assert_eq!(unsafe { libc::close(number) }, 0);
     assert_eq!(error_of(&kqueue, user), Some(libc::EBADF));
-    // Nor if the number is in use again.
+    // Also when the number is in use again.
     let (other, _) = UnixStream::pair().unwrap();
     assert_eq!(other.as_raw_fd(), number);
     assert_eq!(error_of(&kqueue, user), Some(libc::EBADF));

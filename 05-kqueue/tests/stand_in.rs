@@ -1,4 +1,4 @@
-//! What holds for the stand-in on Linux alone: the C symbols, and the limits.
+//! Tests for the stand-in on Linux only: the C symbols and the limits.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -18,7 +18,7 @@ use kqueue::sys::linux::{
 };
 use kqueue::sys::*;
 
-/// What a C program brings with it, and how it finds the rest.
+/// The declarations of a C program, and the library that it links.
 mod c {
     use super::*;
 
@@ -59,7 +59,7 @@ fn a_c_program_gets_a_timer_and_a_socket() {
         c::Kevent { ident: near.as_raw_fd() as usize, filter: -1, flags: 0x11, udata, ..c::NONE },
         c::Kevent { ident: 3, filter: -7, flags: 0x11, data: 1, ..c::NONE },
     ];
-    // SAFETY: the list has as many entries as is said; it serves for changes and for events.
+    // SAFETY: the list has as many entries as the call says. It serves for changes and for events.
     unsafe {
         let kq = c::kqueue();
         assert!(kq >= 0);
@@ -75,7 +75,7 @@ fn a_c_program_gets_a_timer_and_a_socket() {
 }
 
 #[test]
-fn what_linux_cannot_do_is_refused() {
+fn changes_that_linux_cannot_make_are_refused() {
     let kqueue = queue();
     let (unix, _far) = UnixStream::pair().unwrap();
     let (unix, parent) = (unix.as_raw_fd() as usize, std::os::unix::process::parent_id() as usize);
@@ -129,14 +129,14 @@ fn a_timer_takes_every_unit() {
         change(&kqueue, &[timer]);
         assert_eq!(next(&kqueue).data(), 1, "{timer:?}");
     }
-    // Long after the sun has gone out, and not at once.
+    // The timer expires in the far future, and not at once.
     let never = Kevent::new(1, EVFILT_TIMER, EV_ADD).with_fflags(NOTE_SECONDS).with_data(i64::MAX);
     change(&kqueue, &[never]);
     nothing(&kqueue);
 }
 
 #[test]
-fn a_file_cut_short_is_told_of() {
+fn a_truncated_file_is_reported() {
     let kqueue = queue();
     let path = std::env::temp_dir().join(format!("kqueue-{}-truncate", process::id()));
     fs::write(&path, b"hello").unwrap();
@@ -150,7 +150,7 @@ fn a_file_cut_short_is_told_of() {
 }
 
 #[test]
-fn the_low_water_mark_goes_with_its_knote() {
+fn the_low_water_mark_ends_with_its_knote() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut far, _) = listener.accept().unwrap();
@@ -178,14 +178,14 @@ fn kqueues_that_were_closed_give_their_descriptors_back() {
     for _ in 0..20 {
         make();
     }
-    // Other tests open and close descriptors meanwhile; a leak would be of 20 times 53.
+    // Other tests open and close descriptors meanwhile, but a leak would be 20 times 53 descriptors.
     assert!(open() < before + 500, "{before} descriptors became {}", open());
 }
 
 #[test]
-fn what_was_looked_at_and_came_to_nothing_wakes_nobody_again() {
+fn an_event_that_reports_nothing_does_not_wake_the_next_wait() {
     let kqueue = queue();
-    // A disabled knote at its end, a file read to its end, and a closed descriptor whose dup lives.
+    // A disabled knote of a closed connection, a file at its end, and a closed descriptor with a dup.
     let (ended, far) = UnixStream::pair().unwrap();
     let file = File::open("/proc/self/status").unwrap();
     let (lingering, mut peer) = UnixStream::pair().unwrap();
@@ -198,7 +198,7 @@ fn what_was_looked_at_and_came_to_nothing_wakes_nobody_again() {
     peer.write_all(b"hello").unwrap();
     assert!(readable(&kqueue));
     nothing(&kqueue);
-    // The first look led to a new epoll, and that tells of the end of the disabled one once more.
+    // The first wait made a new epoll, which reports the end of the disabled knote once more.
     nothing(&kqueue);
     assert!(!readable(&kqueue), "a wait would not sleep");
 }

@@ -1,4 +1,4 @@
-//! The table of file reads: all rows are there or say why not, and nothing is left behind.
+//! The table of file reads: each row has its figures or a reason, and no file is left behind.
 
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,4 @@
-//! A buffer that is gone before the bytes come is caught from outside, in a process of its own.
+//! The harness catches a buffer that is freed while its receive is in flight.
 
 #![cfg(target_os = "linux")]
 
@@ -16,7 +16,7 @@ fn subject(options: &[&str]) -> Subject {
     subject
 }
 
-/// The checks of whose bytes a buffer holds that fail, and what they say.
+/// The failures of the checks that compare bytes, as the harness prints them.
 fn caught(options: &[&str]) -> Vec<String> {
     let subject = subject(options);
     let lifetime = harness::checks().filter(|check| check.group == "lifetime");
@@ -26,7 +26,7 @@ fn caught(options: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_buffer_that_its_connection_owns_passes() {
+fn a_buffer_that_the_operation_owns_passes() {
     for memory in ["heap", "pages"] {
         let caught = caught(&["--bug", "none", "--memory", memory]);
         assert!(caught.is_empty(), "{memory}: {}", caught.join("\n"));
@@ -34,7 +34,7 @@ fn a_buffer_that_its_connection_owns_passes() {
 }
 
 #[test]
-fn a_buffer_on_a_stack_that_has_returned_is_caught() {
+fn a_buffer_on_the_stack_of_a_function_that_has_returned_is_caught() {
     let caught = caught(&["--bug", "stack"]);
     assert!(caught.iter().any(|it| it.contains("large_messages_of_two_connections_are_not_mixed")), "{caught:?}");
 }

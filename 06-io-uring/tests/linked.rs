@@ -1,4 +1,4 @@
-//! One submission a connection: fixed-length requests come back, and a chain that breaks sends nothing.
+//! One submission per connection: fixed-length requests come back, and a chain that breaks sends nothing.
 
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use harness::server::{Options, Server};
 use harness::{Model, Stop, Subject};
 
 const REQUEST: usize = 64;
-/// Not to hang for ever when there is no answer.
+/// Bounds the wait for an answer.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
 fn start(lanes: &str) -> Server {
@@ -30,17 +30,17 @@ fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// All that comes until FIN.
+/// All bytes up to the FIN.
 fn answer(mut stream: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-/// `served, broken off, calls`, which it prints when it is stopped.
+/// Stops the server and returns the numbers that it prints: connections served, connections broken off, system calls.
 fn stop(mut server: Server) -> Vec<u64> {
     let process = server.process.expect("a process that was started here");
-    // SAFETY: kill takes two numbers. The child was not waited for yet, so its number is not another process.
+    // SAFETY: kill takes two numbers. The child is not reaped yet, so its number is not another process.
     unsafe { libc::kill(process.pid, libc::SIGTERM) };
     let status = server.wait_exit(BACKSTOP);
     assert_eq!(status.and_then(|status| status.code()), Some(0), "after SIGTERM");
@@ -58,7 +58,7 @@ fn each_request_comes_back_and_then_fin_and_each_costs_one_call() {
     }
     let counts = stop(server);
     assert_eq!(counts[..2], [200, 0]);
-    // A call for each connection, and a few for the signal.
+    // One call for each connection, and a few for the signal.
     assert!(counts[2] <= 205, "{} calls for 200 connections", counts[2]);
 }
 
@@ -76,7 +76,7 @@ fn more_clients_than_lanes_are_all_served() {
 }
 
 #[test]
-fn a_request_in_pieces_is_waited_for() {
+fn a_request_may_arrive_in_pieces() {
     let server = start("1");
     let mut client = connect(server.addr);
     client.set_nodelay(true).unwrap();
@@ -94,12 +94,12 @@ fn a_chain_that_breaks_sends_no_stale_byte_and_its_lane_goes_on() {
         let mut before = connect(server.addr);
         before.write_all(&[b's'; REQUEST]).unwrap();
         assert_eq!(answer(&before), [b's'; REQUEST]);
-        // The lane's buffer holds the secret of the one before.
+        // The lane's buffer still holds the secret of the previous client.
         let mut short = connect(server.addr);
         short.write_all(&vec![b'x'; bytes]).unwrap();
         short.shutdown(Shutdown::Write).unwrap();
         assert_eq!(answer(&short), b"", "{bytes} bytes and FIN");
-        // And a reset in the middle.
+        // A reset in the middle of a request.
         let mut reset = connect(server.addr);
         reset.write_all(&vec![b'x'; bytes]).unwrap();
         socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
@@ -107,7 +107,7 @@ fn a_chain_that_breaks_sends_no_stale_byte_and_its_lane_goes_on() {
     let mut after = connect(server.addr);
     after.write_all(&[b'a'; REQUEST]).unwrap();
     assert_eq!(answer(&after), [b'a'; REQUEST]);
-    // A client that is reset before its accept may be accepted and break its chain, or be no client at all.
+    // A client that resets its connection before the accept is accepted and breaks its chain, or is never accepted.
     let counts = stop(server);
     assert_eq!(counts[0], 4);
     assert!((3..=6).contains(&counts[1]), "{} broken off", counts[1]);

@@ -1,5 +1,5 @@
-//! Sockets that are slots of the ring: none leaks, and nobody is turned away for want of one. The harness counts
-//! descriptors, and sees none of these.
+//! Direct descriptors: no slot of the ring leaks, and no client is turned away for lack of a slot. The harness counts
+//! file descriptors, and does not see these slots.
 
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use harness::server::{Options, Server};
 use harness::{Model, Stop, Subject};
 
-/// The server's limit of descriptors, and so of slots.
+/// The server's limit of descriptors, which also limits its slots.
 const SLOTS: usize = 40;
 
 fn all_are_served_in_turn(example: &str) {
@@ -21,7 +21,7 @@ fn all_are_served_in_turn(example: &str) {
         Err(Stop::Skip(why) | Stop::Broken(why)) => panic!("{why}"),
     };
     for round in 0..5u8 {
-        // More than there are slots: the others wait in the accept queue.
+        // More clients than slots: the others wait in the accept queue.
         let clients = (0..3 * SLOTS).map(|_| {
             let mut client = TcpStream::connect(server.addr).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -32,7 +32,7 @@ fn all_are_served_in_turn(example: &str) {
             let mut byte = [0xff];
             client.read_exact(&mut byte).unwrap_or_else(|error| panic!("round {round}, client {number}: {error}"));
             assert_eq!(byte, [round]);
-            // It leaves, by FIN or by reset, and lets another in.
+            // The client leaves, by FIN or by reset, and frees its slot.
             if number % 2 == 1 {
                 socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
             }

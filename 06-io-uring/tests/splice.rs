@@ -1,4 +1,4 @@
-//! Bytes that never come to the program keep the same contract.
+//! A server whose bytes never enter the program keeps the same contract.
 
 fn main() -> std::process::ExitCode {
     harness::conformance_of_example("uring", "splice")

@@ -1,5 +1,5 @@
-//! `sqpoll --wait spin` never sleeps. It is not held to the contract: an idle server that burns two cores breaks clause
-//! 7 by design, and a hundred checks of it would keep a machine with few cores from everything else.
+//! `sqpoll --wait spin` never sleeps. It is not held to the contract: an idle server that keeps two cores busy breaks
+//! clause 7 by design, and a hundred checks of it would take a small machine away from all other tests.
 
 #![cfg(target_os = "linux")]
 
@@ -28,7 +28,7 @@ fn round_trips_without_a_sleep_and_a_signal_ends_it() {
     (0..100).for_each(|_| echo(&mut client));
     assert_eq!(sleeps(pid), before, "it slept during 100 round trips");
 
-    // SAFETY: kill takes two numbers. The child was not waited for yet, so its number is not another process.
+    // SAFETY: kill takes two numbers. The child is not reaped yet, so its number is not another process.
     unsafe { libc::kill(pid, libc::SIGTERM) };
     let status = server.wait_exit(Duration::from_secs(60));
     assert_eq!(status.and_then(|status| status.code()), Some(0), "after SIGTERM");
@@ -41,7 +41,7 @@ fn echo(client: &mut TcpStream) {
     assert_eq!(answer, [7; 64]);
 }
 
-/// How often the main thread has given the processor up to wait for something.
+/// How often the main thread has slept: its voluntary context switches.
 fn sleeps(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();

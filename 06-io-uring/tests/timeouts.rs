@@ -1,4 +1,4 @@
-//! What ends an operation that has no end of its own.
+//! The ways to end an operation that does not end by itself.
 
 #![cfg(target_os = "linux")]
 
@@ -14,7 +14,7 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn each_end_is_the_one_that_its_head_says() {
+fn each_operation_ends_as_its_heading_says() {
     let head = include_str!("../examples/timeouts.rs");
     let said: Vec<_> = head.lines().skip_while(|line| *line != "//! ```text").skip(1).take(5).collect();
     let said: String = said.iter().map(|line| format!("{}\n", line.trim_start_matches("//! "))).collect();

@@ -1,4 +1,4 @@
-//! Every starter fails its exercise's checks for the stated reason, and every solution passes them and the kept ones. What
+//! Every starter fails its exercise's checks for the stated reason, and every solution passes them and the quick ones. What
 //! else each starter fails and each solution passes is `cargo lab matrix`'s business, which runs all checks on all of them.
 //!
 //! Invariant: a starter that passes, or that fails for another reason, fails here; so does a solution that fails anything.
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use harness::{Outcome, Report, Subject};
-use lab::course::{self, Exercise, proof};
+use lab::course::{self, Exercise, Extent, proof};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() -> ExitCode {
@@ -51,14 +51,16 @@ fn starter(exercise: &Exercise) -> Result<Completion, Failed> {
     if let Some(Outcome::Skip { reason }) = reports.iter().map(|report| &report.outcome).find(|it| is_skip(it)) {
         return Ok(Completion::ignored_with(reason));
     }
-    completed(proof::starter_surprises(exercise, &reports))
+    let mut surprises = proof::starter_surprises(exercise, &reports);
+    surprises.extend(proof::not_run(exercise, &reports));
+    completed(surprises)
 }
 
 fn solution(exercise: &Exercise) -> Result<Completion, Failed> {
     if let Some(absent) = absent(exercise) {
         return Ok(absent);
     }
-    let verdict = course::judge(exercise, &subject(exercise, "solution"), |_| {});
+    let verdict = course::judge(exercise, &subject(exercise, "solution"), Extent::Quick, |_, _| {});
     let reports: Vec<Report> = verdict.all().cloned().collect();
     match proof::solution_surprises(&reports) {
         surprises if surprises.is_empty() && verdict.untried() => {

@@ -1,4 +1,4 @@
-//! What the tests of kqueue share.
+//! Helpers that the tests of kqueue share.
 #![allow(dead_code)] // Not every test file needs all of it.
 
 use std::os::fd::AsRawFd;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kqueue::sys::{Kevent, Kqueue};
 
-/// For what will come: nobody waits this long unless the test has failed.
+/// Bounds the wait for an event. No test waits this long, unless it has failed.
 const BACKSTOP: Duration = Duration::from_secs(20);
 
 pub fn queue() -> Kqueue {
@@ -20,18 +20,18 @@ pub fn change(kqueue: &Kqueue, changes: &[Kevent]) {
     kqueue.kevent(changes, &mut [], None).unwrap();
 }
 
-/// The error of a change, if it has one.
+/// The error of a change, or `None` if it succeeds.
 pub fn error_of(kqueue: &Kqueue, change: Kevent) -> Option<i32> {
     kqueue.kevent(&[change], &mut [], None).err().and_then(|error| error.raw_os_error())
 }
 
-/// The next event, which must come.
+/// The next event. It must come.
 #[track_caller]
 pub fn next(kqueue: &Kqueue) -> Kevent {
     until(kqueue, |_| true)
 }
 
-/// Takes events up to the one that is asked for, which must come.
+/// Takes events up to the first one that `is_it` accepts. It must come.
 #[track_caller]
 pub fn until(kqueue: &Kqueue, is_it: impl Fn(&Kevent) -> bool) -> Kevent {
     let start = Instant::now();
@@ -43,10 +43,10 @@ pub fn until(kqueue: &Kqueue, is_it: impl Fn(&Kevent) -> bool) -> Kevent {
             others => last = others.first().copied().or(last),
         }
     }
-    panic!("it did not come; the last that came: {last:?}");
+    panic!("the event did not come; the last event: {last:?}");
 }
 
-/// Nothing is due.
+/// Asserts that no event is due.
 #[track_caller]
 pub fn nothing(kqueue: &Kqueue) {
     let mut events = [Kevent::default(); 8];
@@ -54,7 +54,7 @@ pub fn nothing(kqueue: &Kqueue) {
     assert!(ready.is_empty(), "{ready:?}");
 }
 
-/// Waits until so many bytes have arrived at a socket. (To peek at them would wait for its low-water mark, too.)
+/// Waits until this many bytes have arrived at a socket. (A peek would also wait for the low-water mark.)
 #[track_caller]
 pub fn arrived(socket: &impl AsRawFd, bytes: libc::c_int) {
     let start = Instant::now();
@@ -67,7 +67,7 @@ pub fn arrived(socket: &impl AsRawFd, bytes: libc::c_int) {
     }
 }
 
-/// Whether poll(2) says that there is something to take from a kqueue.
+/// Whether poll(2) reports the kqueue as readable.
 pub fn readable(kqueue: &Kqueue) -> bool {
     let mut poll = libc::pollfd { fd: kqueue.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which outlives the call.

@@ -1,7 +1,7 @@
 //! The load: connections that send, wait for the echo, and send again.
 //!
-//! Invariant: every connection has exactly one message in flight, so that the size of the server's batches comes from the
-//! number of connections and not from pipelining.
+//! Invariant: every connection has exactly one message in flight, so that the size of the server's batches comes from
+//! the number of connections and not from pipelining.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

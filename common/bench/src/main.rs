@@ -1,7 +1,7 @@
-//! Measures echo servers against each other.
+//! Measures and compares echo servers.
 //!
-//! Invariant: only figures of one run, measured in turn under the same load, are compared. Absolute figures depend on the
-//! machine and on what else it does; ratios of medians, and counts, carry over.
+//! Invariant: only figures of one run are compared, because its servers take turns under the same load. Absolute
+//! figures depend on the machine and its other work. Ratios of medians and counts are valid elsewhere too.
 
 mod load;
 
@@ -16,17 +16,17 @@ use harness::{Stop, Subject};
 use load::Load;
 use observe::Family;
 
-/// Round trips through echo servers, in turn: CPU of the server per round trip, syscalls, memory per idle connection.
+/// Measures echo servers in turns: CPU time and system calls per round trip, memory per idle connection
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct BenchArgs {
-    /// The servers: paths of binaries with this repository's command line, or commands with {port} in them
+    /// The servers: paths of this workspace's programs, or commands with {port} in them
     #[arg(required = true)]
     servers: Vec<String>,
-    /// How many connections are busy all the time
+    /// Number of connections that are always busy
     #[arg(long, default_value_t = 50)]
     connections: usize,
-    /// How many connections do nothing
+    /// Number of idle connections
     #[arg(long, default_value_t = 0)]
     idle: usize,
     /// Bytes per round trip
@@ -38,7 +38,7 @@ struct BenchArgs {
     /// Turns of each server; the median is reported
     #[arg(long, default_value_t = 7)]
     turns: usize,
-    /// Count system calls with strace; this is slow, so the times mean nothing then
+    /// Count system calls with strace; this slows the servers, so ignore the times then
     #[arg(long)]
     syscalls: bool,
 }
@@ -63,10 +63,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &BenchArgs) -> Result<()> {
-    ensure!(cfg!(target_os = "linux"), "needs Linux's /proc for the server's CPU time");
+    ensure!(cfg!(target_os = "linux"), "this program needs Linux: it reads the servers' CPU time from /proc");
     let limit = harness::trial::raise_fd_limit();
     let needed = (args.connections + args.idle + 100) as u64;
-    ensure!(limit >= needed, "needs {needed} descriptors, and the hard limit is {limit} (ulimit -Hn)");
+    ensure!(limit >= needed, "{needed} file descriptors are needed, but the hard limit is {limit} (ulimit -Hn)");
     let subjects: Vec<Subject> = args.servers.iter().map(|server| subject(server)).collect();
     let mut turns: Vec<Vec<Turn>> = subjects.iter().map(|_| Vec::new()).collect();
     for number in 1..=args.turns {
@@ -80,7 +80,7 @@ fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// Shows a line that the next line overwrites; only on a terminal.
+/// Shows a line that the next line overwrites, if stderr is a terminal.
 fn progress(line: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r{line:60}\r");
@@ -130,7 +130,7 @@ fn cpu(process: Family) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// `strace -c -f` attached to a running server.
+/// `strace -c -f`, attached to a running server.
 struct Strace {
     child: std::process::Child,
     summary: std::path::PathBuf,

@@ -1,8 +1,8 @@
 //! The generated parts are up to date.
 //!
-//! Compared are the registry of the exercises, INSTRUCTORS.md and the groups in the harness's README, each whole. Of the two
-//! matrices, which take a long run, the names of groups, servers and exercises and the number of checks in each group are
-//! compared. The table of mutants is compared by the harness's own test.
+//! Compared are the registry of the exercises, INSTRUCTORS.md, the kill matrix and the groups in the harness's README, each
+//! whole. Of the chapters' matrix, which takes a run, the names and the number of checks in each group are compared. The
+//! table of mutants is compared by the harness's own test.
 
 use lab::{docs, workspace};
 

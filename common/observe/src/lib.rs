@@ -30,6 +30,8 @@ pub mod ptrace;
 #[cfg(target_os = "linux")]
 mod sock_diag;
 #[cfg(target_os = "linux")]
+mod sock_dump;
+#[cfg(target_os = "linux")]
 mod sockets;
 
 #[cfg(not(target_os = "linux"))]

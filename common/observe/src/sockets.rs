@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use procfs::net::{TcpNetEntries, TcpNetEntry, TcpState};
+use procfs::net::{TcpNetEntries, TcpState};
 use procfs::{FromBufReadSI, LocalSystemInfo};
 
 /// (unread, unacknowledged) bytes of the socket at `local`, connected to `remote`: one end of a connection.
@@ -15,7 +15,7 @@ pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u32, u32)> {
     if let Ok(queues) = crate::sock_diag::queues(local, remote) {
         return queues;
     }
-    let is = |row: &TcpNetEntry| ends(row) == (local, remote);
+    let is = |row: &TcpRow| ends(row) == (local, remote);
     // Of a connection on loopback both ends are listed; either of its ports finds both.
     let row = rows(remote.port())?.into_iter().find(is)?;
     Some((row.rx_queue, row.tx_queue))
@@ -57,14 +57,36 @@ pub fn ends_under_way(port: u16) -> bool {
 }
 
 /// Both addresses, an IPv4-mapped one as IPv4.
-fn ends(row: &TcpNetEntry) -> (SocketAddr, SocketAddr) {
+fn ends(row: &TcpRow) -> (SocketAddr, SocketAddr) {
     let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
     (canonical(row.local_address), canonical(row.remote_address))
 }
 
-/// The TCP sockets with this port on either end, but for those in TIME_WAIT, which belong to nobody. After a few
-/// suites there are tens of thousands of them, so lines are left out before they are parsed.
-pub(crate) fn rows(port: u16) -> Option<Vec<TcpNetEntry>> {
+/// A TCP socket, as /proc/net/tcp shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TcpRow {
+    pub local_address: SocketAddr,
+    pub remote_address: SocketAddr,
+    pub state: TcpState,
+    /// Unread bytes; of a listener, the connections in its accept queue.
+    pub rx_queue: u32,
+    /// Unacknowledged bytes.
+    pub tx_queue: u32,
+    /// 0 if no process has it.
+    pub inode: u64,
+}
+
+/// The TCP sockets with this port on either end, but for those in TIME_WAIT, which belong to nobody.
+pub(crate) fn rows(port: u16) -> Option<Vec<TcpRow>> {
+    if let Ok(rows) = crate::sock_dump::with_port(port) {
+        return Some(rows);
+    }
+    rows_of_proc(port)
+}
+
+/// As [`rows`], where sock_diag(7) cannot be asked. After a few suites there are tens of thousands of sockets in TIME_WAIT,
+/// so lines are left out before they are parsed.
+pub(crate) fn rows_of_proc(port: u16) -> Option<Vec<TcpRow>> {
     let port = format!(":{port:04X} ");
     let mut rows = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -74,7 +96,15 @@ pub(crate) fn rows(port: u16) -> Option<Vec<TcpNetEntry>> {
         let mut lines = table.lines();
         let head = lines.next()?;
         let kept: Vec<_> = std::iter::once(head).chain(lines.filter(wanted)).collect();
-        rows.extend(TcpNetEntries::from_buf_read(kept.join("\n").as_bytes(), &LocalSystemInfo).ok()?.0);
+        let entries = TcpNetEntries::from_buf_read(kept.join("\n").as_bytes(), &LocalSystemInfo).ok()?.0;
+        rows.extend(entries.into_iter().map(|entry| TcpRow {
+            local_address: entry.local_address,
+            remote_address: entry.remote_address,
+            state: entry.state,
+            rx_queue: entry.rx_queue,
+            tx_queue: entry.tx_queue,
+            inode: entry.inode,
+        }));
     }
     Some(rows)
 }

@@ -15,7 +15,7 @@ use super::recorder::{IDLE_CALLS, Recorder};
 use super::scene::Scene;
 use super::tracee::{Position, Returned, Tracee};
 use super::watchdog::Watchdog;
-use super::world::World;
+use super::world::{WhichListener, World};
 use crate::order::Order;
 use crate::run::{Error, Run, Verdict};
 
@@ -51,12 +51,17 @@ pub struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Starts the server and runs the script.
-    pub fn run(order: &'a Order<'a>, argv: &[String], watchdog: &'a Watchdog) -> Result<Run, Error> {
+    /// Starts the server and runs the script; `None` if the server turns out to listen for clients on another socket.
+    pub fn run(
+        order: &'a Order<'a>,
+        argv: &[String],
+        which: WhichListener,
+        watchdog: &'a Watchdog,
+    ) -> Result<Option<Run>, Error> {
         let mut machine = Machine {
             order,
             tracee: Tracee::start(argv, watchdog)?,
-            world: World::new(order.script),
+            world: World::new(order.script, which),
             decisions: Decisions::new(order.schedule, order.before_last),
             recorder: Recorder::new(order.keep),
             started: Instant::now(),
@@ -64,7 +69,7 @@ impl<'a> Machine<'a> {
             interrupted: false,
             waited: Duration::ZERO,
         };
-        let Ending(verdict, what) = machine.drive()?;
+        let Some(Ending(verdict, what)) = machine.drive()? else { return Ok(None) };
         let end = if order.keep { Some(machine.scene().snapshot()) } else { None };
         let Ending(verdict, what) = match machine.decisions.diverged {
             true => {
@@ -73,35 +78,38 @@ impl<'a> Machine<'a> {
             }
             false => machine.dropped_or_held(verdict, what)?,
         };
-        Ok(Run {
+        Ok(Some(Run {
             verdict,
             what,
             points: std::mem::take(&mut machine.decisions.points),
             hash: machine.recorder.hash(),
             events: std::mem::take(&mut machine.recorder.events),
             end,
-        })
+        }))
     }
 
     pub fn scene(&self) -> Scene<'_> {
         Scene { tracee: &self.tracee, world: &self.world }
     }
 
-    fn drive(&mut self) -> Result<Ending, Error> {
+    fn drive(&mut self) -> Result<Option<Ending>, Error> {
         loop {
+            if self.world.listens_elsewhere {
+                return Ok(None);
+            }
             if self.order.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
             if self.decisions.diverged {
-                return Ok(Ending(Verdict::NonDeterministic, String::new()));
+                return Ok(Some(Ending(Verdict::NonDeterministic, String::new())));
             }
             self.note_returned()?;
             if self.tracee.end().is_some() {
-                return self.after_its_end();
+                return self.after_its_end().map(Some);
             }
             if let Some(last) = self.recorder.spins() {
                 let what = format!("{IDLE_CALLS} system calls in a row moved nothing; the last one was {last}");
-                return Ok(Ending(Verdict::Spinning, what));
+                return Ok(Some(Ending(Verdict::Spinning, what)));
             }
             if self.world.listener.is_none() && self.started.elapsed() > START {
                 return Err(self.no_start("it did not listen"));
@@ -112,7 +120,7 @@ impl<'a> Machine<'a> {
                 Some(tid) => self.advance(tid, &ready)?,
                 None => {
                     if let Some(ending) = self.rest()? {
-                        return Ok(ending);
+                        return Ok(Some(ending));
                     }
                 }
             }
@@ -196,6 +204,11 @@ impl<'a> Machine<'a> {
         {
             self.world.found_listener(&self.tracee, process, call.args[0] as i32)?;
             self.recorder.moved();
+        }
+        // Its output is a file: what it has written is there.
+        if call.kind == Kind::Write && (call.args[0] == 1 || call.args[0] == 2) {
+            let said = self.tracee.said_address();
+            self.world.compare_listener(said);
         }
         self.recorder.call(Scene { tracee: &self.tracee, world: &self.world }, returned);
         self.tracee.unlearn(returned);

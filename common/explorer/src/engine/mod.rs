@@ -19,6 +19,7 @@ use observe::start::{self, NoStart};
 
 pub use observe::ptrace::possible;
 
+use self::world::WhichListener;
 use crate::order::Order;
 use crate::run::{Error, Run};
 
@@ -32,11 +33,32 @@ pub fn leave_descriptors() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) };
 }
 
+/// A server may have other sockets that listen, a port for its statistics say. Without a `{port}`, the line that says where
+/// it listens tells which socket is meant, and that line comes late: then the run is begun once more.
+fn run_on_its_listener(
+    order: &Order<'_>,
+    argv: &[String],
+    port: Option<u16>,
+    watchdog: &watchdog::Watchdog,
+) -> Result<Run, Error> {
+    const LISTENERS: usize = 8;
+    for passed_over in 0..LISTENERS {
+        let which = WhichListener { port, passed_over };
+        if let Some(run) = machine::Machine::run(order, argv, which, watchdog)? {
+            return Ok(run);
+        }
+    }
+    let name = &order.target.name;
+    Err(Error::Start(format!(
+        "'{name}': none of its first {LISTENERS} listening sockets has the address that it prints"
+    )))
+}
+
 /// One run, from the start of a new server to its end. A server that loses its `{port}` to another program is started again.
 pub fn run(order: &Order<'_>) -> Result<Run, Error> {
     let watchdog = watchdog::Watchdog::new();
     start::on_a_free_port(&order.target.argv, |argv, port| {
-        machine::Machine::run(order, argv, &watchdog).map_err(|error| match (&error, port) {
+        run_on_its_listener(order, argv, port, &watchdog).map_err(|error| match (&error, port) {
             (Error::Start(said), Some(port)) if start::lost_its_port(port, said) => NoStart::PortTaken(error),
             _ => NoStart::Other(error),
         })

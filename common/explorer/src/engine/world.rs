@@ -21,11 +21,23 @@ pub struct Listener {
     pub addr: SocketAddr,
 }
 
+/// Which of the server's listening sockets is meant.
+#[derive(Debug, Clone, Copy)]
+pub struct WhichListener {
+    /// The one at this port, if the server was given a port.
+    pub port: Option<u16>,
+    /// Otherwise the one behind so many others.
+    pub passed_over: usize,
+}
+
 pub struct World<'a> {
     pub script: &'a Script,
     /// Steps that are done.
     done: usize,
     pub listener: Option<Listener>,
+    which: WhichListener,
+    /// The server has said that it listens for clients on another socket.
+    pub listens_elsewhere: bool,
     /// The server has waited for clients.
     pub has_started: bool,
     pub clients: [Option<Client>; MAX_CLIENTS],
@@ -36,11 +48,13 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub fn new(script: &'a Script) -> Self {
+    pub fn new(script: &'a Script, which: WhichListener) -> Self {
         Self {
             script,
             done: 0,
             listener: None,
+            which,
+            listens_elsewhere: false,
             has_started: false,
             clients: Default::default(),
             served: [false; MAX_CLIENTS],
@@ -78,11 +92,25 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// The server has said where it listens: is that the listener that was found?
+    pub fn compare_listener(&mut self, said: Option<SocketAddr>) {
+        if let (Some(listener), Some(said), None) = (self.listener, said, self.which.port) {
+            self.listens_elsewhere |= listener.addr.port() != said.port();
+        }
+    }
+
     /// The server listens on this file descriptor: where is that? Accepted sockets inherit what is set here.
     pub fn found_listener(&mut self, tracee: &Tracee<'_>, process: i32, fd: RawFd) -> Result<(), Error> {
         let Some(borrowed) = tracee.process(process).and_then(|process| process.borrow(fd)) else { return Ok(()) };
         let socket = SockRef::from(&borrowed);
         let Some(addr) = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket) else { return Ok(()) };
+        if self.which.port.is_some_and(|port| port != addr.port()) {
+            return Ok(());
+        }
+        if self.which.port.is_none() && self.which.passed_over > 0 {
+            self.which.passed_over -= 1;
+            return Ok(());
+        }
         socket.set_tcp_nodelay(true)?;
         handle::unpace(&borrowed);
         if self.script.small_buffers {

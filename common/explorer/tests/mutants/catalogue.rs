@@ -37,8 +37,15 @@ pub const MUTANTS: &[Mutant] = &[
 ];
 
 /// The correct counterparts, and correct servers of other shapes; whether they handle SIGTERM.
-pub const CORRECT: &[(Base, bool)] =
-    &[(EpollEt, false), (Oneshot, false), (Select, true), (Uring, false), (Threads, false), (Forks, false)];
+pub const CORRECT: &[(Base, bool)] = &[
+    (EpollEt, false),
+    (SecondListener, false),
+    (Oneshot, false),
+    (Select, true),
+    (Uring, false),
+    (Threads, false),
+    (Forks, false),
+];
 
 /// A server by its name: its base, and its bug.
 pub fn find(name: &str) -> Option<(Base, Option<&'static str>)> {

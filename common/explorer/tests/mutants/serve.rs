@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     EpollEt,
+    /// Listens on a port for something else first, and says which of the two is for clients.
+    SecondListener,
     Oneshot,
     Select,
     Uring,
@@ -31,13 +33,22 @@ pub enum Base {
 }
 
 impl Base {
-    pub const ALL: &[Self] =
-        &[Self::EpollEt, Self::Oneshot, Self::Select, Self::Uring, Self::Threads, Self::Forks, Self::Spins];
+    pub const ALL: &[Self] = &[
+        Self::EpollEt,
+        Self::SecondListener,
+        Self::Oneshot,
+        Self::Select,
+        Self::Uring,
+        Self::Threads,
+        Self::Forks,
+        Self::Spins,
+    ];
 
     /// As in the name of its test and after `--serve`.
     pub fn name(self) -> &'static str {
         match self {
             Self::EpollEt => "et",
+            Self::SecondListener => "second_listener",
             Self::Oneshot => "oneshot",
             Self::Select => "select",
             Self::Uring => "uring",
@@ -53,6 +64,7 @@ pub fn serve(base: Base, bug: Option<&str>) -> ExitCode {
     super::mutant::set(bug);
     let served = TcpListener::bind("127.0.0.1:0").and_then(|listener| match base {
         Base::EpollEt => Edge::new(listener)?.run(),
+        Base::SecondListener => second_listener(listener),
         Base::Oneshot => oneshot(&listener),
         Base::Select => select(&listener),
         Base::Uring => super::uring::run(&listener),
@@ -67,6 +79,14 @@ pub fn serve(base: Base, bug: Option<&str>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn second_listener(first: TcpListener) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening on {}", listener.local_addr()?);
+    let served = Edge::new(listener)?.run();
+    drop(first);
+    served
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -139,15 +139,15 @@ fn terminal() -> bool {
     Term::stderr().is_term() && !console::is_dumb()
 }
 
-/// Shows what is waited for, until `wait` returns; on terminals only.
-pub fn waiting<T>(what: String, wait: impl FnOnce() -> T) -> T {
+/// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is.
+pub fn waiting<T>(what: String, wait: impl FnOnce(&(dyn Fn(String) + Sync)) -> T) -> T {
     if !terminal() {
-        return wait();
+        return wait(&|_| {});
     }
     let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
-    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what);
+    let spinner = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
     spinner.enable_steady_tick(TICK);
-    let result = wait();
+    let result = wait(&|so_far| spinner.set_message(format!("{what}: {so_far}")));
     spinner.finish_and_clear();
     result
 }

@@ -198,7 +198,7 @@ fn ready(
 ) -> Result<Vec<TestedServer>, LabError> {
     let mut servers = Vec::new();
     if let Some(own) = own {
-        bars::waiting(format!("waiting until {} listens", own.subject.name), || servers::preflight(&own.subject))?;
+        bars::waiting(format!("waiting until {} listens", own.subject.name), |_| servers::preflight(&own.subject))?;
         servers.push(own);
     }
     servers.extend(servers::ours(chapters, variants)?);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use crate::checking::bars;
-use crate::course::feedback::CheckedAttempt;
+use crate::course::feedback::{CheckNews, CheckedAttempt};
 use crate::course::{Course, Exercise, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -34,8 +34,12 @@ pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode,
     for at in places {
         let what = format!("building and checking {}", course.exercises[*at].name);
         let lines = Mutex::new(String::new());
-        let line = |line: &str| *lines.lock().expect("no panic while it is held") += &format!("{line}\n");
-        let checked = bars::waiting(what, || course.check(*at, palette, interrupt.flag(), line));
+        let checked = bars::waiting(what, |so_far| {
+            course.check(*at, palette, interrupt.flag(), |news| match news {
+                CheckNews::Line(line) => *lines.lock().expect("no panic while it is held") += &format!("{line}\n"),
+                CheckNews::Progress(text) => so_far(text),
+            })
+        });
         interrupt.check()?;
         let (judgement, told) = match checked? {
             CheckedAttempt::Judged(judgement, told) => (Some(judgement), told),

@@ -16,10 +16,10 @@ Generated are
   common/harness/README.md     the groups of checks, and the mutants
   exercises/src/servers.rs     the registry of the exercises
   exercises/INSTRUCTORS.md     titles, minutes, points and lessons
+  exercises/README.md          the kill matrix: from exercises/starters.toml, which 'cargo lab matrix --write' writes
   README.md                    the matrix, with --measure only: it takes about a minute
 
-The sources are the checks, the mutants' catalogue and the exercises' exercise.toml. 'cargo test' fails when a part is stale.
-The kill matrix in exercises/README.md is written by 'cargo lab matrix --write'.";
+The sources are the checks, the mutants' catalogue and the exercises' exercise.toml. 'cargo test' fails when a part is stale.";
 
 /// Write the generated tables and the registry of the exercises
 #[derive(Debug, clap::Args)]

@@ -276,7 +276,7 @@ fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError>
 /// A student's attempt, built as for `cargo lab check`.
 fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabError> {
     let palette = Palette::stderr();
-    let built = bars::waiting(format!("building {}", exercise.name), || {
+    let built = bars::waiting(format!("building {}", exercise.name), |_| {
         attempt::build(exercise, palette.is_on(), interrupt.flag())
     });
     interrupt.check()?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::checking::results::duration;
-use crate::course::{self, Exercise};
+use crate::course::{self, Exercise, Extent};
 use crate::error::LabError;
 use crate::grading::compile::AttemptCompiler;
 use crate::grading::formats::Grades;
@@ -27,9 +27,9 @@ Examples:
   cargo lab grade --format gradescope --attempts DIR --output results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
 
-A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. Otherwise an exercise's own \
-checks share its points evenly. Every exercise also has kept checks, which every attempt has to pass: the share of them \
-that fails is taken off.
+A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. An attempt gets all points if \
+all that the starter failed works now, and nothing that worked before is broken. If something that the starter fails still \
+fails, the attempt gets at most half of them; if only something else is broken, at most three quarters.
 
 Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 wrong command line.";
 
@@ -54,8 +54,11 @@ pub struct GradeArgs {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Stop an attempt whose checks take longer
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// Run only the exercise's own checks and quick ones: no grade, but a fast answer for the lab's own tests
+    #[arg(long, hide = true)]
+    quick: bool,
     /// Do as on a kernel without Landlock
     #[arg(long, hide = true)]
     no_landlock: bool,
@@ -94,7 +97,8 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let compiler = AttemptCompiler::prepare(&interrupt, !args.no_landlock)?;
     let time = Duration::from_secs(args.timeout);
     let no_landlock = args.no_landlock;
-    let grader = Grader { compiler: &compiler, time, confined: &confined, no_landlock, interrupt: &interrupt };
+    let extent = if args.quick { Extent::Quick } else { Extent::Whole };
+    let grader = Grader { compiler: &compiler, time, confined: &confined, extent, no_landlock, interrupt: &interrupt };
     let mut grades = Vec::new();
     for exercise in &exercises {
         let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;

@@ -3,73 +3,80 @@
 //! Invariant: exit code 0 means three things. Every starter that can run here fails its exercise's checks for the
 //! stated reason; every solution fails nothing; and neither compiles with a warning.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use harness::Outcome;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::matrix_table::{self, BEGIN, END, with_table};
 use crate::cargo::{self, Program, ProgramKind};
 use crate::checking::results::duration;
-use crate::course::proof::{self, ExerciseProof, Prover};
-use crate::course::{self, Exercise};
+use crate::course::proof::{self, ExerciseProof, Prover, WantedChecks};
+use crate::course::{self, Exercise, StarterRecord};
+use crate::docs;
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::terminal::{self, Palette};
-use crate::workspace::{self, shown};
+use crate::workspace;
 
 const EXAMPLES: &str = "\
 Examples:
   cargo lab matrix            every exercise, every check: a minute or two each
   cargo lab matrix --only 19  one exercise
-  cargo lab matrix --quick    only own checks and kept checks, as in cargo test
-  cargo lab matrix --write    write the table too, if there is no surprise
+  cargo lab matrix --quick    only own checks and quick checks, as in cargo test
+  cargo lab matrix --write    the checks that are new: run them, and write the table if there is no surprise
 
 Exit code: 0 no surprise; 1 at least one surprise, or a server did not build; 2 wrong command line.";
 
 /// Prove the exercises: starters fail as they should, solutions pass
 ///
-/// A surprise is one of these: a starter passes one of its exercise's checks, or fails it for another reason; a starter
-/// fails a kept check, which every attempt has to pass, and exercise.toml does not expect it; a solution fails any
-/// check; the compiler warns about a starter or a solution.
+/// A surprise is one of these: a starter passes one of its exercise's checks, or fails it for another reason; a solution
+/// fails any check; the compiler warns about a starter or a solution.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MatrixArgs {
     /// Prove only these exercises, by number or name
     #[arg(long, value_name = "NN", num_args = 1..)]
     only: Vec<String>,
-    /// Run only an exercise's own checks and the kept checks
+    /// Run only an exercise's own checks, and the checks that are quick
     #[arg(long)]
     quick: bool,
     /// Run at most N checks at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Write the table into exercises/README.md
+    /// Run only the checks that exercises/starters.toml lacks, and write it and the table in exercises/README.md
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
+    /// With --write: run every check
+    #[arg(long, requires = "write")]
+    again: bool,
 }
 
-/// Proves each exercise, and prints the table.
+/// Proves each exercise, and prints the surprises.
 pub fn run(args: &MatrixArgs) -> Result<ExitCode, LabError> {
-    let folder = workspace::root()?.join("exercises");
+    let root = workspace::root()?;
+    let folder = root.join("exercises");
     let exercises = course::exercise::chosen(course::load(&folder)?, &args.only)?;
-    let readme = folder.join("README.md");
-    if args.write {
-        // Before the proofs, which take minutes.
-        with_table(&read(&readme)?, "").ok_or_else(|| no_place(&readme))?;
-    }
-    let proofs = prove_all(args, &exercises, &folder)?;
+    let mut record = if args.again { StarterRecord::default() } else { StarterRecord::load(&folder)? };
+    let wanted = match (args.write, args.quick) {
+        (true, _) => WantedChecks::New(record.clone()),
+        (false, true) => WantedChecks::Quick,
+        (false, false) => WantedChecks::All,
+    };
+    let proofs = prove_all(args, wanted, &exercises, &folder)?;
     terminal::print(&report(&proofs, Palette::stdout()));
     let surprises: usize = proofs.iter().map(|proof| proof.surprises.len()).sum();
-    if args.write && surprises == 0 {
-        let table = matrix_table::markdown(&proofs);
-        let table = with_table(&read(&readme)?, &table).ok_or_else(|| no_place(&readme))?;
-        fs::write(&readme, table).map_err(|error| LabError::failed(format!("write {}: {error}", readme.display())))?;
-        terminal::complain(&format!("the table is in {}", shown(&readme)));
-    } else if args.write {
-        terminal::complain("the table was not written, because there are surprises");
+    if args.write {
+        if surprises > 0 || proofs.iter().any(|proof| proof.skipped.is_some()) {
+            terminal::complain("nothing was written: there are surprises, or exercises that cannot run here");
+            return Ok(ExitCode::FAILURE);
+        }
+        record.update(&proofs);
+        record.save(&folder)?;
+        for file in docs::stale(&root)?.iter().filter(|file| file.path == docs::STARTERS) {
+            docs::write(&root, file.path, &file.wanted)?;
+        }
+        terminal::complain("exercises/starters.toml and the table in exercises/README.md are up to date");
     }
     Ok(if surprises == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -77,6 +84,7 @@ pub fn run(args: &MatrixArgs) -> Result<ExitCode, LabError> {
 /// Proves each exercise, and says how it went on stderr.
 fn prove_all<'a>(
     args: &MatrixArgs,
+    wanted: WantedChecks,
     exercises: &'a [Exercise],
     folder: &Path,
 ) -> Result<Vec<ExerciseProof<'a>>, LabError> {
@@ -86,7 +94,7 @@ fn prove_all<'a>(
         cargo::build_programs(&[program]).map_err(|error| interrupt.check().err().unwrap_or(error))?.remove(0);
     let (warnings, registered) = (warnings(folder, &interrupt)?, registered(&program)?);
     let workers = args.jobs.map_or_else(harness::workers, usize::from);
-    let prover = Prover { program: &program, quick: args.quick, workers, interrupt: &interrupt };
+    let prover = Prover { program: &program, wanted, workers, interrupt: &interrupt };
     let mut proofs = Vec::new();
     for exercise in exercises {
         let bar = bar(exercise);
@@ -137,7 +145,9 @@ fn line(proof: &ExerciseProof<'_>, palette: Palette) -> String {
         return format!("{head}  {} {why}", palette.left_out("skipped:"));
     }
     let mut fails = Vec::new();
-    for cell in matrix_table::cells(proof) {
+    let run = proof.starter.iter().map(|report| report.check.as_str());
+    let failed = proof.starter.iter().filter(|report| matches!(report.outcome, Outcome::Fail(_)));
+    for cell in docs::starters::cells(proof.exercise, run, failed.map(|report| report.check.as_str())) {
         let own = if cell.own > 0 { format!(", {} of its own", cell.own) } else { String::new() };
         if cell.failed > 0 {
             fails.push(format!("{} {} of {}{own}", cell.group, cell.failed, cell.run));
@@ -156,9 +166,9 @@ fn line(proof: &ExerciseProof<'_>, palette: Palette) -> String {
     )
 }
 
-/// The table, the surprises, and a line that counts both.
+/// The surprises, and a line that counts them.
 fn report(proofs: &[ExerciseProof<'_>], palette: Palette) -> String {
-    let mut out = matrix_table::markdown(proofs);
+    let mut out = String::new();
     for proof in proofs {
         for surprise in &proof.surprises {
             let (word, name) = (palette.bad("SURPRISE"), palette.heading(&proof.exercise.name));
@@ -171,15 +181,4 @@ fn report(proofs: &[ExerciseProof<'_>], palette: Palette) -> String {
     let skipped = if skipped > 0 { format!(", {skipped} of them skipped") } else { String::new() };
     let exercises = terminal::count(proofs.len(), "exercise");
     out + &format!("\n{exercises}{skipped}: {surprises} in {}\n", duration(seconds))
-}
-
-fn read(readme: &Path) -> Result<String, LabError> {
-    fs::read_to_string(readme).map_err(|error| LabError::failed(format!("read {}: {error}", readme.display())))
-}
-
-fn no_place(readme: &Path) -> LabError {
-    LabError::failed(format!(
-        "{} has no place for the table; put these two lines where it belongs:\n  {BEGIN}\n  {END}",
-        readme.display()
-    ))
 }

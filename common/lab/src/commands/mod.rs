@@ -12,7 +12,6 @@ pub mod grade;
 pub mod hint;
 pub mod list;
 pub mod matrix;
-mod matrix_table;
 pub mod new;
 pub mod next;
 pub mod reset;

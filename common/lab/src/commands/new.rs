@@ -76,7 +76,7 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     terminal::print(&format!(
         "made exercises/{name}/ and registered it in exercises/src/servers.rs\n\
          next: solution.rs, then starter.rs with one bug, exercise.toml, README.md; and then:\n  \
-         cargo lab matrix --only {number}\n"
+         cargo lab matrix --only {number}\n  cargo lab matrix --write\n"
     ));
     Ok(ExitCode::SUCCESS)
 }
@@ -118,10 +118,6 @@ minutes = 15
 points = 2
 lesson = "TODO: the sentence to take home"
 model = "{model}"
-# Other checks that the starter may fail, or groups of checks, as "drain::".
-also_fails = []
-# Checks that a likely wrong fix fails, and that are not among the kept checks of every exercise.
-keeps = []
 hints = [
     "TODO: a nudge",
     "TODO: where to look",

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{hint, list, reset};
+use crate::course::Course;
 use crate::course::attempt;
-use crate::course::{Course, feedback::CheckedAttempt};
+use crate::course::feedback::{CheckNews, CheckedAttempt};
 use crate::error::LabError;
 use crate::interrupt::{Interrupt, kill_servers};
 use crate::terminal::{self, Palette};
@@ -43,8 +44,8 @@ enum WatchEvent {
     Key(u8),
     /// The attempt's file has changed.
     Saved,
-    /// The check of this number has a line to show.
-    Line(usize, String),
+    /// The check of this number has something to show.
+    News(usize, CheckNews),
     /// The check of this number has ended.
     Checked(usize, Result<CheckedAttempt, LabError>),
 }
@@ -90,7 +91,7 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
             Ok(WatchEvent::Key(b'q' | 4)) => break Ok(ExitCode::SUCCESS),
             Ok(WatchEvent::Key(key)) => watch.key(key)?,
             Ok(WatchEvent::Saved) => watch.check(),
-            Ok(WatchEvent::Line(number, line)) => watch.line(number, &line),
+            Ok(WatchEvent::News(number, news)) => watch.news(number, news),
             Ok(WatchEvent::Checked(number, checked)) => watch.checked(number, checked)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break Ok(ExitCode::SUCCESS),
@@ -146,7 +147,7 @@ impl WatchSession {
         std::thread::spawn(move || {
             // A course of its own: the keys are answered from the session's course meanwhile.
             let checked = Course::load().and_then(|mut course| {
-                course.check(at, palette, &stop, |line| drop(events.send(WatchEvent::Line(number, line.to_owned()))))
+                course.check(at, palette, &stop, |news| drop(events.send(WatchEvent::News(number, news))))
             });
             let _ = events.send(WatchEvent::Checked(number, checked));
         });
@@ -160,11 +161,20 @@ impl WatchSession {
         }
     }
 
-    fn line(&self, number: usize, line: &str) {
-        match &self.running {
-            Some(running) if running.number == number => terminal::print(&format!("{line}\n")),
+    fn news(&self, number: usize, news: CheckNews) {
+        if self.running.as_ref().is_none_or(|running| running.number != number) {
             // A check that was stopped may have started one more server.
-            _ => kill_servers(),
+            kill_servers();
+            return;
+        }
+        match news {
+            CheckNews::Line(line) => terminal::print(&format!("{}{line}\n", over_progress())),
+            CheckNews::Progress(text) if is_live() => {
+                // A line that wraps could not be taken away again.
+                let text: String = format!("  {text}").chars().take(terminal::width().saturating_sub(1)).collect();
+                terminal::print(&format!("{}{}", over_progress(), self.palette.faint(&text)));
+            }
+            CheckNews::Progress(_) => {}
         }
     }
 
@@ -175,7 +185,7 @@ impl WatchSession {
         self.running = None;
         self.course = Course::load()?;
         match checked? {
-            CheckedAttempt::Judged(_, told) => terminal::print(&format!("\n{told}")),
+            CheckedAttempt::Judged(_, told) => terminal::print(&format!("{}\n{told}", over_progress())),
             CheckedAttempt::Refused(why) => terminal::print(&why),
             CheckedAttempt::Stopped => {}
         }
@@ -185,6 +195,7 @@ impl WatchSession {
 
     fn key(&mut self, key: u8) -> Result<(), LabError> {
         let again = std::mem::take(&mut self.resetting);
+        terminal::print(over_progress());
         let all = self.course.exercises.len();
         match key.to_ascii_lowercase() {
             b'h' => terminal::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
@@ -273,8 +284,18 @@ fn look_at(file: &Mutex<PathBuf>, events: &Sender<WatchEvent>) {
     }
 }
 
+/// Whether a line on stdout can be written over.
+fn is_live() -> bool {
+    std::io::stdout().is_terminal() && !console::is_dumb()
+}
+
+/// What takes a line of progress away.
+fn over_progress() -> &'static str {
+    if is_live() { "\r\x1b[K" } else { "" }
+}
+
 fn clear() {
-    if std::io::stdout().is_terminal() && !console::is_dumb() {
+    if is_live() {
         let _ = console::Term::stdout().clear_screen();
     }
 }

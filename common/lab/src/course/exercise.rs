@@ -11,29 +11,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use strum::VariantNames;
 
+use super::starters::StarterRecord;
 use crate::error::LabError;
 use crate::selection;
-
-/// The kept checks: every attempt has to pass them besides its exercise's own checks, because a fix that breaks
-/// something else is no fix. They are quick, and there are a few of most groups.
-pub const KEPT: &[&str] = &[
-    "echo::one_byte_comes_back",
-    "echo::single_bytes_come_back_one_by_one_in_order",
-    "echo::sixty_four_connections_keep_their_bytes_apart",
-    "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
-    "drain::a_burst_of_connects_in_one_wakeup_is_all_accepted",
-    "wakeup::the_newest_connection_is_heard_first",
-    "wakeup::those_who_stay_are_heard_whoever_leaves",
-    "close::fin_alone_is_answered_with_fin",
-    "close::connections_that_were_reset_are_freed",
-    "write::a_client_that_never_reads_leaves_others_served",
-    "write::a_client_that_never_reads_costs_bounded_memory",
-    "faults::a_stop_and_a_continue_are_survived",
-    "faults::out_of_descriptors_the_server_rests",
-    "idle::a_server_without_clients_sleeps",
-    "idle::a_hundred_idle_connections_cost_nothing",
-    "idle::a_client_that_never_reads_costs_nothing",
-];
 
 /// An exercise.
 #[derive(Debug, Clone)]
@@ -46,6 +26,8 @@ pub struct Exercise {
     pub folder: PathBuf,
     /// What `exercise.toml` says.
     pub about: ExerciseManifest,
+    /// All checks that its starter fails, as `starters.toml` has recorded them.
+    pub starter_fails: Vec<String>,
 }
 
 /// `exercise.toml`.
@@ -71,15 +53,8 @@ pub struct ExerciseManifest {
     pub hints: [String; 3],
     /// The public bug that it is modelled on.
     pub modelled_on: ModelledOn,
-    /// The exercise's own checks: the starter fails them and the solution passes them. They share the points.
+    /// The exercise's own checks: the starter fails them, for this reason, and the solution passes them.
     pub must_pass: Vec<ExpectedFailure>,
-    /// Other checks that the starter may fail, or groups of checks, as `drain::`.
-    #[serde(default)]
-    pub also_fails: Vec<String>,
-    /// Checks that an attempt has to pass besides [`KEPT`], because a likely wrong fix fails them. The starter may fail
-    /// them only if `also_fails` says so.
-    #[serde(default)]
-    pub keeps: Vec<String>,
     /// Checks that do not apply, each with its reason: `[["scale::x", "why"]]`.
     #[serde(default)]
     pub differs: Vec<(String, String)>,
@@ -167,23 +142,19 @@ impl Exercise {
         let fd_limit = self.about.fd_limit;
         Subject { own: true, model, fd_limit, differs: differs.leak(), ..Subject::command(self.name.clone(), argv) }
     }
-
-    /// The kept checks: those of every exercise and those of this exercise, without its own checks.
-    pub fn kept(&self) -> impl Iterator<Item = &str> {
-        let own = |name: &str| self.about.must_pass.iter().any(|proof| proof.check == name);
-        KEPT.iter().copied().filter(move |name| !own(name)).chain(self.about.keeps.iter().map(String::as_str))
-    }
 }
 
 /// All exercises below `folder` (the workspace's `exercises`), in their order.
 pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
     let cannot = |error| LabError::failed(format!("read {}: {error}", folder.display()));
+    let mut record = StarterRecord::load(folder)?;
     let mut exercises = Vec::new();
     for entry in fs::read_dir(folder).map_err(cannot)? {
         let path = entry.map_err(cannot)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(number) = name.split_once('_').and_then(|(number, _)| number.parse().ok()) else { continue };
-        exercises.push(load_one(number, name, path)?);
+        let starter_fails = record.fails.remove(&name).unwrap_or_default();
+        exercises.push(Exercise { starter_fails, ..load_one(number, name, path)? });
     }
     exercises.sort_by_key(|exercise| exercise.number);
     for pair in exercises.windows(2) {
@@ -219,21 +190,15 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabE
     if about.must_pass.is_empty() {
         return Err(wrong("must_pass is empty; name the checks that the starter fails".into()));
     }
-    let own = || about.must_pass.iter().map(|proof| &proof.check);
-    for name in own().chain(&about.keeps) {
+    for name in about.must_pass.iter().map(|proof| &proof.check) {
         if !harness::checks().any(|check| check.full_name() == *name) {
             return Err(wrong(format!("there is no check '{name}' (cargo lab check --list)")));
-        }
-    }
-    for (at, name) in about.keeps.iter().enumerate() {
-        if KEPT.contains(&name.as_str()) || own().any(|it| it == name) || about.keeps[..at].contains(name) {
-            return Err(wrong(format!("keeps has '{name}', which an attempt has to pass anyway")));
         }
     }
     if !harness::CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {
         return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
     }
-    Ok(Exercise { number, name, folder, about })
+    Ok(Exercise { number, name, folder, about, starter_fails: Vec::new() })
 }
 
 #[cfg(test)]

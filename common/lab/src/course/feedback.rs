@@ -10,7 +10,7 @@ use harness::{Check, Outcome, Report};
 use super::Course;
 use super::attempt::{self, AttemptBuild};
 use super::exercise::Exercise;
-use super::judging::{Judgement, judge_until};
+use super::judging::{Extent, Judgement, Stage, judge_until};
 use super::progress::{self, StudentProgress};
 use crate::checking::results::{Results, duration};
 use crate::checking::servers::TestedServer;
@@ -29,15 +29,24 @@ pub enum CheckedAttempt {
     Stopped,
 }
 
+/// What a check of an attempt has to say before its end.
+#[derive(Debug)]
+pub enum CheckNews {
+    /// A line that stays.
+    Line(String),
+    /// How far it is; the next one takes its place.
+    Progress(String),
+}
+
 impl Course {
-    /// Builds and checks an attempt, notes the result, and says how it went. `line` gets each line that can be shown
-    /// before the end.
+    /// Builds and checks an attempt, notes the result, and says how it went. `tell` gets what can be shown before the
+    /// end.
     pub fn check(
         &mut self,
         at: usize,
         palette: Palette,
         stop: &AtomicBool,
-        mut line: impl FnMut(&str) + Send,
+        mut tell: impl FnMut(CheckNews) + Send,
     ) -> Result<CheckedAttempt, LabError> {
         let exercise = &self.exercises[at];
         // Taken before the build: what the student saves while the checks run is another text.
@@ -51,10 +60,18 @@ impl Course {
             AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
         };
         if !warnings.is_empty() {
-            line(warnings.trim_end());
+            tell(CheckNews::Line(warnings.trim_end().to_owned()));
         }
         let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
-        let judged = judge_until(exercise, &subject, stop, |report| line(&report_line(report, palette)));
+        let judged = judge_until(exercise, &subject, Extent::OwnFirst, stop, |report, stage| {
+            if stage.is_own || matches!(report.outcome, Outcome::Fail(_)) {
+                tell(CheckNews::Line(report_line(report, palette)));
+            }
+            if !stage.is_own {
+                let Stage { done, all, .. } = stage;
+                tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
+            }
+        });
         let Some(judgement) = judged else { return Ok(CheckedAttempt::Stopped) };
         // Read again: a hint may have been shown while the checks ran.
         self.progress = StudentProgress::load(&self.exercises)?;
@@ -115,9 +132,19 @@ fn failures(exercise: &Exercise, judgement: &Judgement, palette: Palette) -> Str
 }
 
 fn not_yet(exercise: &Exercise, judgement: &Judgement, head: &str, palette: Palette) -> String {
+    let broken = judgement.starter_passed.iter().find(|report| matches!(report.outcome, Outcome::Fail(_)));
+    let rule = match broken {
+        _ if !judgement.is_mended() && !judgement.ended_early() => "The bug is still there, in another shape.\n".into(),
+        Some(report) if judgement.is_mended() => format!(
+            "All that the starter failed works now. But the fix breaks clause {} of the contract, which the starter keeps.\n",
+            report.clause
+        ),
+        _ => String::new(),
+    };
+    let most = if judgement.ended_early() && judgement.share() > 0.0 { "at most " } else { "" };
     let untouched = if attempt::is_untouched(exercise) { " (the attempt is still the starter)" } else { "" };
     format!(
-        "{} {head}: {}{untouched}\nedit {} and check again; a hint: cargo lab hint {:02}",
+        "{rule}{} {head}: {most}{}{untouched}\nedit {} and check again; a hint: cargo lab hint {:02}",
         palette.bad("not yet"),
         points(exercise, judgement),
         shown(&exercise.attempt()),

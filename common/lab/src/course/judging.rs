@@ -1,35 +1,64 @@
 //! What a server is worth as an answer to an exercise.
 //!
-//! Invariant: the exercise's own checks share the points evenly, and the share of the kept checks that fails is taken
-//! off. So the untouched starter gets nothing, and a fix that breaks something else does not get all.
+//! Invariant: an attempt has passed if all that the starter failed works now, and nothing that worked before is broken.
+//! While something that the starter fails still fails, the attempt has half of the points at most. If only something else
+//! is broken, it has three quarters at most. The untouched starter has none.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{Check, Outcome, Report, Subject};
 
 use super::exercise::Exercise;
-use crate::checking::jobs::{self, RunEvent};
+use crate::checking::jobs::{self, CheckJob, JobBatch, RunEvent};
 
-/// The reports of one exercise's checks on one server.
-#[derive(Debug)]
+/// The bug is still there, in another shape.
+const STILL_THERE: f64 = 0.5;
+/// The bug is mended, and the fix breaks something else.
+const BREAKS_ANOTHER: f64 = 0.75;
+
+/// How much of the suite is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// The exercise's own checks; and the rest, if none of them fails.
+    OwnFirst,
+    /// The exercise's own checks, and of the others those that are quick.
+    Quick,
+}
+
+/// The reports of a suite on one server, sorted by what a failure means for the exercise.
+#[derive(Debug, Default)]
 pub struct Judgement {
-    /// The reports of the exercise's own checks, in their order.
+    /// The exercise's own checks, in their order.
     pub own: Vec<Report>,
-    /// The reports of the kept checks.
-    pub kept: Vec<Report>,
+    /// The other checks that the starter fails.
+    pub starter_failed: Vec<Report>,
+    /// The checks that the starter passes.
+    pub starter_passed: Vec<Report>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage {
+    /// The check is one of the exercise's own.
+    pub is_own: bool,
+    /// How many checks of this stage have ended.
+    pub done: usize,
+    /// How many there are in this stage.
+    pub all: usize,
 }
 
 impl Judgement {
     /// All reports, those of the exercise's own checks first.
     pub fn all(&self) -> impl Iterator<Item = &Report> {
-        self.own.iter().chain(&self.kept)
+        self.own.iter().chain(&self.starter_failed).chain(&self.starter_passed)
     }
 
     /// Whether no check failed, and at least one of the exercise's own checks was tried.
     pub fn passed(&self) -> bool {
-        let failed = self.all().any(|report| matches!(report.outcome, Outcome::Fail(_)));
-        !failed && self.own.iter().any(|report| matches!(report.outcome, Outcome::Pass))
+        !self.all().any(is_failure) && self.own.iter().any(|report| matches!(report.outcome, Outcome::Pass))
     }
 
     /// Whether none of the exercise's own checks could be tried here.
@@ -37,48 +66,189 @@ impl Judgement {
         self.own.iter().all(|report| matches!(report.outcome, Outcome::Skip { .. }))
     }
 
-    /// From 0 to 1. Checks that were skipped count neither for nor against.
+    /// Whether the rest of the suite was left out, because one of the exercise's own checks failed.
+    pub fn ended_early(&self) -> bool {
+        self.starter_failed.is_empty() && self.starter_passed.is_empty()
+    }
+
+    /// Whether all that the starter failed works now.
+    pub fn is_mended(&self) -> bool {
+        !self.own.iter().chain(&self.starter_failed).any(is_failure)
+    }
+
+    /// The share of the points, from 0 to 1. Checks that were skipped count neither for nor against.
     pub fn share(&self) -> f64 {
-        part(&self.own).unwrap_or(0.0) * part(&self.kept).unwrap_or(1.0)
+        let own = part(self.own.iter()).unwrap_or(0.0);
+        let rest = part(self.starter_failed.iter().chain(&self.starter_passed)).unwrap_or(1.0);
+        let most = match (self.is_mended(), self.starter_passed.iter().any(is_failure)) {
+            (true, false) => 1.0,
+            (true, true) => BREAKS_ANOTHER,
+            (false, _) => STILL_THERE,
+        };
+        most * own * rest
     }
 }
 
-/// Of the checks that were not skipped, the share that passes; nothing if all were skipped.
-fn part(reports: &[Report]) -> Option<f64> {
-    let tried = reports.iter().filter(|report| !matches!(report.outcome, Outcome::Skip { .. })).count();
-    let passed = reports.iter().filter(|report| matches!(report.outcome, Outcome::Pass)).count();
-    if tried == 0 { None } else { Some(passed as f64 / tried as f64) }
+fn is_failure(report: &Report) -> bool {
+    matches!(report.outcome, Outcome::Fail(_))
 }
 
-/// Runs an exercise's own checks and the kept checks, several at once. `tell` gets each report as its check ends.
-pub fn judge(exercise: &Exercise, subject: &Subject, tell: impl FnMut(&Report) + Send) -> Judgement {
-    judge_until(exercise, subject, &AtomicBool::new(false), tell).expect("nobody stops it")
+/// Of the checks that were not skipped, the share that passes; nothing if all were skipped.
+fn part<'a>(reports: impl Iterator<Item = &'a Report>) -> Option<f64> {
+    let (mut tried, mut passed) = (0, 0);
+    for report in reports {
+        tried += u32::from(!matches!(report.outcome, Outcome::Skip { .. }));
+        passed += u32::from(matches!(report.outcome, Outcome::Pass));
+    }
+    if tried == 0 { None } else { Some(f64::from(passed) / f64::from(tried)) }
+}
+
+/// The checks of this extent, sorted as in a [`Judgement`].
+#[derive(Debug)]
+pub struct JudgedChecks {
+    checks: Vec<&'static Check>,
+    /// How many of them are the exercise's own.
+    own: usize,
+    /// How many of the others the starter fails.
+    starter_failed: usize,
+}
+
+impl JudgedChecks {
+    /// The checks of the suite, for this exercise.
+    pub fn of(exercise: &Exercise, extent: Extent) -> Self {
+        let find = |name: &str| {
+            harness::checks().find(|check| check.full_name() == name).expect("loading the exercise found every check")
+        };
+        let mut checks: Vec<&Check> = exercise.about.must_pass.iter().map(|proof| find(&proof.check)).collect();
+        let own = checks.len();
+        let is_wanted = |check: &&Check| {
+            let is_own = exercise.about.must_pass.iter().any(|proof| proof.check == check.full_name());
+            !is_own && (check.quick || extent != Extent::Quick)
+        };
+        let fails = |check: &&Check| exercise.starter_fails.contains(&check.full_name());
+        let (failed, passed): (Vec<&Check>, Vec<&Check>) = harness::checks().filter(is_wanted).partition(fails);
+        let starter_failed = failed.len();
+        checks.extend(failed.into_iter().chain(passed));
+        Self { checks, own, starter_failed }
+    }
+
+    /// In the order of a judgement's reports.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.checks.iter().map(|check| check.full_name())
+    }
+
+    /// A judgement from a report for each check; a check of the rest without a report was not run.
+    pub fn judgement(&self, reports: impl IntoIterator<Item = Option<Report>>) -> Judgement {
+        let mut judgement = Judgement::default();
+        for (place, report) in reports.into_iter().enumerate() {
+            let list = match place {
+                place if place < self.own => &mut judgement.own,
+                place if place < self.own + self.starter_failed => &mut judgement.starter_failed,
+                _ => &mut judgement.starter_passed,
+            };
+            list.extend(report);
+        }
+        judgement
+    }
+
+    fn batch(&self, places: Range<usize>) -> JobBatch {
+        let mut jobs: Vec<CheckJob> = places.map(|check| CheckJob { server: 0, check }).collect();
+        jobs.sort_by_key(|job| self.checks[job.check].alone);
+        JobBatch { workers: harness::workers(), jobs }
+    }
+}
+
+/// Runs the suite, several checks at once. `tell` gets each report as its check ends.
+pub fn judge(
+    exercise: &Exercise,
+    subject: &Subject,
+    extent: Extent,
+    tell: impl FnMut(&Report, Stage) + Send,
+) -> Judgement {
+    judge_until(exercise, subject, extent, &AtomicBool::new(false), tell).expect("nobody stops it")
 }
 
 /// As [`judge`]; `None` if `stop` was set before the end.
 pub fn judge_until(
     exercise: &Exercise,
     subject: &Subject,
+    extent: Extent,
     stop: &AtomicBool,
-    mut tell: impl FnMut(&Report) + Send,
+    mut tell: impl FnMut(&Report, Stage) + Send,
 ) -> Option<Judgement> {
-    let find = |name: &str| {
-        harness::checks().find(|check| check.full_name() == name).expect("loading the exercise found every check")
-    };
-    let own = exercise.about.must_pass.iter().map(|proof| find(&proof.check));
-    let checks: Vec<&Check> = own.chain(exercise.kept().map(find)).collect();
-    let batch = jobs::batch([0], &checks, harness::workers());
-    let reports = jobs::run(&[subject], &checks, &[batch], stop, |event| {
-        match event {
-            RunEvent::Finished(_, report) if !stop.load(Ordering::Relaxed) => tell(report),
-            _ => {}
+    let judged = JudgedChecks::of(exercise, extent);
+    let (own, all) = (judged.own, judged.checks.len());
+    let (mut done, mut failed, mut passed) = (0, false, false);
+    let batches = [judged.batch(0..own), judged.batch(own..all)];
+    let reports = jobs::run(&[subject], &judged.checks, &batches, stop, |event| {
+        let RunEvent::Finished(job, report) = event else { return ControlFlow::Continue(()) };
+        if stop.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
         }
-        ControlFlow::Continue(())
+        done += 1;
+        let is_own = job.check < own;
+        let stage = if is_own { (done, own) } else { (done - own, all - own) };
+        tell(report, Stage { is_own, done: stage.0, all: stage.1 });
+        failed |= is_failure(report);
+        passed |= matches!(report.outcome, Outcome::Pass);
+        // Without one that passes, the exercise's own checks cannot be run here.
+        let ends_here = extent == Extent::OwnFirst && done == own && (failed || !passed);
+        if ends_here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if stop.load(Ordering::Relaxed) {
         return None;
     }
-    let mut own: Vec<Report> = reports.into_iter().flatten().flatten().collect();
-    let kept = own.split_off(exercise.about.must_pass.len());
-    Some(Judgement { own, kept })
+    Some(judged.judgement(reports.into_iter().flatten()))
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::{Failure, Symptom};
+
+    use super::*;
+
+    fn reports(outcomes: &str) -> Vec<Report> {
+        let outcome = |letter| match letter {
+            'p' => Outcome::Pass,
+            's' => Outcome::Skip { reason: "not here".into() },
+            _ => Outcome::Fail(Failure::new(Symptom::ReadLost, "lost", "")),
+        };
+        let report = |letter| Report { check: "a::b".into(), clause: 2, seconds: 0.0, outcome: outcome(letter) };
+        outcomes.chars().map(report).collect()
+    }
+
+    fn share(own: &str, starter_failed: &str, starter_passed: &str) -> (f64, bool) {
+        let [own, starter_failed, starter_passed] = [own, starter_failed, starter_passed].map(reports);
+        let judgement = Judgement { own, starter_failed, starter_passed };
+        (judgement.share(), judgement.passed())
+    }
+
+    #[test]
+    fn all_points_are_for_an_attempt_that_fails_nothing() {
+        assert_eq!(share("pp", "pp", "pppp"), (1.0, true));
+        assert_eq!(share("ps", "sp", "ppsp"), (1.0, true));
+        assert_eq!(share("p", "", ""), (1.0, true));
+    }
+
+    #[test]
+    fn a_bug_in_another_shape_gets_half_at_most() {
+        let (points, passed) = share("pp", "pf", "pppppp");
+        assert!(points > 0.0 && points < 0.5 && !passed, "{points}");
+        let (points, passed) = share("pf", "pp", "pp");
+        assert!(points == 0.25 && !passed, "{points}");
+        // The rest was not run.
+        assert_eq!(share("pf", "", ""), (0.25, false));
+        assert_eq!(share("ff", "pp", "pp"), (0.0, false));
+    }
+
+    #[test]
+    fn a_fix_that_breaks_something_else_gets_three_quarters_at_most() {
+        let (points, passed) = share("pp", "pp", "pppf");
+        assert!(points > 0.5 && points < 0.75 && !passed, "{points}");
+    }
+
+    #[test]
+    fn nothing_is_passed_if_nothing_could_be_tried() {
+        assert_eq!(share("ss", "", ""), (0.0, false));
+    }
 }

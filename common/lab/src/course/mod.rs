@@ -8,10 +8,12 @@ pub mod feedback;
 pub mod judging;
 pub mod progress;
 pub mod proof;
+pub mod starters;
 
 pub use exercise::{Exercise, ExerciseWord, load};
-pub use judging::{Judgement, judge};
+pub use judging::{Extent, JudgedChecks, Judgement, judge};
 pub use progress::{Standing, StudentProgress};
+pub use starters::StarterRecord;
 
 use crate::error::LabError;
 use crate::selection;

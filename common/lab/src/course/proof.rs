@@ -10,6 +10,7 @@ use std::time::Instant;
 use harness::{Check, Failure, Outcome, Report, Subject};
 
 use super::exercise::Exercise;
+use super::starters::StarterRecord;
 use crate::checking::jobs::{self, RunEvent};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -39,12 +40,23 @@ pub struct ExerciseProof<'a> {
 pub struct Prover<'a> {
     /// The program that is every starter and every solution.
     pub program: &'a Path,
-    /// Only the exercise's own checks and the kept checks.
-    pub quick: bool,
+    /// The checks to run.
+    pub wanted: WantedChecks,
     /// How many checks run at once.
     pub workers: usize,
     /// Ctrl-C.
     pub interrupt: &'a Interrupt,
+}
+
+/// The checks to run on a starter and its solution.
+#[derive(Debug, Clone)]
+pub enum WantedChecks {
+    /// The whole suite.
+    All,
+    /// The exercise's own checks, and those that are quick.
+    Quick,
+    /// The checks that this record lacks.
+    New(StarterRecord),
 }
 
 impl Prover<'_> {
@@ -84,17 +96,25 @@ impl Prover<'_> {
         proof.starter = reports.remove(0).into_iter().flatten().collect();
         self.retry_passed(&mut proof, &checks, &starter)?;
         proof.surprises = starter_surprises(exercise, &proof.starter);
+        if !matches!(self.wanted, WantedChecks::New(_)) {
+            proof.surprises.extend(not_run(exercise, &proof.starter));
+        }
         proof.surprises.extend(solution_surprises(&proof.solution));
         proof.seconds = start.elapsed().as_secs_f64();
         Ok(proof)
     }
 
     fn checks(&self, exercise: &Exercise) -> Vec<&'static Check> {
-        let wanted = |check: &&Check| {
+        let is_named = |check: &Check| {
             let name = check.full_name();
-            exercise.about.must_pass.iter().any(|own| own.check == name) || exercise.kept().any(|kept| kept == name)
+            check.quick || exercise.about.must_pass.iter().any(|own| own.check == name)
         };
-        harness::checks().filter(|check| !self.quick || wanted(check)).collect()
+        let wanted = |check: &&Check| match &self.wanted {
+            WantedChecks::All => true,
+            WantedChecks::Quick => is_named(check),
+            WantedChecks::New(record) => !record.knows(exercise, check),
+        };
+        harness::checks().filter(wanted).collect()
     }
 
     /// Tries the exercise's own checks again that the starter has passed.
@@ -135,10 +155,7 @@ pub fn starter_surprises(exercise: &Exercise, reports: &[Report]) -> Vec<String>
     let of = |name: &str| reports.iter().find(|report| report.check == name);
     let mut wrong = Vec::new();
     for expected in &exercise.about.must_pass {
-        let Some(report) = of(&expected.check) else {
-            wrong.push(format!("{} was not run on the starter", expected.check));
-            continue;
-        };
+        let Some(report) = of(&expected.check) else { continue };
         match &report.outcome {
             Outcome::Pass => wrong.push(format!("the starter passes {}", expected.check)),
             Outcome::Skip { .. } => {}
@@ -151,13 +168,14 @@ pub fn starter_surprises(exercise: &Exercise, reports: &[Report]) -> Vec<String>
             )),
         }
     }
-    let may_fail = |name: &str| exercise.about.also_fails.iter().any(|also| name.starts_with(also));
-    for report in exercise.kept().filter(|name| !may_fail(name)).filter_map(of) {
-        if matches!(report.outcome, Outcome::Fail(_)) {
-            wrong.push(format!("the starter fails a check that also_fails does not name: {}", story(report)));
-        }
-    }
     wrong
+}
+
+/// The exercise's own checks that have no report.
+pub fn not_run(exercise: &Exercise, reports: &[Report]) -> Vec<String> {
+    let has_report = |name: &str| reports.iter().any(|report| report.check == name);
+    let missing = exercise.about.must_pass.iter().filter(|own| !has_report(&own.check));
+    missing.map(|own| format!("{} was not run on the starter", own.check)).collect()
 }
 
 /// What is wrong with a solution that has these reports.

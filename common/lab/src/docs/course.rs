@@ -1,10 +1,8 @@
-//! The tables about the exercises: INSTRUCTORS.md, and what can be known of the kill matrix without a run.
+//! The tables of INSTRUCTORS.md.
 //!
 //! Invariant: titles, minutes, points and lessons are those of exercise.toml.
 
 use std::fmt::Write;
-
-use harness::checks::GROUPS;
 
 use super::region;
 use crate::course::Exercise;
@@ -56,30 +54,4 @@ fn lessons(exercises: &[Exercise]) -> String {
         );
     }
     table
-}
-
-/// What the kill matrix in exercises/README.md says that is no longer so.
-pub fn outdated_matrix(readme: &str, exercises: &[Exercise]) -> Vec<String> {
-    const WRITES: &str = "'cargo lab matrix --write' runs it anew (a minute or two for each exercise)";
-    let table: Vec<Vec<&str>> =
-        readme.lines().filter(|line| line.starts_with("| ")).map(region::cells).filter(|row| row[0] != "---").collect();
-    let Some((heads, rows)) = table.split_first() else {
-        return vec![format!("exercises/README.md has no matrix: {WRITES}")];
-    };
-    let mut outdated = Vec::new();
-    let names: Vec<&str> = exercises.iter().map(|exercise| exercise.name.as_str()).collect();
-    if rows.iter().map(|row| row[0]).collect::<Vec<_>>() != names {
-        outdated.push(format!("exercises/README.md: the matrix has other exercises; {WRITES}"));
-    }
-    for (column, group) in heads.iter().enumerate().skip(1) {
-        let checks = harness::checks().filter(|check| check.group == *group).count();
-        let is_known = GROUPS.contains(group);
-        // `4/11`, in bold or not: of how many checks.
-        let counts = rows.iter().filter_map(|row| row.get(column)?.trim_matches('*').split_once('/'));
-        if !is_known || counts.map(|(_, of)| of).any(|of| of.parse() != Ok(checks)) {
-            outdated
-                .push(format!("exercises/README.md: '{group}' has {checks} checks, and the matrix other; {WRITES}"));
-        }
-    }
-    outdated
 }

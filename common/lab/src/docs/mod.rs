@@ -1,36 +1,41 @@
 //! What is generated in this repository: tables in the Markdown files, and the registry of the exercises.
 //!
 //! Invariant: a generated part is a function of the checks, of the exercises' `exercise.toml` and of the file itself. No
-//! server is run for it. What only a long run can tell (the two matrices) is compared as far as it is known without one:
-//! the names of groups, servers and exercises, and the number of checks in a group.
+//! server is run for it: what each starter fails is in a record of its own. Of the chapters' matrix, which only a run can
+//! tell, the names of groups and servers and the number of checks in a group are compared.
 
 pub mod course;
 pub mod harness;
 pub mod matrix;
 pub mod region;
 pub mod registry;
+pub mod starters;
 
 use std::fs;
 use std::path::Path;
 
-use crate::course::{Exercise, load};
+use crate::course::{Exercise, StarterRecord, load};
 use crate::error::LabError;
 
 /// The command that brings everything up to date.
 pub const COMMAND: &str = "cargo lab docs";
+
+/// The file with the kill matrix.
+pub const STARTERS: &str = "exercises/README.md";
 
 /// A file with generated parts.
 struct Document {
     /// From the workspace's root.
     path: &'static str,
     /// The text that the file has to have, from the text that it has.
-    wanted: fn(&str, &[Exercise]) -> Result<String, String>,
+    wanted: fn(&str, &[Exercise], &StarterRecord) -> Result<String, String>,
 }
 
 const DOCUMENTS: &[Document] = &[
-    Document { path: "exercises/src/servers.rs", wanted: |_, exercises| Ok(registry::source(exercises)) },
-    Document { path: "exercises/INSTRUCTORS.md", wanted: course::instructors },
-    Document { path: "common/harness/README.md", wanted: |text, _| harness::readme(text) },
+    Document { path: "exercises/src/servers.rs", wanted: |_, exercises, _| Ok(registry::source(exercises)) },
+    Document { path: "exercises/INSTRUCTORS.md", wanted: |text, exercises, _| course::instructors(text, exercises) },
+    Document { path: "common/harness/README.md", wanted: |text, _, _| harness::readme(text) },
+    Document { path: STARTERS, wanted: starters::readme },
 ];
 
 /// A file whose generated parts are not what they have to be.
@@ -44,12 +49,14 @@ pub struct StaleFile {
 
 /// The files that `cargo lab docs` would change.
 pub fn stale(root: &Path) -> Result<Vec<StaleFile>, LabError> {
-    let exercises = load(&root.join("exercises"))?;
+    let folder = root.join("exercises");
+    let (exercises, record) = (load(&folder)?, StarterRecord::load(&folder)?);
     let mut stale = Vec::new();
     for Document { path, wanted } in DOCUMENTS {
         // A file that is not there yet is empty.
         let text = fs::read_to_string(root.join(path)).unwrap_or_default();
-        let wanted = wanted(&text, &exercises).map_err(|wrong| LabError::failed(format!("{path}: {wrong}")))?;
+        let wanted =
+            wanted(&text, &exercises, &record).map_err(|wrong| LabError::failed(format!("{path}: {wrong}")))?;
         if wanted != text {
             stale.push(StaleFile { path, wanted });
         }
@@ -57,14 +64,16 @@ pub fn stale(root: &Path) -> Result<Vec<StaleFile>, LabError> {
     Ok(stale)
 }
 
-/// What the two matrices say of checks, servers or exercises that are no longer so, with the command that runs them anew.
+/// What the two matrices lack, or have of checks, servers or exercises that are gone; with the command that runs them.
 pub fn outdated_matrices(root: &Path) -> Result<Vec<String>, LabError> {
-    let read = |path: &str| {
-        fs::read_to_string(root.join(path)).map_err(|error| LabError::failed(format!("read {path}: {error}")))
-    };
-    let exercises = load(&root.join("exercises"))?;
-    let mut outdated = matrix::outdated(&read("README.md")?);
-    outdated.extend(course::outdated_matrix(&read("exercises/README.md")?, &exercises));
+    let readme = fs::read_to_string(root.join("README.md"));
+    let readme = readme.map_err(|error| LabError::failed(format!("read README.md: {error}")))?;
+    let mut outdated = matrix::outdated(&readme);
+    let folder = root.join("exercises");
+    if !StarterRecord::load(&folder)?.is_current(&load(&folder)?) {
+        outdated
+            .push("exercises/starters.toml lacks a check or an exercise; 'cargo lab matrix --write' runs it".into());
+    }
     Ok(outdated)
 }
 

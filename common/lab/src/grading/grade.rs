@@ -14,7 +14,7 @@ use super::compile::{AttemptCompiler, Compilation};
 use super::confine;
 use super::supervise::{self, EndCause, ProcessLimits};
 use super::worker::WorkerMessage;
-use crate::course::{Exercise, Judgement};
+use crate::course::{Exercise, Extent, JudgedChecks, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::terminal;
@@ -70,6 +70,8 @@ pub struct Grade {
     pub seconds: f64,
     /// What there is to say beside the reports.
     pub note: String,
+    /// How many of the reports are of the exercise's own checks.
+    pub own_checks: usize,
     /// A report for each check, the exercise's own checks first; empty if no check was run.
     pub reports: Vec<Report>,
 }
@@ -83,6 +85,8 @@ pub struct Grader<'a> {
     pub time: Duration,
     /// How far servers can be confined here.
     pub confined: &'a confine::Confinement,
+    /// How much of the suite an attempt has to pass.
+    pub extent: Extent,
     /// Do as on a kernel without Landlock.
     pub no_landlock: bool,
     /// Ctrl-C.
@@ -142,6 +146,9 @@ impl Grader<'_> {
     fn check_copy(&self, exercise: &Exercise, program: &Path, uid: Option<u32>) -> Result<Grade, LabError> {
         let mut worker = supervise::lab();
         worker.args(["grade-worker", "--exercise", &exercise.name, "--server"]).arg(program);
+        if self.extent == Extent::Quick {
+            worker.arg("--quick");
+        }
         if cfg!(target_os = "linux") {
             if let Some(uid) = uid {
                 worker.args(["--uid", &uid.to_string()]);
@@ -184,7 +191,7 @@ impl Grader<'_> {
                 outcome.strays
             );
         }
-        Ok(verdict(exercise, state, note, reports))
+        Ok(verdict(exercise, self.extent, state, note, reports))
     }
 
     /// The words before a program's path that confine it.
@@ -254,14 +261,13 @@ fn untouched(exercise: &Exercise, attempt: &Path) -> bool {
 }
 
 /// The grade for these reports. It has this `state` if no report is a failure.
-fn verdict(exercise: &Exercise, state: AttemptState, note: String, reports: Vec<Report>) -> Grade {
+fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: String, reports: Vec<Report>) -> Grade {
     if state == AttemptState::NotStarted {
         return Grade::of(exercise, state, note, Vec::new(), 0.0);
     }
     let of = |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| not_run(name));
-    let own = exercise.about.must_pass.iter().map(|proof| of(&proof.check)).collect();
-    let kept = exercise.kept().map(of).collect();
-    let verdict = Judgement { own, kept };
+    let judged = JudgedChecks::of(exercise, extent);
+    let verdict = judged.judgement(judged.names().map(|name| Some(of(&name))));
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
     let (share, state, note) = match state {
         _ if verdict.untried() => (
@@ -280,8 +286,22 @@ fn verdict(exercise: &Exercise, state: AttemptState, note: String, reports: Vec<
             join(&format!("{} skipped here; the others have their points", terminal::count(skips, "check")), &note)
         }
     };
-    let reports = verdict.own.into_iter().chain(verdict.kept).collect();
+    let note = if state == AttemptState::Failed { join(&why_not_all(&verdict), &note) } else { note };
+    let reports = verdict.all().cloned().collect();
     Grade::of(exercise, state, note, reports, share)
+}
+
+/// The rule that an attempt breaks whose own checks say nothing of it.
+fn why_not_all(verdict: &Judgement) -> String {
+    let failed = |report: &&Report| matches!(report.outcome, Outcome::Fail(_));
+    if let Some(report) = verdict.starter_failed.iter().find(failed) {
+        return format!("the bug is still there: the starter fails {} too", report.check);
+    }
+    let broken = verdict.starter_passed.iter().find(failed);
+    if let (true, Some(report)) = (verdict.is_mended(), broken) {
+        return format!("the fix breaks clause {}, which the starter keeps: {}", report.clause, report.check);
+    }
+    String::new()
 }
 
 fn join(a: &str, b: &str) -> String {
@@ -322,6 +342,7 @@ impl Grade {
             max_score,
             seconds: 0.0,
             note,
+            own_checks: exercise.about.must_pass.len(),
             reports,
         }
     }
@@ -332,15 +353,21 @@ impl Grade {
         (self.reports.iter().filter(|report| matches!(report.outcome, Outcome::Pass)).count(), tried.count())
     }
 
-    /// What the student is told: a line for each check, and each failure's story.
+    /// What the student is told: a line for each of the exercise's own checks, each failure's story, and how many others
+    /// pass.
     pub fn explain(&self) -> String {
         let mut out = if self.note.is_empty() { String::new() } else { format!("{}\n", self.note) };
-        for report in &self.reports {
+        let mut others = 0;
+        for (place, report) in self.reports.iter().enumerate() {
             match &report.outcome {
+                Outcome::Pass if place >= self.own_checks => others += 1,
                 Outcome::Pass => out += &format!("pass  {}\n", report.check),
                 Outcome::Skip { reason } => out += &format!("skip  {} ({reason})\n", report.check),
                 Outcome::Fail(_) => out += &format!("FAIL  {}", report.explain().unwrap_or_default()),
             }
+        }
+        if others > 0 {
+            out += &format!("pass  {} of the rest of the suite\n", terminal::count(others, "check"));
         }
         out
     }

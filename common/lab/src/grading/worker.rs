@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::supervise;
 use crate::checking::servers::{StartFailure, start_once};
-use crate::course::{self, Exercise};
+use crate::course::{self, Exercise, Extent};
 use crate::error::LabError;
 use crate::{terminal, workspace};
 
@@ -24,6 +24,9 @@ pub struct WorkerArgs {
     /// The attempt's program
     #[arg(long)]
     server: PathBuf,
+    /// Leave out the checks that are not quick
+    #[arg(long)]
+    quick: bool,
     /// Become this user, as which the servers run too: only their own user can look into their processes, where root is
     /// a container's root
     #[arg(long)]
@@ -63,7 +66,10 @@ pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
         // A server that does not start would fail every check after the same long wait; one try is enough.
         Err(why) => tell(&WorkerMessage::NotStarted(not_started(why))),
         Ok(()) => {
-            course::judge(&exercise, &subject, |report| tell(&WorkerMessage::Checked(Box::new(report.clone()))));
+            let extent = if args.quick { Extent::Quick } else { Extent::Whole };
+            course::judge(&exercise, &subject, extent, |report, _| {
+                tell(&WorkerMessage::Checked(Box::new(report.clone())))
+            });
             tell(&WorkerMessage::Done);
         }
     }

@@ -15,6 +15,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::net::SocketAddr;
 
 use observe::ptrace::{self, Stop};
 use observe::syscall::Call;
@@ -190,6 +191,14 @@ impl Tracee<'_> {
             Some(line) => format!("; its last words: {}", line.trim()),
             None => String::new(),
         }
+    }
+
+    /// The address in its line `listening on ADDRESS`, as soon as that line is there.
+    pub fn said_address(&mut self) -> Option<SocketAddr> {
+        let mut text = Vec::new();
+        self.output.rewind().and_then(|()| self.output.read_to_end(&mut text)).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        text.lines().find_map(|line| line.strip_prefix("listening on "))?.trim().parse().ok()
     }
 
     /// From here on the server is expected to end: its signal comes.
