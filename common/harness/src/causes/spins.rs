@@ -125,7 +125,7 @@ fn ignored(case: &Case<'_>) -> Option<String> {
 
 fn repeated(case: &Case<'_>) -> Option<String> {
     let calls = calls(case);
-    let (made, count) = often(&calls, |made| made.error().is_some())?;
+    let (made, count) = often(&calls, |made| made.error().is_some()).filter(|(_, count)| count * 3 >= calls.len())?;
     let what = match (made.is_operation(), made.error()) {
         (true, Some(libc::EAGAIN)) => {
             "Its operations complete at once and are submitted again: with MSG_DONTWAIT, or on a socket with O_NONBLOCK, \

@@ -285,8 +285,11 @@ impl Record {
             return;
         }
         if made.kind == Kind::Accept && made.value.is_some() {
-            // A port may come again.
-            self.connections.insert(port, ConnectionCalls::default());
+            // A port may come again. And another thread may use the descriptor before this call is seen to return.
+            let known = self.connections.get(&port);
+            if known.is_none_or(|connection| connection.accepted.is_some()) {
+                self.connections.insert(port, ConnectionCalls::default());
+            }
         }
         let connection = self.connections.entry(port).or_default();
         connection.count += 1;
