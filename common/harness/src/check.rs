@@ -4,7 +4,7 @@
 //! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
 
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,12 @@ pub struct Report {
 /// Checks that need the machine to themselves hold this for writing.
 static MACHINE: RwLock<()> = RwLock::new(());
 
+/// Held by what does not need the machine to itself.
+pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
+    // A check that panicked has poisoned nothing: the lock guards no data.
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs one check on a server of its own. If it fails, it is run once more under a tracer, for the cause alone.
 pub fn run(check: &Check, subject: &Subject) -> Report {
     run_with(check, subject, &Reruns::every_time())
@@ -98,9 +104,8 @@ pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
         return Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome };
     }
     crate::trial::raise_fd_limit();
-    // A check that panicked has poisoned nothing: the lock guards no data.
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
-    let _shared = (!check.alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+    let _shared = (!check.alone).then(among_others);
     let start = Instant::now();
     let (mut outcome, crowd) = run_once(check, subject);
     if matches!(outcome, Outcome::Fail(_)) {

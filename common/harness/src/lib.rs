@@ -15,6 +15,7 @@ pub mod client;
 pub mod diagnose;
 mod facts;
 pub mod failure;
+pub mod fuzz;
 mod limit;
 pub mod rerun;
 pub mod server;
@@ -81,7 +82,42 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
             }
         })
     });
-    libtest_mimic::run(&arguments, tests.collect()).exit_code()
+    let mut tests: Vec<_> = tests.collect();
+    tests.extend(subjects.iter().map(|(subject, here)| {
+        let name = "fuzz::whatever_clients_do_the_contract_is_kept";
+        let name = if several { format!("{}::{name}", subject.name) } else { name.to_owned() };
+        libtest_mimic::Trial::ignorable_test(name, move || fuzz_briefly(subject, *here, all))
+    }));
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// As `cargo lab check --fuzz`, for a second and a half and always from the same seed; FUZZ_SEED and FUZZ_SECONDS in the
+/// environment ask for others.
+fn fuzz_briefly(subject: &Subject, here: bool, all: bool) -> Result<libtest_mimic::Completion, libtest_mimic::Failed> {
+    use libtest_mimic::Completion;
+    if !here {
+        return Ok(Completion::ignored_with("its API is not on this platform"));
+    }
+    let asked = |name: &str| std::env::var(name).ok()?.parse::<f64>().ok();
+    let seconds = asked("FUZZ_SECONDS");
+    if !all && seconds.is_none() {
+        return Ok(Completion::ignored_with("run by cargo lab check --fuzz, or with VARIANTS=all"));
+    }
+    let time = std::time::Duration::from_secs_f64(seconds.unwrap_or(1.5));
+    let seed = asked("FUZZ_SEED").unwrap_or(1.0) as u64;
+    let plan = fuzz::Plan { seed, time, scripts: u64::MAX, servers: 2, shrinking: std::time::Duration::from_secs(20) };
+    let fuzzed = fuzz::run(subject, plan, &std::sync::atomic::AtomicBool::new(false), &|_| ());
+    let fuzz::Fuzzed { scripts, steps, .. } = fuzzed;
+    eprintln!(
+        "fuzz of {}: seed {seed}, {scripts} scripts, {steps} steps, {} without a verdict",
+        subject.name,
+        fuzzed.undecided.len()
+    );
+    match (fuzzed.explain(), fuzzed.skipped) {
+        (Some(story), _) => Err(story.into()),
+        (None, Some(reason)) => Ok(Completion::ignored_with(reason)),
+        (None, None) => Ok(Completion::Completed),
+    }
 }
 
 /// How many checks to run at once: three for each processor, since most of their time they wait.

@@ -143,6 +143,44 @@ fn a_server_that_changes_a_byte_fails_and_it_is_explained() {
 }
 
 #[test]
+fn a_fuzz_passes_a_right_server_and_shrinks_and_replays_what_a_wrong_one_fails() {
+    let good = serve(|byte| byte).to_string();
+    let output = lab(&["check", "--addr", &good, "--fuzz", "--seed", "7", "--seconds", "1", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((json[0]["seed"].as_u64(), json[0]["finding"].is_null()), (Some(7), true));
+    assert!(json[0]["scripts"].as_u64() > Some(0), "{json}");
+
+    let bad = serve(|byte| byte.wrapping_add(1)).to_string();
+    let output = lab(&["check", "--addr", &bad, "--fuzz", "--seed", "7"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let shown = stdout(&output);
+    for part in ["seed 7", "symptom: wrong-bytes", "fails in 5 of 5 runs:\n      c0 connect; c0 send 1\n"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let again = format!("cargo lab check --addr {bad} --fuzz --replay 'c0 connect; c0 send 1'");
+    assert!(shown.contains(&again), "{shown}");
+    let replay = |addr: &str| lab(&["check", "--addr", addr, "--fuzz", "--replay", "c0 connect; c0 send 1"]);
+    assert_eq!(replay(&bad).status.code(), Some(1));
+    assert_eq!(replay(&good).status.code(), Some(0));
+}
+
+#[test]
+fn a_wrong_command_line_of_a_fuzz_is_said() {
+    for (args, said) in [
+        (&["--fuzz", "--replay", "c0 sned 3"][..], "'sned' is nothing that a client does"),
+        (&["--fuzz", "--replay", "nosuchfile"], "There is no such file"),
+        (&["--seed", "3"], "--fuzz"),
+        (&["--fuzz", "drain"], "--fuzz runs no checks"),
+        (&["--fuzz", "--seconds", "0"], "0"),
+    ] {
+        let output = lab(&[&["check", "--addr", "127.0.0.1:1"], args].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(said), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
 fn a_dead_port_is_said_once() {
     // A client's end: taken, so that nobody else can come to listen on it.
     let client = TcpStream::connect(serve(|byte| byte)).expect("it listens");

@@ -51,6 +51,11 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
+    pub fn sockets_and_operations(self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
     pub fn held_connections(self, _port: u16) -> Option<usize> {
         None
     }

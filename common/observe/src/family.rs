@@ -3,7 +3,7 @@
 //! Invariant: a figure of the family is the sum over its processes at that moment; a child that ends takes its part
 //! along.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -57,6 +57,17 @@ impl Family {
     /// How many file descriptors it has open.
     pub fn fd_count(self) -> Option<usize> {
         Some(self.processes()?.into_iter().filter_map(Process::fds).map(|fds| fds.len()).sum())
+    }
+
+    /// How many sockets its processes have open, those of a ring's table included, and how many operations of its
+    /// io_urings wait for their socket.
+    pub fn sockets_and_operations(self) -> Option<(usize, usize)> {
+        let descriptors: Vec<_> = self.processes()?.into_iter().map(Process::descriptors).collect();
+        let in_tables = descriptors.iter().flat_map(|it| &it.sockets).map(|(inode, _)| *inode);
+        let in_rings = descriptors.iter().flat_map(|it| &it.rings).flat_map(|ring| ring.sockets.iter().copied());
+        let sockets: HashSet<u64> = in_tables.chain(in_rings).collect();
+        let armed = descriptors.iter().flat_map(|it| &it.rings).map(|ring| ring.armed).sum();
+        Some((sockets.len(), armed))
     }
 
     /// Whether the process hides from whoever looks into /proc.

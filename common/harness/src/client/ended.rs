@@ -76,7 +76,7 @@ impl Client {
     }
 
     /// The server has finished too early.
-    pub(super) fn truncated(&self) -> Stop {
+    pub(crate) fn truncated(&self) -> Stop {
         let what = format!(
             "the server closed c{} with {} of {} back",
             self.id,

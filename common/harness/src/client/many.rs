@@ -93,19 +93,20 @@ pub(super) fn drive(clients: &mut [Client], most: u64, done: impl Fn(&Client) ->
     Ok(())
 }
 
+impl Client {
+    /// To wait for what it has still to send and, if it reads, for what comes.
+    pub(crate) fn interest(&self, reads: bool) -> PollFd<'_> {
+        let mut interest = if reads { PollFlags::IN } else { PollFlags::empty() };
+        if self.sent < self.planned {
+            interest |= PollFlags::OUT;
+        }
+        PollFd::new(&*self.socket, interest)
+    }
+}
+
 /// Those of `waiting` that have something to read or room to write, after waiting for at most `patience`.
 fn ready(clients: &[Client], waiting: &[usize], patience: Duration) -> Step<Vec<usize>> {
-    let mut fds: Vec<_> = waiting
-        .iter()
-        .map(|i| {
-            let client = &clients[*i];
-            let mut interest = PollFlags::IN;
-            if client.sent < client.planned {
-                interest |= PollFlags::OUT;
-            }
-            PollFd::new(&*client.socket, interest)
-        })
-        .collect();
+    let mut fds: Vec<_> = waiting.iter().map(|i| clients[*i].interest(true)).collect();
     let timeout = Timespec { tv_sec: patience.as_secs() as _, tv_nsec: patience.subsec_nanos() as _ };
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}

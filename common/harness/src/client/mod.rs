@@ -27,7 +27,7 @@ pub(crate) use many::any_ready;
 use many::drive;
 pub use many::{echo_all, expect_eof_all, send_all, send_all_until_stuck};
 pub use options::ConnectOptions;
-use stall::Stall;
+pub(crate) use stall::Stall;
 
 /// A server that does nothing for this long, with work at hand, has failed whatever else is known.
 pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
@@ -98,7 +98,7 @@ impl Client {
             if let Some(size) = options.max_segment {
                 socket.set_tcp_mss(size)?;
             }
-            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_nodelay(!options.nagle)?;
             #[cfg(any(target_os = "linux", target_os = "freebsd"))]
             if options.unpaced {
                 // Every Linux has reno, and lets everybody use it. Elsewhere nothing paces by default.
@@ -273,7 +273,15 @@ impl Client {
     /// Sends one byte of urgent data (MSG_OOB), which is no part of the stream.
     pub fn send_urgent(&mut self) -> Step {
         self.log.step(format!("c{} sends a byte of urgent data", self.id));
-        SockRef::from(&*self.socket).send_out_of_band(b"!").map(|_| ()).map_err(|error| self.ended(&error))
+        self.send_urgent_quietly()
+    }
+
+    /// As `send_urgent`, without a step in the log, and without the byte if the socket is full.
+    pub(crate) fn send_urgent_quietly(&mut self) -> Step {
+        match SockRef::from(&*self.socket).send_out_of_band(b"!") {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.ended(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// One attempt to send what is planned, at most `most` bytes; 0 if the socket is full or nothing is planned.

@@ -14,6 +14,8 @@ pub struct ConnectOptions {
     /// What is sent goes at once: a congestion control that paces (bbr) sends by a timer, as fast as it believes the
     /// server to be, and a flood runs dry.
     pub unpaced: bool,
+    /// Without TCP_NODELAY: what is sent in small pieces is held back while something is under way.
+    pub nagle: bool,
 }
 
 impl ConnectOptions {
@@ -21,12 +23,13 @@ impl ConnectOptions {
     /// MiB and more by default: Linux gives a socket room for a number of segments, which on loopback are of 64 KiB.
     /// How much it is for a given server, `Trial::more_than_fits` finds out.
     pub const NARROW: Self =
-        Self { receive_buffer: Some(4096), send_buffer: None, max_segment: Some(1400), unpaced: false };
+        Self { receive_buffer: Some(4096), send_buffer: None, max_segment: Some(1400), unpaced: false, nagle: false };
     /// Where the sender must not be what is slow.
-    pub const UNPACED: Self = Self { receive_buffer: None, send_buffer: None, max_segment: None, unpaced: true };
+    pub const UNPACED: Self =
+        Self { receive_buffer: None, send_buffer: None, max_segment: None, unpaced: true, nagle: false };
 
     /// A receive buffer of this size, and all else by default.
     pub const fn receive_buffer(size: usize) -> Self {
-        Self { receive_buffer: Some(size), send_buffer: None, max_segment: None, unpaced: false }
+        Self { receive_buffer: Some(size), send_buffer: None, max_segment: None, unpaced: false, nagle: false }
     }
 }

@@ -24,7 +24,7 @@ const BUSY_TICKS: u64 = 200;
 type Look = (Vec<Thread>, Option<(u32, u32)>);
 
 /// Watches a server that makes no progress, until it is certain that none will come.
-pub(super) struct Stall {
+pub(crate) struct Stall {
     since: Instant,
     before: Option<Look>,
     same_since: Instant,
@@ -35,12 +35,12 @@ pub(super) struct Stall {
 }
 
 impl Stall {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Instant::now();
         Self { since: now, before: None, same_since: now, dozing_since: now, ticks: None }
     }
 
-    pub(super) fn check(&mut self, client: &Client) -> Step {
+    pub(crate) fn check(&mut self, client: &Client) -> Step {
         let Some(process) = client.process else {
             return if self.since.elapsed() < BACKSTOP_UNSEEN { Ok(()) } else { Err(unseen(client)) };
         };

@@ -13,10 +13,16 @@ use std::time::Duration;
 impl Trial<'_> {
     /// Stops the server (SIGSTOP), so that all that follows falls into one wait.
     pub fn freeze(&mut self) -> Step {
-        let process = self.process()?;
+        self.process()?;
         // Asleep first: a server that is stopped on its way to the wait would meet the events one by one.
         // One that spins is stopped anyhow.
         self.comes_to_rest(Duration::from_millis(5))?;
+        self.stop()
+    }
+
+    /// Stops the server (SIGSTOP) wherever it is.
+    pub(crate) fn stop(&mut self) -> Step {
+        let process = self.process()?;
         self.log.step("the server is stopped (SIGSTOP)");
         self.server()?.signal_all(Signal::STOP)?;
         self.frozen = true;

@@ -201,6 +201,16 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
+    /// The number of the next client.
+    pub(crate) fn next_client(&self) -> u32 {
+        self.next_client
+    }
+
+    /// The next client has this number.
+    pub(crate) fn number_clients_from(&mut self, number: u32) {
+        self.next_client = number;
+    }
+
     /// Tells `finish` that the server has ended as the check wanted.
     pub fn ended_as_wanted(&mut self) {
         self.server = None;

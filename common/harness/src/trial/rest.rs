@@ -135,7 +135,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    fn spinning(&mut self, what: &str) -> Stop {
+    pub(crate) fn spinning(&mut self, what: &str) -> Stop {
         crate::rerun::snapshot(None);
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port())).unwrap_or_default();
         let cause = match diagnose::spinning(&view) {

@@ -5,7 +5,8 @@
 //!
 //! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. MUTANTS in the
 //! environment asks for more: `all` runs the whole suite on each, `record` does too and lists what fails besides in
-//! consequences.toml, `causes` prints each mutant's cause beside its bug, and `table` prints the table of README.md. This binary is the servers too: a test starts it again
+//! consequences.toml, `causes` prints each mutant's cause beside its bug, `table` prints the table of README.md, and `fuzz`
+//! measures the fuzz on all mutants. This binary is the servers too: a test starts it again
 //! with `--serve NAME`.
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ mod catalogue;
 mod causes;
 #[cfg(target_os = "linux")]
 mod consequences;
+#[cfg(target_os = "linux")]
+mod fuzz;
 #[cfg(target_os = "linux")]
 mod limited;
 #[cfg(target_os = "linux")]

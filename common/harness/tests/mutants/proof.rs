@@ -14,6 +14,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use super::catalogue::MUTANTS;
 use super::causes;
 use super::consequences;
+use super::fuzz;
 use super::mutant::{CORRECT, Caught, Mutant};
 use super::serve::Base;
 use super::table;
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         "causes" => return causes::main(),
+        "fuzz" => return fuzz::measure(),
         "all" => Mode::All,
         "record" => Mode::Record,
         _ => Mode::Quick,
@@ -75,6 +77,9 @@ pub fn main() -> ExitCode {
     }
     for mutant in MUTANTS {
         tests.push(Trial::ignorable_test(format!("mutant_{}", mutant.name()), move || caught(mutant, mode)));
+    }
+    for (mutant, most) in fuzz::HANDFUL {
+        tests.push(Trial::ignorable_test(format!("fuzz_finds_{mutant}"), move || fuzz::is_found(mutant, *most)));
     }
     let conclusion = libtest_mimic::run(&arguments, tests);
     if mode == Mode::Record
@@ -191,6 +196,11 @@ fn story(report: &Report) -> String {
 
 fn verdict(wrong: String) -> Verdict {
     if wrong.is_empty() { Ok(Completion::Completed) } else { Err(wrong.into()) }
+}
+
+/// A mutant as the harness sees it.
+pub fn subject_of(mutant: &Mutant) -> Result<Subject, String> {
+    subject(mutant.base, mutant.own, &mutant.name())
 }
 
 /// The server as the harness sees it.

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use console::Term;
+use harness::fuzz::Progress;
 use harness::{Check, Outcome, Report};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -137,6 +138,43 @@ fn bar(name: String, checks: usize) -> ProgressBar {
 
 fn terminal() -> bool {
     Term::stderr().is_term() && !console::is_dumb()
+}
+
+/// What a fuzz is at: a line that changes, on terminals only.
+#[derive(Debug)]
+pub struct FuzzProgress {
+    spinner: Option<ProgressBar>,
+    seed: u64,
+}
+
+impl FuzzProgress {
+    /// The fuzz of this server from this seed has begun.
+    pub fn new(name: &str, seed: u64) -> Self {
+        let spinner = || {
+            let style = ProgressStyle::with_template("  {spinner} {prefix}  {elapsed:>4}  {wide_msg:.dim}");
+            let style = style.expect("a valid template");
+            let spinner = ProgressBar::new_spinner().with_style(style).with_prefix(name.to_owned());
+            spinner.enable_steady_tick(TICK);
+            spinner
+        };
+        Self { spinner: if terminal() { Some(spinner()) } else { None }, seed }
+    }
+
+    /// Shows how far it is.
+    pub fn show(&self, progress: Progress) {
+        let Some(spinner) = &self.spinner else { return };
+        spinner.set_message(match progress {
+            Progress::Played { scripts, steps } => format!("seed {}: {scripts} scripts, {steps} steps", self.seed),
+            Progress::Shrinking { runs, steps } => format!("a failure: {steps} steps are left after {runs} runs"),
+        });
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
 }
 
 /// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is.

@@ -12,6 +12,7 @@ use harness::checks::GROUPS;
 use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
 
 use super::check_attempt;
+use super::fuzz::{self, FuzzArgs};
 use crate::checking::bars::{self, RunProgress};
 use crate::checking::jobs::{self, JobBatch, RunEvent};
 use crate::checking::listing;
@@ -29,14 +30,16 @@ Examples:
   cargo lab check                              every chapter, every check
   cargo lab check 09                           your attempt at an exercise
   cargo lab check 04-epoll-et drain            one chapter, one group
-  cargo lab check 03 04 half_close             two chapters, checks by part of their names
-  cargo lab check ev_clear                     a variant: an example of a chapter
+  cargo lab check 03 04 half_close             two chapters, part of a name
+  cargo lab check ev_clear                     a variant (an example) of a chapter
   cargo lab check --all                        every chapter and every variant
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
+  cargo lab check 04 --fuzz --seconds 60       what clients do by chance, instead of the checks
 
-Exit code: 0 no check failed; 1 a check failed, or a server did not build or start; 2 wrong command line.";
+Exit code: 0 no check failed; 1 a check failed, or a server did not build or
+start; 2 wrong command line.";
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
@@ -52,11 +55,11 @@ With --json --list, stdout gets an array with an object for each check:
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
-/// Builds the chapters, runs every check on each of them, and shows the results as a matrix. Each failure is explained
-/// below it. You can check a server of your own, in any language: give the command that starts it, or its address.
-/// Checks of rules that only this repository has are skipped for your own server.
+/// Builds the chapters, runs every check on each chapter, and shows the results as a matrix. Below the matrix it
+/// explains each failure. To check your own server, in any language, give the command that starts it, or its address.
+/// Some rules are this repository's own choice, so their checks are skipped for your server.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}"))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}\n\n{}", fuzz::long_help()))]
 pub struct CheckArgs {
     /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or part of its name; or an exercise
     /// (09) [default: all chapters]
@@ -79,6 +82,8 @@ pub struct CheckArgs {
     fail_fast: bool,
     #[command(flatten)]
     own: OwnServerArgs,
+    #[command(flatten)]
+    fuzz: FuzzArgs,
 }
 
 /// A server that is not this repository's.
@@ -119,11 +124,20 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
         let course = Course::load()?;
         if let Some(places) = course.places(&args.words)? {
+            if args.fuzz.fuzz {
+                let interrupt = Interrupt::watch()?;
+                let attempts = fuzz::attempts(&course, &places, &interrupt)?;
+                return fuzz::run(&args.fuzz, &attempts, args.at_once(), args.json, &interrupt);
+            }
             return check_attempt::run(course, &places, args.json);
         }
     }
     let all: Vec<&'static Check> = harness::checks().collect();
     let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
+    args.fuzz.script()?;
+    if args.fuzz.fuzz && selection.checks.len() < all.len() {
+        return Err(LabError::usage("--fuzz runs no checks: name servers or exercises only"));
+    }
     if args.list {
         terminal::print(&list(args, &selection.checks));
         return Ok(ExitCode::SUCCESS);
@@ -143,6 +157,10 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
         // Ctrl-C also ends a build; then the signal is the reason.
         Err(error) => return Err(interrupt.check().err().unwrap_or(error)),
     };
+    if args.fuzz.fuzz {
+        notes.iter().for_each(|note| terminal::complain(note));
+        return fuzz::run(&args.fuzz, &servers, args.at_once(), args.json, &interrupt);
+    }
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
     if args.json {
         terminal::print(&results.json());
@@ -152,6 +170,13 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     }
     let complete = results.counts().failed == 0 && results.not_run() == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl CheckArgs {
+    /// How many servers are at work at once.
+    fn at_once(&self) -> usize {
+        self.jobs.map_or_else(harness::workers, usize::from)
+    }
 }
 
 /// What `--list` prints. Words select checks, so the servers are listed only without words.
@@ -213,7 +238,7 @@ fn check<'a>(
     notes: &mut Vec<String>,
 ) -> Result<Results<'a>, LabError> {
     let subjects: Vec<&Subject> = servers.iter().map(|server| &server.subject).collect();
-    let workers = args.jobs.map_or_else(harness::workers, usize::from);
+    let workers = args.at_once();
     let mut progress = RunProgress::new(servers, checks);
     let start = Instant::now();
     let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
