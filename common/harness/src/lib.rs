@@ -9,16 +9,19 @@
 
 mod accepts;
 mod before_wait;
+pub mod causes;
 pub mod check;
 pub mod checks;
 pub mod client;
 pub mod diagnose;
 mod ending;
+mod facts;
 pub mod failure;
 pub mod fuzz;
 mod limit;
 mod moments;
 mod output;
+pub mod rerun;
 pub mod server;
 pub mod steps;
 pub mod subject;
@@ -29,7 +32,7 @@ mod turns;
 
 use std::process::ExitCode;
 
-pub use check::{Check, Outcome, Report, clause, run};
+pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};

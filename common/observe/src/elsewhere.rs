@@ -154,6 +154,11 @@ pub fn io_uring_denied() -> Option<String> {
     None
 }
 
+/// `None`: no other process's socket can be asked here.
+pub fn low_water(_holder: Holder) -> Option<u32> {
+    None
+}
+
 /// `None`: there is no /proc here.
 pub fn is_listening(_port: u16) -> Option<bool> {
     None

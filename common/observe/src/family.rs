@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use procfs::net::TcpState;
 use socket2::SockRef;
 
+use crate::decode;
 use crate::handle::{Handle, Label, label};
 use crate::process::Process;
 use crate::sockets;
@@ -173,8 +174,10 @@ impl Family {
         let processes: Vec<_> = self.processes()?.into_iter().map(with_threads).collect();
         let with_descriptors = |(process, threads): (Process, Vec<Thread>)| ProcessView {
             pid: process.pid,
+            sets: threads.iter().filter_map(|thread| decode::wait_set(process, thread)).collect(),
             threads,
             descriptors: process.descriptors(),
+            name: process.name().unwrap_or_default(),
         };
         let processes: Vec<ProcessView> = processes.into_iter().map(with_descriptors).collect();
         let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();

@@ -222,6 +222,11 @@ impl Process {
         found
     }
 
+    /// `/proc/PID/fdinfo` of a file descriptor; empty if there is nothing to see.
+    pub fn fd_info(self, fd: RawFd) -> String {
+        self.read_file(&format!("fdinfo/{fd}")).unwrap_or_default()
+    }
+
     /// What is registered with an epoll instance, in the order of the file descriptors.
     pub fn registrations(self, epoll: RawFd) -> Vec<Registration> {
         let info = self.read_file(&format!("fdinfo/{epoll}")).unwrap_or_default();

@@ -140,6 +140,7 @@ fn explain(client: &Client, process: Family) -> Stop {
 }
 
 fn explain_view(client: &Client, view: &View) -> Stop {
+    client.log.blame(client.local);
     let diagnosis = diagnose::stalled(view, &client.facts());
     let failure = Failure::new(diagnosis.symptom, stall_text(client), diagnosis.cause);
     Stop::Fail(Box::new(Failure { kernel: diagnosis.kernel, ..failure }))

@@ -46,7 +46,7 @@ pub const MUTANTS: &[Mutant] = &[
             caught(
                 "drain::many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
                 EofLost,
-                "The read that returns 0",
+                "the read that returns 0",
             ),
             caught("echo::what_was_sent_whole_before_the_first_read_comes_back", ReadLost, "bytes wait unread"),
         ],
@@ -58,14 +58,18 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
             EofLost,
-            "The read that returns 0",
+            "It took the short read for the end",
         )],
     ),
     mutant(
         EpollEt,
         "close_at_rdhup",
         "closes at RDHUP, before it has read what came before the FIN",
-        &[caught("drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished", Reset, "no reason to close")],
+        &[caught(
+            "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+            Reset,
+            "It closed when epoll_wait reported IN|OUT|RDHUP",
+        )],
     ),
     mutant(
         EpollEt,
@@ -94,11 +98,11 @@ pub const MUTANTS: &[Mutant] = &[
         "eof_ignored",
         "takes read's 0 for \"nothing yet\"",
         &[
-            caught("close::fin_alone_is_answered_with_fin", EofLost, "The read that returns 0"),
+            caught("close::fin_alone_is_answered_with_fin", EofLost, "the end of input was read, and is not acted on"),
             caught(
                 "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
                 EofLost,
-                "The read that returns 0",
+                "the end of input was read, and is not acted on",
             ),
         ],
     ),
@@ -118,13 +122,13 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "short_write_dropped",
         "drops what a short write did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest was dropped")],
     ),
     mutant(
         EpollEt,
         "eagain_is_error",
         "closes when a write gets EAGAIN",
-        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "no reason to close")],
+        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "= EAGAIN for an error")],
     ),
     mutant(
         EpollEt,
@@ -236,7 +240,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollLt,
         "short_write_dropped",
         "drops what a short write did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest was dropped")],
     ),
     mutant(
         EpollLt,
@@ -287,7 +291,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollLt,
         "shared_buffer",
         "keeps what it owes in one buffer for all",
-        &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "bytes from offset")],
+        &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "ne buffer")],
     ),
     mutant(
         EpollLt,
@@ -463,20 +467,24 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "write::small_pieces_sent_while_the_server_cannot_write_stay_in_order",
             WrongBytes,
-            "overtaken by later bytes",
+            "Two sends were in flight",
         )],
     ),
     mutant(
         Uring,
         "short_write_dropped",
         "drops what a short send did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest was dropped")],
     ),
     mutant(
         Uring,
         "buffer_lent_twice",
         "receives into a buffer that is still being sent from",
-        &[caught("lifetime::large_messages_of_two_connections_are_not_mixed", WrongBytes, "Is one buffer shared")],
+        &[caught(
+            "lifetime::large_messages_of_two_connections_are_not_mixed",
+            WrongBytes,
+            "lent to two operations at once",
+        )],
     ),
     mutant(
         Uring,
@@ -562,6 +570,62 @@ pub const MUTANTS: &[Mutant] = &[
             "wakeup::a_connection_handed_over_at_any_moment_is_heard",
             ReadLost,
             "read the descriptor first, and the queue after it",
+        )],
+    ),
+    mutant(
+        Uring,
+        "not_submitted",
+        "waits for completions without handing over what it has put into the submission queue",
+        &[caught("echo::one_byte_comes_back", ReadLost, "never handed over")],
+    ),
+    mutant(
+        EpollLt,
+        "low_water",
+        "has SO_RCVLOWAT at 64",
+        &[caught("echo::one_byte_comes_back", ReadLost, "has SO_RCVLOWAT at 64")],
+    ),
+    mutant(
+        EpollLt,
+        "lingers_not",
+        "closes with SO_LINGER at 0 seconds",
+        &[caught("close::fin_alone_is_answered_with_fin", Reset, "SO_LINGER")],
+    ),
+    mutant(
+        Poll,
+        "child_inherits",
+        "starts a program that inherits a connection",
+        &[caught("close::fin_alone_is_answered_with_fin", EofLost, "(sleep), which does nothing with it")],
+    ),
+    mutant(
+        EpollLt,
+        "second_listener",
+        "has a second listening socket, from which nobody accepts",
+        &[caught(
+            "drain::a_burst_of_connects_in_one_wakeup_is_all_accepted",
+            AcceptQueueNotDrained,
+            "no thread waits for that one",
+        )],
+    ),
+    mutant(
+        EpollLt,
+        "zero_length_read",
+        "reads as much as it has room for, also nothing, and takes the 0 for the end",
+        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "A read of length 0 returns 0")],
+    ),
+    mutant(
+        EpollLt,
+        "waits_for_more",
+        "keeps what it owes until it is 4 KiB",
+        &[caught("echo::one_byte_comes_back", WriteLost, "it made no write at all")],
+    ),
+    mutant(
+        Poll,
+        "urgent_is_error",
+        "asks poll for PRI, and takes it for an error",
+        &[caught(
+            "faults::urgent_data_neither_breaks_the_stream_nor_wakes_for_ever",
+            Reset,
+            "took urgent data for an error",
         )],
     ),
     mutant(

@@ -140,7 +140,9 @@ impl Poller for Poll {
     fn set(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
         let (read, write) = (i16::from(interest.read), i16::from(interest.write));
         if let Some(slot) = self.slots.get_mut(self.places[&fd]) {
-            slot.events = (libc::POLLIN * read) | (libc::POLLOUT * write);
+            // "Tell me of errors too."
+            let urgent = if bug!("urgent_is_error") { libc::POLLPRI } else { 0 };
+            slot.events = (libc::POLLIN * read) | (libc::POLLOUT * write) | urgent;
         }
         Ok(())
     }
@@ -173,7 +175,8 @@ impl Poller for Poll {
                 false => slot.revents & bits != 0,
             };
             let (readable, writable) = (has(libc::POLLIN), has(libc::POLLOUT));
-            let gone = !bug!("events_compared_for_equality") && has(libc::POLLERR | libc::POLLHUP);
+            let urgent = bug!("urgent_is_error") && has(libc::POLLPRI);
+            let gone = urgent || !bug!("events_compared_for_equality") && has(libc::POLLERR | libc::POLLHUP);
             ready.push(Ready { fd: slot.fd, readable, writable, gone, finished: false });
         }
         Ok(())

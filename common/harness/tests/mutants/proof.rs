@@ -12,6 +12,7 @@ use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::catalogue::MUTANTS;
+use super::causes;
 use super::consequences;
 use super::fuzz;
 use super::mutant::{CORRECT, Caught, Mutant};
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
             print!("{}", table::markdown());
             return ExitCode::SUCCESS;
         }
+        "causes" => return causes::main(),
         "fuzz" => return fuzz::measure(),
         "all" => Mode::All,
         "record" => Mode::Record,
@@ -157,7 +159,7 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
 
 /// Some bugs need a certain timing, and a busy machine may withhold it: a check that has to fail has three tries. (A check
 /// that has to pass has one.)
-fn run_named(check: &Check, subject: &Subject) -> Report {
+pub fn run_named(check: &Check, subject: &Subject) -> Report {
     let mut report = run(check, subject);
     for _ in 1..TRIES {
         if matches!(report.outcome, Outcome::Pass) {
@@ -207,7 +209,7 @@ pub fn subject_of(mutant: &Mutant) -> Result<Subject, String> {
 }
 
 /// The server as the harness sees it.
-fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
+pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let binary = env::current_exe().map_err(|error| error.to_string())?;
     let mut argv = vec![binary.display().to_string(), "--serve".into(), name.to_owned()];
     let model = match base {

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::mutant::bug;
+use super::oddities;
 use super::pollers::{Interest, Poller, Ready};
 use super::serve::STOP;
 
@@ -129,6 +130,7 @@ impl<P: Poller> Server<P> {
 
     fn register(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
+        oddities::accepted(&stream);
         // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
         let nonblocking = stream.set_nonblocking(!bug!("blocking_sockets"));
         if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
@@ -235,7 +237,8 @@ impl<P: Poller> Server<P> {
                 () => may_read,
             },
             // Turned on when needed, and never off.
-            write: owed || bug!("write_interest_left_on") && connection.interest.write,
+            write: owed && (!bug!("waits_for_more") || connection.pending.len() >= 4096)
+                || bug!("write_interest_left_on") && connection.interest.write,
         };
         if interest != connection.interest {
             connection.interest = interest;
@@ -391,7 +394,7 @@ impl Connection {
     fn may_read(&self) -> bool {
         let owed = self.pending.len();
         // A queue that takes everything: memory is what a client that never reads wants.
-        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output");
+        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output") || bug!("zero_length_read");
         !self.peer_finished && room
     }
 
@@ -407,7 +410,10 @@ impl Connection {
             if !self.readable || !self.may_read() {
                 break;
             }
-            match (&self.stream).read(buffer) {
+            // As much as there is room for, which may be nothing: and then 0 is not the end.
+            let room =
+                if bug!("zero_length_read") { MAX_PENDING - self.pending.len().min(MAX_PENDING) } else { READ_BUFFER };
+            match (&self.stream).read(&mut buffer[..room.min(READ_BUFFER)]) {
                 // "Nothing there": 0 is the end.
                 Ok(0) if bug!("eof_ignored") => self.readable = false,
                 Ok(0) => self.peer_finished = true,
@@ -418,7 +424,8 @@ impl Connection {
                         self.peer_finished = true;
                         break;
                     }
-                    let sent = if self.pending.is_empty() { self.send(&buffer[..n])? } else { 0 };
+                    let sends_now = self.pending.is_empty() && !bug!("waits_for_more");
+                    let sent = if sends_now { self.send(&buffer[..n])? } else { 0 };
                     self.totals.1 += sent as u64;
                     if bug!("iov_max") && sent < n {
                         self.pieces.push_back(n - sent);
@@ -441,6 +448,10 @@ impl Connection {
     }
 
     fn write(&mut self, buffer: &[u8]) -> io::Result<()> {
+        // A buffered writer that nobody flushes.
+        if bug!("waits_for_more") && self.pending.len() < 4096 && !self.peer_finished {
+            return Ok(());
+        }
         while self.writable && !self.pending.is_empty() && self.more_is_owed() {
             let front = self.pending.as_slices().0;
             let sent = match bug!("shared_buffer") {

@@ -160,8 +160,19 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    if bug!("second_listener") {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&addr.into())?;
     socket.listen(4096)?;
+    if bug!("second_listener") {
+        // One for a worker that was never started.
+        let second = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        second.set_reuse_port(true)?;
+        second.bind(&socket.local_addr()?)?;
+        second.listen(4096)?;
+        std::mem::forget(second);
+    }
     Ok(socket.into())
 }
 

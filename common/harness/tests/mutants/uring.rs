@@ -74,6 +74,12 @@ impl Server {
                     let flags = GET_EVENTS | if asleep { SQ_WAKEUP } else { 0 };
                     self.ring.submitter().enter::<libc::sigset_t>(0, 1, flags, None)
                 },
+                // Waits for completions, and hands nothing over.
+                None if bug!("not_submitted") && !self.lanes.is_empty() => {
+                    const GETEVENTS: u32 = 1;
+                    // SAFETY: no argument is passed besides numbers.
+                    unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 1, GETEVENTS, None) }
+                }
                 None => self.ring.submit_and_wait(1),
                 Some(at) => {
                     let timeout = Timespec::from(at.saturating_duration_since(Instant::now()));

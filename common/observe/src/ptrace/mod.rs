@@ -7,11 +7,15 @@ use std::io::{Error, Result};
 use std::time::{Duration, Instant};
 
 mod allowed;
+mod calls;
+mod follow;
+mod operations;
 mod registers;
 #[cfg(target_arch = "x86_64")]
 mod steps;
 
 pub use allowed::possible;
+pub use follow::Follower;
 #[cfg(target_arch = "x86_64")]
 pub use steps::{Breakpoint, program_counter, step};
 
@@ -20,7 +24,7 @@ pub use steps::{Breakpoint, program_counter, step};
 pub enum Stop {
     /// The entry or the exit of a system call.
     Syscall,
-    /// A ptrace event, and its message.
+    /// A ptrace event, and its message; of PTRACE_EVENT_STOP, the signal.
     Event(i32, i32),
     /// A signal is about to be delivered.
     Signal(i32),
@@ -101,6 +105,21 @@ pub fn seize(pid: i32, deadline: Duration) -> Result<()> {
 pub fn stop(tid: i32, deadline: Duration) -> Result<()> {
     request(libc::PTRACE_INTERRUPT as _, tid, 0, 0)?;
     wait_for(tid, deadline).map(drop)
+}
+
+/// Traces a child from now on, and with it all that it starts; it is stopped. It is killed when this thread ends.
+///
+/// # Errors
+/// If this system denies it, or the process does not stop.
+fn seize_family(pid: i32, deadline: Duration) -> Result<()> {
+    request(libc::PTRACE_SEIZE as _, pid, 0, OPTIONS as usize)?;
+    request(libc::PTRACE_INTERRUPT as _, pid, 0, 0)?;
+    wait_for(pid, deadline).map(drop)
+}
+
+/// Leaves a stopped thread stopped, as its signal wants it, until it is told to continue.
+fn listen(tid: i32) -> Result<()> {
+    request(libc::PTRACE_LISTEN as _, tid, 0, 0).map(drop)
 }
 
 /// Lets a stopped thread go, with a signal if that is not 0. It is not traced any more.
@@ -219,6 +238,8 @@ fn decode(tid: i32, status: i32) -> Stop {
     match (libc::WSTOPSIG(status), status >> 16) {
         (signal, 0) if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
         (signal, 0) => Stop::Signal(signal),
+        // Which signal has stopped the whole process; SIGTRAP if none has.
+        (signal, libc::PTRACE_EVENT_STOP) => Stop::Event(libc::PTRACE_EVENT_STOP, signal),
         (_, event) => Stop::Event(event, message(tid)),
     }
 }
