@@ -25,24 +25,25 @@ impl Client {
         let wrong = &got[right..];
         let origin = match pattern::locate(wrong) {
             Some((id, from)) if id == self.id && from > offset => format!(
-                "They are this connection's bytes from offset {from}: {} are missing or late. Was a short write's rest \
-                 dropped, or overtaken by later bytes?",
+                "The wrong bytes are this connection's own, from offset {from}: {} are missing or late. Was the rest \
+                 of a short write dropped, or overtaken by later bytes?",
                 size(from - offset)
             ),
             Some((id, from)) if id == self.id => format!(
-                "They are this connection's bytes from offset {from} once more. Was a buffer sent again from its \
-                 start after a short write, or lent out twice?"
+                "The wrong bytes are this connection's own, from offset {from}, once more. Was a buffer sent again \
+                 from its start after a short write, or lent out twice?"
             ),
             Some((id, from)) => format!(
-                "They are c{id}'s bytes from offset {from}. Is one buffer shared by two connections, or did the \
-                 server act on an event of a closed file descriptor after its number had a new owner?"
+                "The wrong bytes are c{id}'s bytes from offset {from}. Is one buffer shared by two connections, or did \
+                 the server act on an event of a closed file descriptor after its number had a new owner?"
             ),
             None if wrong.iter().all(|byte| *byte == 0) => {
-                "They are zeros: memory that nothing was read into was sent.".into()
+                "The wrong bytes are zeros: the server sent memory that nothing was read into.".into()
             }
-            None if beyond > 0 && at.is_none() => "More came back than was sent.".into(),
+            None if beyond > 0 && at.is_none() => "More bytes came back than were sent.".into(),
             None => {
-                "No client of this check sent them: stale memory, or text that an echo server should not add.".into()
+                "No client of this check sent these bytes: stale memory, or text that an echo server should not add."
+                    .into()
             }
         };
         let what = format!("c{} got wrong bytes at offset {offset} (after {} that were right)", self.id, size(offset));
