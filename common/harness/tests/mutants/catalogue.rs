@@ -118,7 +118,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "short_write_dropped",
         "drops what a short write did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "rest of a short write dropped")],
     ),
     mutant(
         EpollEt,
@@ -212,7 +212,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollLt,
         "short_write_dropped",
         "drops what a short write did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "rest of a short write dropped")],
     ),
     mutant(
         EpollLt,
@@ -398,7 +398,7 @@ pub const MUTANTS: &[Mutant] = &[
         Uring,
         "short_write_dropped",
         "drops what a short send did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "rest of a short write dropped")],
     ),
     mutant(
         Uring,
