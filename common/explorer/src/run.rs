@@ -64,6 +64,8 @@ pub enum Error {
     Start(String),
     /// The caller stopped the exploration.
     Interrupted,
+    /// A run took longer than the time that it had.
+    TooLong,
     /// An error of the explorer itself.
     Broken(String),
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Error {
         match self {
             Self::Unsupported(what) | Self::Start(what) | Self::Broken(what) => f.write_str(what),
             Self::Interrupted => f.write_str("interrupted"),
+            Self::TooLong => f.write_str("a single run did not come to its end in the time that it had"),
         }
     }
 }

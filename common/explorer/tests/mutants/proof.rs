@@ -96,6 +96,7 @@ pub fn main() -> ExitCode {
     }
     test("a_killed_explorer_leaves_no_server".into(), Box::new(outside::killed));
     test("memory_does_not_grow_with_the_runs".into(), Box::new(outside::memory_is_flat));
+    test("an_exploration_ends_in_its_time_and_says_what_it_left_out".into(), Box::new(ends_in_time));
     test("a_recorded_run_has_what_a_player_needs".into(), Box::new(replays::recorded));
     test("a_server_that_does_not_start_is_reported_with_its_output".into(), Box::new(no_start));
     if all {
@@ -133,8 +134,39 @@ pub fn explore(
     max_time: Option<Duration>,
 ) -> Result<Exploration, String> {
     let script = Script::standard(script).expect("it ships");
-    let plan = Plan { target, script: &script, faults, max_placements, always: 0, max_runs: None, max_time };
+    let plan =
+        Plan { target, script: &script, faults, max_placements, always: 0, max_runs: None, max_time, patience: None };
     explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())
+}
+
+/// Whatever it was told to try in any case: between runs, and inside the first.
+fn ends_in_time() -> Result<(), String> {
+    let script = Script::standard("back-pressure").expect("it ships");
+    let target = server("et");
+    for (patience, complete) in [(Duration::from_millis(400), Some(0)), (Duration::from_millis(1), None)] {
+        let plan = Plan {
+            target: &target,
+            script: &script,
+            faults: EINTR,
+            max_placements: 2,
+            always: 2,
+            max_runs: None,
+            max_time: None,
+            patience: Some(patience),
+        };
+        let explored = explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())?;
+        let explorer::Coverage::Cut(why) = &explored.coverage else {
+            return Err(format!("all was tried: {explored:?}"));
+        };
+        // On a busy machine not even the first run has its time, and on a quick one all with one placement have.
+        if explored.complete > complete.map(|_| 1) || !why.contains("schedule") {
+            return Err(format!("complete at {:?} placements, cut {why}", explored.complete));
+        }
+        if explored.seconds > 20.0 {
+            return Err(format!("it took {:.1} s", explored.seconds));
+        }
+    }
+    Ok(())
 }
 
 fn found(mutant: &Mutant, all: bool) -> Result<(), String> {

@@ -130,6 +130,7 @@ fn explore(
             always: 1,
             max_runs: None,
             max_time: Some(Duration::from_secs(args.max_seconds.into())),
+            patience: None,
         };
         let explored =
             explorer::explore(&plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
