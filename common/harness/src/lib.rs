@@ -12,9 +12,11 @@ pub mod check;
 pub mod checks;
 pub mod client;
 pub mod diagnose;
+mod ending;
 pub mod failure;
 pub mod fuzz;
 mod limit;
+mod output;
 pub mod server;
 pub mod steps;
 pub mod subject;
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 
 pub use check::{Check, Outcome, Report, clause, run};
 pub use checks::checks;
+pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
 pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::start::Mark;
-use crate::view::{Activity, Holder, Thread, View};
+use crate::view::{Activity, Holder, Thread, View, Wakeups};
 use crate::{Family, Listening};
 
 /// A process, by its id.
@@ -20,6 +20,11 @@ pub struct Process {
 impl Process {
     /// `None`: there is no /proc here.
     pub fn fds(self) -> Option<Vec<i32>> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn name(self) -> Option<String> {
         None
     }
 }
@@ -37,6 +42,11 @@ impl Family {
 
     /// `None`: there is no /proc here.
     pub fn activity(self) -> Option<Activity> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn wakeups(self) -> Option<Vec<Wakeups>> {
         None
     }
 
@@ -91,6 +101,16 @@ impl Family {
     /// `None`: there is no /proc here.
     pub fn listening(self, _port: u16, _mark: &Mark) -> Option<Listening> {
         None
+    }
+
+    /// Nowhere that could be seen: there is no /proc here.
+    pub fn listens_at(self, _mark: &Mark) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
+    /// The process alone: there is no /proc here.
+    pub fn relatives(self, _mark: &Mark) -> Vec<Process> {
+        vec![Process { pid: self.pid }]
     }
 }
 

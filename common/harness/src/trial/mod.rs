@@ -19,6 +19,7 @@ mod held;
 mod pressure;
 mod rest;
 mod verdict;
+mod watch;
 
 /// A backstop for states that have to come about at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -75,7 +76,8 @@ impl<'a> Trial<'a> {
 
     /// The server's process, or a skip where it was not started by the harness.
     pub fn process(&mut self) -> Step<Family> {
-        self.server()?.process.ok_or_else(|| Stop::skip("needs a server that the harness starts itself"))
+        let server = self.server()?;
+        server.process.ok_or_else(|| Stop::skip(server.out_of_reach()))
     }
 
     /// The command of the subject, or a skip where it has none.

@@ -17,7 +17,7 @@ use crate::checking::bars::{self, RunProgress};
 use crate::checking::jobs::{self, JobBatch, RunEvent};
 use crate::checking::listing;
 use crate::checking::results::Results;
-use crate::checking::servers::{self, TestedServer};
+use crate::checking::servers::{self, NoAnswer, TestedServer};
 use crate::checking::table;
 use crate::course::Course;
 use crate::error::LabError;
@@ -258,6 +258,8 @@ fn check<'a>(
     });
     progress.clear();
     interrupt.check()?;
+    // The last one to end may have been the explorer's, which knows of no orphans.
+    harness::end_orphans();
     notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| not_started_here(server, reports)));
     Ok(Results { checks, servers, reports, seconds: start.elapsed().as_secs_f64() })
 }
@@ -287,10 +289,14 @@ fn not_started_here(server: &TestedServer, reports: &[Option<Report>]) -> Option
 /// A server that was not started here may end. It would fail every further check, so a note replaces them.
 fn gone(subject: &Subject, check: &str) -> Option<String> {
     let Launch::Served(addr) = subject.launch else { return None };
-    let error = servers::reach(addr).err()?;
-    Some(format!(
-        "stopped after {check}: nothing accepts connections at {addr} any more ({error}); start the server again"
-    ))
+    Some(match servers::answers(addr).err()? {
+        NoAnswer::Connect(error) => format!(
+            "stopped after {check}: nothing accepts connections at {addr} any more ({error}); start the server again"
+        ),
+        NoAnswer::Silence => format!(
+            "stopped after {check}: {addr} accepts connections and sends nothing back any more; start the server again"
+        ),
+    })
 }
 
 /// What a person reads: the matrix, or the list of a single server; then skips, failures, notes and the summary.
