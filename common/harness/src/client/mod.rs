@@ -221,7 +221,7 @@ impl Client {
     pub fn send_until_stuck(&mut self, limit: u64) -> Step<u64> {
         self.log.step(format!("c{} sends without reading until the server takes no more, or {}", self.id, size(limit)));
         let taken = send_all_until_stuck(std::slice::from_mut(self), limit)?;
-        self.log.step(format!("{} were taken", size(taken)));
+        self.log.step(format!("the server takes {}", size(taken)));
         Ok(taken)
     }
 

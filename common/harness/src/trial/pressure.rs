@@ -28,7 +28,7 @@ impl Trial<'_> {
         self.log.step(format!("{who} without reading until the server takes no more"));
         let taken = send_all_until_stuck(clients, limit);
         let taken = self.unless_cut_off(taken)?;
-        self.log.step(format!("{} were taken", size(taken)));
+        self.log.step(format!("the server takes {}", size(taken)));
         Ok(taken)
     }
 
