@@ -7,6 +7,7 @@
 #[cfg(target_os = "linux")]
 pub mod epoll;
 pub mod poll;
+pub mod program;
 #[cfg(target_os = "linux")]
 pub mod ring;
 pub mod select;

@@ -2,7 +2,7 @@
 //!
 //! Written by `cargo lab docs` from the folders and from the chapter that each exercise.toml names.
 
-use std::process::ExitCode;
+use exercises::program::Main;
 
 #[path = "../07_the_sets/solution.rs"]
 mod solution_07;
@@ -182,9 +182,6 @@ mod starter_38;
 #[cfg(target_os = "linux")]
 #[path = "../39_close_in_flight/starter.rs"]
 mod starter_39;
-
-/// A server's `main`.
-pub type Main = fn() -> ExitCode;
 
 /// The servers of this platform.
 pub const SERVERS: &[(&str, Main)] = &[

@@ -1,11 +1,11 @@
-//! What a failing run means, in one or two sentences.
+//! The likely cause of a failing run, in one or two sentences.
 //!
-//! Invariant: a sentence says only what the trace and the kernel's last state show; where they do not tell, it says
-//! less.
+//! Invariant: a sentence says only what the trace and the kernel's last state show. If they do not show the cause, the
+//! text does not name one.
 
 use observe::advice;
 
-use crate::run::{Call, ClientStep, ConnectionState, Event, Interest, Run, Snapshot, Verdict};
+use crate::run::{ClientStep, ConnectionState, Event, RegistrationState, Run, ServerCall, Snapshot, Verdict};
 use crate::script::Step;
 
 /// The diagnosis of a failing run.
@@ -21,14 +21,14 @@ pub fn diagnose(run: &Run) -> String {
         Verdict::Exited => exited(run),
         Verdict::Spinning => spinning(run),
         Verdict::NonDeterministic => {
-            "It depends on something that the explorer does not choose: time, random numbers, or \
-                                      threads that meet in memory."
+            "The server depends on something that the explorer does not control: time, random numbers, or threads that \
+             share memory."
                 .into()
         }
     }
 }
 
-fn calls(run: &Run) -> impl DoubleEndedIterator<Item = &Call> {
+fn calls(run: &Run) -> impl DoubleEndedIterator<Item = &ServerCall> {
     run.events.iter().filter_map(|event| match event {
         Event::Call(call) => Some(call),
         _ => None,
@@ -46,15 +46,15 @@ fn placed(run: &Run) -> Option<&ClientStep> {
     steps(run).rfind(|step| step.placed)
 }
 
-/// `, placed before epoll_wait(4, timeout 0)`
+/// ` 'c0 send 3' came before epoll_wait(4, timeout 0).`
 fn where_placed(run: &Run, client: usize) -> String {
     match placed(run).filter(|step| step.client == Some(client) && !step.before.is_empty()) {
-        Some(step) => format!(" '{}' came before {}, and", step.step, step.before),
+        Some(step) => format!(" '{}' came before {}.", step.step, step.before),
         None => String::new(),
     }
 }
 
-fn interest(end: &Snapshot, fd: i32) -> Option<&Interest> {
+fn interest(end: &Snapshot, fd: i32) -> Option<&RegistrationState> {
     end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.fd == fd)
 }
 
@@ -62,7 +62,7 @@ fn has(mask: &str, name: &str) -> bool {
     mask.split('|').any(|it| it == name)
 }
 
-fn last_wait(run: &Run) -> Option<&Call> {
+fn last_wait(run: &Run) -> Option<&ServerCall> {
     calls(run).rfind(|call| call.wait)
 }
 
@@ -71,13 +71,11 @@ fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
         let wait = if step.before.is_empty() { "its wait".to_owned() } else { step.before.clone() };
         return match step.placed {
             true => format!(
-                "The handler ran after the server had last looked at what the handler sets, and before {wait}. So the \
-                 wait does not return. Block the signal and let pselect or ppoll open the mask as they wait, or let \
-                 the handler write to a pipe that the wait watches."
+                "The handler ran after the server had last tested its flag, and before {wait}. So the wait does not \
+                 return. Block the signal, and let pselect or ppoll unblock it during the wait. Or let the handler \
+                 write to a pipe that the wait watches."
             ),
-            false => {
-                "The handler ran, and the loop went back to its wait without a look at what the handler sets.".into()
-            }
+            false => "The handler ran, and the event loop went back to its wait without a test of the flag.".into(),
         };
     }
     if end.accept_queue > 0 {
@@ -88,8 +86,8 @@ fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
     match connection.fd {
         Some(fd) if connection.unread > 0 => unread(run, end, connection, fd),
         Some(fd) => format!(
-            "The server has read all of c{0}'s bytes and holds {1} of them; fd {fd} has room, and nothing that it \
-             waits for tells it to go on sending.",
+            "The server has read all bytes of c{0}, and {1} of them are pending. fd {fd} has room, but no event that \
+             the server waits for makes it send them.",
             connection.client,
             connection.asked - connection.came_back
         ),
@@ -99,8 +97,8 @@ fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
 
 fn queued(run: &Run, end: &Snapshot) -> String {
     let queue = match end.accept_queue {
-        1 => "One connection waits in the accept queue".to_owned(),
-        n => format!("{n} connections wait in the accept queue"),
+        1 => "One connection is in the accept queue".to_owned(),
+        n => format!("{n} connections are in the accept queue"),
     };
     let listener = end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.label == "listener");
     let out_of_fds = calls(run)
@@ -109,13 +107,13 @@ fn queued(run: &Run, end: &Snapshot) -> String {
         .is_some_and(|call| matches!(call.result.as_str(), "EMFILE" | "ENFILE"));
     match listener {
         Some(listener) if has(&listener.mask, "ET") && out_of_fds => format!(
-            "{queue}. The accept that ended with EMFILE used up the listener's edge, and connections that wait \
-             already cause no new edge: {}.",
+            "{queue}. The listener's edge was used up when accept failed with EMFILE, and connections that are already \
+             queued cause no new edge: {}.",
             advice::RETRY_ACCEPT
         ),
         Some(listener) if has(&listener.mask, "ET") => format!(
-            "{queue}. The listener is registered with {}: one edge stands for all of them, and the next edge comes \
-             only with another client. So {}.",
+            "{queue}. The listener is registered for {}: one edge reports all queued connections, and the next edge \
+             comes only with another client. So {}.",
             listener.mask,
             advice::ACCEPT_UNTIL_EAGAIN
         ),
@@ -125,44 +123,42 @@ fn queued(run: &Run, end: &Snapshot) -> String {
                 listener.mask
             )
         }
-        Some(_) => format!("{queue}, and the server sleeps elsewhere."),
+        Some(_) => format!("{queue}, and the server sleeps in another call."),
         None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
             format!("{queue}, and no accept is in flight: {}.", advice::START_THE_NEXT)
         }
-        None => format!("{queue}, and the listener is not among what the server waits for."),
+        None => format!("{queue}, and the server does not wait for the listener."),
     }
 }
 
 fn unread(run: &Run, end: &Snapshot, connection: &ConnectionState, fd: i32) -> String {
     let (client, bytes) = (connection.client, connection.unread);
-    let lie = format!("{bytes} bytes of c{client} lie unread in fd {fd}");
+    let unread = format!("{bytes} bytes of c{client} are unread in fd {fd}");
     let placed = where_placed(run, client);
     match interest(end, fd) {
         Some(interest) if has(&interest.mask, "ET") && has(&interest.mask, "IN") => format!(
-            "{lie}, which is registered with {}.{placed} the edge that told of them was used up: epoll tells once, \
-             and nothing new comes. Only EAGAIN says that a socket is empty, and only after it may a ready flag be \
-             taken back.",
+            "{unread}, which is registered for {}.{placed} The edge that reported these bytes is used up, and no new \
+             edge comes. Only EAGAIN shows that a socket is empty, so clear a ready flag only at EAGAIN.",
             interest.mask
-        )
-        .replace(". the", ". The"),
+        ),
         Some(interest) if has(&interest.mask, "ONESHOT") && !has(&interest.mask, "IN") => {
-            format!("{lie}. {}", advice::not_armed_again(fd, &interest.mask, "reading"))
+            format!("{unread}. {}", advice::not_armed_again(fd, &interest.mask, "reading"))
         }
         Some(interest) if !has(&interest.mask, "IN") => {
-            format!("{lie}. {}", advice::no_read_interest(fd, &interest.mask))
+            format!("{unread}. {}", advice::no_read_interest(fd, &interest.mask))
         }
-        Some(_) => format!("{lie}, and the server sleeps elsewhere."),
+        Some(_) => format!("{unread}, and the server sleeps in another call."),
         None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
-            format!("{lie}, and no receive is in flight on it: {}.", advice::START_THE_NEXT)
+            format!("{unread}, and no receive is in flight on it: {}.", advice::START_THE_NEXT)
         }
-        None => format!("{lie}, and it is not among what the server waits for."),
+        None => format!("{unread}, and the server does not wait for this descriptor."),
     }
 }
 
 fn no_eof(run: &Run, end: &Snapshot) -> String {
     let open = |it: &&ConnectionState| it.fin_arrived && !it.eof;
     let Some(connection) = end.connections.iter().find(open) else {
-        return "The server did not close a connection that it was done with.".into();
+        return "The server did not close a finished connection.".into();
     };
     let client = connection.client;
     let Some(fd) = connection.fd else { return String::new() };
@@ -170,20 +166,20 @@ fn no_eof(run: &Run, end: &Snapshot) -> String {
     let read = calls(run).rfind(|call| call.client == Some(client) && matches!(call.name, "read" | "recvfrom"));
     match read {
         Some(read) if edge && read.value > 0 => format!(
-            "The FIN came with the bytes, and one edge told of both. The server took {}({}) = {} for the end, and did \
-             not make the read that returns 0: {}.",
+            "The FIN came with the bytes, and one edge reported both. {}({}) = {} was the server's last read, so it \
+             never saw the read that returns 0: {}.",
             read.name,
             read.arguments,
             read.result,
             advice::READ_UNTIL_EAGAIN
         ),
-        Some(read) if read.value == 0 => format!("The server has read c{client}'s FIN and does not close fd {fd}."),
-        _ => format!("c{client}'s FIN waits in fd {fd}, and the server sleeps elsewhere."),
+        Some(read) if read.value == 0 => format!("The server has read c{client}'s FIN, but does not close fd {fd}."),
+        _ => format!("c{client}'s FIN is unread in fd {fd}, and the server sleeps in another call."),
     }
 }
 
 fn truncated(run: &Run) -> String {
-    // The state before an event is the one after the event before it.
+    // The state before an event is the state after the previous event.
     let mut unread_before = [0; crate::script::MAX_CLIENTS];
     let mut closed = None;
     for event in &run.events {
@@ -208,13 +204,13 @@ fn truncated(run: &Run) -> String {
         let told = calls(run).rev().find(|wait| wait.wait && wait.out.contains("RDHUP"));
         let rdhup = match told {
             Some(wait) => format!(
-                " {} had said {}: RDHUP means that the client has finished, not that all was read.",
+                " {} had reported {}: RDHUP means that the client has finished, not that all bytes were read.",
                 wait.name, wait.out
             ),
             None => String::new(),
         };
         return format!(
-            "{}({}) found {unread} bytes unread, and such a close resets the connection.{rdhup}",
+            "{}({}) came while {unread} bytes were unread, and such a close resets the connection.{rdhup}",
             call.name, call.arguments
         );
     }
@@ -231,7 +227,7 @@ fn truncated(run: &Run) -> String {
             call.result,
             advice::KEEP_THE_REST
         ),
-        None => "The server ended the connection before it had sent back what it was sent.".into(),
+        None => "The server ended the connection before it had echoed all bytes back.".into(),
     }
 }
 
@@ -242,10 +238,10 @@ fn wrong_bytes(run: &Run) -> String {
     });
     match preempted.next_back() {
         Some((thread, other)) => format!(
-            "Two threads had the same connection: thread {thread} read and sent while thread {other} had read and not \
-             yet sent. A connection belongs to one thread until it is drained, so ONESHOT is armed again after that."
+            "Two threads served the same connection: thread {thread} read and sent, while thread {other} had read but \
+             not yet sent. A connection belongs to one thread until it is drained, so re-arm ONESHOT after the drain."
         ),
-        None => "The bytes that came back are not those that were sent, or not in their order.".into(),
+        None => "The bytes that came back are not the bytes that were sent, or their order is different.".into(),
     }
 }
 
@@ -255,11 +251,14 @@ fn exited(run: &Run) -> String {
             let advice = match call.result.as_str() {
                 "EINTR" => advice::WAIT_AGAIN,
                 "EMFILE" | "ENFILE" => advice::RETRY_ACCEPT,
-                "ECONNABORTED" => "that connection is gone, and the next one may be fine",
+                "ECONNABORTED" => "this connection is gone, but the next one may be fine",
                 "ECONNRESET" | "EPIPE" => advice::END_THAT_ONE,
-                _ => "an error of one connection does not concern the others",
+                _ => "an error of one connection must not end the server",
             };
-            format!("The last error before its end was {}({}) = {}: {advice}.", call.name, call.arguments, call.result)
+            format!(
+                "The last error before the server ended was {}({}) = {}: {advice}.",
+                call.name, call.arguments, call.result
+            )
         }
         None => String::new(),
     }
@@ -271,7 +270,8 @@ fn spinning(run: &Run) -> String {
     match last.is_empty() {
         true => String::new(),
         false => format!(
-            "It repeats the same calls ({}): it does not act on what they report, so they report it again.",
+            "The server repeats the same calls ({}). It does not handle the event that they report, so they report it \
+             again.",
             last.into_iter().rev().collect::<Vec<_>>().join(", ")
         ),
     }

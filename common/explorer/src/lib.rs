@@ -1,11 +1,11 @@
 //! Finds lost wakeups of event loops. The script's order is fixed; the explorer places its steps between the server's
 //! system calls, in every way up to a bound, on the real kernel.
 //!
-//! Each run starts a new server under ptrace(2), and stops it at its system calls. Whenever the server sleeps, every byte of
-//! the clients must have come back and every FIN must have been answered.
+//! Each run starts a new server under ptrace(2), and stops it at its system calls. Whenever the server sleeps, every
+//! byte of the clients must have come back and every FIN must have been answered.
 //!
-//! Invariant: the server runs its own code on its own kernel, and what it is told is true. The explorer chooses only the
-//! moment at which things happen, and makes only faults that can happen.
+//! Invariant: the server runs its own code on its own kernel, and what it is told is true. The explorer chooses only
+//! the moment at which things happen, and makes only faults that can happen.
 
 pub mod diagnose;
 pub mod explore;

@@ -1,6 +1,6 @@
-//! What a person reads: one run as two columns, the kernel's last state, and where a passing schedule parts from it.
+//! A finding as text: the run in two columns, the kernel's last state, and the nearest run that passes.
 //!
-//! Invariant: the same run gives the same text; no line is longer than the width that was asked for.
+//! Invariant: the same run gives the same text, and no line is longer than the width.
 
 use crate::diagnose::diagnose;
 use crate::explore::{Coverage, Exploration, Finding};
@@ -12,14 +12,14 @@ const ROWS: usize = 64;
 const HEAD: usize = 10;
 const TAIL: usize = 40;
 
-/// A row of a trace: on one side or on the other.
+/// A row of a trace. It has text in one of the two columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What the server does; empty if the client does something.
+    /// The server's action, or empty.
     pub server: String,
-    /// What the client does.
+    /// The client's action, or empty.
     pub client: String,
-    /// The schedule has put it there.
+    /// Whether the schedule placed it there.
     pub placed: bool,
 }
 
@@ -45,7 +45,7 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
         Event::Call(call) => {
             let who = if threads { format!("{}: ", call.thread) } else { String::new() };
             let out = match call.name {
-                // The number and the name are one thing.
+                // The descriptor is followed by its client: `5 c0`.
                 "accept" | "accept4" if !call.out.is_empty() => format!(" {}", call.out),
                 _ if call.out.is_empty() => String::new(),
                 _ => format!(": {}", call.out),
@@ -68,7 +68,7 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
             vec![server(format!("[sleeps{for_ever}: {}]", sleeps.join(", ")), false)]
         }
         Event::Preempted { thread, instead_of } => {
-            vec![server(format!("-- thread {thread} goes first, thread {instead_of} is kept waiting --"), true)]
+            vec![server(format!("-- thread {thread} goes first, thread {instead_of} waits --"), true)]
         }
     }
 }
@@ -76,7 +76,7 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
 /// The first line of an exploration: `close        62 runs  COMPLETE at 2 placements  no finding`.
 pub fn summary(script: &Script, exploration: &Exploration) -> String {
     let coverage = match (&exploration.coverage, &exploration.finding) {
-        // What was found ends the search.
+        // A finding ends the search.
         (_, Some(finding)) => match finding.run.placements() {
             0 => "with no placement".to_owned(),
             1 => "with 1 placement".to_owned(),
@@ -124,7 +124,7 @@ pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -
     out.push('\n');
     out += &match &finding.passing {
         Some(passing) => beside(&finding.run, passing, width),
-        None => "no schedule near this one passes: it fails wherever the steps were placed\n".to_owned(),
+        None => "No schedule near this one passes: the server fails wherever the steps are placed.\n".to_owned(),
     };
     let faults = match (finding.faults.eintr, finding.faults.econnaborted) {
         (false, false) => "",
@@ -136,7 +136,7 @@ pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -
     out
 }
 
-/// How the script is given on a command line: by its name, if that means the same.
+/// The script as an argument of a command line: its name, if it is a standard script.
 pub fn script_argument(script: &Script) -> String {
     match Script::standard(&script.name) {
         Some(standard) if standard == *script => script.name.clone(),
@@ -171,7 +171,7 @@ pub fn trace(server: &str, script: &str, run: &Run, width: usize) -> String {
     out
 }
 
-/// A long trace is shown at its ends and around its placements.
+/// Which rows are shown: of a long trace, its beginning, its end, and the rows around placements.
 fn shown(rows: &[Row]) -> Vec<bool> {
     let near = |at: usize| rows[at.saturating_sub(3)..rows.len().min(at + 4)].iter().any(|row| row.placed);
     let all = rows.len() <= ROWS;
@@ -199,7 +199,7 @@ pub fn state(end: &Snapshot) -> Vec<String> {
                     parts.push(format!("registered with epoll {epoll} for {}", interest.mask));
                 }
             }
-            None => parts.push("the server has no descriptor for it".into()),
+            None => parts.push("no file descriptor of the server".into()),
         }
         parts.push(format!("{} of {} bytes came back", it.came_back, it.asked));
         if it.eof {
@@ -214,19 +214,19 @@ pub fn state(end: &Snapshot) -> Vec<String> {
     };
     lines.push(format!("the accept queue {queue}"));
     for epoll in &end.epolls {
-        let ready = if epoll.ready { "has something to report" } else { "is empty" };
+        let ready = if epoll.ready { "has an event" } else { "is empty" };
         let listeners = epoll.interests.iter().filter(|interest| interest.label == "listener");
         let masks: Vec<String> = listeners.map(|it| format!("; the listener is registered for {}", it.mask)).collect();
         lines.push(format!("epoll {}: its ready list {ready}{}", epoll.fd, masks.concat()));
     }
     for thread in &end.threads {
-        let what = if thread.sleeps { "sleeps in" } else { "stands before" };
+        let what = if thread.sleeps { "sleeps in" } else { "is about to make" };
         lines.push(format!("thread {} {what} {}", thread.thread, thread.at));
     }
     lines
 }
 
-/// The failing run and the passing one side by side, from just before they part.
+/// The failing run and the passing run side by side, from just before they differ.
 fn beside(failing: &Run, passing: &Run, width: usize) -> String {
     const BEFORE: usize = 2;
     const AFTER: usize = 26;
@@ -237,7 +237,8 @@ fn beside(failing: &Run, passing: &Run, width: usize) -> String {
     let column = (width - 3) / 2;
     let mut out = wrap(
         &format!(
-            "The nearest schedule that passes is {}; the two part at row {} (>> is a placed step, > one of the client's):",
+            "The nearest schedule that passes is {}. The runs differ from row {} on (>> marks a placed step, > another step \
+             of a client):",
             passing.schedule(),
             part + 1
         ),
@@ -290,7 +291,7 @@ fn wrap(text: &str, width: usize, indent: usize) -> String {
     out + &format!("{}{line}\n", " ".repeat(indent))
 }
 
-/// For `--replay`: one run, whatever came of it.
+/// For `--replay`: one run, with its verdict.
 pub fn replayed(server: &str, script: &Script, schedule: &Schedule, run: &Run, width: usize) -> String {
     let width = width.clamp(60, 160);
     let mut out = trace(server, &script.name, run, width);

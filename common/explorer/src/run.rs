@@ -1,7 +1,7 @@
-//! One run: what was asked for, what happened, and what the kernel showed.
+//! One run: its schedule, its events, and the kernel's state.
 //!
-//! Invariant: nothing in here differs from one replay to the next. Addresses, process ids, ports and remaining times are
-//! left out or have been given names.
+//! Invariant: every replay of a run has the same values here. Addresses, process ids, ports and remaining times are
+//! left out, or replaced by names.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::script::Step;
 
-/// The server that is explored.
+/// The server to explore.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Its command. `{port}` in an argument is replaced by a free port; without one it listens where it likes.
+    /// Its command. `{port}` in an argument stands for a free port. Without it, the server chooses its port.
     pub argv: Vec<String>,
 }
 
@@ -24,17 +24,17 @@ pub struct Target {
 pub enum Verdict {
     /// Every byte came back and every FIN was answered.
     Ok,
-    /// The server sleeps while something is left to do that it was told of, or that it holds.
+    /// The server sleeps although it has work: clients in the accept queue, unread bytes, or pending bytes.
     LostWakeup,
-    /// All bytes came back and the FIN was not answered.
+    /// All bytes came back, but the FIN was not answered.
     NoEof,
-    /// Bytes are missing: the connection ended before they came, or others came in their place.
+    /// Bytes are missing: the connection ended before they came back, or later bytes came instead.
     Truncated,
-    /// Bytes came back changed, twice or in another order.
+    /// Bytes came back changed, twice, or in another order.
     WrongBytes,
     /// The server ended.
     Exited,
-    /// The server uses CPU and moves nothing.
+    /// The server uses CPU time without progress.
     Spinning,
     /// The same schedule did not lead to the same system calls.
     NonDeterministic,
@@ -55,16 +55,18 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why an exploration could not be made.
+/// Why an exploration failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// Not on this machine, for this reason.
+    /// This machine cannot explore, for this reason.
     Unsupported(String),
-    /// The server does not come to listen.
+    /// The server does not listen.
     Start(String),
-    /// It was told to stop.
+    /// The caller stopped the exploration.
     Interrupted,
-    /// Something else, of the explorer's own.
+    /// A run took longer than the time that it had.
+    TooLong,
+    /// An error of the explorer itself.
     Broken(String),
 }
 
@@ -73,6 +75,7 @@ impl fmt::Display for Error {
         match self {
             Self::Unsupported(what) | Self::Start(what) | Self::Broken(what) => f.write_str(what),
             Self::Interrupted => f.write_str("interrupted"),
+            Self::TooLong => f.write_str("a single run did not come to its end in the time that it had"),
         }
     }
 }
@@ -85,25 +88,25 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// The decisions of a run, one at each point where there was one to take: 0 lets the server go on.
+/// The decisions of a run, in order. 0 lets the server go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schedule(pub Vec<u8>);
 
 impl Schedule {
-    /// Reads what `Display` wrote.
+    /// Parses the text that `Display` writes.
     pub fn parse(text: &str) -> Result<Self, String> {
         let choice = |part: &str| part.trim().parse::<u8>().map_err(|_| part.trim().to_owned());
         match text.trim() {
             "" => Ok(Self::default()),
             text => {
                 text.split(',').map(choice).collect::<Result<_, _>>().map(Self).map_err(|part| {
-                    format!("'{part}' is no choice; a schedule is a list of small numbers, as in 0,1,0")
+                    format!("'{part}' is not a small number; a schedule is a list of them, as in 0,1,0")
                 })
             }
         }
     }
 
-    /// Without the zeros at the end, which change nothing.
+    /// The schedule without the zeros at its end, which change nothing.
     pub fn trimmed(&self) -> Self {
         let end = self.0.iter().rposition(|choice| *choice != 0).map_or(0, |at| at + 1);
         Self(self.0[..end].to_vec())
@@ -122,31 +125,31 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Faults that can happen to a correct server at any time, and are tried at every point where they can.
+/// Faults that a correct server can meet at any time. The explorer tries them wherever they can occur.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// The wait is interrupted, as by a SIGSTOP and SIGCONT.
+    /// SIGSTOP and SIGCONT interrupt the wait.
     pub eintr: bool,
-    /// A connection that waits to be accepted is gone by the time of the accept: ECONNABORTED.
+    /// A connection in the accept queue is gone before the accept: ECONNABORTED.
     pub econnaborted: bool,
 }
 
-/// A decision that was to be taken.
+/// A decision of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
-    /// What was taken.
+    /// The choice that was taken.
     pub chosen: u8,
-    /// How many there were to choose from.
+    /// The number of choices.
     pub options: u8,
-    /// Steps that choice 1 places here.
+    /// The number of steps that choice 1 places here.
     pub steps: u8,
-    /// All that had happened before, in one number.
+    /// A hash of all earlier events.
     pub before: u64,
 }
 
 impl Point {
-    /// How many placements a choice counts for: each step that comes while the server could have gone on is one, and so is a
-    /// change of threads, and a fault.
+    /// The number of placements of a choice. Each step before a call of a running server counts, and so do a change of
+    /// threads and a fault.
     pub fn placements(&self, choice: u8) -> usize {
         match choice {
             0 => 0,
@@ -161,15 +164,15 @@ impl Point {
 pub struct Run {
     /// How it ended.
     pub verdict: Verdict,
-    /// What that means here, in one sentence; empty if all is well.
+    /// The verdict in one sentence, with details of this run. Empty if the verdict is `Ok`.
     pub what: String,
     /// The decisions.
     pub points: Vec<Point>,
-    /// All that happened, in one number.
+    /// A hash of all events.
     pub hash: u64,
-    /// What happened, if that was asked for.
+    /// The events, if the run was recorded.
     pub events: Vec<Event>,
-    /// What the kernel showed at the end, if that was asked for.
+    /// The kernel's state at the end, if the run was recorded.
     pub end: Option<Snapshot>,
 }
 
@@ -190,31 +193,31 @@ impl Run {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A system call of the server, from its entry to its exit.
-    Call(Call),
-    /// A step of the client's side.
+    Call(ServerCall),
+    /// A step of a client.
     Step(ClientStep),
-    /// The server sleeps, and the oracle looks.
+    /// The server sleeps, and the oracle judges.
     Rest {
-        /// What each thread sleeps in.
+        /// The call in which each thread sleeps.
         sleeps: Vec<String>,
-        /// What is missing; nothing, if all is well.
+        /// What is missing, or `None`.
         wrong: Option<String>,
-        /// What the kernel shows.
+        /// The kernel's state.
         state: Snapshot,
     },
-    /// Another thread goes on, although this one could.
+    /// One thread runs next, although the previous one could go on.
     Preempted {
-        /// The thread that goes on.
+        /// The thread that runs next.
         thread: usize,
-        /// The thread that could have.
+        /// The thread that could go on.
         instead_of: usize,
     },
 }
 
-/// A system call.
+/// A system call of the server.
 #[derive(Debug, Clone, Serialize)]
-pub struct Call {
-    /// The thread, counted from 0 in the order of their birth.
+pub struct ServerCall {
+    /// The thread's number. Threads are numbered from 0 in the order in which they start.
     pub thread: usize,
     /// Its name.
     pub name: &'static str,
@@ -222,56 +225,56 @@ pub struct Call {
     pub arguments: String,
     /// Its result: a number, or the name of an error.
     pub result: String,
-    /// What came back through its pointers: events, ready descriptors, who was accepted.
+    /// The results behind its pointers: events, ready descriptors, the accepted client.
     pub out: String,
-    /// The six arguments as the server gave them; a pointer is null here.
+    /// The six arguments as numbers. A pointer is `None`.
     pub raw: [Option<i64>; 6],
-    /// The number that came back; negative is an error.
+    /// The result as a number. A negative number is an error.
     pub value: i64,
-    /// The descriptor it is about.
+    /// The file descriptor that the call names.
     pub fd: Option<i32>,
-    /// The client at the other end of it.
+    /// The client at the other end of this descriptor.
     pub client: Option<usize>,
-    /// It is a wait.
+    /// Whether the call may sleep until a descriptor is ready.
     pub wait: bool,
-    /// What the kernel shows after it.
+    /// The kernel's state after the call.
     pub state: Snapshot,
 }
 
-/// A step of the client's side.
+/// A step of a client.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClientStep {
-    /// As in the script, or what the client did by itself (reading, going on sending).
+    /// The step of the script, or an action that the client took by itself (it reads, or sends the rest).
     pub step: String,
-    /// It was placed here by the schedule, while the server could have gone on.
+    /// Whether the schedule placed the step here, where the server was running or about to sleep.
     pub placed: bool,
-    /// It is none of the script's: reading, sending on.
+    /// Whether the client took the step by itself.
     pub implied: bool,
-    /// It is a fault that the schedule chose.
+    /// Whether the step is a fault that the schedule chose.
     pub fault: bool,
-    /// The call before which it was placed.
+    /// The call before which the step was placed.
     pub before: String,
-    /// Whose it is.
+    /// The client.
     pub client: Option<usize>,
-    /// Bytes that it moved.
+    /// The bytes that the step transferred.
     pub bytes: u64,
-    /// What the kernel shows after it.
+    /// The kernel's state after the step.
     pub state: Snapshot,
     /// The step of the script.
     #[serde(skip)]
     pub of_script: Option<Step>,
 }
 
-/// What the kernel shows of the server at one moment.
+/// The kernel's state of the server at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
-    /// Connections that wait to be accepted.
+    /// The number of connections in the accept queue.
     pub accept_queue: u32,
     /// The clients' connections.
     pub connections: Vec<ConnectionState>,
     /// The server's epoll instances.
     pub epolls: Vec<EpollState>,
-    /// Where each thread is.
+    /// The server's threads.
     pub threads: Vec<ThreadState>,
 }
 
@@ -280,13 +283,13 @@ pub struct Snapshot {
 pub struct ConnectionState {
     /// The client.
     pub client: usize,
-    /// The server's descriptor; none if it was not accepted, or is closed.
+    /// The server's file descriptor. `None` if the connection is not accepted yet, or is closed.
     pub fd: Option<i32>,
     /// Bytes in the server's socket that the server has not read.
     pub unread: u64,
-    /// A FIN of the client has arrived.
+    /// Whether the client's FIN has arrived.
     pub fin_arrived: bool,
-    /// Bytes in the server's socket that the client's has not taken.
+    /// Bytes in the server's socket that the client's socket has not taken.
     pub unsent: u64,
     /// Bytes that the client was told to send.
     pub asked: u64,
@@ -294,39 +297,39 @@ pub struct ConnectionState {
     pub sent: u64,
     /// Bytes that came back and were read.
     pub came_back: u64,
-    /// The client has seen the server's FIN.
+    /// Whether the client has seen the server's FIN.
     pub eof: bool,
 }
 
 /// An epoll instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EpollState {
-    /// Its descriptor.
+    /// Its file descriptor.
     pub fd: i32,
-    /// Whether its ready list has something to report.
+    /// Whether its ready list has an event.
     pub ready: bool,
-    /// What is registered.
-    pub interests: Vec<Interest>,
+    /// Its registrations.
+    pub interests: Vec<RegistrationState>,
 }
 
 /// A registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Interest {
+pub struct RegistrationState {
     /// The descriptor.
     pub fd: i32,
-    /// What it is: `listener`, `c0`, or empty.
+    /// `listener`, `c0`, or empty.
     pub label: String,
-    /// As in epoll_ctl(2), without EPOLL: `IN|RDHUP|ET`.
+    /// The events as in epoll_ctl(2), without the prefix EPOLL: `IN|RDHUP|ET`.
     pub mask: String,
 }
 
 /// A thread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ThreadState {
-    /// Counted from 0.
+    /// Its number, from 0.
     pub thread: usize,
-    /// `sleeps in epoll_wait(4)`, or `before read(7 c0)`.
+    /// The call in which it sleeps or which it is about to make: `epoll_wait(4)`.
     pub at: String,
-    /// It sleeps.
+    /// Whether it sleeps.
     pub sleeps: bool,
 }

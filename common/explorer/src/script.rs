@@ -1,31 +1,34 @@
-//! The client's side of an exploration, as a small text.
+//! The clients' steps of an exploration, as a small text.
 //!
-//! Invariant: a script that was parsed can be carried out: every client connects before it does anything else, and does
-//! nothing after it has left. What is wrong is said with its line and, for a word, the nearest one that exists.
+//! Invariant: a parsed script can be carried out. Every client connects before it does anything else, and does nothing
+//! after it has left. An error names the line and, for an unknown word, the nearest known word.
 
 use std::fmt;
 
 /// Clients in one script: c0 to c7.
 pub const MAX_CLIENTS: usize = 8;
 
-/// What the words mean; shown by `cargo lab explore --help` and by the README.
+/// The words of a script. `cargo lab explore --help` and the README show this text, so its lines hold 80 columns.
 pub const LANGUAGE: &str = "\
-One step a line, or several separated by ';'. '#' begins a comment. Clients are c0 to c7.
-  c0 connect      opens the connection
-  c0 send N       sends N bytes; what the socket does not take at once follows as soon as it does
-  c0 pause        reads nothing from here on; bytes owed to it are then no fault of the server
-  c0 recv         reads what is there, and goes on reading (all clients read unless paused)
-  c0 shutdown     half-closes: sends FIN, and reads on
-  c0 expect-eof   the server has to have closed by now
-  c0 close        closes
-  c0 reset        closes with a reset
-  signal TERM     sends SIGTERM (or INT) to the server; it has to end with exit code 0
-  interrupt       interrupts the wait as a SIGSTOP and SIGCONT do (EINTR from epoll_wait and io_uring_enter)
-  fds none        leaves the server no free descriptor (EMFILE)
-  fds free        gives it its descriptors back
-  small-buffers   as the first line: small socket buffers on both sides, so that writes come up short";
+A script has one step per line, or several steps separated by ';'.
+'#' begins a comment. Clients are c0 to c7, and read unless they are paused.
+  c0 connect       opens a connection
+  c0 send N        sends N bytes; a full socket takes the rest later
+  c0 pause         stops reading; missing bytes are no fault of the server then
+  c0 recv          reads again
+  c0 shutdown      half-closes: sends FIN and goes on reading
+  c0 expect-eof    the server must have closed the connection by now
+  c0 close         closes the connection
+  c0 reset         closes the connection with RST
+  signal TERM      sends SIGTERM (or INT); the server must end with exit code 0
+  interrupt        interrupts the wait with SIGSTOP and SIGCONT
+                   (EINTR from epoll_wait and io_uring_enter)
+  fds none         leaves the server no free file descriptor (EMFILE)
+  fds free         restores the server's limit of file descriptors
+  small-buffers    only as the first line: small socket buffers on both sides,
+                   so that writes are short";
 
-/// One step of the client's side.
+/// One step of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Opens a connection.
@@ -38,7 +41,7 @@ pub enum Step {
     Recv(usize),
     /// Sends FIN.
     Shutdown(usize),
-    /// The server must have closed.
+    /// The server must have closed the connection.
     ExpectEof(usize),
     /// Closes.
     Close(usize),
@@ -48,9 +51,9 @@ pub enum Step {
     Signal(Signal),
     /// Interrupts the wait.
     Interrupt,
-    /// No descriptor is left.
+    /// Leaves the server no free file descriptor.
     FdsNone,
-    /// Descriptors are free again.
+    /// File descriptors are free again.
     FdsFree,
 }
 
@@ -64,7 +67,7 @@ pub enum Signal {
 }
 
 impl Step {
-    /// The client whose step it is.
+    /// The client that makes this step.
     pub fn client(self) -> Option<usize> {
         match self {
             Self::Connect(client)
@@ -103,7 +106,7 @@ impl fmt::Display for Step {
 /// A script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The steps in order.
     pub steps: Vec<Step>,
@@ -126,7 +129,7 @@ impl fmt::Display for Script {
     }
 }
 
-/// The scripts that ship, from the plainest on: what it is called, and its text.
+/// The standard scripts, the simplest first: name and text.
 pub const STANDARD: &[(&str, &str)] = &[
     ("close", "c0 connect; c0 send 3; c0 send 5000; c0 shutdown; c0 expect-eof"),
     ("two", "c0 connect; c0 send 5; c1 connect; c1 send 700; c0 shutdown; c1 shutdown"),
@@ -149,7 +152,7 @@ impl Script {
         STANDARD.iter().filter_map(|(name, _)| Self::standard(name)).collect()
     }
 
-    /// Parses a text; the error says which line is wrong, and why.
+    /// Parses a text. The error names the line and the reason.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut script = Self { name: name.to_owned(), steps: Vec::new(), small_buffers: false };
         for (number, line) in text.lines().enumerate() {
@@ -159,12 +162,12 @@ impl Script {
             }
         }
         if script.steps.is_empty() {
-            return Err("the script has no step; the shortest one is 'c0 connect'".into());
+            return Err("the script has no step; the shortest script is 'c0 connect'".into());
         }
         Ok(script)
     }
 
-    /// Short reads: what was sent in one piece comes in two.
+    /// Short reads: each message is sent in two pieces.
     pub fn with_short_reads(mut self) -> Self {
         let split = |step: &Step| match *step {
             Step::Send(client, bytes @ 2..) => {
@@ -176,12 +179,12 @@ impl Script {
         self
     }
 
-    /// Short writes: small buffers.
+    /// Short writes: socket buffers are small.
     pub fn with_short_writes(self) -> Self {
         Self { small_buffers: true, ..self }
     }
 
-    /// No descriptor is free after the first connect; at the end they are again.
+    /// No file descriptor is free from the first connect to the end of the script.
     pub fn with_emfile(mut self) -> Self {
         if !self.steps.contains(&Step::FdsNone)
             && let Some(at) = self.steps.iter().position(|step| matches!(step, Step::Connect(_)))
@@ -198,9 +201,7 @@ impl Script {
         let words: Vec<&str> = part.split_whitespace().collect();
         if words[0] == "small-buffers" {
             if !self.steps.is_empty() {
-                return Err(
-                    "it belongs before the first step, because buffers are set before a connection exists".into()
-                );
+                return Err("put it before the first step, because buffers are set before a connection exists".into());
             }
             self.small_buffers = true;
             return nothing_after(&words, 1);
@@ -215,7 +216,9 @@ impl Script {
 
     fn of_client(&self, client: usize, words: &[&str]) -> Result<Step, String> {
         const VERBS: &[&str] = &["connect", "send", "pause", "recv", "shutdown", "expect-eof", "close", "reset"];
-        let Some(verb) = words.get(1) else { return Err(format!("what does it do? One of {}", VERBS.join(", "))) };
+        let Some(verb) = words.get(1) else {
+            return Err(format!("the step is missing: one of {}", VERBS.join(", ")));
+        };
         let step = match *verb {
             "connect" => Step::Connect(client),
             "send" => {
@@ -237,7 +240,7 @@ impl Script {
         let left = mine().any(|step| matches!(step, Step::Close(_) | Step::Reset(_)));
         let finished = mine().any(|step| matches!(step, Step::Shutdown(_)));
         match step {
-            Step::Connect(_) if connected => Err(format!("c{client} has connected before; use another name")),
+            Step::Connect(_) if connected => Err(format!("c{client} has connected before; use another client")),
             Step::Connect(_) => Ok(step),
             _ if !connected => Err(format!("c{client} has not connected; put 'c{client} connect' before it")),
             _ if left => Err(format!("c{client} has left")),
@@ -247,7 +250,7 @@ impl Script {
     }
 }
 
-/// `c0` to `c7`; `None` if it does not look like a client at all.
+/// Parses `c0` to `c7`. `None` if the word does not look like a client.
 fn client(word: &str) -> Option<Result<usize, String>> {
     let digits =
         word.strip_prefix('c').filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))?;
@@ -272,7 +275,7 @@ fn of_server(words: &[&str]) -> Result<Step, String> {
 
 fn nothing_after(words: &[&str], used: usize) -> Result<(), String> {
     match words.get(used) {
-        Some(word) => Err(format!("'{word}' is one word too many (steps are separated by ';' or a line's end)")),
+        Some(word) => Err(format!("'{word}' is one word too many (separate steps by ';' or by lines)")),
         None => Ok(()),
     }
 }
@@ -281,9 +284,9 @@ fn unknown_word(word: &str, known: &[&str]) -> String {
     let nearest = known.iter().map(|it| (strsim::osa_distance(word, it), it)).min();
     match nearest {
         Some((distance, nearest)) if distance <= 2.max(word.len() / 3) => {
-            format!("'{word}' is no word of a script; did you mean '{nearest}'?")
+            format!("'{word}' is not a word of scripts; did you mean '{nearest}'?")
         }
-        _ => format!("'{word}' is no word of a script; there are {}", known.join(", ")),
+        _ => format!("'{word}' is not a word of scripts; the words are {}", known.join(", ")),
     }
 }
 
@@ -307,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_line_and_a_suggestion() {
+    fn an_error_names_the_line_and_a_suggestion() {
         for (text, parts) in [
             ("c0 connect\nc0 sned 3", &["line 2", "'c0 sned 3'", "did you mean 'send'"][..]),
             ("c0 send 3", &["line 1", "has not connected"]),

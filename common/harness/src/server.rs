@@ -115,11 +115,15 @@ impl Server {
     fn wait_for_port(&mut self, port: u16) -> Result<(), NoStart<Stop>> {
         self.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let end = Instant::now() + START_DEADLINE;
+        // A server that ends between two parts of a look leaves a listener that nobody has.
+        const LOOKS: u32 = 3;
+        let mut unknown = 0;
         loop {
             match self.listening(port) {
                 Listening::Own => return Ok(()),
+                Listening::Stranger(None) if unknown < LOOKS => unknown += 1,
                 Listening::Stranger(who) => return Err(NoStart::PortTaken(taken(port, who))),
-                Listening::Nobody => {}
+                Listening::Nobody => unknown = 0,
             }
             if let Err(stop) = self.still_starting(end, &format!("listens on port {port}")) {
                 let (stdout, stderr) = self.output();

@@ -24,7 +24,12 @@ use error::LabError;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "cargo lab", bin_name = "cargo lab", about = "The one command of the course", max_term_width = 100)]
+#[command(
+    name = "cargo lab",
+    bin_name = "cargo lab",
+    about = "The command of the course: exercises, checks, exploration and grading",
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

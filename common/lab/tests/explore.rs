@@ -69,7 +69,7 @@ fn a_wrong_command_line_is_said_with_what_there_is() {
         (&["explore", "epoll-et", "--script", "clsoe"], "Did you mean the script 'close'"),
         (&["explore", "epoll-et", "--script", "c0 connect; c0 sned 3"], "did you mean 'send'"),
         (&["explore", "epoll-et", "--replay", "0,1"], "--script"),
-        (&["explore", "epoll-et", "--script", "close", "--replay", "0,x"], "'x' is no choice"),
+        (&["explore", "epoll-et", "--script", "close", "--replay", "0,x"], "'x' is not a small number"),
         (&["explore", "epoll-et", "--faults", "eintrr"], "eintr"),
         (&["explore", "--cmd", "a 'b"], "close every quote"),
     ] {

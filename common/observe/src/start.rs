@@ -125,10 +125,26 @@ pub fn spawn(command: &mut Command, limits: Limits) -> io::Result<Child> {
     // own, and the copy of which would be a gap: the listener that was to come behind 1,023 would fit into it.
     if limits.inherit > 0 {
         let _alone = hold_starts();
+        let _low = take_below(3 + limits.inherit as i32);
         return command.spawn();
     }
     let _among_others = STARTS.read().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
+}
+
+/// Takes all free descriptors below this one. `Command` keeps one until exec, to say if exec fails: a low one would leave a
+/// gap among those that the child inherits, and its first descriptor, often the listener, would fit into it.
+fn take_below(end: i32) -> Vec<std::os::fd::OwnedFd> {
+    let mut taken = Vec::new();
+    // Where there are not enough, a gap is the lesser evil.
+    while let Ok(null) = std::fs::File::open("/dev/null") {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&null);
+        if fd >= end {
+            break;
+        }
+        taken.push(null.into());
+    }
+    taken
 }
 
 /// Waits until no server is being started, and holds starts up. A process has copies of all file descriptors of this

@@ -100,6 +100,9 @@ impl<'a> Machine<'a> {
             if self.order.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
+            if self.order.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                return Err(Error::TooLong);
+            }
             if self.decisions.diverged {
                 return Ok(Some(Ending(Verdict::NonDeterministic, String::new())));
             }

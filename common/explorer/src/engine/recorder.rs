@@ -9,7 +9,7 @@ use observe::errno;
 
 use super::scene::Scene;
 use super::tracee::Returned;
-use crate::run::{Call, ClientStep, Event};
+use crate::run::{ClientStep, Event, ServerCall};
 use crate::script::Step;
 
 /// Calls in a row that move nothing: more than any server makes between two waits.
@@ -93,7 +93,7 @@ impl Recorder {
         if !self.keep || self.idle > IDLE_KEPT {
             return;
         }
-        let event = Call {
+        let event = ServerCall {
             thread,
             name: call.name,
             arguments: scene.decode(*tid, |decoder| decoder.arguments(call)),

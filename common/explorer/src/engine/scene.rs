@@ -11,7 +11,7 @@ use observe::syscall::Call;
 use super::client::Client;
 use super::tracee::{Position, Tracee};
 use super::world::World;
-use crate::run::{ConnectionState, EpollState, Interest, Snapshot, ThreadState};
+use crate::run::{ConnectionState, EpollState, RegistrationState, Snapshot, ThreadState};
 
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -105,7 +105,7 @@ impl Scene<'_> {
     fn epoll(&self, process: i32, fd: RawFd) -> Option<EpollState> {
         let of = self.tracee.process(process)?;
         let ready = !self.tracee.hides_epolls() && of.borrow(fd).is_some_and(|fd| handle::is_ready(&fd, libc::POLLIN));
-        let interest = |registration: observe::view::Registration| Interest {
+        let interest = |registration: observe::view::Registration| RegistrationState {
             fd: registration.fd,
             label: self.name(self.tracee.label(process, registration.fd)),
             mask: registration.mask.asked_for().to_string(),

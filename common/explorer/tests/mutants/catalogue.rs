@@ -21,7 +21,7 @@ const fn mutant(
 #[rustfmt::skip]
 pub const MUTANTS: &[Mutant] = &[
     mutant(EpollEt, "read_once", "reads once per edge", "close", LostWakeup, 0),
-    mutant(EpollEt, "flag_cleared_late", "clears its ready flag after it has looked for events", "close", LostWakeup, 1),
+    mutant(EpollEt, "flag_cleared_late", "clears its ready flag after it has waited for events again", "close", LostWakeup, 1),
     mutant(EpollEt, "short_read_is_dry", "takes a short read for an empty socket", "close", NoEof, 1),
     mutant(EpollEt, "close_at_rdhup", "closes at RDHUP, before it has read", "close", Truncated, 1),
     mutant(EpollEt, "accept_once", "accepts once per edge", "reset", LostWakeup, 1),

@@ -1,20 +1,33 @@
-//! The proof of the explorer: servers with one bug each, and what has to be found in them; correct ones, in which nothing
-//! may be found.
+//! The proof of the explorer: it must find the bug of each mutant, and nothing in a correct server.
 //!
-//! `cargo test -p explorer` explores each mutant once. `EXPLORER=all` explores each ten times, with every script, and the
-//! correct ones with one placement more; `EXPLORER=table` does that for the mutants, and prints the table of README.md.
-//! This binary is the servers too: a test starts it again with `--serve NAME`.
+//! `cargo test -p explorer` explores each mutant once. `EXPLORER=all` explores each mutant ten times, and the correct
+//! servers with one more placement. `EXPLORER=table` explores the mutants with every script and prints a table with the
+//! runs and seconds. This binary also contains the servers: a test starts it again with `--serve NAME`.
 
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
+mod blocking;
+#[cfg(target_os = "linux")]
 mod catalogue;
 #[cfg(target_os = "linux")]
+mod edge;
+#[cfg(target_os = "linux")]
+mod measure;
+#[cfg(target_os = "linux")]
 mod mutant;
+#[cfg(target_os = "linux")]
+mod oneshot;
+#[cfg(target_os = "linux")]
+mod outside;
 #[cfg(target_os = "linux")]
 mod proof;
 #[cfg(target_os = "linux")]
 mod reduction;
+#[cfg(target_os = "linux")]
+mod replays;
+#[cfg(target_os = "linux")]
+mod select;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
@@ -33,8 +46,8 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
-        Some("--explore") => proof::explore_for_ever(&args[1]),
-        Some("--memory") => proof::memory(),
+        Some("--explore") => outside::explore_for_ever(&args[1]),
+        Some("--memory") => outside::memory(),
         Some("--table") => {
             print!("{}", table::markdown());
             ExitCode::SUCCESS
@@ -50,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The servers use epoll and io_uring.
+/// The mutants use epoll and io_uring.
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
     println!("skipped: the explorer's mutants run on Linux only");

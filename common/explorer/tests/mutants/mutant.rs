@@ -1,7 +1,7 @@
 //! What a mutant is, and how a base asks for its bug.
 //!
-//! Invariant: a process has at most one bug, and a base without a bug is a correct server. A bug that no mutant has does
-//! not compile.
+//! Invariant: a process has at most one bug, and a base without a bug is a correct server. A bug that no mutant has
+//! does not compile.
 
 use std::sync::OnceLock;
 

@@ -1,8 +1,8 @@
-//! The reduction against brute force: with the explorer's relation and with every step placed before every call, the same
-//! verdicts are found; and a wrong relation is caught by that comparison.
+//! The reduction against brute force: with the explorer's relation and with every step placed before every call, the
+//! same verdicts are found; and a wrong relation is caught by that comparison.
 //!
-//! Invariant: the servers are such that each wrong relation below loses a verdict of theirs. A comparison that could not
-//! fail would prove nothing.
+//! Invariant: the servers are such that each wrong relation below loses a verdict of theirs. A comparison that could
+//! not fail would prove nothing.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,16 @@ fn verdicts(server: &str, script: &str, relation: Relation) -> Result<(Verdicts,
     let script = Script::parse("short", script)?;
     let target = super::proof::server(server);
     let (target, script) = (&target, &script);
-    let plan = Plan { target, script, faults: NONE, max_placements: BOUND, always: 0, max_runs: None, max_time: None };
+    let plan = Plan {
+        target,
+        script,
+        faults: NONE,
+        max_placements: BOUND,
+        always: 0,
+        max_runs: None,
+        max_time: None,
+        patience: None,
+    };
     explorer::verdicts(&plan, relation).map_err(|error| error.to_string())
 }
 
@@ -70,37 +79,37 @@ pub fn same_as_brute_force(server: &str, script: &str) -> Result<(), String> {
 }
 
 /// A relation with one clause left out, and the case that shows it.
-pub struct Wrong {
+pub struct WrongRelation {
     pub name: &'static str,
     relation: Relation,
     server: &'static str,
     script: &'static str,
 }
 
-pub const WRONG: &[Wrong] = &[
-    Wrong {
+pub const WRONG: &[WrongRelation] = &[
+    WrongRelation {
         name: "waits_do_not_matter",
         relation: |call, _, argued| argued && call != "epoll_wait",
         server: "et_flag_cleared_late",
         script: ONE,
     },
-    Wrong {
+    WrongRelation {
         name: "reads_do_not_matter",
         relation: |call, _, argued| argued && call != "recvfrom",
         server: "et_two_fins",
         script: PAIR,
     },
-    Wrong {
+    WrongRelation {
         name: "shutdowns_do_not_matter",
         relation: |_, step, argued| argued && !matches!(step, Step::Shutdown(_)),
         server: "et_short_read_is_dry",
         script: ONE,
     },
-    Wrong { name: "nothing_matters", relation: |_, _, _| false, server: "et_close_at_rdhup", script: ONE },
+    WrongRelation { name: "nothing_matters", relation: |_, _, _| false, server: "et_close_at_rdhup", script: ONE },
 ];
 
 /// The comparison sees that this relation is wrong.
-pub fn is_caught(wrong: &Wrong) -> Result<(), String> {
+pub fn is_caught(wrong: &WrongRelation) -> Result<(), String> {
     match difference(wrong.server, wrong.script, wrong.relation)? {
         Some(_) => Ok(()),
         None => Err(format!("{} finds all that brute force finds in {}, '{}'", wrong.name, wrong.server, wrong.script)),

@@ -30,15 +30,16 @@ Examples:
   cargo lab check                              every chapter, every check
   cargo lab check 09                           your attempt at an exercise
   cargo lab check 04-epoll-et drain            one chapter, one group
-  cargo lab check 03 04 half_close             two chapters, checks by part of their names
-  cargo lab check ev_clear                     a variant: an example of a chapter
+  cargo lab check 03 04 half_close             two chapters, part of a name
+  cargo lab check ev_clear                     a variant (an example) of a chapter
   cargo lab check --all                        every chapter and every variant
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
   cargo lab check 04 --fuzz --seconds 60       what clients do by chance, instead of the checks
 
-Exit code: 0 no check failed; 1 a check failed, or a server did not build or start; 2 wrong command line.";
+Exit code: 0 no check failed; 1 a check failed, or a server did not build or
+start; 2 wrong command line.";
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
@@ -54,9 +55,9 @@ With --json --list, stdout gets an array with an object for each check:
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
-/// Builds the chapters, runs every check on each of them, and shows the results as a matrix. Each failure is explained
-/// below it. You can check a server of your own, in any language: give the command that starts it, or its address.
-/// Checks of rules that only this repository has are skipped for your own server.
+/// Builds the chapters, runs every check on each chapter, and shows the results as a matrix. Below the matrix it
+/// explains each failure. To check your own server, in any language, give the command that starts it, or its address.
+/// Some rules are this repository's own choice, so their checks are skipped for your server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}\n\n{}", fuzz::long_help()))]
 pub struct CheckArgs {

@@ -25,10 +25,10 @@ const NUMBER: usize = 5;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab diff 03 04             level-triggered beside edge-triggered epoll
-  cargo lab diff 09                your attempt beside the solution, after it has passed
-  cargo lab diff 09 --starter      the starter beside your attempt
-  cargo lab diff 03 my_server.rs   a chapter beside any file";
+  cargo lab diff 03 04             level-triggered and edge-triggered epoll
+  cargo lab diff 09                your attempt, once it passes, and the solution
+  cargo lab diff 09 --starter      the starter and your attempt
+  cargo lab diff 03 my_server.rs   a chapter and any file";
 
 /// Show two sources side by side: two chapters, or your attempt and the solution
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub struct DiffArgs {
     left: String,
     /// A chapter or a file
     right: Option<String>,
-    /// For an exercise: show the starter beside your attempt
+    /// For an exercise: compare your attempt with the starter
     #[arg(long, conflicts_with = "right")]
     starter: bool,
     /// For an exercise: show the solution even before your attempt passes

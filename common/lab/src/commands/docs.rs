@@ -16,10 +16,11 @@ Generated are
   common/harness/README.md     the groups of checks, and the mutants
   exercises/src/servers.rs     the registry of the exercises
   exercises/INSTRUCTORS.md     titles, minutes, points and lessons
-  exercises/README.md          the kill matrix: from exercises/starters.toml, which 'cargo lab matrix --write' writes
-  README.md                    the matrix, with --measure only: it takes about a minute
+  exercises/README.md          the kill matrix, from exercises/starters.toml
+  README.md                    the matrix, only with --measure (about a minute)
 
-The sources are the checks, the mutants' catalogue and the exercises' exercise.toml. 'cargo test' fails when a part is stale.";
+The sources are the checks, the mutants' catalogue and the exercises' exercise.toml. 'cargo test' fails when a part is stale. \
+'cargo lab matrix --write' writes exercises/starters.toml.";
 
 /// Write the generated tables and the registry of the exercises
 #[derive(Debug, clap::Args)]
@@ -57,8 +58,8 @@ pub fn run(args: &DocsArgs) -> Result<ExitCode, LabError> {
     Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The harness's README with the table that the mutants' own program prints. If the file is stale anyway, it is changed in
-/// place.
+/// The harness's README with the table that the mutants' own program prints. If the file is stale anyway, it is changed
+/// in place.
 fn with_mutants(root: &Path, stale: &mut [docs::StaleFile]) -> Result<Option<docs::StaleFile>, LabError> {
     const PATH: &str = "common/harness/README.md";
     if !cfg!(target_os = "linux") {

@@ -23,7 +23,7 @@ use crate::workspace::shown;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo lab explore epoll-et                      a chapter, with every standard script
+  cargo lab explore epoll-et                      a chapter, every script
   cargo lab explore epoll-et --script reset
   cargo lab explore epoll-et --script 'c0 connect; c0 send 3; c0 shutdown'
   cargo lab explore 24                            your attempt at an exercise
@@ -31,7 +31,8 @@ Examples:
   cargo lab explore --cmd './a.out {port}' --script close --replay 0,0,1
   cargo lab explore epoll-et --script close --record run.json
 
-Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing could be tried; 2 wrong command line.";
+Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing
+could be tried; 2 wrong command line.";
 
 const JSON: &str = "\
 With --json, stdout gets an object with server and scripts.
@@ -40,14 +41,15 @@ Scripts is an array with an object for each script:
   cut (the reason, or null), diverged, and finding.
 Finding is null, or an object:
   verdict, what, diagnosis, replay, trace, kernel and passing.
-With --replay, stdout gets the run itself, as --record writes it (common/explorer/RECORD.md).";
+With --replay, stdout gets the run itself, as --record writes it
+(common/explorer/RECORD.md).";
 
 /// Find lost wakeups: place a client's steps between a server's system calls
 ///
 /// The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a
-/// bound, on the real kernel. Each run starts the server anew under ptrace(2). First, every step comes while the server
-/// sleeps; then one step comes where the server could have gone on, then two. A schedule that fails is shown in two
-/// columns, with the kernel's state and the nearest schedule that passes.
+/// bound, on the real kernel. Each run starts a new server under ptrace(2). In the first run, every step comes while
+/// the server sleeps. Then one step is placed before a call of a running server, then two. A schedule that fails is
+/// shown in two columns, with the kernel's state and the nearest schedule that passes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = long_help())]
 pub struct ExploreArgs {
@@ -60,13 +62,13 @@ pub struct ExploreArgs {
     /// A standard script, a file, or the steps themselves [default: every standard script]
     #[arg(long, value_name = "SCRIPT")]
     script: Option<String>,
-    /// Place at most N steps where the server could have gone on
+    /// Place at most N steps before calls of a running server
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=6))]
     max_placements: u8,
     /// Explore each script for at most S seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     max_seconds: u32,
-    /// Make faults that can happen to any server, wherever they can happen
+    /// Add faults that any server can meet, wherever they can occur
     #[arg(long, value_name = "FAULT,..", value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
     /// Run only this schedule, and show it
@@ -89,9 +91,9 @@ enum Fault {
     Econnaborted,
     /// No file descriptor is free, from the first connection to the end of the script
     Emfile,
-    /// What the client sends in one piece arrives in two
+    /// Each message of a client arrives in two pieces
     ShortReads,
-    /// The socket buffers are small, so that writes take less than they were given
+    /// The socket buffers are small, so that writes are short
     ShortWrites,
     /// All of these
     All,
@@ -128,6 +130,7 @@ fn explore(
             always: 1,
             max_runs: None,
             max_time: Some(Duration::from_secs(args.max_seconds.into())),
+            patience: None,
         };
         let explored =
             explorer::explore(&plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
@@ -313,8 +316,16 @@ fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
 
 /// The examples, the language of scripts, the standard scripts, and the fields of the JSON.
 fn long_help() -> String {
-    let scripts: Vec<String> =
-        explorer::script::STANDARD.iter().map(|(name, text)| format!("  {name:<14}{text}")).collect();
+    let scripts: Vec<String> = explorer::script::STANDARD.iter().map(|(name, text)| listed(name, text)).collect();
     let (language, scripts) = (explorer::script::LANGUAGE, scripts.join("\n"));
-    format!("{EXAMPLES}\n\nScripts. {language}\n\nThe standard scripts:\n{scripts}\n\n{JSON}")
+    format!("{EXAMPLES}\n\n{language}\n\nThe standard scripts:\n{scripts}\n\n{JSON}")
+}
+
+/// A script in two columns. It is wrapped here, between its steps, because clap would begin the next line at the
+/// margin.
+fn listed(name: &str, text: &str) -> String {
+    const INDENT: usize = 17;
+    let steps: Vec<String> = text.split("; ").map(|step| step.replace(' ', "\u{a0}")).collect();
+    let lines = terminal::wrap(&steps.join("; "), 80 - INDENT).join(&format!("\n{}", " ".repeat(INDENT)));
+    format!("  {name:<15}{lines}").replace('\u{a0}', " ")
 }

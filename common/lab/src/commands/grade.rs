@@ -27,17 +27,17 @@ Examples:
   cargo lab grade --format gradescope --attempts DIR --output results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
 
-A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. An attempt gets all points if \
-all that the starter failed works now, and nothing that worked before is broken. If something that the starter fails still \
-fails, the attempt gets at most half of them; if only something else is broken, at most three quarters.
+A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. An attempt gets all points \
+if it mends every check that the starter fails, and breaks no other. If one of the starter's failures is left, the attempt \
+gets at most half of the points. If it only breaks something else, it gets at most three quarters.
 
-Exit code: 0 graded, whatever the points; 1 grading could not be carried out; 2 wrong command line.";
+Exit code: 0 all attempts were graded; 1 grading failed; 2 wrong command line.";
 
 /// Grade attempts: points for each exercise, with the reasons
 ///
-/// Each attempt is compiled from a copy and checked in a process of its own. Its server is confined: it runs as a user
-/// of its own (if the grader is root), with limits on time, memory, files and processes, and under Landlock, where the
-/// kernel has it.
+/// Each attempt is compiled from a copy and checked in its own process. Its server is confined: it has limits on time,
+/// memory, files and processes. If the grader is root, it runs as its own user. If the kernel has Landlock, Landlock
+/// confines it too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GradeArgs {

@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo lab matrix            every exercise, every check: a minute or two each
   cargo lab matrix --only 19  one exercise
+  cargo lab matrix --fixes    the wrong and the right fixes too: half a minute each
   cargo lab matrix --quick    only own checks and quick checks, as in cargo test
   cargo lab matrix --write    the checks that are new: run them, and write the table if there is no surprise
 
@@ -47,6 +48,9 @@ pub struct MatrixArgs {
     /// Run only the checks that exercises/starters.toml lacks, and write it and the table in exercises/README.md
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
+    /// Run the whole suite on the wrong and the right fixes too, and compare their points
+    #[arg(long, conflicts_with_all = ["quick", "write"])]
+    fixes: bool,
     /// With --write: run every check
     #[arg(long, requires = "write")]
     again: bool,
@@ -65,7 +69,10 @@ pub fn run(args: &MatrixArgs) -> Result<ExitCode, LabError> {
     };
     let proofs = prove_all(args, wanted, &exercises, &folder)?;
     terminal::print(&report(&proofs, Palette::stdout()));
-    let surprises: usize = proofs.iter().map(|proof| proof.surprises.len()).sum();
+    let mut surprises: usize = proofs.iter().map(|proof| proof.surprises.len()).sum();
+    if args.fixes {
+        surprises += super::matrix_fixes::run(&exercises)?;
+    }
     if args.write {
         if surprises > 0 || proofs.iter().any(|proof| proof.skipped.is_some()) {
             terminal::complain("nothing was written: there are surprises, or exercises that cannot run here");

@@ -13,6 +13,7 @@ pub mod grade;
 pub mod hint;
 pub mod list;
 pub mod matrix;
+mod matrix_fixes;
 pub mod new;
 pub mod next;
 pub mod reset;

@@ -12,10 +12,10 @@ use harness::{Check, Outcome, Report, Subject};
 use super::exercise::Exercise;
 use crate::checking::jobs::{self, CheckJob, JobBatch, RunEvent};
 
-/// The bug is still there, in another shape.
-const STILL_THERE: f64 = 0.5;
-/// The bug is mended, and the fix breaks something else.
-const BREAKS_ANOTHER: f64 = 0.75;
+/// The largest share of the points while the bug is still there, in another shape.
+pub const STILL_THERE: f64 = 0.5;
+/// The largest share of the points if the bug is mended, and the fix breaks something else.
+pub const BREAKS_ANOTHER: f64 = 0.75;
 
 /// How much of the suite is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 pub mod attempt;
 pub mod exercise;
 pub mod feedback;
+pub mod fixes;
 pub mod judging;
 pub mod progress;
 pub mod proof;

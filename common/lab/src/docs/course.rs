@@ -1,17 +1,33 @@
 //! The tables of INSTRUCTORS.md.
 //!
-//! Invariant: titles, minutes, points and lessons are those of exercise.toml.
+//! Invariant: titles, minutes, points and lessons are those of exercise.toml, and fixes are those of fixes.toml.
 
 use std::fmt::Write;
 
 use super::region;
-use crate::course::Exercise;
+use crate::course::{Exercise, fixes};
 
 /// INSTRUCTORS.md: the minutes of each session, and what each exercise teaches.
 pub fn instructors(text: &str, exercises: &[Exercise]) -> Result<String, String> {
     let sessions = region::content(text, "sessions")?;
     let text = region::replaced(text, "sessions", &with_minutes(sessions, exercises)?)?;
-    region::replaced(&text, "exercises", &lessons(exercises))
+    let text = region::replaced(&text, "exercises", &lessons(exercises))?;
+    region::replaced(&text, "fixes", &wrong_fixes(exercises)?)
+}
+
+/// The wrong fixes of each exercise, with what catches them and how many of the points they get at most.
+fn wrong_fixes(exercises: &[Exercise]) -> Result<String, String> {
+    let mut table =
+        String::from("| exercise | the fix | misbehaves if | caught by | at most |\n|---|---|---|---|---|\n");
+    for (exercise, fixes) in fixes::load(exercises).map_err(|error| error.message)? {
+        for fix in &fixes.wrong {
+            let share = if fix.most(exercise) > 0.5 { "3/4" } else { "1/2" };
+            let checks: Vec<String> = fix.caught_by.iter().map(|check| format!("`{check}`")).collect();
+            let (number, checks) = (exercise.number, checks.join("<br>"));
+            let _ = writeln!(table, "| {number:02} | {} | {} | {checks} | {share} |", fix.idea, fix.misbehaves);
+        }
+    }
+    Ok(table)
 }
 
 /// The sessions with their last column: the minutes of the exercises that the column before it names, in that order.

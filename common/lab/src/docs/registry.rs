@@ -18,7 +18,7 @@ const HEAD: &str = "\
 //!
 //! Written by `cargo lab docs` from the folders and from the chapter that each exercise.toml names.
 
-use std::process::ExitCode;
+use exercises::program::Main;
 
 ";
 
@@ -33,8 +33,7 @@ pub fn source(exercises: &[Exercise]) -> String {
             let _ = writeln!(source, "{condition}#[path = \"../{name}/{which}.rs\"]\nmod {which}_{number:02};");
         }
     }
-    source += "\n/// A server's `main`.\npub type Main = fn() -> ExitCode;\n\n";
-    source += "/// The servers of this platform.\npub const SERVERS: &[(&str, Main)] = &[\n";
+    source += "\n/// The servers of this platform.\npub const SERVERS: &[(&str, Main)] = &[\n";
     for exercise in exercises {
         for which in ["starter", "solution"] {
             let (name, number) = (&exercise.name, exercise.number);
