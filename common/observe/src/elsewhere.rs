@@ -46,16 +46,6 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
-    pub fn zombies(self) -> Option<usize> {
-        None
-    }
-
-    /// `None`: there is no /proc here.
-    pub fn mappings(self) -> Option<usize> {
-        None
-    }
-
-    /// `None`: there is no /proc here.
     pub fn wakeups(self) -> Option<Vec<Wakeups>> {
         None
     }

@@ -53,16 +53,6 @@ impl Family {
         Some(sum)
     }
 
-    /// How many processes of the family have ended and were not waited for.
-    pub fn zombies(self) -> Option<usize> {
-        Some(self.processes()?.into_iter().map(Process::zombies).sum())
-    }
-
-    /// How many pieces the address spaces of its processes have.
-    pub fn mappings(self) -> Option<usize> {
-        Some(self.processes()?.into_iter().filter_map(Process::mappings).sum())
-    }
-
     /// How often each of its threads has gone to sleep by itself.
     pub fn wakeups(self) -> Option<Vec<Wakeups>> {
         Some(self.processes()?.into_iter().flat_map(Process::wakeups).collect())

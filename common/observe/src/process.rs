@@ -50,11 +50,6 @@ impl Process {
         self.all_children().into_iter().filter(|pid| !Process { pid: *pid }.is_zombie()).collect()
     }
 
-    /// How many of its children have ended and were not waited for.
-    pub(crate) fn zombies(self) -> usize {
-        self.all_children().into_iter().filter(|pid| Process { pid: *pid }.is_zombie()).count()
-    }
-
     /// Its children, with those that have ended and were not waited for.
     pub(crate) fn all_children(self) -> Vec<i32> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return Vec::new() };
