@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use observe::view::{Holder, Socket};
-use observe::{Call, Mask, Thread, View, advice};
+use observe::{Call, Kind, Mask, Thread, View, advice};
 
 use crate::failure::{Symptom, size};
 
@@ -210,6 +210,13 @@ fn blocking_cause(call: &Call) -> String {
         return format!(
             "The event loop sleeps in {name} for a fixed time and serves no client meanwhile, and what it waits for \
              may not have come by then. Wait for it in the one wait, together with everything else."
+        );
+    }
+    if call.kind == Kind::Close {
+        return format!(
+            "The whole event loop sleeps inside {name} of fd {fd} and serves no client: the socket has SO_LINGER with a \
+             time, and then close(2) waits until the client has taken its bytes, whether or not the socket has \
+             O_NONBLOCK. Leave SO_LINGER off: the kernel sends what is under way after the close too."
         );
     }
     format!(

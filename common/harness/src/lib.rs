@@ -7,6 +7,7 @@
 //! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a
 //! time; deadlines are backstops.
 
+mod accepts;
 mod before_wait;
 pub mod check;
 pub mod checks;
@@ -28,7 +29,7 @@ mod turns;
 use std::process::ExitCode;
 
 pub use check::{Check, Outcome, Report, clause, run};
-pub use checks::checks;
+pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
 pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};
@@ -61,13 +62,18 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
     arguments.test_threads.get_or_insert_with(workers);
     let several = subjects.len() > 1;
     let subjects: &'static [(Subject, bool)] = subjects.leak();
-    let tests = subjects.iter().flat_map(|(subject, here)| checks().map(move |check| (subject, here, check)));
+    let tests = subjects.iter().flat_map(|(subject, here)| all_checks().map(move |check| (subject, here, check)));
     let tests = tests.map(|(subject, here, check)| {
         let name = check.full_name();
         let name = if several { format!("{}::{name}", subject.name) } else { name };
         libtest_mimic::Trial::ignorable_test(name, move || {
             if !here {
                 return Ok(libtest_mimic::Completion::ignored_with("its API is not on this platform"));
+            }
+            if check.long && std::env::var_os("LONG").is_none() {
+                return Ok(libtest_mimic::Completion::ignored_with(
+                    "takes long: run by cargo lab check --long, or with LONG=1",
+                ));
             }
             if !all && !check.quick {
                 return Ok(libtest_mimic::Completion::ignored_with(

@@ -46,6 +46,16 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
+    pub fn zombies(self) -> Option<usize> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn mappings(self) -> Option<usize> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
     pub fn wakeups(self) -> Option<Vec<Wakeups>> {
         None
     }
@@ -77,6 +87,16 @@ impl Family {
 
     /// Nothing paces here by default.
     pub fn unpace(self) {}
+
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow(self, _bytes: usize) -> bool {
+        false
+    }
+
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow_connection(self, _port: u16, _bytes: usize) -> bool {
+        false
+    }
 
     /// `None`: there is no /proc here.
     pub fn blocked_signals(self) -> Option<u64> {

@@ -50,6 +50,11 @@ impl Process {
         self.all_children().into_iter().filter(|pid| !Process { pid: *pid }.is_zombie()).collect()
     }
 
+    /// How many of its children have ended and were not waited for.
+    pub(crate) fn zombies(self) -> usize {
+        self.all_children().into_iter().filter(|pid| Process { pid: *pid }.is_zombie()).count()
+    }
+
     /// Its children, with those that have ended and were not waited for.
     pub(crate) fn all_children(self) -> Vec<i32> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return Vec::new() };
@@ -151,6 +156,11 @@ impl Process {
         let rollup = self.read_file("smaps_rollup")?;
         let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// How many pieces its address space has: the program's own, and two or so for each thread's stack.
+    pub fn mappings(self) -> Option<usize> {
+        Some(self.read_file("maps")?.lines().count())
     }
 
     /// Its open file descriptors, in order; `None` if they may not be seen.

@@ -36,6 +36,13 @@ fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
     trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", per_second)
 }
 
+/// Two seconds without a descriptor: the attempts to accept do not grow in number.
+#[check(clause = 9)]
+fn out_of_descriptors_attempts_stay_few(trial: &mut Trial<'_>) -> Step {
+    let (_inside, _outside) = fill_up(trial)?;
+    trial.expect_steady_attempts()
+}
+
 /// While others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB.
 #[check(clause = 9)]
 fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {

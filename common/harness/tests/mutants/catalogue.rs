@@ -173,6 +173,30 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     ),
     mutant(
+        EpollEt,
+        "flush_list_full",
+        "has a list of 256 for who can be written to in one wait, and drops the rest",
+        &[caught("drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used", WriteLost, "edge")],
+    ),
+    mutant(
+        EpollEt,
+        "counts_in_31_bits",
+        "compares totals of 31 bits, which wrap at 2 GiB",
+        &[caught("echo::more_than_4_gib_on_one_connection_come_back", Spinning, "31 or 32 bits")],
+    ),
+    mutant(
+        EpollEt,
+        "counts_in_32_bits",
+        "compares totals of 32 bits, which wrap at 4 GiB",
+        &[caught("echo::more_than_4_gib_on_one_connection_come_back", Spinning, "31 or 32 bits")],
+    ),
+    mutant(
+        EpollEt,
+        "total_of_zero_is_eof",
+        "takes a total of 32 bits that has come back to 0 for the end",
+        &[caught("echo::messages_that_end_at_2_and_at_4_gib_come_back", Truncated, "31 or 32 bits")],
+    ),
+    mutant(
         EpollLt,
         "write_interest_left_on",
         "keeps OUT after the last byte was sent",
@@ -296,6 +320,30 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("start::sigterm_ends_an_idle_server", Contract, "A flag that is set by a handler")],
     ),
     mutant(
+        EpollLt,
+        "lingers",
+        "sets SO_LINGER with a time, and waits in close",
+        &[caught("close::a_close_with_bytes_under_way_keeps_nobody_waiting", Blocked, "SO_LINGER")],
+    ),
+    mutant(
+        EpollLt,
+        "iov_max",
+        "writes all that is owed in one writev, however many pieces it has",
+        &[caught("write::more_pieces_than_one_writev_takes_come_back", Truncated, "IOV_MAX")],
+    ),
+    mutant(
+        EpollLt,
+        "slow_reader_timeout",
+        "ends a connection that owes bytes for three seconds",
+        &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "not read for some seconds")],
+    ),
+    mutant(
+        EpollLt,
+        "retry_armed_twice",
+        "starts one more timer with each accept that fails for lack of a descriptor",
+        &[caught("faults::out_of_descriptors_attempts_stay_few", Spinning, "one timer")],
+    ),
+    mutant(
         Poll,
         "blocking_sockets",
         "leaves accepted sockets blocking",
@@ -318,6 +366,12 @@ pub const MUTANTS: &[Mutant] = &[
         "events_compared_for_equality",
         "compares revents with ==",
         &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],
+    ),
+    mutant(
+        Poll,
+        "count_is_bound",
+        "looks at as many entries as poll says are ready, from the first on",
+        &[caught("echo::one_byte_comes_back", Spinning, "never sleeps")],
     ),
     mutant(
         Select,
@@ -423,6 +477,40 @@ pub const MUTANTS: &[Mutant] = &[
         "fixed_length",
         "sends as many bytes as it had asked for, and not as many as came",
         &[caught("echo::one_byte_comes_back", WrongBytes, "memory that nothing was read into")],
+    ),
+    mutant(
+        Uring,
+        "completions_dropped",
+        "drops completions of sends from the 65th of a batch on",
+        &[caught(
+            "drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used",
+            ReadLost,
+            "No receive is in flight",
+        )],
+    ),
+    mutant(
+        Threads,
+        "send_timeout",
+        "has a thread for each connection, and a timeout for its send",
+        &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "SO_SNDTIMEO")],
+    ),
+    mutant(
+        Threads,
+        "not_joined",
+        "has a thread for each connection, neither detached nor joined",
+        &[caught("lifetime::threads_that_have_ended_are_joined", Leak, "detach")],
+    ),
+    mutant(
+        Fork,
+        "not_reaped",
+        "has a process for each connection, and waits for none",
+        &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
+    ),
+    mutant(
+        Fork,
+        "reaped_once_a_signal",
+        "waits for one child for each SIGCHLD, which may stand for several",
+        &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
     ),
     mutant(
         OneByOne,

@@ -97,4 +97,4 @@ pub fn find(name: &str) -> (Base, Option<&'static str>) {
 
 /// The bases that are right as they are.
 pub const CORRECT: &[Base] =
-    &[Base::Select, Base::Poll, Base::EpollLt, Base::EpollEt, Base::Uring, Base::Threads, Base::Limited];
+    &[Base::Select, Base::Poll, Base::EpollLt, Base::EpollEt, Base::Uring, Base::Threads, Base::Fork, Base::Limited];

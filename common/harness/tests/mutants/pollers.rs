@@ -159,7 +159,9 @@ impl Poller for Poll {
         if count < 0 {
             return Err(io::Error::last_os_error());
         }
-        for slot in self.slots.iter().filter(|slot| slot.revents != 0) {
+        // "So many are ready": and they can stand anywhere.
+        let bound = if bug!("count_is_bound") { count as usize } else { self.slots.len() };
+        for slot in self.slots[..bound].iter().filter(|slot| slot.revents != 0) {
             let has = |bits: i16| match bug!("events_compared_for_equality") {
                 // ERR and HUP come unasked, and IN and OUT may come together.
                 true => slot.revents == bits,
@@ -189,7 +191,8 @@ impl Epoll {
         }
         // SAFETY: just opened, so nobody else owns it.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { epoll, edge, events: vec![libc::epoll_event { events: 0, u64: 0 }; 256].into() })
+        let most = if bug!("flush_list_full") { 2048 } else { 256 };
+        Ok(Self { epoll, edge, events: vec![libc::epoll_event { events: 0, u64: 0 }; most].into() })
     }
 
     fn control(&self, operation: i32, fd: RawFd, interest: Interest) -> io::Result<()> {

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, limited, uring};
+use super::{blocking, forking, limited, uring};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub enum Base {
     EpollEt,
     Uring,
     Threads,
+    Fork,
     OneByOne,
     Limited,
 }
@@ -37,6 +38,7 @@ impl Base {
             Self::EpollEt => "epoll_et",
             Self::Uring => "uring",
             Self::Threads => "threads",
+            Self::Fork => "fork",
             Self::OneByOne => "one_by_one",
             Self::Limited => "limited",
         }
@@ -145,6 +147,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         }
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
+        Base::Fork => forking::run(&listener, &wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
         Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }
@@ -159,7 +162,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn handle(signal: libc::c_int, handler: usize) {
+pub fn handle(signal: libc::c_int, handler: usize) {
     // SAFETY: a zeroed sigaction is valid, and the handler is `on_signal` or SIG_DFL.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
