@@ -29,10 +29,8 @@ pub struct Plan<'a> {
     pub always: usize,
     /// Runs at most.
     pub max_runs: Option<u64>,
-    /// Time at most for schedules with more placements; looked at between runs.
+    /// Time at most; looked at between runs.
     pub max_time: Option<Duration>,
-    /// Time at most for all of them, and for what is inside a run. What is left out then is spread over the whole run.
-    pub patience: Option<Duration>,
 }
 
 /// Whether all schedules up to the bound were tried.
@@ -70,9 +68,6 @@ pub struct Exploration {
     pub points: usize,
     /// Whether that was all.
     pub coverage: Coverage,
-    /// All schedules with so many placements and fewer were run; none if not even the one without a placement came to its
-    /// end.
-    pub complete: Option<usize>,
     /// The first schedule that fails.
     pub finding: Option<Finding>,
     /// Schedules that did not lead to the same system calls each time. They were run all the same.
@@ -107,7 +102,6 @@ pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Syn
             finding,
             diverged: search.diverged,
             seconds: search.seconds(),
-            complete: search.complete,
             coverage: search.cut.map_or(Coverage::Complete(reached), Coverage::Cut),
         })
     })
@@ -145,17 +139,8 @@ pub fn replay(
     schedule: &Schedule,
     stop: &AtomicBool,
 ) -> Result<Run, Error> {
-    let order = Order {
-        target,
-        script,
-        faults,
-        schedule,
-        before_last: None,
-        relation: reduction::argued,
-        keep: true,
-        stop,
-        deadline: None,
-    };
+    let order =
+        Order { target, script, faults, schedule, before_last: None, relation: reduction::argued, keep: true, stop };
     let run = in_a_thread(|| engine::run(&order))?;
     if run.verdict == Verdict::NonDeterministic || run.points.len() < schedule.trimmed().0.len() {
         return Err(Error::Broken(format!(

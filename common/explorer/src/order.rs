@@ -1,7 +1,6 @@
 //! What a single run is to do.
 
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use crate::reduction::Relation;
 use crate::run::{Faults, Schedule, Target};
@@ -25,6 +24,4 @@ pub struct Order<'a> {
     /// Keep the events.
     pub keep: bool,
     pub stop: &'a AtomicBool,
-    /// The run is given up then.
-    pub deadline: Option<Instant>,
 }

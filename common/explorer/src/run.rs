@@ -16,6 +16,9 @@ pub struct Target {
     pub name: String,
     /// Its command. `{port}` in an argument stands for a free port. Without it, the server chooses its port.
     pub argv: Vec<String>,
+    /// Held to what is this repository's own choice: a client that comes while no file descriptor is free waits until
+    /// one is. Another server may turn such a client away.
+    pub own: bool,
 }
 
 /// How a run ended.
@@ -60,12 +63,12 @@ impl fmt::Display for Verdict {
 pub enum Error {
     /// This machine cannot explore, for this reason.
     Unsupported(String),
+    /// The command never was a process, so the command line is wrong.
+    NoProcess(String),
     /// The server does not listen.
     Start(String),
     /// The caller stopped the exploration.
     Interrupted,
-    /// A run took longer than the time that it had.
-    TooLong,
     /// An error of the explorer itself.
     Broken(String),
 }
@@ -73,9 +76,10 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported(what) | Self::Start(what) | Self::Broken(what) => f.write_str(what),
+            Self::Unsupported(what) | Self::NoProcess(what) | Self::Start(what) | Self::Broken(what) => {
+                f.write_str(what)
+            }
             Self::Interrupted => f.write_str("interrupted"),
-            Self::TooLong => f.write_str("a single run did not come to its end in the time that it had"),
         }
     }
 }

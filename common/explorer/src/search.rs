@@ -51,15 +51,6 @@ pub struct Tried {
     pub run: Run,
 }
 
-/// Puts them into an order in which the first few are spread over all of them: halves, quarters, eighths.
-fn spread<T>(all: &mut VecDeque<T>) {
-    let bits = usize::BITS - all.len().leading_zeros();
-    let mut ranked: Vec<(usize, T)> =
-        all.drain(..).enumerate().map(|(at, it)| (at.reverse_bits() >> (usize::BITS - bits), it)).collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    all.extend(ranked.into_iter().map(|(_, it)| it));
-}
-
 pub struct Search<'a> {
     plan: &'a Plan<'a>,
     relation: Relation,
@@ -72,12 +63,6 @@ pub struct Search<'a> {
     /// The schedule without a placement has been run.
     begun: bool,
     started: Instant,
-    /// What the search, and each run, must be over by.
-    deadline: Option<Instant>,
-    /// Schedules with so many placements in all, where that is known.
-    with_as_many: usize,
-    /// All schedules with so many placements and fewer were run.
-    pub complete: Option<usize>,
     /// Servers that were started and run.
     pub runs: u64,
     /// Why the search ended before all schedules were run.
@@ -103,9 +88,6 @@ impl<'a> Search<'a> {
             placements: 0,
             begun: false,
             started: Instant::now(),
-            deadline: plan.patience.map(|patience| Instant::now() + patience),
-            with_as_many: 1,
-            complete: None,
             runs: 0,
             cut: None,
             diverged: 0,
@@ -119,13 +101,7 @@ impl<'a> Search<'a> {
             if self.is_cut() {
                 return Ok(None);
             }
-            let run = match self.run(&schedule, before, false) {
-                Err(Error::TooLong) => {
-                    self.cut = Some(self.cut_short(1));
-                    return Ok(None);
-                }
-                run => run?,
-            };
+            let run = self.run(&schedule, before, false)?;
             // The prefix leads elsewhere this time, so there is no such schedule. A server of which this is true again
             // and again is a finding.
             let gone = run.verdict == Verdict::NonDeterministic && self.diverged <= 3 + self.runs / 10;
@@ -149,7 +125,6 @@ impl<'a> Search<'a> {
                 schedule.push(choice);
                 return Some((Schedule(schedule), Some(points[at].before)));
             }
-            self.complete = Some(self.placements);
             if self.placements == self.plan.max_placements {
                 return None;
             }
@@ -157,10 +132,6 @@ impl<'a> Search<'a> {
             for (at, parent) in self.parents.iter().enumerate() {
                 let changes = parent.changes(self.placements - parent.placements);
                 self.frontier.extend(changes.map(|(at_point, choice)| Child { parent: at, at: at_point, choice }));
-            }
-            self.with_as_many = self.frontier.len();
-            if self.will_be_cut() {
-                spread(&mut self.frontier);
             }
         }
     }
@@ -179,31 +150,9 @@ impl<'a> Search<'a> {
         }
         let hurried = self.placements > self.plan.always;
         if hurried && self.plan.max_time.is_some_and(|max| self.started.elapsed() > max) {
-            self.cut = Some(self.cut_short(1));
-        }
-        if !hurried && self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            self.cut = Some(self.cut_short(1));
+            self.cut = Some(format!("after {:.1} s", self.seconds()));
         }
         self.cut.is_some()
-    }
-
-    /// Whether there is no time for all that is to be run now, as far as those before tell.
-    fn will_be_cut(&self) -> bool {
-        let each = self.started.elapsed() / u32::try_from(self.runs.max(1)).unwrap_or(u32::MAX);
-        let needed = each.saturating_mul(u32::try_from(self.frontier.len()).unwrap_or(u32::MAX));
-        self.deadline.is_some_and(|deadline| Instant::now() + needed > deadline)
-    }
-
-    /// What the search has left out, with so many schedules taken up and not run.
-    fn cut_short(&self, taken: usize) -> String {
-        let left = self.frontier.len() + taken;
-        let (all, placements) = (self.with_as_many, self.placements);
-        let plural = if placements == 1 { "" } else { "s" };
-        format!(
-            "after {:.1} s: {} of {all} schedules with {placements} placement{plural} were run",
-            self.seconds(),
-            all - left.min(all)
-        )
     }
 
     pub fn seconds(&self) -> f64 {
@@ -212,13 +161,12 @@ impl<'a> Search<'a> {
 
     fn run(&mut self, schedule: &Schedule, before_last: Option<u64>, keep: bool) -> Result<Run, Error> {
         let Plan { target, script, faults, .. } = *self.plan;
-        let (relation, stop, deadline) = (self.relation, self.stop, self.deadline);
+        let (relation, stop) = (self.relation, self.stop);
         for tries in 1..=TRIES {
             // What comes before the last decision may differ, by a timer of the server or the kernel. The run is a real
             // one all the same, so in the end it is taken as it is.
             let before_last = before_last.filter(|_| tries < TRIES);
-            let run =
-                engine::run(&Order { target, script, faults, schedule, before_last, relation, keep, stop, deadline })?;
+            let run = engine::run(&Order { target, script, faults, schedule, before_last, relation, keep, stop })?;
             self.runs += 1;
             (self.progress)(self.runs);
             if run.verdict != Verdict::NonDeterministic {
@@ -227,7 +175,7 @@ impl<'a> Search<'a> {
             }
         }
         self.diverged += 1;
-        engine::run(&Order { target, script, faults, schedule, before_last: None, relation, keep, stop, deadline })
+        engine::run(&Order { target, script, faults, schedule, before_last: None, relation, keep, stop })
     }
 
     /// Runs the failing schedule once more for the record, and looks for one near it that passes.
@@ -236,9 +184,6 @@ impl<'a> Search<'a> {
             Verdict::NonDeterministic => failed.schedule,
             _ => failed.run.schedule(),
         };
-        // What was found is worth the time of two more runs at least.
-        let patience = self.plan.patience;
-        self.deadline = patience.map(|patience| Instant::now() + 2 * patience);
         let mut run = self.run(&schedule, None, true)?;
         for _ in 0..TRIES {
             if run.verdict != Verdict::Ok {
@@ -246,10 +191,7 @@ impl<'a> Search<'a> {
             }
             run = self.run(&schedule, None, true)?;
         }
-        let passing = match self.nearest_passing(&run) {
-            Err(Error::TooLong) => None,
-            passing => passing?,
-        };
+        let passing = self.nearest_passing(&run)?;
         let (verdict, what) = match run.verdict {
             Verdict::Ok => {
                 (Verdict::NonDeterministic, "the schedule failed once and passed when it was replayed".into())
@@ -285,17 +227,5 @@ impl<'a> Search<'a> {
             }
         }
         Ok(None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_few_are_spread_over_all() {
-        let mut all: VecDeque<usize> = (0..10).collect();
-        spread(&mut all);
-        assert_eq!(all, [0, 8, 4, 2, 6, 1, 9, 5, 3, 7]);
     }
 }

@@ -30,6 +30,8 @@ pub struct Check {
     pub alone: bool,
     /// `cargo test` runs it on variants too: it takes little time, and one of the plainer bugs shows in it.
     pub quick: bool,
+    /// Takes many seconds, and runs only when it is asked for.
+    pub long: bool,
     /// Where it stands in its file.
     pub line: u32,
     /// The check itself.

@@ -64,6 +64,9 @@ pub fn stalled(view: &View, facts: &Stalled) -> Diagnosis {
 }
 
 fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, String) {
+    if let Some(cause) = stopped(view) {
+        return (Symptom::Blocked, cause);
+    }
     if !view.asleep() {
         // By now it has worked for seconds, or run for half a minute, and has moved no byte of any client.
         let cause = format!("The server never sleeps, and does nothing for this connection. {}", spinning(view));
@@ -255,6 +258,13 @@ fn blocking_cause(call: &Call, who: &str) -> String {
              may not have come by then. Wait for it in the one wait, together with everything else."
         );
     }
+    if call.kind == Kind::Close {
+        return format!(
+            "The whole event loop sleeps inside {name} of fd {fd} and serves no client: the socket has SO_LINGER with a \
+             time, and then close(2) waits until the client has taken its bytes, whether or not the socket has \
+             O_NONBLOCK. Leave SO_LINGER off: the kernel sends what is under way after the close too."
+        );
+    }
     format!(
         "{who} sleeps inside {name} on fd {fd} and serves no client: that file descriptor lacks \
          O_NONBLOCK. Linux does not inherit it from the listener: set it on every accepted socket (accept4 with \
@@ -330,6 +340,18 @@ pub fn threads(view: &View) -> Vec<String> {
         lines.push(format!("and {} more threads", all.len() - 6));
     }
     lines
+}
+
+/// What is to be said of a server that is stopped: it does nothing, and neither sleeps nor spins.
+pub fn stopped(view: &View) -> Option<String> {
+    let mut threads = view.threads().peekable();
+    threads.peek()?;
+    let all = threads.all(Thread::is_stopped);
+    all.then(|| {
+        "The server is stopped (state T): something has sent it SIGSTOP, or one of the signals that stop a job \
+         (SIGTSTP, SIGTTIN, SIGTTOU), and the harness has let it go on (SIGCONT) wherever it had stopped it itself."
+            .to_owned()
+    })
 }
 
 /// Why a server that has nothing to do is not at rest.

@@ -3,25 +3,26 @@
 //! Invariant: nothing that a check started outlives it, and no process is taken for the server that is not the
 //! server's.
 
-use std::io::{BufRead, BufReader, Read};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use observe::errno::end_of_process;
 use observe::start::{self, Limits, Mark, NoStart, PORT};
-use observe::{Family, Listening};
+use observe::text::shown;
+use observe::{Family, Listening, Served, Thread, detached};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use crate::ending;
 use crate::failure::{Step, Stop, Symptom};
+use crate::output::{Output, line_of};
 use crate::rerun::{self, Follower};
 use crate::subject::{Launch, Subject};
 
-/// Generous: a start that takes this long is a fault even on a machine with a load of 20.
-const START_DEADLINE: Duration = Duration::from_secs(20);
-/// What is kept of each output stream.
-const OUTPUT_KEPT: usize = 64 * 1024;
+/// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
+const ELSEWHERE: Duration = Duration::from_secs(5);
 const NOT_OURS: &str = "needs a server that the harness starts itself";
 
 /// How to start a server.
@@ -48,9 +49,13 @@ impl Default for Options {
 pub struct Server {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// Its processes, if it was started here.
+    /// Its processes, if they were started here and can be seen.
     pub process: Option<Family>,
     child: Option<Child>,
+    /// How the process ended that serves in place of the one that was started.
+    end: Option<ExitStatus>,
+    /// Who listens on its behalf, out of reach.
+    behind: Option<String>,
     follower: Option<Arc<Follower>>,
     mark: Mark,
     stdout: Output,
@@ -68,8 +73,6 @@ pub struct Finished {
     pub stderr: String,
 }
 
-type Output = Arc<Mutex<Vec<u8>>>;
-
 impl Server {
     /// Starts the subject and waits until it accepts connections. A server that loses its port to somebody else is
     /// started again on another.
@@ -78,6 +81,7 @@ impl Server {
             Launch::Served(addr) => return Ok(Self::elsewhere(*addr)),
             Launch::Command(argv) => argv,
         };
+        detached::adopt(true);
         start::on_a_free_port(argv, |argv, port| {
             let mut argv = argv.to_vec();
             if subject.own {
@@ -86,16 +90,18 @@ impl Server {
             }
             let (mut server, first_line) = Self::spawn(&argv, options)?;
             match port {
-                Some(port) => server.wait_for_port(port)?,
-                None => server.wait_for_line(&first_line)?,
+                Some(port) => server.wait_for_port(port, &subject.launch)?,
+                None => server.wait_for_line(&first_line, subject.own)?,
             }
+            server.can_be_ended()?;
             Ok(server)
         })
     }
 
     fn elsewhere(addr: SocketAddr) -> Self {
         let (stdout, stderr) = Default::default();
-        Self { addr, process: None, child: None, follower: None, mark: Mark::new(), stdout, stderr }
+        let (child, follower) = (None, None);
+        Self { addr, process: None, child, end: None, behind: None, follower, mark: Mark::new(), stdout, stderr }
     }
 
     fn spawn(argv: &[String], options: &Options) -> Step<(Self, mpsc::Receiver<String>)> {
@@ -109,27 +115,32 @@ impl Server {
             Stop::Broken(format!("cannot start '{}': {error} (is the path right, and is it executable?)", argv[0]))
         })?;
         let (first_line, receiver) = mpsc::channel();
-        let stdout = collect(child.stdout.take().expect("piped"), Some(first_line));
-        let stderr = collect(child.stderr.take().expect("piped"), None);
-        let process = Family { pid: child.id() as i32 };
+        let stdout = Output::collect(child.stdout.take().expect("piped"), Some(first_line));
+        let stderr = Output::collect(child.stderr.take().expect("piped"), None);
+        let process = Some(Family::of(child.id() as i32));
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Ok((Self { addr, process: Some(process), child: Some(child), follower, mark, stdout, stderr }, receiver))
+        let (child, end, behind) = (Some(child), None, None);
+        Ok((Self { addr, process, child, end, behind, follower, mark, stdout, stderr }, receiver))
     }
 
-    fn wait_for_port(&mut self, port: u16) -> Result<(), NoStart<Stop>> {
+    fn wait_for_port(&mut self, port: u16, launch: &Launch) -> Result<(), NoStart<Stop>> {
         self.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let end = Instant::now() + START_DEADLINE;
-        // A server that ends between two parts of a look leaves a listener that nobody has.
-        const LOOKS: u32 = 3;
-        let mut unknown = 0;
+        let start = Instant::now();
         loop {
             match self.listening(port) {
-                Listening::Own => return Ok(()),
-                Listening::Stranger(None) if unknown < LOOKS => unknown += 1,
+                Listening::Own(Served { ip, family }) => {
+                    self.addr.set_ip(ip);
+                    self.process = Some(family);
+                    return Ok(());
+                }
+                Listening::Stranger(who) if is_its_front(launch, &who) => {
+                    self.is_served_by(who);
+                    return Ok(());
+                }
                 Listening::Stranger(who) => return Err(NoStart::PortTaken(taken(port, who))),
-                Listening::Nobody => unknown = 0,
+                Listening::Nobody => {}
             }
-            if let Err(stop) = self.still_starting(end, &format!("listens on port {port}")) {
+            if let Err(stop) = self.still_starting(start, &format!("listens on port {port}")) {
                 let (stdout, stderr) = self.output();
                 return Err(match start::lost_its_port(port, &(stdout + &stderr)) {
                     true => NoStart::PortTaken(stop),
@@ -140,56 +151,147 @@ impl Server {
         }
     }
 
+    /// From here on its process is out of reach: another one listens on its behalf.
+    fn is_served_by(&mut self, who: Option<(i32, String)>) {
+        self.behind = Some(match who {
+            Some((pid, name)) => format!("process {pid} ({}) listens on its behalf", shown(&name, 40)),
+            None => "a process that cannot be seen listens on its behalf".into(),
+        });
+        self.process = None;
+    }
+
+    /// Why nothing can be done to its process.
+    pub fn out_of_reach(&self) -> String {
+        let behind = self.behind.as_ref();
+        behind.map_or_else(|| NOT_OURS.into(), |behind| format!("{NOT_OURS}, and can stop and inspect: {behind}"))
+    }
+
     fn listening(&self, port: u16) -> Listening {
         match self.process.and_then(|process| process.listening(port, &self.mark)) {
             Some(listening) => listening,
             // Costs the server a connection it did not expect, so only where the listener can't be seen.
-            None if TcpStream::connect(self.addr).is_ok() => Listening::Own,
+            None if TcpStream::connect(self.addr).is_ok() => {
+                let family = self.process.unwrap_or(Family::of(0));
+                Listening::Own(Served { ip: self.addr.ip(), family })
+            }
             None => Listening::Nobody,
         }
     }
 
-    fn wait_for_line(&mut self, first_line: &mpsc::Receiver<String>) -> Step {
-        let end = Instant::now() + START_DEADLINE;
+    /// A server that this user may not end would be left running after every check.
+    fn can_be_ended(&self) -> Step {
+        let processes = self.process.and_then(|process| process.processes()).unwrap_or_default();
+        let Some(process) = processes.into_iter().find(|process| ending::refuses(process.pid)) else { return Ok(()) };
+        let what = format!(
+            "the server's process {} ({}) runs as another user, so the harness can neither stop nor end it",
+            process.pid,
+            shown(&process.name().unwrap_or_default(), 40)
+        );
+        let cause =
+            "Start it as your own user (no setuid program, no su or sudo), or start it yourself and give --addr.";
+        Err(Stop::fail(Symptom::Contract, what, cause))
+    }
+
+    fn wait_for_line(&mut self, first_line: &mpsc::Receiver<String>, own: bool) -> Step {
+        let start = Instant::now();
         loop {
             match first_line.recv_timeout(Duration::from_millis(20)) {
                 Ok(line) => {
                     let addr = line.strip_prefix("listening on ").and_then(|addr| addr.trim_end().parse().ok());
                     self.addr = addr.ok_or_else(|| {
+                        let line = line_of(&line);
                         let what = format!("the first line on stdout is '{line}' and not 'listening on ADDR:PORT'");
                         let hint = format!("A server with no {PORT} in its command has to say where it listens.");
                         Stop::fail(Symptom::Contract, what, hint)
                     })?;
-                    return Ok(());
+                    return self.find_its_process(own);
                 }
                 Err(_) => {
                     let awaited = format!("prints 'listening on ADDR:PORT' to stdout (no {PORT} in its command)");
-                    self.still_starting(end, &awaited)?;
+                    self.still_starting(start, &awaited)?;
                 }
             }
         }
     }
 
-    fn still_starting(&mut self, end: Instant, awaited: &str) -> Step {
-        if let Some(status) = self.exit_status() {
+    /// The process that listens where the server says that it does may be another one than was started.
+    fn find_its_process(&mut self, own: bool) -> Step {
+        let port = self.addr.port();
+        match self.process.and_then(|process| process.listening(port, &self.mark)) {
+            Some(Listening::Own(served)) => self.process = Some(served.family),
+            Some(Listening::Stranger(who)) if own => return Err(taken(port, who)),
+            Some(Listening::Stranger(who)) => self.is_served_by(who),
+            // It may have said so a moment too early.
+            Some(Listening::Nobody) | None => {}
+        }
+        Ok(())
+    }
+
+    fn still_starting(&mut self, start: Instant, awaited: &str) -> Step {
+        if let Some(status) = self.exit_status()
+            && !(status.success() && self.has_detached())
+        {
             self.output();
             let what = format!("the server ended with {} before it {awaited}", end_of_process(status));
             return Err(Stop::fail(Symptom::Exited, what, self.last_words()));
         }
-        if Instant::now() > end {
-            let what =
-                format!("{} s after its start the server does not yet do this: it {awaited}", START_DEADLINE.as_secs());
+        let elapsed = start.elapsed();
+        let process = self.process.filter(|_| elapsed > ELSEWHERE);
+        let Some(process) = process else { return Ok(()) };
+        let over = elapsed > start::DEADLINE;
+        let sleeps = || process.settle(Duration::from_millis(100), Duration::from_millis(150)).is_some();
+        let elsewhere = if over || sleeps() { process.listens_at(&self.mark) } else { Vec::new() };
+        if let Some(addr) = elsewhere.first() {
+            let what = format!(
+                "{} s after its start the server listens on port {} ({addr}), and does not do this: it {awaited}",
+                elapsed.as_secs(),
+                addr.port()
+            );
+            let cause = format!(
+                "Write {PORT} where its command takes the port, or, if its port is fixed, start the server yourself and \
+                 give --addr {addr}. {}",
+                self.last_words()
+            );
+            return Err(Stop::fail(Symptom::Slow, what, cause.trim_end()));
+        }
+        let states = process.threads().unwrap_or_default();
+        let stopped = !states.is_empty() && states.iter().all(Thread::is_stopped);
+        if over || stopped {
+            let stopped = if stopped { " It is stopped: it, or somebody else, has sent it a SIGSTOP." } else { "" };
+            let seconds = elapsed.as_secs();
+            let what = format!("{seconds} s after its start the server does not yet do this: it {awaited}.{stopped}");
             return Err(Stop::fail(Symptom::Slow, what, self.last_words()));
         }
         Ok(())
     }
 
-    /// Its exit status if it has ended.
+    /// Whether the process that was started has left others behind that may come to serve: they are in its group, carry
+    /// its mark, or have become this program's own children.
+    fn has_detached(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            let relatives = self.process.map(|process| process.relatives(&self.mark)).unwrap_or_default();
+            let orphans = detached::orphans().into_iter().filter(|pid| !start::has_other_mark(*pid, &self.mark));
+            relatives.into_iter().chain(orphans.map(|pid| observe::Process { pid })).any(observe::Process::lives)
+        }
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
+    /// Its exit status if it has ended: that of the process that serves.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
-        match &self.follower {
-            // Whoever waits for a process that is traced takes its stops.
-            Some(follower) => follower.ended(),
-            None => self.child.as_mut()?.try_wait().ok()?,
+        // Whoever waits for a process that is traced takes its stops.
+        if let Some(follower) = &self.follower {
+            return follower.ended();
+        }
+        let child = self.child.as_mut()?;
+        let started = child.id() as i32;
+        match self.process {
+            Some(family) if family.pid != started => {
+                self.end = self.end.or_else(|| detached::reap(family.pid));
+                self.end
+            }
+            _ => child.try_wait().ok()?,
         }
     }
 
@@ -207,19 +309,19 @@ impl Server {
 
     /// What it wrote to stdout so far.
     pub fn stdout(&self) -> String {
-        text(&self.stdout)
+        self.stdout.text()
     }
 
     /// What it wrote to stderr so far.
     pub fn stderr(&self) -> String {
-        text(&self.stderr)
+        self.stderr.text()
     }
 
     /// All that it wrote to stdout and to stderr, once it has ended.
     pub fn output(&self) -> (String, String) {
         // The pipes' readers end with the process, or at most a moment later; nothing may be missing.
         let end = Instant::now() + Duration::from_secs(1);
-        while Arc::strong_count(&self.stdout) + Arc::strong_count(&self.stderr) > 2 && Instant::now() < end {
+        while (self.stdout.is_open() || self.stderr.is_open()) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
         }
         (self.stdout(), self.stderr())
@@ -232,26 +334,28 @@ impl Server {
 
     /// The end of its stderr as a sentence; empty if it said nothing.
     pub fn last_words(&self) -> String {
-        let stderr = self.stderr();
-        let lines: Vec<_> = stderr.lines().rev().take(6).collect();
-        let last: Vec<_> = lines.into_iter().rev().collect();
-        if last.is_empty() {
-            String::new()
-        } else {
-            format!("Its last words on stderr: {}.", last.join(" / ").trim_end_matches('.'))
+        match self.stderr.last_lines() {
+            last if last.is_empty() => String::new(),
+            last => format!("Its last words on stderr: {}.", last.trim_end_matches('.')),
         }
     }
 
-    /// Sends a signal to the process and to the children it has started.
+    /// Sends a signal to the process, to its group, and to whatever of the family has left that.
     pub fn signal_all(&self, signal: Signal) -> Step {
-        let process = self.process.ok_or_else(|| Stop::skip(NOT_OURS))?;
-        kill_process_group(pid(process.pid), signal)
-            .map_err(|error| Stop::Broken(format!("signal to the server's process group: {error}")))
+        let process = self.process.ok_or_else(|| Stop::skip(self.out_of_reach()))?;
+        let group = kill_process_group(pid(process.pid), signal);
+        let mut reached = group.is_ok();
+        for member in process.processes().unwrap_or_default() {
+            if group.is_err() || !is_in_group(member, process.pid) {
+                reached |= kill_process(pid(member.pid), signal).is_ok();
+            }
+        }
+        if reached { Ok(()) } else { Err(Stop::Broken("the server's processes could not be signalled".into())) }
     }
 
     /// Sends a signal to the process itself.
     pub fn signal(&self, signal: Signal) -> Step {
-        let process = self.process.ok_or_else(|| Stop::skip(NOT_OURS))?;
+        let process = self.process.ok_or_else(|| Stop::skip(self.out_of_reach()))?;
         kill_process(pid(process.pid), signal).map_err(|error| Stop::Broken(format!("signal to the server: {error}")))
     }
 
@@ -273,7 +377,7 @@ impl Server {
     #[cfg(target_os = "linux")]
     fn limit_fds(&self, limit: impl Fn(observe::Process) -> Option<u64>) -> Step {
         let processes = self.process.and_then(|process| process.processes());
-        for process in processes.ok_or_else(|| Stop::skip(NOT_OURS))? {
+        for process in processes.ok_or_else(|| Stop::skip(self.out_of_reach()))? {
             // A process that has just ended needs no limit.
             let Some(limit) = limit(process) else { continue };
             let set = process.set_fd_limit(limit);
@@ -289,16 +393,19 @@ impl Server {
 
     fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        let _ = kill_process_group(pid(child.id() as i32), Signal::KILL);
-        for stray in start::marked_with(&self.mark) {
-            let _ = kill_process(pid(stray), Signal::KILL);
-        }
+        // A tracer waits for all that it traces, and nobody else may.
         if let Some(follower) = &self.follower {
             follower.end();
+            for stray in start::marked_with(&self.mark) {
+                let _ = kill_process(pid(stray), Signal::KILL);
+            }
             return;
         }
-        let _ = child.kill();
-        let _ = child.wait();
+        let started = Family::of(child.id() as i32);
+        ending::end(&mut child, self.process.unwrap_or(started), &self.mark);
+        if let Some(behind) = &self.behind {
+            still_listens(self.addr.port(), behind);
+        }
     }
 }
 
@@ -335,39 +442,44 @@ pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Ste
 /// The port that was given to the server belongs to another process.
 fn taken(port: u16, who: Option<(i32, String)>) -> Stop {
     let who = match who {
-        Some((pid, name)) => format!("process {pid} ({name}), which is none of the server's"),
+        Some((pid, name)) => format!("process {pid} ({}), which is none of the server's", shown(&name, 40)),
         None => "a process that is none of the server's".into(),
     };
-    Stop::Broken(format!(
-        "the server was to listen on port {port}, and {who}, listens there. If something else listens on the server's \
-         behalf (a container, a remote shell), start the server yourself, and check its address (--addr HOST:PORT)"
-    ))
+    Stop::Broken(format!("the server was to listen on port {port}, and {who}, listens there"))
 }
 
-/// Reads a stream to its end, so that the server never blocks on a full pipe; keeps the beginning.
-fn collect(stream: impl Read + Send + 'static, first_line: Option<mpsc::Sender<String>>) -> Output {
-    let output = Output::default();
-    let kept = output.clone();
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(stream);
-        let mut first_line = first_line;
-        let mut line = Vec::new();
-        while matches!(reader.by_ref().take(OUTPUT_KEPT as u64).read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            let mut kept = kept.lock().expect("no panic while locked");
-            let room = OUTPUT_KEPT.saturating_sub(kept.len());
-            kept.extend_from_slice(&line[..line.len().min(room)]);
-            // Kept first: who is told that it listens may ask for its output at once.
-            if let Some(sender) = first_line.take() {
-                let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
-            line.clear();
+/// Whether a process that is none of the server's listens on the server's behalf (a container's proxy, a remote shell).
+/// A process that merely happens to be on the port is not there again when the server is started on another one, which
+/// was free before as well. So a name that comes twice in a row is the server's front; it is remembered for later starts.
+fn is_its_front(launch: &Launch, who: &Option<(i32, String)>) -> bool {
+    static SEEN: Mutex<Option<HashMap<Vec<String>, Option<String>>>> = Mutex::new(None);
+    let Launch::Command(argv) = launch else { return false };
+    let name = who.as_ref().map(|(_, name)| name.clone());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = seen.get_or_insert_default().insert(argv.clone(), name.clone());
+    before.is_some_and(|before| before == name)
+}
+
+/// What listens on the server's behalf was not started here, and is not this program's to end.
+fn still_listens(port: u16, behind: &str) {
+    let end = Instant::now() + Duration::from_secs(1);
+    while observe::is_listening(port) == Some(true) {
+        if Instant::now() > end {
+            eprintln!("left running: {behind}, and still listens on port {port}");
+            return;
         }
-    });
-    output
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.lock().expect("no panic while locked")).into_owned()
+#[cfg(target_os = "linux")]
+fn is_in_group(process: observe::Process, group: i32) -> bool {
+    process.group() == Some(group)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_group(_: observe::Process, _: i32) -> bool {
+    true
 }
 
 fn pid(pid: i32) -> Pid {

@@ -146,7 +146,7 @@ mod lost {
             return Ok(Completion::ignored_with(why));
         }
         let folder = folder("explored");
-        let target = Target { name: "loses its port".into(), argv: argv("exits", &folder) };
+        let target = Target { name: "loses its port".into(), argv: argv("exits", &folder), own: false };
         let script = Script::standard("close").expect("it ships");
         let never = AtomicBool::new(false);
         let (run, _) = with_a_stranger(&folder, || {

@@ -159,6 +159,8 @@ pub fn cargo() -> Command {
 /// Runs a build to its end; returns nothing if `stop` was set before.
 pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> Result<Option<Build>, LabError> {
     let cannot = |error| LabError::failed(format!("cannot run cargo to build {what}: {error}"));
+    // What a build leaves running on purpose (a compiler's cache) is no server's, and must not be ended as one.
+    observe::detached::adopt(false);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(cannot)?;
     let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take());
     let messages = std::thread::spawn(move || BuildMessages::read(stdout));

@@ -65,6 +65,8 @@ impl Interrupt {
             std::thread::sleep(Duration::from_millis(10));
         }
         kill_servers();
+        // Those that have left the mark behind with their environment.
+        harness::end_orphans();
         if let Some(last) = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner).take() {
             last();
         }

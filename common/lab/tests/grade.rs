@@ -406,7 +406,7 @@ fn ctrl_c_ends_the_grader_and_the_attempt() {
     lab.args(["grade", "--only", &attempt.exercise.name, "--attempts"]).arg(&attempt.folder);
     let mut lab = lab.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     // Another test's attempt may run before: the lab waits for it, so it is this lab's own that is looked for.
-    let process = observe::Family { pid: lab.id() as i32 };
+    let process = observe::Family::of(lab.id() as i32);
     let is_server = |pid: &i32| {
         let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         program.ends_with(&attempt.exercise.name)

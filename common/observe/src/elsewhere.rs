@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::start::Mark;
-use crate::view::{Activity, Holder, Thread, View};
+use crate::view::{Activity, Holder, Thread, View, Wakeups};
 use crate::{Family, Listening};
 
 /// A process, by its id.
@@ -20,6 +20,11 @@ pub struct Process {
 impl Process {
     /// `None`: there is no /proc here.
     pub fn fds(self) -> Option<Vec<i32>> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn name(self) -> Option<String> {
         None
     }
 }
@@ -37,6 +42,21 @@ impl Family {
 
     /// `None`: there is no /proc here.
     pub fn activity(self) -> Option<Activity> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn wakeups(self) -> Option<Vec<Wakeups>> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn zombies(self) -> Option<usize> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn mappings(self) -> Option<usize> {
         None
     }
 
@@ -68,6 +88,16 @@ impl Family {
     /// Nothing paces here by default.
     pub fn unpace(self) {}
 
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow(self, _bytes: usize) -> bool {
+        false
+    }
+
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow_connection(self, _port: u16, _bytes: usize) -> bool {
+        false
+    }
+
     /// `None`: there is no /proc here.
     pub fn blocked_signals(self) -> Option<u64> {
         None
@@ -91,6 +121,16 @@ impl Family {
     /// `None`: there is no /proc here.
     pub fn listening(self, _port: u16, _mark: &Mark) -> Option<Listening> {
         None
+    }
+
+    /// Nowhere that could be seen: there is no /proc here.
+    pub fn listens_at(self, _mark: &Mark) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
+    /// The process alone: there is no /proc here.
+    pub fn relatives(self, _mark: &Mark) -> Vec<Process> {
+        vec![Process { pid: self.pid }]
     }
 }
 

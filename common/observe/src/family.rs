@@ -5,22 +5,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use procfs::net::TcpState;
+use socket2::SockRef;
 
 use crate::decode;
+use crate::handle::{Handle, Label, label};
 use crate::process::Process;
 use crate::sockets;
 use crate::start::{self, Mark};
-use crate::view::{Activity, Holder, ProcessView, Socket, Thread, View};
-use crate::{Family, Listening};
+use crate::view::{Activity, Holder, ProcessView, Socket, Thread, View, Wakeups};
+use crate::{Family, Listening, Served, detached};
 
 impl Family {
     /// The process and its descendants; `None` where there is no /proc.
     pub fn processes(self) -> Option<Vec<Process>> {
-        let mut family = vec![Process { pid: self.pid }];
+        let roots = std::iter::once(self.pid).chain(self.besides);
+        let mut family: Vec<Process> = roots.map(|pid| Process { pid }).collect();
         let mut next = 0;
         while let Some(process) = family.get(next) {
             let children = process.children();
@@ -49,9 +53,27 @@ impl Family {
         Some(sum)
     }
 
+    /// How often each of its threads has gone to sleep by itself.
+    pub fn wakeups(self) -> Option<Vec<Wakeups>> {
+        Some(self.processes()?.into_iter().flat_map(Process::wakeups).collect())
+    }
+
+    /// How many processes of the family have ended and were not waited for.
+    pub fn zombies(self) -> Option<usize> {
+        Some(self.processes()?.into_iter().map(Process::zombies).sum())
+    }
+
+    /// How many pieces the address spaces of its processes have.
+    pub fn mappings(self) -> Option<usize> {
+        Some(self.processes()?.into_iter().filter_map(Process::mappings).sum())
+    }
+
     /// Resident memory in bytes.
     pub fn resident(self) -> Option<u64> {
-        self.processes()?.into_iter().map(Process::resident).sum()
+        let mut processes = self.processes()?;
+        // One that has ended holds none.
+        processes.retain(|process| process.pid == self.pid || !process.is_zombie());
+        processes.into_iter().map(Process::resident).sum()
     }
 
     /// How many file descriptors it has open.
@@ -78,14 +100,40 @@ impl Family {
     /// Takes pacing off the connections that its listeners accept from here on. Where that may not be done (no
     /// pidfd_getfd(2), before Linux 5.6), all stays as it is.
     pub fn unpace(self) {
-        use crate::handle::{Handle, Label, label, unpace};
+        self.each_listener(crate::handle::unpace);
+    }
+
+    /// Gives the connections that its listeners accept from here on a send buffer of `bytes`, as a system with a small
+    /// tcp_wmem does. Whether that was possible.
+    pub fn narrow(self, bytes: usize) -> bool {
+        let mut done = false;
+        self.each_listener(|listener| done |= SockRef::from(listener).set_send_buffer_size(bytes).is_ok());
+        done
+    }
+
+    /// Gives its end of the connection to a client's `port` a send buffer of `bytes`. Whether that was possible.
+    pub fn narrow_connection(self, port: u16, bytes: usize) -> bool {
+        let mut done = false;
+        self.each_socket(|label, socket| {
+            done |= label == Label::Peer(port) && SockRef::from(socket).set_send_buffer_size(bytes).is_ok();
+        });
+        done
+    }
+
+    fn each_listener(self, mut act: impl FnMut(&OwnedFd)) {
+        self.each_socket(|label, socket| {
+            if label == Label::Listener {
+                act(socket);
+            }
+        });
+    }
+
+    fn each_socket(self, mut act: impl FnMut(Label, &OwnedFd)) {
         for process in self.processes().unwrap_or_default() {
             let Ok(handle) = Handle::open(process.pid) else { continue };
             for fd in process.fds().unwrap_or_default() {
                 let Some(borrowed) = handle.borrow(fd) else { continue };
-                if label(&borrowed, String::new) == Label::Listener {
-                    unpace(&borrowed);
-                }
+                act(label(&borrowed, String::new), &borrowed);
             }
         }
     }
@@ -112,7 +160,7 @@ impl Family {
                 return Some(now);
             }
             // A dead process never sleeps again.
-            if Instant::now() > end || now.iter().all(|thread| matches!(thread.state, 'Z' | 'X')) {
+            if Instant::now() > end || now.iter().all(Thread::has_ended) {
                 return None;
             }
             before = now;
@@ -154,46 +202,115 @@ impl Family {
         Some(View { processes, sockets, peers })
     }
 
-    /// Who listens where a client of 127.0.0.1 and this port arrives; `None` where that cannot be seen.
+    /// Who listens where a client of this machine and this port arrives; `None` where that cannot be seen.
     pub fn listening(self, port: u16, mark: &Mark) -> Option<Listening> {
         let listeners = sockets::listeners(port)?;
         if listeners.is_empty() {
             return Some(Listening::Nobody);
         }
-        let processes = self.relatives(mark);
-        let descriptors: Vec<_> = processes.iter().map(|process| process.descriptors()).collect();
-        let holds = |inode: u64| {
-            let in_table = descriptors.iter().flat_map(|it| &it.sockets).any(|(socket, _)| *socket == inode);
-            in_table || descriptors.iter().flat_map(|it| &it.rings).any(|ring| ring.sockets.contains(&inode))
+        let mut processes = self.relatives(mark);
+        let table = |process: &Process| process.descriptors();
+        let mut tables: Vec<_> = processes.iter().map(table).collect();
+        if !listeners.iter().any(|(_, inode)| tables.iter().any(|table| table.has_socket(*inode))) {
+            let adopted = self.adopted_holders(&processes, &listeners, mark);
+            tables.extend(adopted.iter().map(table));
+            processes.extend(adopted);
+        }
+        let own_of = |inode: u64| {
+            let holders = processes.iter().zip(&tables).filter(|(_, table)| table.has_socket(inode));
+            holders.map(|(process, _)| *process).collect::<Vec<_>>()
         };
-        let (own, others): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|(_, inode)| holds(*inode));
-        let arrives = |ip: IpAddr| ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (own, others): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|(_, inode)| !own_of(*inode).is_empty());
         let Some((_, inode)) = others.into_iter().find(|(ip, _)| arrives(*ip)) else {
-            return Some(if own.is_empty() { Listening::Nobody } else { Listening::Own });
+            let Some((_, first)) = own.first() else { return Some(Listening::Nobody) };
+            let family = self.led_by(&own_of(*first));
+            let own: Vec<_> = own.into_iter().map(|(ip, inode)| (ip, leaves_v4_alone(&own_of(inode), inode))).collect();
+            return Some(Listening::Own(Served { ip: reachable(&own), family }));
         };
         let holder = holder_of(inode);
         // Older kernels do not show the direct descriptors of a ring, and a process may hide its descriptors.
         let shows_all = |process: &Process| process.fds().is_some();
-        let opaque = !processes.iter().all(shows_all) || descriptors.iter().any(|it| !it.rings.is_empty());
+        let opaque = !processes.iter().all(shows_all) || tables.iter().any(|it| !it.rings.is_empty());
         if holder.is_none() && opaque {
-            return Some(Listening::Own);
+            return Some(Listening::Own(Served { ip: Ipv4Addr::LOCALHOST.into(), family: self }));
         }
         Some(Listening::Stranger(holder.map(|process| (process.pid, process.name().unwrap_or_default()))))
     }
 
-    /// The processes of the family, and those that have left it: they are in the process group, or carry the mark.
-    fn relatives(self, mark: &Mark) -> Vec<Process> {
+    /// Where else the server listens: a server that was told a port and listens on another is found by this.
+    pub fn listens_at(self, mark: &Mark) -> Vec<SocketAddr> {
+        let tables: Vec<_> = self.relatives(mark).iter().map(|process| process.descriptors()).collect();
+        let own = |inode: u64| tables.iter().any(|table| table.has_socket(inode));
+        let all = sockets::all_listeners().unwrap_or_default();
+        all.into_iter().filter(|(_, inode)| own(*inode)).map(|(addr, _)| addr).collect()
+    }
+
+    /// The processes of the family, and those that have left it: they are in the process group or the session that the
+    /// server was started in, or carry the mark.
+    pub fn relatives(self, mark: &Mark) -> Vec<Process> {
         let mut relatives = self.processes().unwrap_or_default();
-        let in_group = |process: &Process| {
-            let stat = procfs::process::Process::new(process.pid).and_then(|process| process.stat());
-            stat.is_ok_and(|stat| stat.pgrp == self.pid)
-        };
-        relatives.extend(every_process().filter(in_group));
+        let stayed = |process: &Process| process.group() == Some(self.pid) || process.session() == Some(self.pid);
+        relatives.extend(every_process().filter(stayed));
         relatives.extend(start::marked_with(mark).into_iter().map(|pid| Process { pid }));
         relatives.sort_unstable_by_key(|process| process.pid);
         relatives.dedup();
         relatives
     }
+
+    /// Orphans that listen on a port which only this server was told, and whoever below them does: they have left the
+    /// group and the environment, and kept the port.
+    fn adopted_holders(self, known: &[Process], listeners: &[(IpAddr, u64)], mark: &Mark) -> Vec<Process> {
+        let is_known = |process: &Process| known.contains(process);
+        let holds = |process: &Process| {
+            let table = process.descriptors();
+            listeners.iter().any(|(_, inode)| table.has_socket(*inode))
+        };
+        let orphans = detached::orphans().into_iter().map(Family::of);
+        let below = orphans.filter(|orphan| !start::has_other_mark(orphan.pid, mark));
+        let below = below.flat_map(|orphan| orphan.processes().unwrap_or_default());
+        below.filter(|process| !is_known(process) && holds(process)).collect()
+    }
+
+    /// The family of those who hold the listener: this one, or an orphan and this one besides.
+    fn led_by(self, holders: &[Process]) -> Self {
+        let family = self.processes().unwrap_or_default();
+        if holders.iter().any(|holder| family.contains(holder)) {
+            return self;
+        }
+        let Some(orphan) = holders.iter().find_map(|holder| detached::orphan_above(*holder)) else { return self };
+        let starter = Process { pid: self.pid };
+        let starter = Some(self.pid).filter(|_| !starter.threads().is_empty() && !starter.is_zombie());
+        Self { pid: orphan.pid, besides: starter }
+    }
+}
+
+/// Whether a client that connects to 127.0.0.1 arrives at a listener with this address.
+fn arrives(ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip.to_canonical() == IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+/// Where a client reaches one of these listeners: at 127.0.0.1 if any of them can be reached there. With each address
+/// it is told whether the listener is for IPv6 only.
+fn reachable(listeners: &[(IpAddr, bool)]) -> IpAddr {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if listeners.iter().any(|(ip, only_v6)| arrives(*ip) && !only_v6) {
+        return loopback;
+    }
+    match listeners.first() {
+        Some((ip, _)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        Some((ip, _)) => *ip,
+        None => loopback,
+    }
+}
+
+/// Whether a listener has IPV6_V6ONLY, where that can be seen: one at `::` may serve IPv4 too.
+fn leaves_v4_alone(holders: &[Process], inode: u64) -> bool {
+    let only_v6 = |process: &Process| {
+        let fd = process.descriptors().sockets.into_iter().find(|(socket, _)| *socket == inode)?.1;
+        let borrowed = Handle::open(process.pid).ok()?.borrow(fd)?;
+        socket2::SockRef::from(&borrowed).only_v6().ok()
+    };
+    holders.iter().find_map(only_v6).unwrap_or(false)
 }
 
 fn every_process() -> impl Iterator<Item = Process> {

@@ -43,7 +43,18 @@ impl Handle {
 
     /// A file descriptor of the process, as one of this program's own.
     pub fn borrow(&self, fd: RawFd) -> Option<OwnedFd> {
-        pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty()).ok()
+        pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty()).or_else(|_| self.borrow_of_a_thread(fd)).ok()
+    }
+}
+
+impl Handle {
+    /// By another thread, where the first one has ended and has no descriptors any more (Linux 6.9).
+    fn borrow_of_a_thread(&self, fd: RawFd) -> rustix::io::Result<OwnedFd> {
+        const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
+        let live = self.process.threads().into_iter().find(|thread| thread.tid != self.process.pid);
+        let live = live.and_then(|thread| Pid::from_raw(thread.tid)).ok_or(rustix::io::Errno::SRCH)?;
+        let thread = pidfd_open(live, PidfdFlags::from_bits_retain(PIDFD_THREAD))?;
+        pidfd_getfd(&thread, fd, PidfdGetfdFlags::empty())
     }
 }
 

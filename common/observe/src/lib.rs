@@ -7,12 +7,14 @@
 //! What only Linux shows is behind `cfg`; elsewhere the same questions have the answer `None`.
 
 pub mod advice;
+pub mod detached;
 pub mod errno;
 pub mod made;
 pub mod mask;
 pub mod pattern;
 pub mod start;
 pub mod syscall;
+pub mod text;
 pub mod view;
 
 #[cfg(target_os = "linux")]
@@ -52,8 +54,17 @@ pub use view::{Activity, Thread, View};
 /// A server: the process that was started and its descendants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
-    /// The process that was started.
+    /// The process that was started, or the one that serves in its place.
     pub pid: i32,
+    /// The other one of the two, where one was started and another serves, which is none of its descendants.
+    pub besides: Option<i32>,
+}
+
+impl Family {
+    /// A process and its descendants.
+    pub fn of(pid: i32) -> Self {
+        Self { pid, besides: None }
+    }
 }
 
 /// Who listens on a port that was given to a server.
@@ -62,7 +73,16 @@ pub enum Listening {
     /// Nobody yet.
     Nobody,
     /// The server.
-    Own,
+    Own(Served),
     /// A process that is none of the server's: its id and its name, where those may be seen.
     Stranger(Option<(i32, String)>),
+}
+
+/// Where a server listens, and which of its processes do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Where a client arrives.
+    pub ip: std::net::IpAddr,
+    /// The process that was started, or one that it has detached.
+    pub family: Family,
 }

@@ -8,12 +8,12 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::os::fd::RawFd;
 
 use procfs::ProcResult;
-use procfs::process::{FDTarget, LimitValue, Status};
+use procfs::process::{LimitValue, Status};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::mask::Mask;
 use crate::syscall::Call;
-use crate::view::{Activity, Descriptors, Epoll, Registration, Ring, Thread};
+use crate::view::{Activity, Descriptors, Epoll, Registration, Ring, Thread, Wakeups};
 
 /// A process, by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,27 +24,80 @@ pub struct Process {
 
 impl Process {
     fn read_file(self, name: &str) -> Option<String> {
-        fs::read_to_string(format!("/proc/{}/{name}", self.pid)).ok()
+        let text = fs::read_to_string(format!("/proc/{}/{name}", self.pid)).ok();
+        text.filter(|text| !text.is_empty())
+            .or_else(|| fs::read_to_string(format!("{}/{name}", self.of_another_thread()?)).ok())
+    }
+
+    /// The folder of a thread that runs, where the first one has ended: `main` may end with pthread_exit(3), and what
+    /// the process shares (descriptors, memory) is shown no more under the process's own id then.
+    fn of_another_thread(self) -> Option<String> {
+        if !self.leader_has_ended() {
+            return None;
+        }
+        let tasks = procfs::process::Process::new(self.pid).and_then(|process| process.tasks()).ok()?;
+        let lives = |task: &procfs::process::Task| task.stat().is_ok_and(|stat| !matches!(stat.state, 'Z' | 'X'));
+        let live = tasks.flatten().find(lives)?;
+        Some(format!("/proc/{}/task/{}", self.pid, live.tid))
+    }
+
+    fn leader_has_ended(self) -> bool {
+        procfs::process::Process::new(self.pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == 'Z')
     }
 
     /// Its children, but for zombies: a process that has ended and was not waited for does nothing any more.
     pub(crate) fn children(self) -> Vec<i32> {
+        self.all_children().into_iter().filter(|pid| !Process { pid: *pid }.is_zombie()).collect()
+    }
+
+    /// Its children, with those that have ended and were not waited for.
+    pub(crate) fn all_children(self) -> Vec<i32> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return Vec::new() };
         let of_task = |path: std::path::PathBuf| fs::read_to_string(path.join("children")).unwrap_or_default();
         let listed: Vec<String> = tasks.flatten().map(|task| of_task(task.path())).collect();
-        let pids = listed.iter().flat_map(|pids| pids.split_whitespace()).filter_map(|pid| pid.parse().ok());
-        pids.filter(|pid| !Process { pid: *pid }.is_zombie()).collect()
+        listed.iter().flat_map(|pids| pids.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
     }
 
-    fn is_zombie(self) -> bool {
-        procfs::process::Process::new(self.pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == 'Z')
+    /// How many of its children have ended and were not waited for.
+    pub(crate) fn zombies(self) -> usize {
+        self.all_children().into_iter().filter(|pid| Process { pid: *pid }.is_zombie()).count()
     }
 
-    /// Its threads, each with the call that it sleeps in.
+    /// Its parent.
+    pub(crate) fn parent(self) -> Option<i32> {
+        procfs::process::Process::new(self.pid).and_then(|process| process.stat()).ok().map(|stat| stat.ppid)
+    }
+
+    /// Its process group.
+    pub fn group(self) -> Option<i32> {
+        procfs::process::Process::new(self.pid).and_then(|process| process.stat()).ok().map(|stat| stat.pgrp)
+    }
+
+    /// Its session: with setsid(2) a process leaves that of its parent.
+    pub fn session(self) -> Option<i32> {
+        procfs::process::Process::new(self.pid).and_then(|process| process.stat()).ok().map(|stat| stat.session)
+    }
+
+    /// Whether all its threads have ended, and nobody has waited for it.
+    pub fn is_zombie(self) -> bool {
+        self.leader_has_ended() && self.threads().iter().all(Thread::has_ended)
+    }
+
+    /// Whether any of its threads has not ended.
+    pub fn lives(self) -> bool {
+        self.threads().iter().any(|thread| !thread.has_ended())
+    }
+
+    /// Its threads, each with the call that it sleeps in. A first thread that has ended before the others is left out:
+    /// it stays as a zombie until they end too.
     pub fn threads(self) -> Vec<Thread> {
         let tasks = procfs::process::Process::new(self.pid).and_then(|process| process.tasks());
         let tasks = tasks.into_iter().flatten().flatten();
-        tasks.filter_map(|task| self.one_thread(&task)).collect()
+        let mut threads: Vec<Thread> = tasks.filter_map(|task| self.one_thread(&task)).collect();
+        if threads.iter().any(|thread| !thread.has_ended()) {
+            threads.retain(|thread| thread.tid != self.pid || !thread.has_ended());
+        }
+        threads
     }
 
     fn one_thread(self, task: &procfs::process::Task) -> Option<Thread> {
@@ -74,13 +127,22 @@ impl Process {
         let read = || -> ProcResult<Activity> {
             let process = procfs::process::Process::new(self.pid)?;
             let stat = process.stat()?;
-            let mut wakeups = 0;
-            for task in process.tasks()?.flatten() {
-                wakeups += task.status()?.voluntary_ctxt_switches.unwrap_or(0);
-            }
+            // A thread may end meanwhile.
+            let statuses = process.tasks()?.flatten().filter_map(|task| task.status().ok());
+            let wakeups = statuses.map(|status| status.voluntary_ctxt_switches.unwrap_or(0)).sum();
             Ok(Activity { ticks: stat.utime + stat.stime, wakeups })
         };
         read().ok()
+    }
+
+    /// How often each of its threads has gone to sleep by itself (voluntary context switches).
+    pub fn wakeups(self) -> Vec<Wakeups> {
+        let tasks = procfs::process::Process::new(self.pid).and_then(|process| process.tasks());
+        let of_thread = |task: procfs::process::Task| {
+            let status = task.status().ok()?;
+            Some(Wakeups { tid: task.tid, name: status.name, count: status.voluntary_ctxt_switches.unwrap_or(0) })
+        };
+        tasks.into_iter().flatten().flatten().filter_map(of_thread).collect()
     }
 
     /// CPU time that it has used, in ticks of 10 ms.
@@ -96,10 +158,23 @@ impl Process {
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 
+    /// How many pieces its address space has: the program's own, and two or so for each thread's stack.
+    pub fn mappings(self) -> Option<usize> {
+        Some(self.read_file("maps")?.lines().count())
+    }
+
     /// Its open file descriptors, in order; `None` if they may not be seen.
     pub fn fds(self) -> Option<Vec<RawFd>> {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).ok()?;
-        let mut fds: Vec<RawFd> = entries.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
+        let of = |folder: String| -> Option<Vec<RawFd>> {
+            let entries = fs::read_dir(format!("{folder}/fd")).ok()?;
+            Some(entries.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect())
+        };
+        let fds = of(format!("/proc/{}", self.pid));
+        let mut fds = match fds {
+            Some(fds) if !fds.is_empty() => fds,
+            // None at all are rare, and what the first thread shows when it has ended.
+            none => self.of_another_thread().and_then(of).or(none)?,
+        };
         fds.sort_unstable();
         Some(fds)
     }
@@ -112,8 +187,9 @@ impl Process {
 
     /// What a file descriptor is, as the link in /proc names it: `socket:[123]`, `anon_inode:[eventpoll]`.
     pub fn link(self, fd: RawFd) -> String {
-        let link = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid));
-        link.map_or_else(|_| String::new(), |path| path.to_string_lossy().into_owned())
+        let link = fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok();
+        let link = link.or_else(|| fs::read_link(format!("{}/fd/{fd}", self.of_another_thread()?)).ok());
+        link.map_or_else(String::new, |path| path.to_string_lossy().into_owned())
     }
 
     /// The `flags:` of a file descriptor in `/proc/PID/fdinfo`, as open(2) has them.
@@ -131,19 +207,16 @@ impl Process {
     /// What it has open, a list for each kind that an event loop is made of.
     pub fn descriptors(self) -> Descriptors {
         let mut found = Descriptors::default();
-        let fds = procfs::process::Process::new(self.pid).and_then(|process| process.fd());
-        for fd in fds.into_iter().flatten().flatten() {
-            found.open.push(fd.fd);
-            match fd.target {
-                FDTarget::Socket(inode) => found.sockets.push((inode, fd.fd)),
-                FDTarget::AnonInode(kind) if kind.contains("eventpoll") => {
-                    found.epolls.push(Epoll { fd: fd.fd, registrations: self.registrations(fd.fd) });
-                }
-                FDTarget::AnonInode(kind) if kind.contains("io_uring") => {
-                    let info = self.read_file(&format!("fdinfo/{}", fd.fd)).unwrap_or_default();
-                    found.rings.push(Ring::parse(fd.fd, &info));
-                }
-                _ => {}
+        for fd in self.fds().unwrap_or_default() {
+            found.open.push(fd);
+            let link = self.link(fd);
+            if let Some(inode) = link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok()) {
+                found.sockets.push((inode, fd));
+            } else if link.starts_with("anon_inode:") && link.contains("eventpoll") {
+                found.epolls.push(Epoll { fd, registrations: self.registrations(fd) });
+            } else if link.starts_with("anon_inode:") && link.contains("io_uring") {
+                let info = self.read_file(&format!("fdinfo/{fd}")).unwrap_or_default();
+                found.rings.push(Ring::parse(fd, &info));
             }
         }
         found
@@ -177,7 +250,10 @@ impl Process {
     pub fn hides(self) -> bool {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.pid));
         let denied = entries.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-        denied && self.status().is_some_and(|status| status.euid == rustix::process::geteuid().as_raw())
+        // What a first thread that has ended leaves under /proc belongs to root.
+        denied
+            && !self.leader_has_ended()
+            && self.status().is_some_and(|status| status.euid == rustix::process::geteuid().as_raw())
     }
 
     /// `/proc/PID/status`; the id of a thread will do, for what is the thread's own.

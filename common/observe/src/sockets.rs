@@ -47,6 +47,12 @@ pub(crate) fn listeners(port: u16) -> Option<Vec<(IpAddr, u64)>> {
     Some(listen.map(|row| (ends(row).0.ip(), row.inode)).collect())
 }
 
+/// The addresses and inodes of all sockets that listen.
+pub(crate) fn all_listeners() -> Option<Vec<(SocketAddr, u64)>> {
+    let listens = |line: &str| line.split_ascii_whitespace().nth(3) == Some("0A");
+    Some(rows_where(listens)?.iter().map(|row| (ends(row).0, row.inode)).collect())
+}
+
 /// Whether the end of a connection has not arrived yet: the server's socket on `port` is established, and nobody
 /// owns the client's any more. On a machine with much to do the kernel's own threads deliver packets, and late.
 pub fn ends_under_way(port: u16) -> bool {
@@ -88,14 +94,17 @@ pub(crate) fn rows(port: u16) -> Option<Vec<TcpRow>> {
 /// so lines are left out before they are parsed.
 pub(crate) fn rows_of_proc(port: u16) -> Option<Vec<TcpRow>> {
     let port = format!(":{port:04X} ");
+    rows_where(|line| line.contains(&port) && line.split_ascii_whitespace().nth(3) != Some("06"))
+}
+
+fn rows_where(wanted: impl Fn(&str) -> bool) -> Option<Vec<TcpRow>> {
     let mut rows = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         // Without IPv6 there is no second table.
         let Ok(table) = fs::read_to_string(table) else { continue };
-        let wanted = |line: &&str| line.contains(&port) && line.split_ascii_whitespace().nth(3) != Some("06");
         let mut lines = table.lines();
         let head = lines.next()?;
-        let kept: Vec<_> = std::iter::once(head).chain(lines.filter(wanted)).collect();
+        let kept: Vec<_> = std::iter::once(head).chain(lines.filter(|line| wanted(line))).collect();
         let entries = TcpNetEntries::from_buf_read(kept.join("\n").as_bytes(), &LocalSystemInfo).ok()?.0;
         rows.extend(entries.into_iter().map(|entry| TcpRow {
             local_address: entry.local_address,

@@ -10,6 +10,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::time::Duration;
+
+use crate::detached;
 
 /// The variable in the environment of every server that was started here, and of all that it starts.
 pub const MARK: &str = "ECHO_HARNESS_SUBJECT";
@@ -40,6 +43,13 @@ impl fmt::Display for Mark {
 pub fn marked_with(mark: &Mark) -> Vec<i32> {
     let wanted = format!("{MARK}={mark}");
     with_variable(|variable| variable == wanted.as_bytes()).unwrap_or_default()
+}
+
+/// Whether a process carries the mark of another server.
+pub fn has_other_mark(pid: i32, mark: &Mark) -> bool {
+    let (own, any) = (format!("{MARK}={mark}"), format!("{MARK}="));
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environ.split(|byte| *byte == 0).any(|it| it.starts_with(any.as_bytes()) && it != own.as_bytes())
 }
 
 /// Every process that carries a mark of the program with this process id.
@@ -116,35 +126,20 @@ pub fn command(argv: &[String], limits: Limits, mark: &Mark) -> Command {
 
 static STARTS: RwLock<()> = RwLock::new(());
 
-/// Starts a command that was made with these limits.
+/// Starts a command that was made with these limits. `detached::has_ended` has to be told of its end.
 ///
 /// # Errors
 /// As `Command::spawn`.
 pub fn spawn(command: &mut Command, limits: Limits) -> io::Result<Child> {
     // A start that is under way in another thread has a descriptor that `inherit_null` must leave alone if it is its
     // own, and the copy of which would be a gap: the listener that was to come behind 1,023 would fit into it.
+    let started = |child: io::Result<Child>| child.inspect(|child| detached::has_started(child.id() as i32));
     if limits.inherit > 0 {
         let _alone = hold_starts();
-        let _low = take_below(3 + limits.inherit as i32);
-        return command.spawn();
+        return started(command.spawn());
     }
     let _among_others = STARTS.read().unwrap_or_else(PoisonError::into_inner);
-    command.spawn()
-}
-
-/// Takes all free descriptors below this one. `Command` keeps one until exec, to say if exec fails: a low one would leave a
-/// gap among those that the child inherits, and its first descriptor, often the listener, would fit into it.
-fn take_below(end: i32) -> Vec<std::os::fd::OwnedFd> {
-    let mut taken = Vec::new();
-    // Where there are not enough, a gap is the lesser evil.
-    while let Ok(null) = std::fs::File::open("/dev/null") {
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&null);
-        if fd >= end {
-            break;
-        }
-        taken.push(null.into());
-    }
-    taken
+    started(command.spawn())
 }
 
 /// Waits until no server is being started, and holds starts up. A process has copies of all file descriptors of this
@@ -186,6 +181,9 @@ fn reports_a_failed_exec(fd: i32) -> bool {
         false => !is_socket && unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) < 0 },
     }
 }
+
+/// A start that takes longer is a fault, even on a machine with a load of 20 and under ptrace(2).
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Stands in a command for the port.
 pub const PORT: &str = "{port}";

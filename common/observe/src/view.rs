@@ -21,6 +21,29 @@ pub struct Thread {
     pub switches: u64,
 }
 
+impl Thread {
+    /// Whether it has ended and nobody has waited for it yet.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Whether a signal, or a tracer, has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+}
+
+/// How often one thread has gone to sleep by itself: each of its wakeups ends in a voluntary context switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wakeups {
+    /// Thread id.
+    pub tid: i32,
+    /// Its name, as in `ps -L`.
+    pub name: String,
+    /// Voluntary context switches so far.
+    pub count: u64,
+}
+
 /// CPU time and wakeups since the process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
@@ -48,6 +71,14 @@ pub struct Descriptors {
     pub epolls: Vec<Epoll>,
     /// Its io_urings.
     pub rings: Vec<Ring>,
+}
+
+impl Descriptors {
+    /// Whether it has this socket open, or in the table of an io_uring.
+    pub fn has_socket(&self, inode: u64) -> bool {
+        let in_ring = self.rings.iter().any(|ring| ring.sockets.contains(&inode));
+        in_ring || self.sockets.iter().any(|(socket, _)| *socket == inode)
+    }
 }
 
 /// An epoll instance.

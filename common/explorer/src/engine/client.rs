@@ -42,6 +42,8 @@ pub struct Client {
     pub reset: bool,
     /// It has left, or was cut off by a fault: nothing is owed to it.
     pub gone: bool,
+    /// It was not accepted before the script left the server no file descriptor.
+    pub came_without_fds: bool,
     /// What came where something else was due, from there on.
     stray: Vec<u8>,
 }
@@ -81,6 +83,7 @@ impl Client {
             eof: false,
             reset: false,
             gone: false,
+            came_without_fds: false,
             stray: Vec::new(),
         })
     }
@@ -179,6 +182,11 @@ impl Client {
             Some(skip) => Some(Wrong::Gap(start, skip)),
             None => Some(Wrong::Bytes(start)),
         }
+    }
+
+    /// The server has ended the connection, and sent nothing wrong before.
+    pub fn has_only_ended(&self) -> bool {
+        (self.eof || self.reset) && self.stray.is_empty()
     }
 
     /// Bytes that did not come back yet.

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use observe::start::DEADLINE;
 use observe::syscall::{Call, Kind};
 
 use super::decisions::Decisions;
@@ -18,9 +19,6 @@ use super::watchdog::Watchdog;
 use super::world::{WhichListener, World};
 use crate::order::Order;
 use crate::run::{Error, Run, Verdict};
-
-/// A start that takes longer is a fault, even on a busy machine.
-pub const START: Duration = Duration::from_secs(60);
 
 /// What comes next, at the entry of a call.
 enum Choice {
@@ -61,7 +59,7 @@ impl<'a> Machine<'a> {
         let mut machine = Machine {
             order,
             tracee: Tracee::start(argv, watchdog)?,
-            world: World::new(order.script, which),
+            world: World::new(order.script, order.target.own, which),
             decisions: Decisions::new(order.schedule, order.before_last),
             recorder: Recorder::new(order.keep),
             started: Instant::now(),
@@ -100,9 +98,6 @@ impl<'a> Machine<'a> {
             if self.order.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            if self.order.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                return Err(Error::TooLong);
-            }
             if self.decisions.diverged {
                 return Ok(Some(Ending(Verdict::NonDeterministic, String::new())));
             }
@@ -114,8 +109,8 @@ impl<'a> Machine<'a> {
                 let what = format!("{IDLE_CALLS} system calls in a row moved nothing; the last one was {last}");
                 return Ok(Some(Ending(Verdict::Spinning, what)));
             }
-            if self.world.listener.is_none() && self.started.elapsed() > START {
-                return Err(self.no_start("it did not listen"));
+            if self.world.listener.is_none() && self.started.elapsed() > DEADLINE {
+                return Err(self.no_start(&format!("it did not listen{}", self.elsewhere())));
             }
             let ready = self.tracee.ready();
             let goes_on = self.current.filter(|tid| ready.contains(tid)).or_else(|| ready.first().copied());

@@ -24,7 +24,7 @@ pub fn look(world: &World<'_>, tracee: &Tracee<'_>) -> Option<Ending> {
         Some(Step::ExpectEof(id)) => Some(*id),
         _ => None,
     };
-    for (id, client) in world.present().filter(|(_, client)| !client.gone) {
+    for (id, client) in world.present().filter(|(_, client)| !client.gone && !world.was_turned_away(client)) {
         if let Some(ending) = wrong_bytes(id, client).or_else(|| ended_early(id, client)) {
             return Some(ending);
         }

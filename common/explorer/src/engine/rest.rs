@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use observe::decode::Patience;
 use observe::handle;
+use observe::start::DEADLINE;
 
 use super::client::Wrong;
-use super::machine::{Machine, START};
+use super::machine::Machine;
 use super::oracle::{self, Ending};
 use super::recorder::Implied;
 use super::scene::Scene;
@@ -20,6 +21,8 @@ use crate::script::{MAX_CLIENTS, Step};
 
 /// A timer of the server gets this long before its silence counts.
 const TIMERS: Duration = Duration::from_millis(1500);
+/// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
+const ELSEWHERE: Duration = Duration::from_secs(5);
 /// For bytes in flight through loopback; a backstop.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 /// What has not come after this long does not come by itself.
@@ -79,15 +82,26 @@ impl Machine<'_> {
     }
 
     fn go_on_starting(&mut self) -> Result<Option<Ending>, Error> {
-        if self.started.elapsed() > START {
-            let sleepers = self.scene().sleepers().join(", ");
-            return Err(self.no_start(&format!("it does not listen, and sleeps in {sleepers},")));
+        let elsewhere = self.world.elsewhere.is_some() && self.started.elapsed() > ELSEWHERE;
+        if self.started.elapsed() > DEADLINE || elsewhere {
+            let (sleepers, elsewhere) = (self.scene().sleepers().join(", "), self.elsewhere());
+            return Err(self.no_start(&format!("it does not listen{elsewhere}, and sleeps in {sleepers},")));
         }
         if !self.time_passes()? {
             std::thread::sleep(Duration::from_millis(1));
             self.waited = Duration::ZERO;
         }
         Ok(None)
+    }
+
+    /// For the message about a server that was told a port and listens on another.
+    pub fn elsewhere(&self) -> String {
+        self.world.elsewhere.map_or_else(String::new, |addr| {
+            let port = addr.port();
+            format!(
+                " on the port that it was given, but on port {port} (write {{port}} where its command takes the port)"
+            )
+        })
     }
 
     pub fn no_start(&mut self, what: &str) -> Error {
@@ -266,7 +280,12 @@ impl Machine<'_> {
             return Ok(Ending(Verdict::Spinning, what.into()));
         }
         if self.world.listener.is_none() {
-            return Err(self.no_start(&format!("it ended with {how}, before it listened,")));
+            let advice =
+                match end.clean && self.tracee.threads().iter().any(|thread| thread.process != self.tracee.pid()) {
+                    true => " (what it has detached is not explored: start it so that it stays in the foreground)",
+                    false => "",
+                };
+            return Err(self.no_start(&format!("it ended with {how}, before it listened{advice},")));
         }
         if !self.tracee.signalled {
             let words = self.tracee.last_words();

@@ -56,6 +56,10 @@ impl Machine<'_> {
             Step::Connect(id) => self.world.connect(id).map(|()| 0),
             Step::FdsNone => {
                 self.world.fds_limited = true;
+                // Whoever has connected and was not accepted meets the lack too.
+                for client in self.world.clients.iter_mut().flatten() {
+                    client.came_without_fds |= self.tracee.end_of(client.port).is_none();
+                }
                 let root = self.tracee.root();
                 root.set_fd_limit(root.first_free_fd() as u64)?;
                 Ok(0)

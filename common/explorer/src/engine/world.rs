@@ -35,6 +35,8 @@ pub struct World<'a> {
     /// Steps that are done.
     done: usize,
     pub listener: Option<Listener>,
+    /// It listens on another port than it was told.
+    pub elsewhere: Option<SocketAddr>,
     which: WhichListener,
     /// The server has said that it listens for clients on another socket.
     pub listens_elsewhere: bool,
@@ -45,12 +47,16 @@ pub struct World<'a> {
     pub served: [bool; MAX_CLIENTS],
     /// The script leaves the server no file descriptor.
     pub fds_limited: bool,
+    /// A client that comes when no file descriptor is free has to wait.
+    own: bool,
 }
 
 impl<'a> World<'a> {
-    pub fn new(script: &'a Script, which: WhichListener) -> Self {
+    pub fn new(script: &'a Script, own: bool, which: WhichListener) -> Self {
         Self {
             script,
+            own,
+            elsewhere: None,
             done: 0,
             listener: None,
             which,
@@ -86,10 +92,17 @@ impl<'a> World<'a> {
 
     pub fn connect(&mut self, id: usize) -> Result<(), Error> {
         let Some(listener) = self.listener else { return Err(Error::Broken("the server does not listen".into())) };
-        let client = Client::connect(id, listener.addr, self.script.small_buffers)
+        let mut client = Client::connect(id, listener.addr, self.script.small_buffers)
             .map_err(|error| Error::Broken(format!("c{id} cannot connect to {}: {error}", listener.addr)))?;
+        client.came_without_fds = self.fds_limited;
         self.clients[id] = Some(client);
         Ok(())
+    }
+
+    /// Whether a foreign server has turned this client away for lack of a file descriptor: it closed the connection at
+    /// once, without a byte, instead of letting it wait. (Who has kept one in reserve can accept and close.)
+    pub fn was_turned_away(&self, client: &Client) -> bool {
+        !self.own && client.came_without_fds && client.came_back == 0 && client.has_only_ended()
     }
 
     /// The server has said where it listens: is that the listener that was found?
@@ -105,6 +118,7 @@ impl<'a> World<'a> {
         let socket = SockRef::from(&borrowed);
         let Some(addr) = socket.local_addr().ok().as_ref().and_then(SockAddr::as_socket) else { return Ok(()) };
         if self.which.port.is_some_and(|port| port != addr.port()) {
+            self.elsewhere = Some(addr);
             return Ok(());
         }
         if self.which.port.is_none() && self.which.passed_over > 0 {

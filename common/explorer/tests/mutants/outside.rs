@@ -128,7 +128,6 @@ pub fn memory() -> ExitCode {
             always: 0,
             max_runs: Some(max_runs),
             max_time: None,
-            patience: None,
         };
         match explorer::explore(&plan, &AtomicBool::new(false), &|_| {}) {
             Ok(exploration) if matches!(exploration.coverage, Coverage::Cut(_)) => println!("{}", resident()),

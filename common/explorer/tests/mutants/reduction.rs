@@ -43,16 +43,7 @@ fn verdicts(server: &str, script: &str, relation: Relation) -> Result<(Verdicts,
     let script = Script::parse("short", script)?;
     let target = super::proof::server(server);
     let (target, script) = (&target, &script);
-    let plan = Plan {
-        target,
-        script,
-        faults: NONE,
-        max_placements: BOUND,
-        always: 0,
-        max_runs: None,
-        max_time: None,
-        patience: None,
-    };
+    let plan = Plan { target, script, faults: NONE, max_placements: BOUND, always: 0, max_runs: None, max_time: None };
     explorer::verdicts(&plan, relation).map_err(|error| error.to_string())
 }
 

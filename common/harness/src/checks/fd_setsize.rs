@@ -127,25 +127,8 @@ fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -
         // A foreign server may refuse to start, but not crash.
         Err(Stop::Fail(failure)) if !trial.subject.own && !failure.what.contains("ended with signal") => Ok(()),
         Err(stop) => Err(stop),
-        Ok(()) => match trial.probe() {
-            Err(Stop::Fail(_)) if !trial.subject.own && has_refused_to_start(trial)? => Ok(()),
-            probed => probed,
-        },
+        Ok(()) => trial.probe(),
     }
-}
-
-/// Whether the server has listened, found its listener's number too high, and ended by itself with an exit code other
-/// than 0.
-fn has_refused_to_start(trial: &mut Trial<'_>) -> Step<bool> {
-    // Its listener is closed a moment before its status can be read; and it may have something to say first.
-    const DYING: Duration = Duration::from_secs(2);
-    let status = trial.server()?.wait_exit(DYING);
-    let refused = status.is_some_and(|status| status.code().is_some_and(|code| code != 0));
-    if refused {
-        trial.step("it listened, and then ended by itself: it cannot serve with such a number");
-        trial.ended_as_wanted();
-    }
-    Ok(refused)
 }
 
 /// Starts the server just below the limit and takes all that is left below it: these are the low clients.

@@ -1,9 +1,8 @@
 //! The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a bound,
 //! on the real kernel.
 //!
-//! Invariant: a check that passes has tried every schedule with no placement and with one, or a line on stderr says how many
-//! it left out. What more it tries is bounded by time, and no result depends on it: a schedule that fails, fails whenever it
-//! is run.
+//! Invariant: a check that passes has tried every schedule with no placement and with one. What more it tries is bounded
+//! by time, and no result depends on it: a schedule that fails, fails whenever it is run.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,11 +18,6 @@ use crate::trial::Trial;
 const BUDGET: Duration = Duration::from_secs(3);
 /// A variant shares most of its code with a chapter.
 const VARIANTS_BUDGET: Duration = Duration::from_secs(1);
-/// For the schedules with one placement. Where these take longer, because a server makes thousands of system calls for what
-/// others do in ten, as many are tried as there is time for, spread over the whole run.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A server of this repository needs a second or two for them, and only a very busy machine more.
-const OWN_PATIENCE: Duration = Duration::from_secs(60);
 const NONE: Faults = Faults { eintr: false, econnaborted: false };
 
 /// Connect, 3 bytes, 5000 bytes, FIN: each placed between any two of the server's system calls.
@@ -81,7 +75,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     if trial.subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
     }
-    let target = Target { name: trial.subject.name.clone(), argv };
+    let target = Target { name: trial.subject.name.clone(), argv, own: trial.subject.own };
     let script = Script::standard(script).expect("the scripts named here ship");
     trial.step(format!("clients' steps: {script}"));
     let variant = VARIANTS.iter().any(|variant| variant.name == trial.subject.name);
@@ -93,31 +87,18 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
         always: 1,
         max_runs: None,
         max_time: Some(if variant { VARIANTS_BUDGET } else { BUDGET }),
-        patience: Some(if trial.subject.own { OWN_PATIENCE } else { PATIENCE }),
     };
     let explored = explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| match error {
         Error::Unsupported(why) => Stop::skip(why),
-        Error::TooLong => Stop::skip(
-            "a schedule fails, and a single run of it takes so long that it could not be looked at once more",
-        ),
-        Error::Start(what) => Stop::fail(Symptom::Exited, what, "The server does not come to listen under ptrace."),
+        Error::NoProcess(what) | Error::Start(what) => {
+            Stop::fail(Symptom::Exited, what, "The server does not come to listen under ptrace.")
+        }
         other => Stop::Broken(other.to_string()),
     })?;
     let Some(finding) = explored.finding else {
         if let Coverage::Cut(why) = explored.coverage {
-            let (server, script, runs) = (&target.name, &script.name, explored.runs);
-            let complete = match explored.complete {
-                None => {
-                    let reason = format!(
-                        "a single run under the tracer does not come to its end in {} s, so nothing was tried",
-                        plan.patience.unwrap_or_default().as_secs()
-                    );
-                    return Err(Stop::skip(reason));
-                }
-                Some(1) => "1 placement".into(),
-                Some(complete) => format!("{complete} placements"),
-            };
-            eprintln!("{server}, script {script}: COMPLETE at {complete}, CUT {why} ({runs} runs)");
+            let (server, script) = (&target.name, &script.name);
+            eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} at 2 ({} runs)", explored.runs);
         }
         return Ok(());
     };

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use observe::queues;
+use observe::{Thread, queues};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::stall::{NAP, Stall};
@@ -34,13 +34,15 @@ pub fn send_all_until_stuck(clients: &mut [Client], limit: u64) -> Step<u64> {
     clients.iter_mut().for_each(|client| client.planned = client.sent + limit);
     let end = Instant::now() + BACKSTOP;
     let (mut quiet_since, mut seen) = (Instant::now(), None);
+    // Since when every look has found it asleep and the queues as they are. It may have woken in between, by a tick.
+    let mut dozing_since = Instant::now();
     while clients.iter().any(|client| client.sent < client.planned) && Instant::now() < end {
         let mut wrote = 0;
         for client in clients.iter_mut() {
             wrote += client.write_some(CHUNK)?;
         }
         if wrote > 0 {
-            quiet_since = Instant::now();
+            (quiet_since, dozing_since) = (Instant::now(), Instant::now());
             continue;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -54,6 +56,13 @@ pub fn send_all_until_stuck(clients: &mut [Client], limit: u64) -> Step<u64> {
         // The context switches of one that never sleeps tell nothing.
         let asleep = threads.filter(|threads| threads.iter().all(|thread| thread.state != 'R'));
         let now = (queues(clients[0].local, clients[0].server), asleep);
+        let dozes = |before: &(Option<(u32, u32)>, Option<Vec<Thread>>)| before.0 == now.0 && now.1.is_some();
+        if !seen.as_ref().is_some_and(dozes) {
+            dozing_since = Instant::now();
+        }
+        if dozing_since.elapsed() > NAP {
+            break;
+        }
         if Some(&now) != seen.as_ref() {
             quiet_since = Instant::now();
             seen = Some(now);

@@ -47,7 +47,7 @@ impl Stall {
         let Some(threads) = process.threads() else {
             return if self.since.elapsed() < BACKSTOP_UNSEEN { Ok(()) } else { Err(unseen(client)) };
         };
-        if threads.is_empty() || threads.iter().any(|thread| matches!(thread.state, 'Z' | 'X')) {
+        if threads.is_empty() || threads.iter().any(Thread::has_ended) {
             // `Trial` adds how it ended.
             let what = format!("the server ended while c{} waited for {}", client.id, awaited(client));
             return Err(client.failed(Symptom::Exited, what, String::new()));
@@ -64,6 +64,10 @@ impl Stall {
             }
         }
         let (threads, own) = &now;
+        // Nobody lets it go on while the harness waits for it.
+        if threads.iter().all(Thread::is_stopped) && self.same_since.elapsed() >= NAP {
+            return Err(explain(client, process));
+        }
         let endless = threads.iter().all(|thread| thread.call.as_ref().is_some_and(Call::is_endless));
         let enough = if endless { Duration::from_millis(100) } else { NAP };
         if self.since.elapsed() < enough {

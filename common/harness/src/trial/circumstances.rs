@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use observe::Thread;
 use rustix::process::Signal;
 
 use super::{SOON, Trial};
@@ -28,11 +29,11 @@ impl Trial<'_> {
         self.frozen = true;
         let end = Instant::now() + SOON;
         while let Some(threads) = process.threads() {
-            if !threads.is_empty() && threads.iter().all(|thread| matches!(thread.state, 'T' | 't')) {
+            if !threads.is_empty() && threads.iter().all(Thread::is_stopped) {
                 return Ok(());
             }
             // `finish` says how it ended.
-            if Instant::now() > end || threads.iter().all(|thread| matches!(thread.state, 'Z' | 'X')) {
+            if Instant::now() > end || threads.iter().all(Thread::has_ended) {
                 return Err(Stop::Broken("the server could not be stopped with SIGSTOP".into()));
             }
             std::thread::yield_now();

@@ -58,18 +58,7 @@ impl Trial<'_> {
     /// which it would show nothing.
     pub fn up_to(&mut self, count: u32, least: u32) -> Step<u32> {
         self.server()?;
-        let room = self.room(self.frozen)?;
-        self.cut_to(room, count, least)
-    }
-
-    /// As `up_to`, for a server that will stand still without a freeze: its accept queue has to take them all.
-    pub fn up_to_in_queue(&mut self, count: u32, least: u32) -> Step<u32> {
-        self.server()?;
-        let room = self.room(true)?;
-        self.cut_to(room, count, least)
-    }
-
-    fn cut_to(&self, room: Option<(u32, String)>, count: u32, least: u32) -> Step<u32> {
+        let room = self.room()?;
         match room {
             Some((room, why)) if room < least => {
                 Err(Stop::skip(format!("needs {least} clients at once and can have {room}: {why}")))
@@ -83,13 +72,13 @@ impl Trial<'_> {
     }
 
     /// The clients that may connect now, and what limits them.
-    fn room(&mut self, in_queue: bool) -> Step<Option<(u32, String)>> {
+    fn room(&mut self) -> Step<Option<(u32, String)>> {
         let live = self.crowd.live();
         let by_limit = self.subject.max_clients.map(|max| {
             let why = format!("the server takes {max} clients at once, and {live} are connected");
             (max.saturating_sub(live as u32), why)
         });
-        let by_queue = if in_queue { self.room_in_queue()? } else { None };
+        let by_queue = if self.frozen { self.room_in_queue()? } else { None };
         Ok([by_limit, by_queue].into_iter().flatten().min_by_key(|(room, _)| *room))
     }
 
@@ -161,7 +150,7 @@ impl Trial<'_> {
 
     /// A client of `count` could not connect while the server is stopped.
     pub(super) fn does_not_fit(&mut self, count: u32) -> Step<Option<Stop>> {
-        let Some((room, why)) = self.room(self.frozen)? else { return Ok(None) };
+        let Some((room, why)) = self.room()? else { return Ok(None) };
         if room >= count || self.subject.own && self.is_of_its_own_making()? {
             return Ok(None);
         }

@@ -13,12 +13,16 @@ use crate::server::{Options, Server};
 use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
+mod attempts;
 mod circumstances;
 mod crowd;
 mod held;
+mod leftovers;
+mod patience;
 mod pressure;
 mod rest;
 mod verdict;
+mod watch;
 
 /// A backstop for states that have to come about at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -75,7 +79,8 @@ impl<'a> Trial<'a> {
 
     /// The server's process, or a skip where it was not started by the harness.
     pub fn process(&mut self) -> Step<Family> {
-        self.server()?.process.ok_or_else(|| Stop::skip("needs a server that the harness starts itself"))
+        let server = self.server()?;
+        server.process.ok_or_else(|| Stop::skip(server.out_of_reach()))
     }
 
     /// The command of the subject, or a skip where it has none.

@@ -177,6 +177,30 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     ),
     mutant(
+        EpollEt,
+        "flush_list_full",
+        "has a list of 256 for who can be written to in one wait, and drops the rest",
+        &[caught("drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used", WriteLost, "edge")],
+    ),
+    mutant(
+        EpollEt,
+        "counts_in_31_bits",
+        "compares totals of 31 bits, which wrap at 2 GiB",
+        &[caught("echo::more_than_4_gib_on_one_connection_come_back", Spinning, "31 or 32 bits")],
+    ),
+    mutant(
+        EpollEt,
+        "counts_in_32_bits",
+        "compares totals of 32 bits, which wrap at 4 GiB",
+        &[caught("echo::more_than_4_gib_on_one_connection_come_back", Spinning, "31 or 32 bits")],
+    ),
+    mutant(
+        EpollEt,
+        "total_of_zero_is_eof",
+        "takes a total of 32 bits that has come back to 0 for the end",
+        &[caught("echo::messages_that_end_at_2_and_at_4_gib_come_back", Truncated, "31 or 32 bits")],
+    ),
+    mutant(
         EpollLt,
         "write_interest_left_on",
         "keeps OUT after the last byte was sent",
@@ -259,6 +283,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "memory_kept_at_close",
+        "keeps a buffer of each connection that was stuck when it closes",
+        &[caught("scale::memory_comes_back_when_nothing_is_owed", Leak, "grows from cycle to cycle")],
+    ),
+    mutant(
+        EpollLt,
         "shared_buffer",
         "keeps what it owes in one buffer for all",
         &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "ne buffer")],
@@ -300,10 +330,40 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("start::sigterm_ends_an_idle_server", Contract, "A flag that is set by a handler")],
     ),
     mutant(
+        EpollLt,
+        "lingers",
+        "sets SO_LINGER with a time, and waits in close",
+        &[caught("close::a_close_with_bytes_under_way_keeps_nobody_waiting", Blocked, "SO_LINGER")],
+    ),
+    mutant(
+        EpollLt,
+        "iov_max",
+        "writes all that is owed in one writev, however many pieces it has",
+        &[caught("write::more_pieces_than_one_writev_takes_come_back", Truncated, "IOV_MAX")],
+    ),
+    mutant(
+        EpollLt,
+        "slow_reader_timeout",
+        "ends a connection that owes bytes for three seconds",
+        &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "not read for some seconds")],
+    ),
+    mutant(
+        EpollLt,
+        "retry_armed_twice",
+        "starts one more timer with each accept that fails for lack of a descriptor",
+        &[caught("faults::out_of_descriptors_attempts_stay_few", Spinning, "one timer")],
+    ),
+    mutant(
         Poll,
         "blocking_sockets",
         "leaves accepted sockets blocking",
         &[caught("write::a_client_that_never_reads_leaves_others_served", Blocked, "lacks O_NONBLOCK")],
+    ),
+    mutant(
+        Poll,
+        "naps_after_work",
+        "waits 50 times for a millisecond after each event, before it waits without a timeout",
+        &[caught("idle::a_round_trip_costs_few_wakeups", Spinning, "Wait without a timeout")],
     ),
     mutant(
         Poll,
@@ -324,10 +384,22 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],
     ),
     mutant(
+        Poll,
+        "count_is_bound",
+        "looks at as many entries as poll says are ready, from the first on",
+        &[caught("echo::one_byte_comes_back", Spinning, "never sleeps")],
+    ),
+    mutant(
         Select,
         "nfds_off_by_one",
         "passes the highest descriptor as nfds",
         &[caught("echo::one_byte_comes_back", ReadLost, "nfds is too small")],
+    ),
+    mutant(
+        Select,
+        "nfds_after_any_close",
+        "takes the next descriptor below a closed one for the highest, whichever was closed",
+        &[caught("wakeup::the_highest_descriptor_is_heard_whoever_closes_below_it", ReadLost, "nfds is too small")],
     ),
     mutant(
         Select,
@@ -431,6 +503,74 @@ pub const MUTANTS: &[Mutant] = &[
         "fixed_length",
         "sends as many bytes as it had asked for, and not as many as came",
         &[caught("echo::one_byte_comes_back", WrongBytes, "memory that nothing was read into")],
+    ),
+    mutant(
+        Uring,
+        "completions_dropped",
+        "drops completions of sends from the 65th of a batch on",
+        &[caught(
+            "drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used",
+            ReadLost,
+            "No receive is in flight",
+        )],
+    ),
+    mutant(
+        Threads,
+        "send_timeout",
+        "has a thread for each connection, and a timeout for its send",
+        &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "SO_SNDTIMEO")],
+    ),
+    mutant(
+        Threads,
+        "not_joined",
+        "has a thread for each connection, neither detached nor joined",
+        &[caught("lifetime::threads_that_have_ended_are_joined", Leak, "detach")],
+    ),
+    mutant(
+        Fork,
+        "not_reaped",
+        "has a process for each connection, and waits for none",
+        &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
+    ),
+    mutant(
+        Fork,
+        "reaped_once_a_signal",
+        "waits for one child for each SIGCHLD, which may stand for several",
+        &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
+    ),
+    mutant(
+        Uring,
+        "need_wakeup_seen_early",
+        "looks whether the kernel's thread sleeps (SQPOLL) before it publishes what it submits",
+        &[caught("wakeup::a_submission_to_a_thread_that_falls_asleep_is_taken", WriteLost, "IORING_SQ_NEED_WAKEUP")],
+    ),
+    mutant(
+        Threads,
+        "part_sent_is_all",
+        "takes what a blocking send took for all that it was given, whatever cut it short",
+        &[caught("faults::a_send_that_a_stop_cuts_short_goes_on", WrongBytes, "it returns a part of its bytes")],
+    ),
+    mutant(
+        Threads,
+        "part_sent_is_error",
+        "closes when a blocking send took less than it was given",
+        &[caught("faults::a_send_that_a_stop_cuts_short_goes_on", Reset, "it returns a part of its bytes")],
+    ),
+    mutant(
+        Threads,
+        "eintr_ends_connection",
+        "closes when a send with a timeout says EINTR",
+        &[caught("faults::stops_while_bytes_trickle_are_survived", Reset, "or EINTR")],
+    ),
+    mutant(
+        Workers,
+        "eventfd_read_late",
+        "empties the queue of a hand-over first, and reads its eventfd after that",
+        &[caught(
+            "wakeup::a_connection_handed_over_at_any_moment_is_heard",
+            ReadLost,
+            "read the descriptor first, and the queue after it",
+        )],
     ),
     mutant(
         Uring,

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, limited, uring};
+use super::{blocking, forking, limited, uring, workers};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Base {
     EpollEt,
     Uring,
     Threads,
+    Fork,
+    Workers,
     OneByOne,
     Limited,
 }
@@ -37,6 +39,8 @@ impl Base {
             Self::EpollEt => "epoll_et",
             Self::Uring => "uring",
             Self::Threads => "threads",
+            Self::Fork => "fork",
+            Self::Workers => "workers",
             Self::OneByOne => "one_by_one",
             Self::Limited => "limited",
         }
@@ -145,6 +149,8 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         }
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
+        Base::Fork => forking::run(&listener, &wake, ready),
+        Base::Workers => workers::serve(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
         Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }
@@ -170,7 +176,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn handle(signal: libc::c_int, handler: usize) {
+pub fn handle(signal: libc::c_int, handler: usize) {
     // SAFETY: a zeroed sigaction is valid, and the handler is `on_signal` or SIG_DFL.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();

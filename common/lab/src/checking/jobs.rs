@@ -115,7 +115,7 @@ mod tests {
     use harness::Stop;
 
     fn check(name: &'static str, alone: bool, run: fn(&mut harness::trial::Trial<'_>) -> harness::Step) -> Check {
-        Check { group: "group", name, clause: 2, about: "", alone, quick: false, line: 0, run }
+        Check { group: "group", name, clause: 2, about: "", alone, quick: false, long: false, line: 0, run }
     }
 
     fn subject() -> Subject {

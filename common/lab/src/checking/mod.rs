@@ -8,4 +8,5 @@ pub mod jobs;
 pub mod listing;
 pub mod results;
 pub mod servers;
+mod shell;
 pub mod table;

@@ -3,6 +3,7 @@
 //! Invariant: each server can be started, or accepts connections. What prevents that is found before the first check,
 //! and said once.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +12,19 @@ use harness::server::{Options, Server};
 use harness::{Chapter, Launch, Stop, Subject, Variant};
 
 use crate::cargo::{self, Program, ProgramKind};
+use crate::checking::shell;
 use crate::error::LabError;
 
 /// A server that runs already accepts a connection at once, or does not listen.
-const ANSWER: Duration = Duration::from_secs(5);
+const ACCEPT: Duration = Duration::from_secs(5);
+/// One that sends nothing back for this long, not even an end, is no server that checks could tell anything about.
+const ANSWER: Duration = Duration::from_secs(10);
+/// What is sent to see whether anything comes back: a line, and enough to fill a small buffer.
+const QUESTION: [u8; 4096] = {
+    let mut question = [b'?'; 4096];
+    question[4095] = b'\n';
+    question
+};
 
 /// A server, and the words that name it on the command line.
 #[derive(Debug)]
@@ -107,6 +117,7 @@ pub fn command(line: &str) -> Result<TestedServer, LabError> {
             "--cmd is empty; give the command that starts your server, as in './server {port}'",
         ));
     }
+    shell::refuse_syntax(line, &argv)?;
     let subject = Subject::command(short_name(&argv), argv);
     Ok(TestedServer { subject, folder: None, words: format!("--cmd {}", shell_words::quote(line)) })
 }
@@ -134,7 +145,7 @@ fn short_name(argv: &[String]) -> String {
 /// Starts the server once, or connects to it, so that a wrong command is one message and not one for each check.
 pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     let argv = match &subject.launch {
-        Launch::Served(addr) => return reach(*addr).map_err(|error| unreachable(*addr, &error)),
+        Launch::Served(addr) => return answers(*addr).map_err(|why| out_of_order(*addr, &why)),
         Launch::Command(argv) => argv,
     };
     let Err(why) = start_once(subject) else { return Ok(()) };
@@ -146,7 +157,7 @@ pub fn preflight(subject: &Subject) -> Result<(), LabError> {
          the server yourself and give --addr."
     };
     Err(match why {
-        StartFailure::NoProcess(what) => LabError::usage(format!("{what}{command}")),
+        StartFailure::NoProcess(what) => LabError::usage(format!("{what}{command}{}", shell::not_expanded(argv))),
         StartFailure::NotHere(what) => LabError::failed(format!("{what}{command}")),
         StartFailure::NotListening { what, cause } => {
             let cause = if cause.is_empty() { cause } else { format!("\n  {cause}") };
@@ -155,16 +166,47 @@ pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     })
 }
 
-/// Connects once to a server that was not started here.
-pub fn reach(addr: SocketAddr) -> std::io::Result<()> {
-    TcpStream::connect_timeout(&addr, ANSWER).map(drop)
+/// What is wrong with a server that was not started here.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// It does not accept a connection.
+    Connect(std::io::Error),
+    /// It accepts, and nothing comes back.
+    Silence,
 }
 
-fn unreachable(addr: SocketAddr, error: &std::io::Error) -> LabError {
-    LabError::failed(format!(
-        "no check was run: nothing accepts connections at {addr} ({error})\n  \
-         Start the server first, or let the lab start it: --cmd './server {{port}}'."
-    ))
+/// Connects once to a server that was not started here, and waits for anything at all to come back: what is right is
+/// the checks' business.
+pub fn answers(addr: SocketAddr) -> Result<(), NoAnswer> {
+    let mut client = TcpStream::connect_timeout(&addr, ACCEPT).map_err(NoAnswer::Connect)?;
+    let ask = |client: &mut TcpStream| -> std::io::Result<()> {
+        client.set_read_timeout(Some(ANSWER))?;
+        client.set_write_timeout(Some(ANSWER))?;
+        client.write_all(&QUESTION)?;
+        // A byte or the end of the stream.
+        client.read(&mut [0]).map(drop)
+    };
+    match ask(&mut client) {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(NoAnswer::Silence),
+        // A reset is an answer too.
+        _ => Ok(()),
+    }
+}
+
+fn out_of_order(addr: SocketAddr, why: &NoAnswer) -> LabError {
+    LabError::failed(match why {
+        NoAnswer::Connect(error) => format!(
+            "no check was run: nothing accepts connections at {addr} ({error})\n  \
+             Start the server first, or let the lab start it: --cmd './server {{port}}'."
+        ),
+        NoAnswer::Silence => format!(
+            "no check was run: {addr} accepts connections, and of {} bytes nothing came back in {} s\n  \
+             Is it an echo server, and does it run (is it stopped, or blocked in one call)? With \
+             --cmd './server {{port}}' the lab starts it, and can say what it waits for.",
+            QUESTION.len(),
+            ANSWER.as_secs()
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -216,7 +258,6 @@ mod tests {
     #[test]
     fn a_dead_port_is_a_failure_that_names_it() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        preflight(&served(listener.local_addr().unwrap()).subject).unwrap();
         // The port of a client's socket is taken, so that no other process can listen on it.
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let addr = client.local_addr().unwrap();

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use explorer::script::Step;
 use explorer::{Faults, Plan, Run, Schedule, Script, Target, Verdict, report};
 use harness::{Check, Launch, Subject};
 
@@ -105,6 +106,7 @@ pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     explorer::possible().map_err(|why| LabError::failed(format!("nothing can be explored on this machine: {why}")))?;
     let target = target(args, &interrupt)?;
+    let scripts = without_signals(args, scripts, target.own);
     let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
     match &args.replay {
         Some(schedule) => replay(args, &target, &scripts[0], faults, schedule, &interrupt),
@@ -130,7 +132,6 @@ fn explore(
             always: 1,
             max_runs: None,
             max_time: Some(Duration::from_secs(args.max_seconds.into())),
-            patience: None,
         };
         let explored =
             explorer::explore(&plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
@@ -193,7 +194,11 @@ fn replayed(
 
 fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
     // Ctrl-C also ends the exploration; then the signal is the reason.
-    interrupt.check().err().unwrap_or_else(|| LabError::failed(error.to_string()))
+    interrupt.check().err().unwrap_or_else(|| match error {
+        // As in `check`.
+        explorer::Error::NoProcess(what) => LabError::usage(what.as_str()),
+        other => LabError::failed(other.to_string()),
+    })
 }
 
 fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), LabError> {
@@ -221,6 +226,22 @@ fn scripts(args: &ExploreArgs) -> Result<Vec<Script>, LabError> {
         if args.has(Fault::Emfile) { script.with_emfile() } else { script }
     };
     Ok(scripts.into_iter().map(faulty).collect())
+}
+
+/// What a signal does is this repository's own choice, here as in `check`. A script that was asked for is explored.
+fn without_signals(args: &ExploreArgs, scripts: Vec<Script>, own: bool) -> Vec<Script> {
+    if own || args.script.is_some() {
+        return scripts;
+    }
+    let has_signal = |script: &Script| script.steps.iter().any(|step| matches!(step, Step::Signal(_)));
+    let (left_out, explored): (Vec<Script>, Vec<Script>) = scripts.into_iter().partition(has_signal);
+    for script in left_out {
+        let name = script.name;
+        terminal::complain(&format!(
+            "script {name} is skipped: what a signal does is this repository's own choice (--script {name} explores it)"
+        ));
+    }
+    explored
 }
 
 /// A script by its name, by its file, or by its steps.
@@ -273,7 +294,7 @@ fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError>
     if subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
     }
-    Ok(Target { name: subject.name, argv })
+    Ok(Target { name: subject.name, argv, own: subject.own })
 }
 
 /// A student's attempt, built as for `cargo lab check`.
@@ -296,7 +317,7 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
 /// A chapter or a variant, built.
 fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
     let no_checks: Vec<&'static Check> = Vec::new();
-    let selection = selection::select(&[word.to_owned()], &no_checks).map_err(|unknown| {
+    let selection = selection::select(&[word.to_owned()], &no_checks, false).map_err(|unknown| {
         LabError::usage(format!(
             "'{word}' is no server of this workspace.{}\n  servers: {}\n  {}\n  your own: --cmd",
             unknown.did_you_mean(),

@@ -143,7 +143,7 @@ fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 /// The descendants of a process, without itself; none where /proc is missing.
 fn descendants(pid: i32) -> Vec<i32> {
-    let family = Family { pid }.processes().unwrap_or_default();
+    let family = Family::of(pid).processes().unwrap_or_default();
     family.into_iter().map(|process| process.pid).filter(|it| *it != pid).collect()
 }
 

@@ -11,9 +11,13 @@ mod calls;
 mod follow;
 mod operations;
 mod registers;
+#[cfg(target_arch = "x86_64")]
+mod steps;
 
 pub use allowed::possible;
 pub use follow::Follower;
+#[cfg(target_arch = "x86_64")]
+pub use steps::{Breakpoint, program_counter, step};
 
 /// What stopped a thread of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,16 +194,36 @@ pub fn wait(hang: bool) -> Result<Option<(i32, Stop)>> {
 /// # Errors
 /// If it does not stop before the deadline, or is not traced by this thread.
 pub fn wait_for(tid: i32, deadline: Duration) -> Result<Stop> {
+    /// Most stops come at once, and a sleep would take longer.
+    const LOOKS: u32 = 200;
     let end = Instant::now() + deadline;
+    let mut looks = 0;
+    loop {
+        match look_for(tid)? {
+            Some(stop) => return Ok(stop),
+            None if looks < LOOKS => {
+                looks += 1;
+                std::thread::yield_now();
+            }
+            None if Instant::now() > end => return Err(Error::other("a traced process did not stop")),
+            None => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
+}
+
+/// The next stop of one thread, if it has come.
+///
+/// # Errors
+/// If it is not traced by this thread.
+pub fn look_for(tid: i32) -> Result<Option<Stop>> {
     let mut status = 0;
     loop {
         // SAFETY: `status` is an int that outlives the call, which writes no more than that.
         match unsafe { libc::waitpid(tid, &mut status, libc::__WALL | libc::WNOHANG) } {
-            0 if Instant::now() > end => return Err(Error::other("a traced process did not stop")),
-            0 => std::thread::sleep(Duration::from_micros(50)),
+            0 => return Ok(None),
             -1 if Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
             -1 => return Err(Error::last_os_error()),
-            tid => return Ok(decode(tid, status)),
+            tid => return Ok(Some(decode(tid, status))),
         }
     }
 }

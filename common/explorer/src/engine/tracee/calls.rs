@@ -55,12 +55,34 @@ impl Tracee<'_> {
             || self.is_hidden(&call)
             || matches!(call.kind, Kind::UringEnter | Kind::Other)
             || self.may_block_inside(tid, &call);
+        if call.number == libc::SYS_exit && self.is_first_of_several(tid) {
+            return self.end_first_thread(tid).map(|()| None);
+        }
         self.set_position(tid, Position::InCall(call));
         self.resume(tid, 0)?;
         if watched && self.is_still_in_call(tid)? {
             return Ok(None);
         }
         self.finish(tid)
+    }
+
+    /// Whether a thread is the first of its process, and others will go on without it.
+    fn is_first_of_several(&self, tid: i32) -> bool {
+        self.threads.iter().any(|thread| thread.process == tid && thread.tid != tid)
+    }
+
+    /// `main` ends with pthread_exit(3). The kernel reports the end of a first thread only when all others have ended, so
+    /// that it is not waited for: it is gone once /proc shows it as a zombie.
+    fn end_first_thread(&mut self, tid: i32) -> Result<(), Error> {
+        self.resume(tid, 0)?;
+        for _ in 0..100_000 {
+            if matches!(self.process_of(tid).glance(tid).0, 'Z' | 'X') {
+                self.threads.retain(|thread| thread.tid != tid);
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        Err(Error::Broken("the server's first thread was to end, and does not".into()))
     }
 
     /// Waits until the call that a thread is in returns.

@@ -14,11 +14,12 @@ mod stops;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 
 use observe::ptrace::{self, Stop};
 use observe::syscall::Call;
+use observe::text::shown;
 use observe::{Handle, Process};
 
 use self::labels::Labels;
@@ -149,6 +150,10 @@ impl Tracee<'_> {
         self.thread(tid).is_some_and(|thread| thread.passed_over)
     }
 
+    pub fn pid(&self) -> i32 {
+        self.root
+    }
+
     pub fn root(&self) -> &Handle {
         &self.processes[&self.root]
     }
@@ -182,13 +187,16 @@ impl Tracee<'_> {
         root.fd_limit().is_some_and(|limit| root.first_free_fd() as u64 >= limit)
     }
 
-    /// The last line of its output, but for the one that says where it listens.
+    /// The last line of its output, but for the one that says where it listens; it may be long, and full of escapes.
     pub fn last_words(&mut self) -> String {
+        const END: u64 = 8 * 1024;
+        const LINE: usize = 160;
         let mut text = Vec::new();
-        let _ = self.output.rewind().and_then(|()| self.output.read_to_end(&mut text));
+        let start = self.output.metadata().map_or(0, |file| file.len().saturating_sub(END));
+        let _ = self.output.seek(SeekFrom::Start(start)).and_then(|_| self.output.read_to_end(&mut text));
         let text = String::from_utf8_lossy(&text);
-        match text.lines().rfind(|line| !line.starts_with("listening on ")) {
-            Some(line) => format!("; its last words: {}", line.trim()),
+        match text.lines().rfind(|line| !line.starts_with("listening on ") && !line.trim().is_empty()) {
+            Some(line) => format!("; its last words: {}", shown(line.trim(), LINE)),
             None => String::new(),
         }
     }
@@ -271,5 +279,6 @@ impl Drop for Tracee<'_> {
                 let _ = ptrace::resume(tid, libc::SIGKILL);
             }
         }
+        observe::detached::has_ended(self.root);
     }
 }

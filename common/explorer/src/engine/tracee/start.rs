@@ -23,8 +23,8 @@ impl<'a> Tracee<'a> {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         // SAFETY: between fork and exec, ptrace(2) alone is called; it allocates nothing and takes no lock.
         unsafe { command.pre_exec(ptrace::trace_me) };
-        let child = command.spawn().map_err(|error| {
-            Error::Start(format!("cannot start '{}': {error} (is the path right, and may it be traced?)", argv[0]))
+        let child = start::spawn(&mut command, Limits::default()).map_err(|error| {
+            Error::NoProcess(format!("cannot start '{}': {error} (is the path right, and may it be traced?)", argv[0]))
         })?;
         let root = child.id() as i32;
         let mut tracee = Self {

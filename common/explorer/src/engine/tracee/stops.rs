@@ -99,6 +99,10 @@ impl Tracee<'_> {
             let stop = ptrace::wait(hang);
             self.watchdog.rest();
             match stop {
+                // Its first thread had ended before, and the last one has now.
+                Ok(Some((tid, stop @ (Stop::Exited(_) | Stop::Killed(_))))) if self.is_end_of_a_headless(tid) => {
+                    self.ended(tid, stop);
+                }
                 Ok(Some(stop)) => self.stops.push_back(stop),
                 Ok(None) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::ECHILD) && !hang => return Ok(()),
@@ -109,6 +113,10 @@ impl Tracee<'_> {
             }
             hang = false;
         }
+    }
+
+    fn is_end_of_a_headless(&self, tid: i32) -> bool {
+        tid == self.root && self.thread(tid).is_none()
     }
 
     /// The next stop of one thread. Ends of other threads are noted; their other stops wait for their turn.

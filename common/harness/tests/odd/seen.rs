@@ -1,0 +1,260 @@
+//! The tests: what the harness says of each server, and what is left of it.
+//!
+//! Invariant: a verdict is asked of `harness::run`, as the lab asks it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use explorer::{Faults, Schedule, Script, Target, Verdict};
+use harness::server::{Options, Server};
+use harness::{Outcome, Stop, Subject, Symptom};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+type Told = Result<(), Failed>;
+
+const ECHO: &str = "echo::one_byte_comes_back";
+const FREEZE: &str = "drain::a_burst_of_bytes_in_one_wakeup_is_all_read";
+const IDLE: &str = "idle::a_server_without_clients_sleeps";
+
+pub fn tests() -> ExitCode {
+    let tests = vec![
+        Trial::test("what_a_front_has_detached_is_the_server_and_ends_with_it", || {
+            passes("front", &[ECHO, FREEZE, IDLE])?;
+            fails("front-spins", IDLE, Symptom::Spinning, "already before its first client")
+        }),
+        Trial::test("a_daemon_is_followed_and_ends_with_the_check", || passes("daemon", &[ECHO, FREEZE, IDLE])),
+        Trial::test("a_main_that_ends_before_its_threads_is_no_end", || passes("headless", &[ECHO, FREEZE, IDLE])),
+        Trial::ignorable_test("the_explorer_follows_the_threads_of_a_main_that_has_ended", || {
+            explored("headless", "close", false, Verdict::Ok)
+        }),
+        Trial::test("a_server_for_ipv6_only_is_reached_there", || passes("v6", &[ECHO, FREEZE])),
+        Trial::test("a_wrong_port_is_named", || {
+            does_not_start("wrong-port", &["listens on port", "--addr 127.0.0.1:"])
+        }),
+        Trial::test("last_words_are_escaped_and_cut", last_words),
+        Trial::test("a_stopped_server_is_said_to_be_stopped", || {
+            fails("stops-later", ECHO, Symptom::Blocked, "is stopped")?;
+            does_not_start("stops-at-start", &["It is stopped"])
+        }),
+        Trial::test("a_tick_from_the_start_is_no_spin_and_a_later_one_is", || {
+            passes("ticks", &[IDLE])?;
+            fails("ticks-later", IDLE, Symptom::Spinning, "before its first client: ")
+        }),
+        Trial::test("a_client_may_be_turned_away_for_lack_of_descriptors", || {
+            passes("reserve", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
+        }),
+        Trial::ignorable_test("the_explorer_has_the_same_rule_for_that", || {
+            explored("reserve", "emfile", false, Verdict::Ok)?;
+            explored("reserve", "emfile", true, Verdict::Truncated)
+        }),
+        Trial::test("who_listens_on_its_behalf_is_named_and_left_alone", behind),
+        Trial::ignorable_test("another_users_server_is_refused_and_named", another_user),
+    ];
+    let mut arguments = Arguments::from_args();
+    // Orphans of a server that kept nothing of it are only told from another's when no other runs.
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+fn argv(program: &Path, kind: &str, tag: &str) -> Vec<String> {
+    let words = ["--serve", kind, tag, "{port}"].map(str::to_owned);
+    std::iter::once(program.display().to_string()).chain(words).collect()
+}
+
+fn own_program() -> PathBuf {
+    std::env::current_exe().expect("a running program has a path")
+}
+
+/// A word that no other process has on its command line.
+fn tag(kind: &str) -> String {
+    format!("tag-{}-{kind}", std::process::id())
+}
+
+fn subject(kind: &str) -> Subject {
+    Subject::command(kind, argv(&own_program(), kind, &tag(kind)))
+}
+
+fn outcome(subject: &Subject, name: &str) -> Outcome {
+    let check = harness::checks().find(|check| check.full_name() == name).expect("the check is there");
+    harness::run(check, subject).outcome
+}
+
+fn passes(kind: &str, checks: &[&str]) -> Told {
+    for check in checks {
+        match outcome(&subject(kind), check) {
+            Outcome::Pass => {}
+            other => return Err(format!("{kind}, {check}: {other:?}").into()),
+        }
+        nothing_left(&tag(kind))?;
+    }
+    Ok(())
+}
+
+fn fails(kind: &str, check: &str, symptom: Symptom, words: &str) -> Told {
+    match outcome(&subject(kind), check) {
+        Outcome::Fail(failure)
+            if failure.symptom == symptom && format!("{} {}", failure.what, failure.cause).contains(words) => {}
+        other => return Err(format!("{kind}, {check}: {other:?}").into()),
+    }
+    nothing_left(&tag(kind))
+}
+
+fn does_not_start(kind: &str, words: &[&str]) -> Told {
+    let said = match Server::start(&subject(kind), &Options::default()) {
+        Err(Stop::Fail(failure)) => format!("{} {}", failure.what, failure.cause),
+        other => return Err(format!("{kind}: {other:?}").into()),
+    };
+    match words.iter().all(|word| said.contains(word)) {
+        true => nothing_left(&tag(kind)),
+        false => Err(format!("{kind}: {said}").into()),
+    }
+}
+
+fn last_words() -> Told {
+    does_not_start("chatty", &["exit code 3", "\\u{1b}]0;title\\u{7}the end", "yyy... (cut; "])?;
+    match Server::start(&subject("chatty"), &Options::default()) {
+        Err(Stop::Fail(failure)) if !failure.cause.contains('\u{1b}') && failure.cause.len() < 1000 => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// Processes with this word on their command line.
+fn with_tag(tag: &str) -> BTreeSet<String> {
+    let has_tag = |entry: &fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == tag.as_bytes())
+    };
+    let processes = fs::read_dir("/proc").expect("Linux").flatten().filter(has_tag);
+    processes.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn nothing_left(tag: &str) -> Told {
+    let left = with_tag(tag);
+    if left.is_empty() { Ok(()) } else { Err(format!("{tag}: left running: {left:?}").into()) }
+}
+
+fn explored(kind: &str, script: &str, own: bool, verdict: Verdict) -> Result<Completion, Failed> {
+    if let Err(why) = explorer::possible() {
+        return Ok(Completion::ignored_with(why));
+    }
+    let target = Target { name: kind.into(), argv: argv(&own_program(), kind, &tag(kind)), own };
+    let script = Script::standard(script).expect("it ships");
+    let never = AtomicBool::new(false);
+    let run = explorer::replay(&target, &script, Faults::default(), &Schedule::default(), &never);
+    let run = run.map_err(|error| error.to_string())?;
+    match run.verdict == verdict {
+        true => nothing_left(&tag(kind)).map(|()| Completion::Completed),
+        false => Err(format!("{kind}, own {own}: {}: {}", run.verdict, run.what).into()),
+    }
+}
+
+/// The server that was started sleeps, and this process listens where it was told, as a container's proxy does.
+fn behind() -> Told {
+    let folder = Folder::new("behind")?;
+    let at = folder.0.clone();
+    std::thread::spawn(move || {
+        let mut known = BTreeSet::new();
+        loop {
+            let Ok(entries) = fs::read_dir(&at) else { return };
+            for port in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u16>().ok()) {
+                if known.insert(port) {
+                    proxy(port);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    let subject = Subject::command("behind", argv(&own_program(), "behind", &folder.0.display().to_string()));
+    match outcome(&subject, ECHO) {
+        Outcome::Pass => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    match outcome(&subject, IDLE) {
+        Outcome::Skip { reason } if reason.contains("listens on its behalf") => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn proxy(port: u16) {
+    let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) else { return };
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = client.read(&mut buffer) {
+                let _ = client.write_all(&buffer[..n]);
+            }
+        }
+    });
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Result<Self, Failed> {
+        let folder = std::env::temp_dir().join(format!("odd-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Run as root, this starts the harness as nobody, and the harness a server that becomes root again.
+fn another_user() -> Result<Completion, Failed> {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(Completion::ignored_with("needs root, to make a program with the set-uid bit"));
+    }
+    let folder = Folder::new("user")?;
+    let program = folder.0.join("odd");
+    fs::copy(own_program(), &program).map_err(|error| error.to_string())?;
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).map_err(|error| error.to_string())?;
+    let start = Instant::now();
+    // Through a program that is not set-uid itself, in a folder that anybody may enter.
+    let plain = folder.0.join("plain");
+    fs::copy(own_program(), &plain).map_err(|error| error.to_string())?;
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+    let output = Command::new(&plain)
+        .args(["--as-another-user", &program.display().to_string()])
+        .current_dir(&folder.0)
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .map_err(|error| error.to_string())?;
+    for process in with_tag("tag-other-user").into_iter().filter_map(|pid| pid.parse().ok()) {
+        // SAFETY: kill takes numbers; this test has started the process.
+        unsafe { libc::kill(process, libc::SIGKILL) };
+    }
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if said.contains("no set-uid bit") {
+        return Ok(Completion::ignored_with("the folder of temporary files is mounted nosuid"));
+    }
+    let words = ["left running: process ", "refuses SIGKILL", "runs as another user", "--addr"];
+    match words.iter().all(|word| said.contains(word)) && start.elapsed() < Duration::from_secs(30) {
+        true => Ok(Completion::Completed),
+        false => Err(format!("after {:?}: {said}", start.elapsed()).into()),
+    }
+}
+
+/// The harness as an ordinary user.
+pub fn as_another_user(program: &str) -> ExitCode {
+    let argv = argv(Path::new(program), "other-user", "tag-other-user");
+    match Server::start(&Subject::command("other-user", argv), &Options::default()) {
+        Err(Stop::Fail(failure)) => println!("{} {}", failure.what, failure.cause),
+        other => println!("{other:?}"),
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,151 @@
+//! The servers: one echo loop with a thread for each connection, and an oddity each.
+//!
+//! Invariant: but for its oddity, or the bug that it is named for, each is a correct echo server.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// A client has been here.
+static VISITED: AtomicBool = AtomicBool::new(false);
+
+pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
+    match kind {
+        "front" | "front-spins" => {
+            detach(kind.replace("front", "detached").as_str(), tag, port);
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        "daemon" => {
+            detach("detached", tag, port);
+            return ExitCode::SUCCESS;
+        }
+        "behind" => {
+            // Somebody else is told the port, and serves.
+            std::fs::write(std::path::Path::new(tag).join(port), "").expect("the test's folder is there");
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        "other-user" => become_root(),
+        "stops-at-start" => stop(),
+        "chatty" => {
+            eprintln!("{}\n\u{1b}]0;title\u{7}the end", "y".repeat(300_000));
+            return ExitCode::from(3);
+        }
+        "ticks" => tick(Duration::from_millis(100), || true),
+        "ticks-later" => tick(Duration::from_millis(15), || VISITED.load(Ordering::Relaxed)),
+        "detached-spins" => tick(Duration::ZERO, || true),
+        _ => {}
+    }
+    let address = match kind {
+        "v6" => format!("[::1]:{port}"),
+        "wrong-port" => "127.0.0.1:0".to_owned(),
+        _ => format!("127.0.0.1:{port}"),
+    };
+    let listener = TcpListener::bind(address).expect("the port is free");
+    // SAFETY: listen(2) takes numbers; a longer queue than std's, for the checks that stop the server.
+    unsafe { libc::listen(listener.as_raw_fd(), 4096) };
+    if kind == "headless" {
+        std::thread::spawn(move || accept(&listener, false, false));
+        // SAFETY: exit(2), unlike exit_group(2), ends this thread alone, as pthread_exit(3) does in C. No other thread
+        // borrows from its stack.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        unreachable!("the thread has ended");
+    }
+    accept(&listener, kind == "stops-later", kind == "reserve")
+}
+
+fn accept(listener: &TcpListener, stops: bool, has_reserve: bool) -> ExitCode {
+    let mut reserve = File::open("/dev/null").ok();
+    // An accept that may block takes its descriptor first, and would report the lack before there is a client.
+    listener.set_nonblocking(has_reserve).expect("a listener");
+    loop {
+        if has_reserve {
+            let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
+        }
+        match listener.accept() {
+            Ok((client, _)) => {
+                let thread = std::thread::Builder::new().stack_size(128 * 1024);
+                let _ = thread.spawn(move || echo(client, stops));
+            }
+            // Out of descriptors: with the one that was kept, the client is turned away at once.
+            Err(error) if has_reserve && error.raw_os_error() == Some(libc::EMFILE) => {
+                drop(reserve.take());
+                drop(listener.accept());
+                reserve = File::open("/dev/null").ok();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::WouldBlock) => {}
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+fn echo(mut client: TcpStream, stops: bool) {
+    VISITED.store(true, Ordering::Relaxed);
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(n @ 1..) = client.read(&mut buffer) {
+        if stops {
+            stop();
+        }
+        if client.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+}
+
+/// Wakes by itself, as a runtime may; with no pause it spins.
+fn tick(pause: Duration, when: fn() -> bool) {
+    std::thread::spawn(move || {
+        loop {
+            if !when() || !pause.is_zero() {
+                let pause = if when() { pause } else { Duration::from_millis(150) };
+                std::thread::sleep(pause);
+            }
+            std::hint::spin_loop();
+        }
+    });
+}
+
+fn stop() {
+    // SAFETY: kill takes numbers; the process stops itself.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+}
+
+fn become_root() {
+    // SAFETY: both calls take numbers. Without the set-uid bit they fail, and that is noticed.
+    let done = unsafe { libc::setresgid(0, 0, 0) == 0 && libc::setresuid(0, 0, 0) == 0 };
+    assert!(done, "the program has no set-uid bit");
+}
+
+/// Starts this program again as a daemon does: in a session of its own, without its parents, with an empty environment
+/// and no output.
+fn detach(kind: &str, tag: &str, port: &str) {
+    let program = std::env::current_exe().expect("a running program has a path");
+    let program = CString::new(program.to_str().expect("its path is text")).expect("no zero in it");
+    let words = [program.to_str().expect("text"), "--serve", kind, tag, port];
+    let words: Vec<CString> = words.iter().map(|word| CString::new(*word).expect("no zero in it")).collect();
+    let argv: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+    let environment = [std::ptr::null()];
+    // SAFETY: the process has one thread. What the children call needs no lock, and `argv` and `environment` end with a
+    // null pointer and outlive the calls.
+    unsafe {
+        let middle = libc::fork();
+        if middle != 0 {
+            libc::waitpid(middle, std::ptr::null_mut(), 0);
+            return;
+        }
+        libc::setsid();
+        if libc::fork() != 0 {
+            libc::_exit(0);
+        }
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        (0..3).for_each(|fd| _ = libc::dup2(null, fd));
+        libc::execve(program.as_ptr(), argv.as_ptr(), environment.as_ptr());
+        libc::_exit(127);
+    }
+}
