@@ -231,7 +231,7 @@ fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled,
         "its OUT edge came together with IN, and was not used (look at both, without an else), or it came before a \
          write had returned EAGAIN; or the rest of a short write was dropped.",
     );
-    format!("{start} fd {fd} is registered {asked}. {edge}")
+    format!("{start} fd {fd} is registered {asked}, and its edge of OUT is used up. {edge}")
 }
 
 fn blocked(view: &View) -> Option<&Call> {

@@ -399,6 +399,10 @@ impl Server {
             for stray in start::marked_with(&self.mark) {
                 let _ = kill_process(pid(stray), Signal::KILL);
             }
+            // As `ending::end` does: it was waited for, by its tracer.
+            if !detached::has_ended(child.id() as i32) {
+                ending::end_orphans();
+            }
             return;
         }
         let started = Family::of(child.id() as i32);

@@ -155,7 +155,7 @@ fn unwritten(case: &Case<'_>) -> Option<String> {
         || write.error().is_none() && write.length.is_some_and(|length| write.moved() < length);
     let then = match asked.and_then(|made| made.asked.first()) {
         Some((_, mask)) if mask.has(Mask::OUT) => "it asked for OUT, and made no write since",
-        _ => "it did not ask for OUT after that",
+        _ => "no write followed",
     };
     if short {
         return Some(format!("its last write was {write}, the socket was full, and {then}: {} are owed.", bytes(owed)));

@@ -19,7 +19,7 @@ use crate::syscall::{Call, Kind, RESTART};
 /// For the kernel: go on by `restart_syscall` (include/linux/errno.h).
 const RESTART_BLOCK: i64 = -516;
 /// Of a wait with more events, or more descriptors, the first ones are kept.
-const KEPT: u64 = 64;
+const KEPT: u64 = 1024;
 
 /// A call that was entered.
 pub struct Entered {
@@ -324,7 +324,7 @@ fn select_words(process: Process, call: &Call) -> Vec<String> {
     for (name, at) in [("read", 1), ("write", 2), ("except", 3)] {
         let set = bits(process, call.args[at]);
         if !set.is_empty() || name == "read" {
-            let shown: Vec<String> = set.iter().take(KEPT as usize / 4).map(i32::to_string).collect();
+            let shown: Vec<String> = set.iter().take(16).map(i32::to_string).collect();
             let more = if set.len() > shown.len() { ", ..." } else { "" };
             words.push(format!("{name} [{}{more}]", shown.join(", ")));
         }
