@@ -92,7 +92,7 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
     trial.step(format!("each of the {count} sends 1 byte"));
     new.iter_mut().try_for_each(|client| client.send_quietly(1))?;
     connected.send(1)?;
-    let lockstep = thaw(trial, &connected)?;
+    let _lockstep = thaw(trial, &connected)?;
     let count = new.len();
     new.push(connected);
     let (mut served, mut unmoved) = (0, None);
@@ -169,7 +169,7 @@ fn begin(trial: &Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
 /// Lets the server go on, and keeps the flood going on all but the last client until that one has its byte back, as many
 /// times as it sends one.
 fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, round_trips: u32) -> Step {
-    let _lockstep = thaw(trial, clients.last().expect("one that waits"))?;
+    let lockstep = thaw(trial, clients.last().expect("one that waits"))?;
     trial.step(match round_trips {
         1 => "all read, and send on as they read, until it has its byte back".into(),
         many => format!("all read, and send on as they read, until it has its byte back, and {} more", many - 1),
