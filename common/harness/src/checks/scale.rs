@@ -13,13 +13,13 @@ const MANY: u32 = 10_000;
 const HOW_MANY: &str = "serving 10,000 connections";
 
 /// Connect, echo and close; connect and close; connect, send and reset: 2,100 in all. No connection is left, and what else
-/// is open does not grow from round to round.
+/// is open does not grow from round to round, nor does the memory.
 #[check(clause = 4)]
 fn two_thousand_clients_come_and_go_without_a_trace(trial: &mut Trial<'_>) -> Step {
     let base = trial.held_without_clients()?;
     let count = trial.up_to(100, 2)?;
     let third = count.div_ceil(3) as usize;
-    let mut open = Vec::new();
+    let (mut open, mut resident) = (Vec::new(), Vec::new());
     for _ in 0..21 {
         let mut clients = trial.connect_many(count)?;
         trial.step(
@@ -35,9 +35,11 @@ fn two_thousand_clients_come_and_go_without_a_trace(trial: &mut Trial<'_>) -> St
         trial.await_ends()?;
         trial.rest()?;
         open.push(trial.descriptors()?);
+        resident.extend(trial.process()?.resident());
     }
     trial.probe()?;
     trial.expect_no_growth(&open, &format!("{count} clients came and went"))?;
+    trial.expect_no_memory_growth(&resident, count)?;
     trial.expect_held(base, "after 2,100 clients came and went")
 }
 

@@ -289,6 +289,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "state_never_freed",
+        "closes a connection, and never frees the 4 KiB that it had for it",
+        &[caught("scale::two_thousand_clients_come_and_go_without_a_trace", Leak, "is never freed")],
+    ),
+    mutant(
+        EpollLt,
         "shared_buffer",
         "keeps what it owes in one buffer for all",
         &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "ne buffer")],

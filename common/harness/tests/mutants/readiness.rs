@@ -252,6 +252,9 @@ impl<P: Poller> Server<P> {
             // "For the next one": but it is never used again. Written to, because untouched memory costs nothing.
             self.kept.push(vec![1; READ_BUFFER]);
         }
+        if bug!("state_never_freed") {
+            std::mem::forget(vec![1u8; 4096]);
+        }
         self.poller.remove(fd);
         self.connections[fd as usize] = None;
         self.accept_at = self.accept_at.map(|_| Instant::now());
