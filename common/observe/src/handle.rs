@@ -43,6 +43,10 @@ impl Handle {
 
     /// A file descriptor of the process, as one of this program's own.
     pub fn borrow(&self, fd: RawFd) -> Option<OwnedFd> {
+        // A server may pass anything as a descriptor, -1 too.
+        if fd < 0 {
+            return None;
+        }
         pidfd_getfd(&self.pidfd, fd, PidfdGetfdFlags::empty()).or_else(|_| self.borrow_of_a_thread(fd)).ok()
     }
 }
