@@ -238,3 +238,33 @@ mod interrupted {
         leaves_nothing(Signal::TERM, 143);
     }
 }
+
+#[test]
+fn a_silent_server_is_said_to_be_silent_and_no_check_is_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound").to_string();
+    let start = std::time::Instant::now();
+    let output = lab(&["check", "--addr", &addr]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains(&format!("{addr} accepts connections, and of 4096 bytes nothing came back")));
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "it took {:?}", start.elapsed());
+    drop(listener);
+}
+
+#[test]
+fn check_and_explore_say_the_same_of_a_wrong_command() {
+    for (line, said) in [
+        ("cd X && ./server {port}", "Write: --cmd 'sh -c '\\''cd X && ./server {port}'\\'''"),
+        ("FOO=bar ./server {port}", "Write: --cmd 'env FOO=bar ./server {port}'"),
+        ("/nonexistent/server {port}", "cannot start '/nonexistent/server'"),
+    ] {
+        for command in ["check", "explore"] {
+            let output = lab(&[command, "--cmd", line]);
+            if command == "explore" && stderr(&output).contains("nothing can be explored on this machine") {
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(2), "{command} {line}: {output:?}");
+            assert!(stderr(&output).contains(said), "{command} {line}: {output:?}");
+        }
+    }
+}

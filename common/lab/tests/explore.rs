@@ -108,6 +108,17 @@ fn a_correct_server_has_no_finding() {
 }
 
 #[test]
+fn what_a_signal_does_is_not_asked_of_a_foreign_server() {
+    let command = match command("all") {
+        Ok(command) => command,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let output = lab(&["explore", "--cmd", &command, "--max-placements", "0", "--max-seconds", "2"]);
+    assert_eq!(text(&output.stderr).matches("script stop is skipped").count(), 1, "{output:?}");
+    assert!(!text(&output.stdout).contains("\nstop "), "{output:?}");
+}
+
+#[test]
 fn a_wrong_one_is_shown_replayed_and_recorded() {
     let command = match command("once") {
         Ok(command) => command,

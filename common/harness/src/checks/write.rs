@@ -54,8 +54,13 @@ fn twenty_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> 
 fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step {
     const OFFERED: u64 = 128 * MIB;
     const A_TIME: u64 = 16 * MIB;
-    // A runtime that collects garbage grows for reasons of its own.
-    let allowed = if trial.subject.own { 16 * MIB } else { 64 * MIB };
+    // What may be owed is far less: this tells a bound from none, at an eighth of what is offered. A runtime that collects
+    // garbage grows by as much again before it collects, and for reasons of its own.
+    let bound = if trial.subject.own { 16 * MIB } else { 64 * MIB };
+    // Resident memory is more than what a program asked for: an allocator rounds sizes up (to the next power of two, some)
+    // and takes arenas of megabytes, threads have stacks, and the kernel counts pages. A quarter is more than was seen: a
+    // server whose buffers hold 16,384 KiB showed 16,392.
+    let allowed = bound + bound / 4;
     let mut client = trial.connect()?;
     client.echo(1)?;
     let process = trial.server()?.process;

@@ -10,7 +10,8 @@ use crate::client::{Client, ConnectOptions, send_all_until_stuck};
 use crate::failure::{Step, Stop, Symptom, size};
 
 /// More than both directions' socket buffers hold on Linux (8 to 9 MiB), so that the rest is in the server's own
-/// memory.
+/// memory. Nothing is judged by it: a server that takes all of it is not stuck, and how much a server may hold is the bound
+/// of `write::a_client_that_never_reads_costs_bounded_memory`.
 const FILL: u64 = 16 << 20;
 
 impl Trial<'_> {
