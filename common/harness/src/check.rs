@@ -3,6 +3,7 @@
 //! Invariant: a check's name is a sentence of the contract and its clause is the one it proves; its result is a pass, a
 //! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
 
+use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::limit::{self, Limit};
+use crate::rerun::Reruns;
 use crate::subject::{Model, Subject};
 use crate::trial::Trial;
 
@@ -28,6 +30,8 @@ pub struct Check {
     pub alone: bool,
     /// `cargo test` runs it on variants too: it takes little time, and one of the plainer bugs shows in it.
     pub quick: bool,
+    /// Takes many seconds, and runs only when it is asked for.
+    pub long: bool,
     /// Where it stands in its file.
     pub line: u32,
     /// The check itself.
@@ -90,8 +94,13 @@ pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs one check on a server of its own.
+/// Runs one check on a server of its own. If it fails, it is run once more under a tracer, for the cause alone.
 pub fn run(check: &Check, subject: &Subject) -> Report {
+    run_with(check, subject, &Reruns::every_time())
+}
+
+/// As `run`; `reruns` bounds what one server's failures may cost.
+pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
     if let Some(reason) = subject.declared(check.group, &check.full_name()) {
         let outcome = Outcome::Skip { reason: format!("declared difference: {reason}") };
         return Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome };
@@ -104,12 +113,22 @@ pub fn run(check: &Check, subject: &Subject) -> Report {
     if matches!(outcome, Outcome::Fail(_)) {
         outcome = judged_by_its_limits(check, subject, outcome, crowd);
     }
+    if let Outcome::Fail(failure) = &mut outcome {
+        reruns.explain(check, subject, failure, start.elapsed());
+    }
     Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
 }
 
 /// What came of a check, and how many clients it had: in all, and at once.
 fn run_once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize)) {
+    let (outcome, crowd, _) = once(check, subject);
+    (outcome, crowd)
+}
+
+/// As `run_once`, and which client's connection a failure is about.
+pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize), Option<SocketAddr>) {
     let mut trial = Trial::new(subject);
+    let log = trial.log.clone();
     let result = (check.run)(&mut trial);
     let crowd = trial.clients();
     let outcome = match trial.finish(result) {
@@ -129,7 +148,7 @@ fn run_once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize)) {
             "This says nothing about the server.",
         )),
     };
-    (outcome, crowd)
+    (outcome, crowd, log.culprit())
 }
 
 /// A failure, unless the server has a limit of its own, or this machine has one, that the check did not stay below.

@@ -5,8 +5,10 @@
 use std::net::SocketAddr;
 
 use observe::view::{Holder, Socket};
-use observe::{Call, Mask, Thread, View, advice};
+use observe::{Call, Kind, Mask, Thread, View, advice};
 
+use crate::causes::usually;
+use crate::facts;
 use crate::failure::{Symptom, size};
 
 /// A stream this short has met no full send buffer: half of the least that Linux gives a socket (tcp_wmem).
@@ -70,8 +72,16 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         let cause = format!("The server never sleeps, and does nothing for this connection. {}", spinning(view));
         return (Symptom::Spinning, cause);
     }
+    let over = facts.half_closed && facts.received == facts.sent;
+    if let Some(cause) = socket.filter(|_| over).and_then(|socket| facts::held_by_another(view, socket)) {
+        return (Symptom::EofLost, cause);
+    }
     if let Some(call) = blocked(view) {
-        return (Symptom::Blocked, blocking_cause(call));
+        return (Symptom::Blocked, blocking_cause(call, "The whole event loop"));
+    }
+    if let Some((thread, call)) = facts::elsewhere(view, socket) {
+        let who = format!("Thread {}, which this connection waits for,", thread.tid);
+        return (Symptom::Blocked, blocking_cause(call, &who));
     }
     let wait = wait_name(view);
     let Some(socket) = socket else {
@@ -80,13 +90,20 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
     };
     let Some(holder) = socket.holder() else { return without_a_descriptor(view, socket, wait) };
     let fd = holder.fd;
-    if facts.half_closed && facts.received == facts.sent {
+    let at_rest = facts::ring(view);
+    if over {
         // Before the unread bytes: the FIN counts as one of them.
+        if let Some(cause) = at_rest {
+            return (Symptom::EofLost, cause);
+        }
+        let usually = usually(&format!(
+            "the read that returns 0 was not made (a short read is not the end of the data), or the server remembers \
+             the end of input and never acts on it: {}, and close once nothing is owed.",
+            advice::READ_UNTIL_EAGAIN
+        ));
         let cause = format!(
             "Everything was echoed and the client has sent FIN, but the server sleeps in {wait} with fd {fd} still \
-             open. The read that returns 0 was not made (a short read is not the end of the data), or the server \
-             remembers the end of input and never acts on it: {}, and close once nothing is owed.",
-            advice::READ_UNTIL_EAGAIN
+             open. {usually}"
         );
         return (Symptom::EofLost, cause);
     }
@@ -96,10 +113,11 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
     let held = missing.saturating_sub(in_sockets);
     // A server that cannot send stops reading too, so what it holds is the reason where it holds anything.
     if socket.rx > 0 && held == 0 {
-        return (Symptom::ReadLost, read_lost(view, socket, fd, facts, wait));
+        let cause = at_rest.or_else(|| facts::low_water(socket, holder));
+        return (Symptom::ReadLost, cause.unwrap_or_else(|| read_lost(view, socket, holder, facts, wait)));
     }
     if missing > 0 {
-        return (Symptom::WriteLost, write_lost(view, socket, fd, held, facts, wait));
+        return (Symptom::WriteLost, at_rest.unwrap_or_else(|| write_lost(view, socket, fd, held, facts, wait)));
     }
     (Symptom::Slow, String::new())
 }
@@ -112,6 +130,18 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     if socket.held && view.rings().next().is_none() && view.threads().count() > 1 {
         return (Symptom::EofLost, HELD_BY_A_WAIT.into());
     }
+    if let Some(cause) = facts::ring(view).or_else(|| facts::unserved_listener(view)) {
+        return (Symptom::AcceptQueueNotDrained, cause);
+    }
+    if view.rings().next().is_some() {
+        let cause = format!(
+            "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}, and no \
+             accept is in flight. A completion without F_MORE, or with an error such as EMFILE, ends an accept: arm it \
+             again, and come back by yourself after a batch limit or EMFILE.",
+            view.accept_queue()
+        );
+        return (Symptom::AcceptQueueNotDrained, cause);
+    }
     let cause = format!(
         "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. The server \
          accepted fewer connections than its event stood for, and the next event comes only with a new connect: {}.",
@@ -121,9 +151,10 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     (Symptom::AcceptQueueNotDrained, cause)
 }
 
-fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str) -> String {
+fn read_lost(view: &View, socket: &Socket, holder: Holder, facts: &Stalled, wait: &str) -> String {
+    let fd = holder.fd;
     let start = format!("The server sleeps in {wait} while {} bytes wait unread in its socket.", socket.rx);
-    let Some(mask) = view.registration(socket).map(|watch| watch.mask) else { return unwatched(view, fd, &start) };
+    let Some(mask) = view.registration(socket).map(|watch| watch.mask) else { return unwatched(view, holder, &start) };
     let asked = mask.asked_for();
     if mask.has(Mask::ONESHOT) && !mask.has(Mask::IN) {
         return format!("{start} {}", advice::not_armed_again(fd, asked, "reading"));
@@ -136,10 +167,11 @@ fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str)
     }
     let read = advice::READ_UNTIL_EAGAIN;
     if facts.received == 0 && facts.sent > 0 {
-        return format!(
-            "{start} fd {fd} is registered {asked}, and its edge is used up: the bytes came before the first read was \
-             due, or the event was dropped. Register before the first read, and {read}."
-        );
+        let usually = usually(&format!(
+            "the bytes came before the first read was due, or the event was dropped: register before the first read, \
+             and {read}."
+        ));
+        return format!("{start} fd {fd} is registered {asked}, and its edge is used up. {usually}");
     }
     format!(
         "{start} fd {fd} is registered {asked}. The server stopped reading before EAGAIN and waits for an edge that \
@@ -148,17 +180,18 @@ fn read_lost(view: &View, socket: &Socket, fd: i32, facts: &Stalled, wait: &str)
 }
 
 /// Bytes wait in a socket that is registered with no epoll instance.
-fn unwatched(view: &View, fd: i32, start: &str) -> String {
+fn unwatched(view: &View, holder: Holder, start: &str) -> String {
+    let fd = holder.fd;
     if view.registrations().next().is_some() {
         return format!("{start} fd {fd} is in no epoll set: it was not registered, or was removed too early.");
     }
     if view.rings().next().is_some() {
         return format!("{start} No receive is in flight on fd {fd}: {}.", advice::START_THE_NEXT);
     }
-    format!(
-        "{start} fd {fd} is not among what the server waits for: the set was not rebuilt, the slot was lost, nfds is \
-         too small, or reading was paused and not resumed."
-    )
+    match facts::not_in_the_set(view, holder) {
+        Some(cause) => format!("{start} {cause}"),
+        None => format!("{start} fd {fd} is not among what the server waits for."),
+    }
 }
 
 fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled, wait: &str) -> String {
@@ -170,16 +203,19 @@ fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled,
     if socket.rx > 0 {
         start += &format!(" {} more wait unread, because so much is owed.", socket.rx);
     }
-    if facts.sent <= ALWAYS_FITS {
+    if facts.sent <= ALWAYS_FITS && view.rings().next().is_some() {
         return format!(
-            "{start} So few always fit into a socket. The server waits for more (a newline, a full buffer), stops at \
-             a zero byte (the stream is bytes, not text), or has a buffered writer that was not flushed."
+            "{start} So few always fit into a socket. No send is in flight on fd {fd}: {}.",
+            advice::START_THE_NEXT
         );
     }
-    let dropped = format!(
-        "The rest of a short write was dropped, or EAGAIN at a write was taken for the end: {}.",
+    if facts.sent <= ALWAYS_FITS {
+        return format!("{start} So few always fit into a socket, so the server has not written them.");
+    }
+    let dropped = usually(&format!(
+        "the rest of a short write was dropped, or EAGAIN at a write was taken for the end: {}.",
         advice::KEEP_THE_REST
-    );
+    ));
     let Some(mask) = view.registration(socket).map(|watch| watch.mask) else { return format!("{start} {dropped}") };
     let asked = mask.asked_for();
     if mask.has(Mask::ONESHOT) && !mask.has(Mask::OUT) {
@@ -191,10 +227,11 @@ fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled,
     if !mask.has(Mask::ET) {
         return format!("{start} {dropped}");
     }
-    format!(
-        "{start} fd {fd} is registered {asked}, and its OUT edge was not used: it came together with IN (look at \
-         both, without an else), or before a write had returned EAGAIN. Or the bytes are gone. {dropped}"
-    )
+    let edge = usually(
+        "its OUT edge came together with IN, and was not used (look at both, without an else), or it came before a \
+         write had returned EAGAIN; or the rest of a short write was dropped.",
+    );
+    format!("{start} fd {fd} is registered {asked}, and its edge of OUT is used up. {edge}")
 }
 
 fn blocked(view: &View) -> Option<&Call> {
@@ -204,16 +241,32 @@ fn blocked(view: &View) -> Option<&Call> {
     only.call.as_ref().filter(|call| !call.is_wait() && call.is_known())
 }
 
-fn blocking_cause(call: &Call) -> String {
+fn blocking_cause(call: &Call, who: &str) -> String {
     let (name, fd) = (call.name, call.args[0] as i32);
+    if call.kind == Kind::Close {
+        return format!(
+            "{who} sleeps in close on fd {fd} and serves no client: SO_LINGER with a time makes close wait until all is \
+             acknowledged. Leave SO_LINGER alone: the kernel sends what is owed after the close too."
+        );
+    }
+    if name == "futex" {
+        return format!("{who} sleeps in futex: it waits for a lock or for another thread, and serves no client.");
+    }
     if name.ends_with("nanosleep") {
         return format!(
-            "The event loop sleeps in {name} for a fixed time and serves no client meanwhile, and what it waits for \
+            "{who} sleeps in {name} for a fixed time and serves no client meanwhile, and what it waits for \
              may not have come by then. Wait for it in the one wait, together with everything else."
         );
     }
+    if call.kind == Kind::Close {
+        return format!(
+            "The whole event loop sleeps inside {name} of fd {fd} and serves no client: the socket has SO_LINGER with a \
+             time, and then close(2) waits until the client has taken its bytes, whether or not the socket has \
+             O_NONBLOCK. Leave SO_LINGER off: the kernel sends what is under way after the close too."
+        );
+    }
     format!(
-        "The whole event loop sleeps inside {name} on fd {fd} and serves no client: that file descriptor lacks \
+        "{who} sleeps inside {name} on fd {fd} and serves no client: that file descriptor lacks \
          O_NONBLOCK. Linux does not inherit it from the listener: set it on every accepted socket (accept4 with \
          SOCK_NONBLOCK, or fcntl)."
     )
@@ -229,8 +282,10 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     match socket {
         Some(socket) => {
             let fd = match (socket.holder(), view.registration(socket)) {
-                (Some(holder), Some(watch)) => format!("fd {}, registered {}", holder.fd, watch.mask.asked_for()),
-                (Some(holder), None) => format!("fd {}", holder.fd),
+                (Some(_), Some(watch)) => {
+                    format!("{}, registered {}", facts::whose(view, &socket.holders), watch.mask.asked_for())
+                }
+                (Some(_), None) => facts::whose(view, &socket.holders),
                 (None, _) if socket.held => "open, and no file descriptor stands for it".into(),
                 (None, _) => "not accepted yet".into(),
             };
@@ -251,7 +306,14 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     for ring in view.rings() {
         lines.push(format!("ring fd {}: {}; {} operations wait for their socket", ring.fd, ring.queues, ring.armed));
     }
-    lines.push(format!("{} file descriptors open", view.open_fds()));
+    lines.extend(facts::sets(view));
+    match &view.processes[..] {
+        [] | [_] => lines.push(format!("{} file descriptors open", view.open_fds())),
+        many => lines.extend(many.iter().take(6).map(|process| {
+            let count = process.descriptors.open.len();
+            format!("process {} ({}): {count} file descriptors open", process.pid, process.name)
+        })),
+    }
     lines
 }
 
@@ -300,8 +362,9 @@ pub fn spinning(view: &View) -> String {
         if !process.descriptors.open.contains(&fd) {
             return format!(
                 "fd {fd} is registered for {mask} and is not open any more: a duplicate (dup, try_clone, fork) keeps \
-                 the socket, its connection and its registration alive. Close every duplicate too, or remove the \
-                 registration (EPOLL_CTL_DEL) before the close."
+                 the socket, its connection and its registration alive{}. Close every duplicate too, or remove the \
+                 registration (EPOLL_CTL_DEL) before the close.",
+                facts::held_elsewhere(view, process.pid)
             );
         }
         let holder = Holder { pid: process.pid, fd };
@@ -328,12 +391,14 @@ pub fn spinning(view: &View) -> String {
         );
     }
     if view.rings().next().is_some() {
-        return "Its operations complete at once and are submitted again: with EAGAIN (MSG_DONTWAIT, where the kernel \
-                should wait), or with an error or an end of input (0) that the server does not act on."
-            .into();
+        return usually(
+            "its operations complete at once and are submitted again: with EAGAIN (MSG_DONTWAIT, where the kernel \
+             should wait), or with an error or an end of input (0) that the server does not act on.",
+        );
     }
-    "The server waits for something that is ready, and does not deal with it: end of input that it did not act on \
-     (read returns 0 for ever, RDHUP stays set), an error or hang-up that it did not ask for, a closed file \
-     descriptor left in the set, or write interest with nothing to write."
-        .into()
+    usually(
+        "the server waits for something that is ready, and does not deal with it: end of input that it did not act on \
+         (read returns 0 for ever, RDHUP stays set), an error or hang-up that it did not ask for, a closed file \
+         descriptor left in the set, or write interest with nothing to write.",
+    )
 }

@@ -7,16 +7,21 @@
 //! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a
 //! time; deadlines are backstops.
 
+mod accepts;
 mod before_wait;
+pub mod causes;
 pub mod check;
 pub mod checks;
 pub mod client;
 pub mod diagnose;
 mod ending;
+mod facts;
 pub mod failure;
 pub mod fuzz;
 mod limit;
+mod moments;
 mod output;
+pub mod rerun;
 pub mod server;
 pub mod steps;
 pub mod subject;
@@ -27,8 +32,8 @@ mod turns;
 
 use std::process::ExitCode;
 
-pub use check::{Check, Outcome, Report, clause, run};
-pub use checks::checks;
+pub use check::{Check, Outcome, Report, clause, run, run_with};
+pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
 pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};
@@ -61,13 +66,18 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
     arguments.test_threads.get_or_insert_with(workers);
     let several = subjects.len() > 1;
     let subjects: &'static [(Subject, bool)] = subjects.leak();
-    let tests = subjects.iter().flat_map(|(subject, here)| checks().map(move |check| (subject, here, check)));
+    let tests = subjects.iter().flat_map(|(subject, here)| all_checks().map(move |check| (subject, here, check)));
     let tests = tests.map(|(subject, here, check)| {
         let name = check.full_name();
         let name = if several { format!("{}::{name}", subject.name) } else { name };
         libtest_mimic::Trial::ignorable_test(name, move || {
             if !here {
                 return Ok(libtest_mimic::Completion::ignored_with("its API is not on this platform"));
+            }
+            if check.long && std::env::var_os("LONG").is_none() {
+                return Ok(libtest_mimic::Completion::ignored_with(
+                    "takes long: run by cargo lab check --long, or with LONG=1",
+                ));
             }
             if !all && !check.quick {
                 return Ok(libtest_mimic::Completion::ignored_with(

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use observe::errno::end_of_process;
@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::ending;
 use crate::failure::{Step, Stop, Symptom};
 use crate::output::{Output, line_of};
+use crate::rerun::{self, Follower};
 use crate::subject::{Launch, Subject};
 
 /// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
@@ -55,6 +56,7 @@ pub struct Server {
     end: Option<ExitStatus>,
     /// Who listens on its behalf, out of reach.
     behind: Option<String>,
+    follower: Option<Arc<Follower>>,
     mark: Mark,
     stdout: Output,
     stderr: Output,
@@ -98,7 +100,8 @@ impl Server {
 
     fn elsewhere(addr: SocketAddr) -> Self {
         let (stdout, stderr) = Default::default();
-        Self { addr, process: None, child: None, end: None, behind: None, mark: Mark::new(), stdout, stderr }
+        let (child, follower) = (None, None);
+        Self { addr, process: None, child, end: None, behind: None, follower, mark: Mark::new(), stdout, stderr }
     }
 
     fn spawn(argv: &[String], options: &Options) -> Step<(Self, mpsc::Receiver<String>)> {
@@ -106,6 +109,8 @@ impl Server {
         let limits = Limits { nofile: options.nofile, inherit: options.inherit };
         let mut command = start::command(argv, limits, &mark);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // What fills all descriptors would fill the tracer's too.
+        let follower = if options.inherit == 0 { rerun::follow(&mut command) } else { None };
         let mut child = start::spawn(&mut command, limits).map_err(|error| {
             Stop::Broken(format!("cannot start '{}': {error} (is the path right, and is it executable?)", argv[0]))
         })?;
@@ -115,7 +120,7 @@ impl Server {
         let process = Some(Family::of(child.id() as i32));
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (child, end, behind) = (Some(child), None, None);
-        Ok((Self { addr, process, child, end, behind, mark, stdout, stderr }, receiver))
+        Ok((Self { addr, process, child, end, behind, follower, mark, stdout, stderr }, receiver))
     }
 
     fn wait_for_port(&mut self, port: u16, launch: &Launch) -> Result<(), NoStart<Stop>> {
@@ -275,6 +280,10 @@ impl Server {
 
     /// Its exit status if it has ended: that of the process that serves.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        // Whoever waits for a process that is traced takes its stops.
+        if let Some(follower) = &self.follower {
+            return follower.ended();
+        }
         let child = self.child.as_mut()?;
         let started = child.id() as i32;
         match self.process {
@@ -384,6 +393,18 @@ impl Server {
 
     fn kill(&mut self) {
         let Some(mut child) = self.child.take() else { return };
+        // A tracer waits for all that it traces, and nobody else may.
+        if let Some(follower) = &self.follower {
+            follower.end();
+            for stray in start::marked_with(&self.mark) {
+                let _ = kill_process(pid(stray), Signal::KILL);
+            }
+            // As `ending::end` does: it was waited for, by its tracer.
+            if !detached::has_ended(child.id() as i32) {
+                ending::end_orphans();
+            }
+            return;
+        }
         let started = Family::of(child.id() as i32);
         ending::end(&mut child, self.process.unwrap_or(started), &self.mark);
         if let Some(behind) = &self.behind {

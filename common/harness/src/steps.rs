@@ -2,23 +2,45 @@
 //!
 //! Invariant: they are in the order in which they were taken, and the last one is where the check stopped.
 
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const STEPS_KEPT: usize = 24;
 
 /// The steps taken so far, shared by all clients of a check.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub struct Log(Arc<Mutex<Steps>>);
+
+#[derive(Debug, Default)]
+struct Steps {
+    taken: Vec<String>,
+    culprit: Option<SocketAddr>,
+}
 
 impl Log {
+    fn lock(&self) -> MutexGuard<'_, Steps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers a step.
     pub fn step(&self, what: impl Into<String>) {
-        self.0.lock().expect("no panic while locked").push(what.into());
+        self.lock().taken.push(what.into());
+    }
+
+    /// Remembers the client's end of the connection that a failure is about.
+    pub(crate) fn blame(&self, client: SocketAddr) {
+        self.lock().culprit = Some(client);
+        crate::rerun::snapshot(Some(client.port()));
+    }
+
+    /// The client's end of the connection that the last failure was about.
+    pub(crate) fn culprit(&self) -> Option<SocketAddr> {
+        self.lock().culprit
     }
 
     /// The last steps, with a line for those left out.
     pub fn steps(&self) -> Vec<String> {
-        let steps = self.0.lock().expect("no panic while locked");
+        let steps = &self.lock().taken;
         let left_out = steps.len().saturating_sub(STEPS_KEPT);
         let mut shown = Vec::new();
         if left_out > 0 {

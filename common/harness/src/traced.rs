@@ -9,14 +9,14 @@ use observe::ptrace;
 
 use crate::failure::Stop;
 
-/// A traced process; let go when this is dropped.
+/// A traced thread; let go when this is dropped.
 pub struct Traced {
     pid: i32,
     deadline: Duration,
 }
 
 impl Traced {
-    /// Traces the first thread of a process, and stops it. No call may take longer than `deadline`.
+    /// Traces a thread (that of a process's own number is its first), and stops it. No call may take longer than `deadline`.
     pub fn seize(pid: i32, deadline: Duration) -> std::result::Result<Self, Stop> {
         match ptrace::seize(pid, deadline) {
             Ok(()) => Ok(Self { pid, deadline }),
@@ -39,7 +39,17 @@ impl Traced {
 
     /// Lets it go on, with a signal if that is not 0, to where it stops next.
     pub fn next_stop(&self, signal: i32) -> Result<ptrace::Stop> {
-        ptrace::resume(self.pid, signal)?;
+        self.resume(signal)?;
+        self.stopped()
+    }
+
+    /// Lets it go on, with a signal if that is not 0.
+    pub fn resume(&self, signal: i32) -> Result<()> {
+        ptrace::resume(self.pid, signal)
+    }
+
+    /// Waits for its next stop.
+    pub fn stopped(&self) -> Result<ptrace::Stop> {
         match ptrace::wait_for(self.pid, self.deadline)? {
             ptrace::Stop::Exited(_) | ptrace::Stop::Killed(_) => Err(Error::other("the traced server has ended")),
             stop => Ok(stop),

@@ -49,18 +49,23 @@ enum WordMeaning {
     Checks(Vec<&'static Check>),
 }
 
-/// Selects chapters, variants and checks by words. Each word stands for one of the three kinds.
-pub fn select(words: &[String], checks: &[&'static Check]) -> Result<Selection, UnknownWord> {
+/// Selects chapters, variants and checks by words. Each word stands for one of the three kinds. Long checks are left
+/// out unless `long` asks for them, or a word stands for them alone.
+pub fn select(words: &[String], checks: &[&'static Check], long: bool) -> Result<Selection, UnknownWord> {
     let (mut folders, mut variants, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for word in words {
         match meaning(word, checks) {
             Some(WordMeaning::Chapters(some)) => folders.extend(some.iter().map(|chapter| chapter.folder)),
             Some(WordMeaning::Variants(some)) => variants.extend(some.iter().map(|variant| variant.name)),
-            Some(WordMeaning::Checks(some)) => names.extend(some.iter().map(|check| check.full_name())),
+            Some(WordMeaning::Checks(some)) => {
+                let long = long || some.iter().all(|check| check.long);
+                names.extend(some.iter().filter(|check| long || !check.long).map(|check| check.full_name()));
+            }
             None => return Err(UnknownWord { word: word.clone(), nearest: offers(word, checks) }),
         }
     }
-    let checks = checks.iter().filter(|check| names.is_empty() || names.contains(&check.full_name()));
+    let usual = |check: &Check| names.is_empty() && (long || !check.long);
+    let checks = checks.iter().filter(|check| usual(check) || names.contains(&check.full_name()));
     Ok(Selection {
         chapters: CHAPTERS.iter().filter(|chapter| folders.contains(&chapter.folder)).collect(),
         variants: VARIANTS.iter().filter(|variant| variants.contains(&variant.name)).collect(),
@@ -170,7 +175,7 @@ mod tests {
     use harness::Model;
 
     const fn check(group: &'static str, name: &'static str) -> Check {
-        Check { group, name, clause: 2, about: "", alone: false, quick: false, line: 0, run: |_| Ok(()) }
+        Check { group, name, clause: 2, about: "", alone: false, quick: false, long: false, line: 0, run: |_| Ok(()) }
     }
 
     static SOME: [Check; 5] = [
@@ -184,7 +189,7 @@ mod tests {
     fn selected(words: &[&str]) -> Result<(Vec<&'static str>, Vec<String>), UnknownWord> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let checks: Vec<&'static Check> = SOME.iter().collect();
-        let selection = select(&words, &checks)?;
+        let selection = select(&words, &checks, false)?;
         Ok((
             selection.chapters.iter().map(|chapter| chapter.package).collect(),
             selection.checks.iter().map(|check| check.full_name()).collect(),
@@ -218,6 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn a_long_check_runs_when_it_is_asked_for_or_named() {
+        static LONG: Check = Check { long: true, ..check("echo", "gigabytes_come_back") };
+        let checks: Vec<&'static Check> = SOME.iter().chain([&LONG]).collect();
+        let count = |words: &[&str], long| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            select(&words, &checks, long).unwrap().checks.len()
+        };
+        assert_eq!((count(&[], false), count(&[], true)), (SOME.len(), SOME.len() + 1));
+        assert_eq!((count(&["echo"], false), count(&["echo"], true)), (1, 2));
+        assert_eq!((count(&["gigabytes"], false), count(&["echo", "gigabytes come back"], false)), (1, 2));
+    }
+
+    #[test]
     fn a_server_comes_before_a_check_that_has_its_name_in_it() {
         assert_eq!(selected(&["poll"]).unwrap().0, ["poll"]);
         assert_eq!(selected(&["epoll"]).unwrap().0, ["epoll-lt", "epoll-et"]);
@@ -227,7 +245,7 @@ mod tests {
     fn a_variant_goes_by_its_name_with_its_folder_or_without() {
         let checks: Vec<&'static Check> = SOME.iter().collect();
         for word in ["ev_clear", "05-kqueue/ev_clear", "EV_CLEAR"] {
-            let selection = select(&[word.to_owned()], &checks).unwrap();
+            let selection = select(&[word.to_owned()], &checks, false).unwrap();
             assert!(selection.chapters.is_empty(), "{word}");
             assert_eq!(selection.variants.iter().map(|it| it.name).collect::<Vec<_>>(), ["ev_clear"], "{word}");
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::mask::Mask;
 use crate::process::Process;
 use crate::syscall::{Arg, Call, Kind};
+use crate::view::{Thread, WaitSet};
 
 /// How long a call may sleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,36 @@ fn pollfds(process: Process, call: &Call) -> Vec<(RawFd, i16, i16)> {
         (i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]), half(4), half(6))
     };
     (0..call.args[1]).map(entry).filter(|(fd, ..)| *fd >= 0).collect()
+}
+
+/// What a thread that sleeps in poll or select has passed to it. Of select's sets all bits, also those past `nfds`.
+pub fn wait_set(process: Process, thread: &Thread) -> Option<WaitSet> {
+    let call = thread.call.as_ref()?;
+    let mut set = WaitSet { tid: thread.tid, ..WaitSet::default() };
+    match call.kind {
+        Kind::Poll => {
+            let asked = poll_set(process, call).into_iter();
+            set.asked = asked.map(|(fd, events)| (fd, Mask::of_poll(events))).collect();
+        }
+        Kind::Select => {
+            set.nfds = Some(call.args[0] as i32);
+            for (at, mask) in [(1, Mask::IN), (2, Mask::OUT), (3, Mask::PRI)] {
+                set.asked.extend(bits(process, call.args[at]).into_iter().map(|fd| (fd, mask)));
+            }
+        }
+        _ => return None,
+    }
+    Some(set)
+}
+
+/// The bits of an `fd_set`, as many as glibc's has.
+pub fn bits(process: Process, at: u64) -> Vec<RawFd> {
+    const FD_SETSIZE: usize = 1024;
+    let mut bits = [0u8; FD_SETSIZE / 8];
+    if at != 0 {
+        process.read_memory(at, &mut bits);
+    }
+    (0..FD_SETSIZE).filter(|fd| bits[fd / 8] & 1 << (fd % 8) != 0).map(|fd| fd as RawFd).collect()
 }
 
 /// What select was asked to look at; after the call, what is ready. An event of poll's stands for each of the three

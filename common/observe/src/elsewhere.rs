@@ -51,6 +51,16 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
+    pub fn zombies(self) -> Option<usize> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn mappings(self) -> Option<usize> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
     pub fn resident(self) -> Option<u64> {
         None
     }
@@ -77,6 +87,16 @@ impl Family {
 
     /// Nothing paces here by default.
     pub fn unpace(self) {}
+
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow(self, _bytes: usize) -> bool {
+        false
+    }
+
+    /// `false`: nobody's socket but one's own can be set here.
+    pub fn narrow_connection(self, _port: u16, _bytes: usize) -> bool {
+        false
+    }
 
     /// `None`: there is no /proc here.
     pub fn blocked_signals(self) -> Option<u64> {
@@ -131,6 +151,11 @@ pub fn ends_under_way(_port: u16) -> bool {
 
 /// `None`: this system has no io_uring, and no server asks for one.
 pub fn io_uring_denied() -> Option<String> {
+    None
+}
+
+/// `None`: no other process's socket can be asked here.
+pub fn low_water(_holder: Holder) -> Option<u32> {
     None
 }
 

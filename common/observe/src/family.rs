@@ -6,11 +6,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use procfs::net::TcpState;
+use socket2::SockRef;
 
-use crate::handle::Handle;
+use crate::decode;
+use crate::handle::{Handle, Label, label};
 use crate::process::Process;
 use crate::sockets;
 use crate::start::{self, Mark};
@@ -55,6 +58,16 @@ impl Family {
         Some(self.processes()?.into_iter().flat_map(Process::wakeups).collect())
     }
 
+    /// How many processes of the family have ended and were not waited for.
+    pub fn zombies(self) -> Option<usize> {
+        Some(self.processes()?.into_iter().map(Process::zombies).sum())
+    }
+
+    /// How many pieces the address spaces of its processes have.
+    pub fn mappings(self) -> Option<usize> {
+        Some(self.processes()?.into_iter().filter_map(Process::mappings).sum())
+    }
+
     /// Resident memory in bytes.
     pub fn resident(self) -> Option<u64> {
         let mut processes = self.processes()?;
@@ -87,14 +100,40 @@ impl Family {
     /// Takes pacing off the connections that its listeners accept from here on. Where that may not be done (no
     /// pidfd_getfd(2), before Linux 5.6), all stays as it is.
     pub fn unpace(self) {
-        use crate::handle::{Label, label, unpace};
+        self.each_listener(crate::handle::unpace);
+    }
+
+    /// Gives the connections that its listeners accept from here on a send buffer of `bytes`, as a system with a small
+    /// tcp_wmem does. Whether that was possible.
+    pub fn narrow(self, bytes: usize) -> bool {
+        let mut done = false;
+        self.each_listener(|listener| done |= SockRef::from(listener).set_send_buffer_size(bytes).is_ok());
+        done
+    }
+
+    /// Gives its end of the connection to a client's `port` a send buffer of `bytes`. Whether that was possible.
+    pub fn narrow_connection(self, port: u16, bytes: usize) -> bool {
+        let mut done = false;
+        self.each_socket(|label, socket| {
+            done |= label == Label::Peer(port) && SockRef::from(socket).set_send_buffer_size(bytes).is_ok();
+        });
+        done
+    }
+
+    fn each_listener(self, mut act: impl FnMut(&OwnedFd)) {
+        self.each_socket(|label, socket| {
+            if label == Label::Listener {
+                act(socket);
+            }
+        });
+    }
+
+    fn each_socket(self, mut act: impl FnMut(Label, &OwnedFd)) {
         for process in self.processes().unwrap_or_default() {
             let Ok(handle) = Handle::open(process.pid) else { continue };
             for fd in process.fds().unwrap_or_default() {
                 let Some(borrowed) = handle.borrow(fd) else { continue };
-                if label(&borrowed, String::new) == Label::Listener {
-                    unpace(&borrowed);
-                }
+                act(label(&borrowed, String::new), &borrowed);
             }
         }
     }
@@ -135,8 +174,10 @@ impl Family {
         let processes: Vec<_> = self.processes()?.into_iter().map(with_threads).collect();
         let with_descriptors = |(process, threads): (Process, Vec<Thread>)| ProcessView {
             pid: process.pid,
+            sets: threads.iter().filter_map(|thread| decode::wait_set(process, thread)).collect(),
             threads,
             descriptors: process.descriptors(),
+            name: process.name().unwrap_or_default(),
         };
         let processes: Vec<ProcessView> = processes.into_iter().map(with_descriptors).collect();
         let mut holders: HashMap<u64, Vec<Holder>> = HashMap::new();

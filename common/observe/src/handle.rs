@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use socket2::SockRef;
 
 use crate::process::Process;
+use crate::view::Holder;
 
 /// A process that stays the same one: its id is not given to another while this is open.
 #[derive(Debug)]
@@ -91,6 +92,19 @@ pub fn out_queue(socket: &impl AsRawFd) -> u64 {
 /// Bytes in a socket that were not read.
 pub fn in_queue(socket: &impl AsRawFd) -> u64 {
     queue_length(socket.as_raw_fd(), libc::FIONREAD)
+}
+
+/// How many bytes have to wait in a process's socket until it counts as readable (SO_RCVLOWAT). `None` if that cannot be
+/// asked.
+pub fn low_water(holder: Holder) -> Option<u32> {
+    let socket = Handle::open(holder.pid).ok()?.borrow(holder.fd)?;
+    let (mut value, mut len): (libc::c_int, libc::socklen_t) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: SO_RCVLOWAT writes one int, and `value` is one; both pointers outlive the call.
+    let got = unsafe {
+        let at = (&raw mut value).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, at, &mut len)
+    };
+    (got == 0).then_some(u32::try_from(value).ok()).flatten()
 }
 
 /// What the kernel says of a TCP socket.

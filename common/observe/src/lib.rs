@@ -9,6 +9,7 @@
 pub mod advice;
 pub mod detached;
 pub mod errno;
+pub mod made;
 pub mod mask;
 pub mod pattern;
 pub mod start;
@@ -39,9 +40,9 @@ mod sockets;
 mod elsewhere;
 
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, accept_queue, ends_under_way, io_uring_denied, is_listening, queues};
+pub use elsewhere::{Process, accept_queue, ends_under_way, io_uring_denied, is_listening, low_water, queues};
 #[cfg(target_os = "linux")]
-pub use handle::Handle;
+pub use handle::{Handle, low_water};
 pub use mask::Mask;
 #[cfg(target_os = "linux")]
 pub use process::Process;

@@ -9,13 +9,14 @@ use std::fmt;
 pub struct Mask(pub u32);
 
 /// Linux's numbers, which do not depend on the architecture. Other systems have no epoll, and no name for them.
-const NAMES: [(Mask, &str); 9] = [
+const NAMES: [(Mask, &str); 10] = [
     (Mask::IN, "IN"),
-    (Mask(0x2), "PRI"),
+    (Mask::PRI, "PRI"),
     (Mask::OUT, "OUT"),
-    (Mask(0x2000), "RDHUP"),
-    (Mask(0x8), "ERR"),
-    (Mask(0x10), "HUP"),
+    (Mask::RDHUP, "RDHUP"),
+    (Mask::ERR, "ERR"),
+    (Mask::HUP, "HUP"),
+    (Mask::NVAL, "NVAL"),
     (Mask(0x1000_0000), "EXCLUSIVE"),
     (Mask::ONESHOT, "ONESHOT"),
     (Mask::ET, "ET"),
@@ -24,12 +25,22 @@ const NAMES: [(Mask, &str); 9] = [
 impl Mask {
     /// EPOLLIN: there is something to read.
     pub const IN: Self = Self(0x1);
+    /// EPOLLPRI: there is urgent data.
+    pub const PRI: Self = Self(0x2);
     /// EPOLLOUT: there is room to write.
     pub const OUT: Self = Self(0x4);
     /// EPOLLONESHOT: one event disarms the registration.
     pub const ONESHOT: Self = Self(0x4000_0000);
     /// EPOLLET: an event is reported once, and not for as long as it lasts.
     pub const ET: Self = Self(0x8000_0000);
+    /// EPOLLERR: an error, or something in the error queue.
+    pub const ERR: Self = Self(0x8);
+    /// EPOLLHUP: both directions have ended.
+    pub const HUP: Self = Self(0x10);
+    /// POLLNVAL: the file descriptor is not open.
+    pub const NVAL: Self = Self(0x20);
+    /// EPOLLRDHUP: the other end has sent FIN.
+    pub const RDHUP: Self = Self(0x2000);
     /// EPOLLERR and EPOLLHUP, which the kernel adds to every registration.
     const IMPLIED: Self = Self(0x18);
 
@@ -66,7 +77,7 @@ mod tests {
         assert_eq!(Mask(0x8000_2005).to_string(), "IN|OUT|RDHUP|ET");
         assert_eq!(Mask(0x4000_0018).asked_for().to_string(), "ONESHOT");
         assert_eq!(Mask(0).to_string(), "nothing");
-        assert_eq!(Mask::of_poll(-1).to_string(), "IN|PRI|OUT|RDHUP|ERR|HUP");
+        assert_eq!(Mask::of_poll(-1).to_string(), "IN|PRI|OUT|RDHUP|ERR|HUP|NVAL");
     }
 
     #[cfg(target_os = "linux")]

@@ -58,6 +58,11 @@ impl Process {
         listed.iter().flat_map(|pids| pids.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
     }
 
+    /// How many of its children have ended and were not waited for.
+    pub(crate) fn zombies(self) -> usize {
+        self.all_children().into_iter().filter(|pid| Process { pid: *pid }.is_zombie()).count()
+    }
+
     /// Its parent.
     pub(crate) fn parent(self) -> Option<i32> {
         procfs::process::Process::new(self.pid).and_then(|process| process.stat()).ok().map(|stat| stat.ppid)
@@ -153,6 +158,11 @@ impl Process {
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
 
+    /// How many pieces its address space has: the program's own, and two or so for each thread's stack.
+    pub fn mappings(self) -> Option<usize> {
+        Some(self.read_file("maps")?.lines().count())
+    }
+
     /// Its open file descriptors, in order; `None` if they may not be seen.
     pub fn fds(self) -> Option<Vec<RawFd>> {
         let of = |folder: String| -> Option<Vec<RawFd>> {
@@ -210,6 +220,11 @@ impl Process {
             }
         }
         found
+    }
+
+    /// `/proc/PID/fdinfo` of a file descriptor; empty if there is nothing to see.
+    pub fn fd_info(self, fd: RawFd) -> String {
+        self.read_file(&format!("fdinfo/{fd}")).unwrap_or_default()
     }
 
     /// What is registered with an epoll instance, in the order of the file descriptors.

@@ -108,6 +108,12 @@ pub struct Ring {
     pub fd: i32,
     /// The heads and the tails of its two queues, in one line.
     pub queues: String,
+    /// Operations that were put into the submission queue and not handed over to the kernel.
+    pub not_submitted: u32,
+    /// Completions that wait in the completion queue.
+    pub not_taken: u32,
+    /// A thread of the kernel's takes the submissions (IORING_SETUP_SQPOLL).
+    pub polled: bool,
     /// Operations that wait for their socket.
     pub armed: usize,
     /// Inodes of sockets that have a place in its table of direct descriptors. (Only newer kernels show them.)
@@ -122,12 +128,39 @@ impl Ring {
         let polls = info.lines().skip_while(|line| !line.starts_with("PollList")).skip(1);
         let armed = polls.take_while(|line| line.trim_start().starts_with("op=")).count();
         let inode = |line: &str| line.split_once("socket:[")?.1.split_once(']')?.0.parse().ok();
+        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<i64>().ok());
+        let between = |head: &str, tail: &str| {
+            let (head, tail) = (value(head).unwrap_or(0) as u32, value(tail).unwrap_or(0) as u32);
+            tail.wrapping_sub(head)
+        };
         Self {
             fd,
+            not_submitted: between("SqHead:", "SqTail:"),
+            not_taken: between("CqHead:", "CqTail:"),
+            polled: value("SqThread:").is_some_and(|thread| thread >= 0),
             queues: heads.join(", ").replace('\t', " "),
             armed,
             sockets: info.lines().filter_map(inode).collect(),
         }
+    }
+}
+
+/// What a thread that sleeps in poll or select has passed to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WaitSet {
+    /// The thread.
+    pub tid: i32,
+    /// Select: how many descriptors the call looks at. A bit at or past this number is not seen.
+    pub nfds: Option<i32>,
+    /// The descriptors with what was asked for each; `PRI` stands for select's third set.
+    pub asked: Vec<(i32, Mask)>,
+}
+
+impl WaitSet {
+    /// What was asked for a descriptor.
+    pub fn of(&self, fd: i32) -> Option<Mask> {
+        let of_it = self.asked.iter().filter(|(it, _)| *it == fd);
+        of_it.map(|(_, mask)| *mask).reduce(|one, other| Mask(one.0 | other.0))
     }
 }
 
@@ -140,6 +173,10 @@ pub struct ProcessView {
     pub threads: Vec<Thread>,
     /// What it has open.
     pub descriptors: Descriptors,
+    /// Its program's name.
+    pub name: String,
+    /// What its threads wait for in poll and select.
+    pub sets: Vec<WaitSet>,
 }
 
 /// Who has a socket open, and under which number.
@@ -261,6 +298,7 @@ mod tests {
         let info = "SqMask:\t0x7f\nSqHead:\t12\nSqTail:\t12\nCqHead:\t11\nCqTail:\t11\n\
                     UserFiles:\t2\n    0: socket:[4242]\n    1: <none>\nPollList:\n  op=13, task_works=0\n  op=22, task_works=0\nCqOverflowList:\n";
         let ring = Ring::parse(3, info);
+        assert_eq!((ring.not_submitted, ring.not_taken, ring.polled), (0, 0, false));
         assert_eq!((ring.armed, ring.sockets), (2, vec![4242]));
         assert_eq!(ring.queues, "SqHead: 12, SqTail: 12, CqHead: 11, CqTail: 11");
     }

@@ -67,6 +67,7 @@ pub fn main_with<S>(
             return ExitCode::from(2);
         }
     };
+    pending::return_freed_memory();
     let served = (|| {
         let shutdown = Shutdown::install()?;
         let (addr, server) = new(args, given, shutdown)?;

@@ -1,6 +1,7 @@
 //! Pending bytes: read from a client, and not yet sent back.
 //!
 //! Invariant: a connection has at most `MAX_PENDING` pending bytes, and takes memory for them only while it has some.
+//! [`return_freed_memory`] makes this true for the process too, and not only for its allocator.
 
 use std::collections::VecDeque;
 
@@ -9,6 +10,19 @@ pub const READ_BUFFER: usize = 64 * 1024;
 
 /// The most pending bytes of one connection. Near this limit the server stops reading from it (back-pressure).
 pub const MAX_PENDING: usize = 256 * 1024;
+
+/// Makes glibc return freed output to the system at once. Other C libraries do not need this.
+///
+/// By default glibc raises its threshold for mapped memory to the largest block that was freed. Later blocks come from
+/// its heap, and the heap shrinks only at its end: after 100 stuck clients a server kept up to 22 MB of their 26 MB.
+/// This is a bound and not a leak, but a growth could hide in it. A threshold that the program sets is not raised.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: takes two integers; it is called before the server starts a thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, READ_BUFFER as libc::c_int);
+    }
+}
 
 /// The pending bytes of one connection, in order. Takes 32 bytes when it is empty.
 #[derive(Debug, Default)]

@@ -16,7 +16,8 @@ use proc_macro::{Ident, Literal, TokenStream, TokenTree};
 /// The doc comment is the line about the check. The attribute says
 /// - `clause = N`: the clause of CONTRACT.md that the check proves;
 /// - `alone`: it must have the machine to itself;
-/// - `quick`: `cargo test` runs it on variants too.
+/// - `quick`: `cargo test` runs it on variants too;
+/// - `long`: it takes many seconds, and runs only when it is asked for.
 #[proc_macro_attribute]
 pub fn check(attribute: TokenStream, function: TokenStream) -> TokenStream {
     match registration(attribute, function.clone()) {
@@ -26,7 +27,7 @@ pub fn check(attribute: TokenStream, function: TokenStream) -> TokenStream {
 }
 
 fn registration(attribute: TokenStream, function: TokenStream) -> Result<TokenStream, String> {
-    let Said { clause, alone, quick } = said(attribute)?;
+    let Said { clause, alone, quick, long } = said(attribute)?;
     let (about, name) = documented(function)?;
     let check = format!(
         "::inventory::submit! {{
@@ -37,6 +38,7 @@ fn registration(attribute: TokenStream, function: TokenStream) -> Result<TokenSt
                 about: {about},
                 alone: {alone},
                 quick: {quick},
+                long: {long},
                 line: ::core::line!(),
                 run: {name},
             }}
@@ -50,12 +52,13 @@ struct Said {
     clause: Literal,
     alone: bool,
     quick: bool,
+    long: bool,
 }
 
 /// What stands in the attribute's parentheses.
 fn said(attribute: TokenStream) -> Result<Said, String> {
-    const USAGE: &str = "#[check(clause = N)], and then perhaps: alone, quick";
-    let (mut clause, mut alone, mut quick) = (None, false, false);
+    const USAGE: &str = "#[check(clause = N)], and then perhaps: alone, quick, long";
+    let (mut clause, mut alone, mut quick, mut long) = (None, false, false, false);
     let mut tokens = attribute.into_iter();
     while let Some(word) = tokens.next() {
         match word.to_string().as_str() {
@@ -65,12 +68,13 @@ fn said(attribute: TokenStream) -> Result<Said, String> {
             },
             "alone" => alone = true,
             "quick" => quick = true,
+            "long" => long = true,
             "," => {}
             other => return Err(format!("'{other}' says nothing of a check: {USAGE}")),
         }
     }
     let clause = clause.ok_or_else(|| format!("a check proves a clause of CONTRACT.md: {USAGE}"))?;
-    Ok(Said { clause, alone, quick })
+    Ok(Said { clause, alone, quick, long })
 }
 
 /// The function's doc comment as one line, and its name.

@@ -243,3 +243,26 @@ fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_
     }
     trial.expect_held(base, "after all had left")
 }
+
+/// Three clients with small windows send 48 KiB and FIN, and read nothing: the close has bytes to get rid of, and others
+/// are served meanwhile.
+#[check(clause = 6)]
+fn a_close_with_bytes_under_way_keeps_nobody_waiting(trial: &mut Trial<'_>) -> Step {
+    // What the server's socket takes, and the client's does not: nothing is owed any more when the FIN is read.
+    const BYTES: u64 = 48 * 1024;
+    let mut neighbour = trial.connect()?;
+    neighbour.echo(1)?;
+    let mut clients = trial.connect_many_with(3, ConnectOptions::NARROW)?;
+    trial.echo_all(&mut clients, 1)?;
+    for client in &mut clients {
+        client.send(BYTES)?;
+        // One after the other: the server sleeps, in its wait or in its close.
+        trial.rest()?;
+        client.half_close()?;
+        trial.rest()?;
+        neighbour.echo(1)?;
+        trial.probe()?;
+    }
+    expect_eof_all(&mut clients)?;
+    neighbour.echo(1)
+}

@@ -4,7 +4,7 @@
 
 use harness_macros::check;
 
-use crate::client::{Client, echo_all, expect_eof_all, send_all};
+use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, make_room, send_all, size};
 use crate::failure::Step;
 use crate::trial::Trial;
 
@@ -171,4 +171,55 @@ fn a_backlog_larger_than_the_send_buffer_is_drained_after_a_wakeup(trial: &mut T
     trial.settle()?;
     client.expect_echo()?;
     client.echo(1)
+}
+
+/// 64 stuck clients can be written to in one wake, then 128, then 838 (708 or 108 where little is allowed) beside a
+/// byte from all before; half have sent a byte more.
+#[check(clause = 2)]
+fn room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used(trial: &mut Trial<'_>) -> Step {
+    let small = trial.small_send_buffers()?;
+    let all = how_many(trial, small)?;
+    let all = trial.up_to(all, FEWEST)?;
+    let waves = if all > 192 + FEWEST { vec![64, 128, all - 192] } else { vec![all] };
+    let bytes = trial.more_than_fits_by(4 * 1024)?;
+    let mut before: Vec<Client> = Vec::new();
+    for count in waves {
+        let mut wave = trial.connect_many_with(count, ConnectOptions::NARROW)?;
+        trial.echo_all(&mut wave, 1)?;
+        trial.step(format!("each of the {count} sends {}, and reads nothing", size(bytes)));
+        let sent = send_all(&mut wave, bytes);
+        trial.unless_cut_off(sent)?;
+        trial.rest()?;
+        wave.iter().for_each(Client::widen);
+        trial.freeze()?;
+        if count > 128 {
+            trial.step(format!("the {} before them send 1 byte each", before.len()));
+            send_all(&mut before, 1)?;
+        }
+        trial.step(format!("every other one of the {count} sends 1 byte more, and all read what comes meanwhile"));
+        wave.iter_mut().step_by(2).try_for_each(|client| client.send_quietly(1))?;
+        make_room(&mut wave)?;
+        trial.thaw()?;
+        // Nobody sends before the verdict: it would be another event.
+        trial.step("all read the rest");
+        echo_all(&mut wave)?;
+        echo_all(&mut before)?;
+        before.append(&mut wave);
+    }
+    Ok(())
+}
+
+/// More than the smallest batch that servers have.
+const FEWEST: u32 = 66;
+
+/// As many as the harness and the server may have; a foreign server's own select would stop at 1,024 descriptors. Where
+/// each takes half a megabyte until it is stuck, no more than 300.
+fn how_many(trial: &mut Trial<'_>, small: bool) -> Step<u32> {
+    if !small {
+        return trial.needs_fds(300).map(|()| 300);
+    }
+    if trial.subject.own && trial.needs_fds(1030).is_ok() {
+        return Ok(1030);
+    }
+    if trial.needs_fds(900).is_ok() { Ok(900) } else { trial.needs_fds(300).map(|()| 300) }
 }

@@ -5,8 +5,8 @@
 
 use harness_macros::check;
 
-use crate::client::{Client, echo_all};
-use crate::failure::Step;
+use crate::client::{Client, ConnectOptions, echo_all};
+use crate::failure::{Step, Stop, Symptom};
 use crate::trial::Trial;
 
 /// One connection, one byte without a newline, and then a second one.
@@ -114,4 +114,60 @@ fn a_message_that_just_fills_a_buffer_leaves_others_served(trial: &mut Trial<'_>
 #[check(clause = 2)]
 fn a_stream_of_64_mib_comes_back_while_it_is_sent(trial: &mut Trial<'_>) -> Step {
     trial.connect()?.echo(64 << 20)
+}
+
+const GIB: u64 = 1 << 30;
+
+/// What fails here has worked for gigabytes.
+fn at_the_edge(stop: Stop) -> Stop {
+    match stop {
+        Stop::Fail(failure) if failure.symptom != Symptom::Exited => Stop::Fail(failure).because(
+            "The stream stopped where it passes 2 GiB or 4 GiB: a counter of 31 or 32 bits wraps there. Count a \
+             connection's bytes in 64 bits, or only what is owed.",
+        ),
+        other => other,
+    }
+}
+
+/// One stream of more than 4 GiB, with bytes owed when it crosses 2^31 and 2^32: a counter of 31 or 32 bits wraps there.
+#[check(clause = 2, long)]
+fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
+    const NEAR: u64 = 16 << 20;
+    const A_TIME: u64 = 16 << 10;
+    const SMALL: usize = 8 << 10;
+    const LARGE: usize = 1 << 20;
+    // A buffer of fixed size: one that the kernel sizes takes tens of megabytes by then, and the server owes nothing.
+    let mut client = trial.connect_with(ConnectOptions::receive_buffer(256 << 10))?;
+    let (process, port) = (trial.server()?.process, client.local.port());
+    let send_buffer = |bytes| process.is_some_and(|process| process.narrow_connection(port, bytes));
+    for edge in [2 * GIB, 4 * GIB] {
+        client.echo(edge - NEAR - client.sent)?;
+        // With a small one the server is never ahead of what it owes.
+        send_buffer(SMALL);
+        let stuck = client.send_until_stuck(NEAR);
+        trial.unless_cut_off(stuck)?;
+        trial.step("c0 goes on to send, and reads so slowly that the server always owes something");
+        client.plan(2 * NEAR);
+        while client.received < edge {
+            client.receive_quietly(A_TIME).map_err(at_the_edge)?;
+            while client.write_some(A_TIME as usize).map_err(at_the_edge)? > 0 {}
+        }
+        client.expect_echo().map_err(at_the_edge)?;
+        send_buffer(LARGE);
+    }
+    Ok(())
+}
+
+/// Messages that end one byte before 2 GiB and 4 GiB, there, and one byte behind, each echoed before the next.
+#[check(clause = 2, long)]
+fn messages_that_end_at_2_and_at_4_gib_come_back(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    for edge in [2 * GIB, 4 * GIB] {
+        client.echo(edge - 1 - client.sent)?;
+        for _ in 0..3 {
+            client.echo(1).map_err(at_the_edge)?;
+        }
+        client.echo(100_000).map_err(at_the_edge)?;
+    }
+    Ok(())
 }

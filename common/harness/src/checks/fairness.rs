@@ -169,7 +169,7 @@ fn begin(trial: &Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
 /// Lets the server go on, and keeps the flood going on all but the last client until that one has its byte back, as many
 /// times as it sends one.
 fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, round_trips: u32) -> Step {
-    let _lockstep = thaw(trial, clients.last().expect("one that waits"))?;
+    let lockstep = thaw(trial, clients.last().expect("one that waits"))?;
     trial.step(match round_trips {
         1 => "all read, and send on as they read, until it has its byte back".into(),
         many => format!("all read, and send on as they read, until it has its byte back, and {} more", many - 1),
@@ -210,6 +210,8 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
         if stopped || clients.iter().any(|client| client.eof) || Instant::now() > end {
             // It says why a connection ended or stands still.
             clients.iter_mut().for_each(|client| client.planned = client.sent);
+            // As idle work the server might not come to its end on a busy machine.
+            drop(lockstep);
             return echo_all(clients);
         }
     }
@@ -251,6 +253,9 @@ fn thaw(trial: &mut Trial<'_>, quiet: &Client) -> Step<Option<Lockstep>> {
 struct Lockstep {
     #[cfg(target_os = "linux")]
     before: rustix::thread::CpuSet,
+    /// The server's threads.
+    #[cfg(target_os = "linux")]
+    bound: Vec<i32>,
 }
 
 impl Lockstep {
@@ -260,14 +265,15 @@ impl Lockstep {
         let threads = trial.process()?.threads().unwrap_or_default();
         let (mut here, Ok(before)) = (CpuSet::new(), sched_getaffinity(None)) else { return Ok(None) };
         here.set(sched_getcpu());
-        for thread in threads {
-            let tid = rustix::process::Pid::from_raw(thread.tid);
-            let _ = sched_setaffinity(tid, &here);
-            let lowest = libc::sched_param { sched_priority: 0 };
-            // SAFETY: the parameter is a valid struct, and the call only reads it.
-            unsafe { libc::sched_setscheduler(thread.tid, libc::SCHED_IDLE, &lowest) };
+        let bound: Vec<i32> = threads.iter().map(|thread| thread.tid).collect();
+        for tid in &bound {
+            let _ = sched_setaffinity(rustix::process::Pid::from_raw(*tid), &here);
+            schedule(*tid, libc::SCHED_IDLE);
         }
-        Ok(sched_setaffinity(None, &here).is_ok().then_some(Self { before }))
+        if sched_setaffinity(None, &here).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(Self { before, bound }))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -279,6 +285,19 @@ impl Lockstep {
 #[cfg(target_os = "linux")]
 impl Drop for Lockstep {
     fn drop(&mut self) {
-        let _ = rustix::thread::sched_setaffinity(None, &self.before);
+        use rustix::thread::sched_setaffinity;
+        let _ = sched_setaffinity(None, &self.before);
+        for tid in &self.bound {
+            let _ = sched_setaffinity(rustix::process::Pid::from_raw(*tid), &self.before);
+            // Not everybody may: it stays idle work then.
+            schedule(*tid, libc::SCHED_OTHER);
+        }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn schedule(tid: i32, policy: libc::c_int) {
+    let lowest = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter is a valid struct, and the call only reads it.
+    unsafe { libc::sched_setscheduler(tid, policy, &lowest) };
 }

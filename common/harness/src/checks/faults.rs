@@ -3,6 +3,8 @@
 //! Invariant: a check on lack of descriptors makes no connect between the moment descriptors are free and its verdict on
 //! the queued clients, because a connect would bring the event that a broken server waits for.
 
+use std::time::{Duration, Instant};
+
 use harness_macros::check;
 use rustix::process::Signal;
 
@@ -21,6 +23,8 @@ const EMFILE: &str = "accept fails with EMFILE and the connection stays queued: 
                       when a connection was closed, and after a while.";
 const EINTR: &str = "A stop and a continue (ctrl-Z, a debugger, a laptop's sleep) make epoll_wait and io_uring_enter \
                      return EINTR although no handler ran. That is no error: wait again.";
+const CUT: &str = "A stop and a continue cut short a send that waits for room: it returns a part of its bytes, or EINTR \
+                   (io_uring's splice: ERESTARTSYS, 512). Neither is an error: send the rest.";
 const RESET: &str =
     "A connection that was reset ends that connection: accept, getpeername, read and write may all say so.";
 const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or ECONNRESET, and raises SIGPIPE unless that \
@@ -34,6 +38,13 @@ fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
     // no spin, and one without a pause uses the processor, or wakes more often than each millisecond.
     let per_second = if trial.subject.own { 25 } else { 1000 };
     trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", per_second)
+}
+
+/// Two seconds without a descriptor: the attempts to accept do not grow in number.
+#[check(clause = 9)]
+fn out_of_descriptors_attempts_stay_few(trial: &mut Trial<'_>) -> Step {
+    let (_inside, _outside) = fill_up(trial)?;
+    trial.expect_steady_attempts()
 }
 
 /// While others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB.
@@ -160,6 +171,103 @@ fn a_stop_with_bytes_under_way_is_survived(trial: &mut Trial<'_>) -> Step {
         trial.thaw()?;
     }
     client.expect_echo()
+}
+
+/// 8 stuck clients: each send that waits for room is cut short by a stop and a continue, and returns a part.
+#[check(clause = 10)]
+fn a_send_that_a_stop_cuts_short_goes_on(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(CUT);
+    let mut clients = trial.connect_many_with(8, ConnectOptions::NARROW)?;
+    trial.echo_all(&mut clients, 1)?;
+    trial.fill_up_to(&mut clients, 1 << 20)?;
+    for round in 0..6 {
+        trial.freeze()?;
+        trial.thaw()?;
+        trial.step("each reads some thousand bytes, and sends as many");
+        for (place, client) in clients.iter_mut().enumerate() {
+            // Other sizes each time, so that the next sends wait at other places.
+            let read = client.read_some(3001 + 997 * place + 512 * round).map_err(cut_short)?;
+            client.planned = client.sent + read as u64;
+            client.write_some(read).map_err(cut_short)?;
+        }
+        trial.rest()?;
+    }
+    trial.step("all read what is owed to them");
+    clients.iter_mut().for_each(|client| client.planned = client.sent);
+    echo_all(&mut clients).map_err(cut_short)
+}
+
+/// 32 busy and 6 stuck clients with the smallest buffers and segments, while the server is stopped and continued 300 times.
+#[check(clause = 10)]
+fn stops_while_bytes_trickle_are_survived(trial: &mut Trial<'_>) -> Step {
+    const STOPS: usize = 300;
+    const ENOUGH: Duration = Duration::from_millis(1500);
+    /// What may be under way of the stuck, whose sends wait for room, and of the others, for whom the server is at work.
+    /// With many of them its work queues up, so that a stop falls into the work.
+    const WINDOWS: [u64; 2] = [1 << 20, 32 << 10];
+    /// Read by each in the end. All of it would take long in segments of 88 bytes.
+    const TAIL: u64 = 16 * 1024;
+    const SMALLEST: ConnectOptions = ConnectOptions {
+        receive_buffer: Some(2304),
+        send_buffer: Some(4608),
+        max_segment: Some(88),
+        ..ConnectOptions::NARROW
+    };
+    trial.suspect(CUT);
+    let mut stuck = trial.connect_many_with(6, SMALLEST)?;
+    let mut busy = trial.connect_many_with(32, SMALLEST)?;
+    trial.echo_all(&mut busy, 1)?;
+    trial.fill_up_to(&mut stuck, WINDOWS[0])?;
+    trial.step(format!("all send 1 to 4000 bytes and read 1 to 3000 at a time, with {STOPS} stops (SIGSTOP, SIGCONT)"));
+    let end = Instant::now() + ENOUGH;
+    for stop in 0..STOPS {
+        trickle(&mut stuck, stop, WINDOWS[0]).map_err(cut_short)?;
+        for turn in 0..2 {
+            trickle(&mut busy, 2 * stop + turn, WINDOWS[1]).map_err(cut_short)?;
+        }
+        // The server is at work now.
+        trial.server()?.signal_all(Signal::STOP)?;
+        trickle(&mut busy, stop, WINDOWS[1]).map_err(cut_short)?;
+        trial.server()?.signal_all(Signal::CONT)?;
+        if Instant::now() > end {
+            trial.step(format!("the machine is busy: {stop} stops were enough"));
+            break;
+        }
+    }
+    trial.step(format!("each reads {} more of what is owed to it", size(TAIL)));
+    let mut clients: Vec<_> = stuck.into_iter().chain(busy).collect();
+    for client in &mut clients {
+        client.planned = client.sent;
+        client.receive_quietly(TAIL.min(client.outstanding())).map_err(cut_short)?;
+    }
+    clients.into_iter().for_each(Client::reset_quietly);
+    trial.probe()
+}
+
+/// Each client writes and reads once, other sizes each time.
+fn trickle(clients: &mut [Client], time: usize, window: u64) -> Step {
+    for (place, client) in clients.iter_mut().enumerate() {
+        let (write, read) = (1 + (time * 1237 + place * 331) % 4000, 1 + (time * 733 + place * 577) % 3000);
+        if client.outstanding() < window {
+            client.planned = client.sent + write as u64;
+            client.write_some(write)?;
+        }
+        client.read_some(read)?;
+    }
+    Ok(())
+}
+
+/// What a connection that is damaged here is about.
+fn cut_short(stop: Stop) -> Stop {
+    match stop {
+        Stop::Fail(mut failure)
+            if matches!(failure.symptom, Symptom::WrongBytes | Symptom::Truncated | Symptom::Reset) =>
+        {
+            failure.cause = format!("{CUT} {}", failure.cause);
+            Stop::Fail(failure)
+        }
+        other => other,
+    }
 }
 
 /// 1,000 each of SIGWINCH, SIGURG and SIGCHLD during 1,000 round trips.

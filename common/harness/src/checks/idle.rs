@@ -3,10 +3,12 @@
 //! Invariant: while the server is watched no client moves, so every wake-up is its own. Whoever is not watched for at
 //! rest may still be the reason, so the connections in question stay open until the verdict.
 
+use std::time::{Duration, Instant};
+
 use harness_macros::check;
 use observe::{Call, Thread};
 
-use crate::client::{Client, ConnectOptions, expect_eof_all, send_all, size};
+use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all, size};
 use crate::failure::{Step, Symptom};
 use crate::trial::Trial;
 
@@ -23,6 +25,8 @@ const LEFT: &str = "A client that has left shows as the end of input (read retur
 const TIMER: &str = "Nothing has happened that could wake it: a wait with a short timeout, or one that returns at once because of \
                      its own wake-up descriptor, is a busy loop in disguise.";
 
+const NAPS: &str = "It wakes again and again after its work is done: a wait with a short timeout, a wake-up descriptor that \
+                    is never drained, or a registration that reports the same event again. Wait without a timeout.";
 const HERD: &str = "Several threads wait for one listener, so a connect wakes them all, and all but one for nothing. Register the \
                     listener with EPOLLEXCLUSIVE (at ADD only), or let one thread accept, or give each a listener of its own \
                     (SO_REUSEPORT).";
@@ -156,6 +160,44 @@ fn stuck(trial: &mut Trial<'_>) -> Step<Client> {
     client.echo(1)?;
     trial.fill(std::slice::from_mut(&mut client))?;
     Ok(client)
+}
+
+/// 20 round trips of 1 byte, with a rest after each: each wakes the server for its byte, and hardly once more.
+#[check(clause = 7)]
+fn a_round_trip_costs_few_wakeups(trial: &mut Trial<'_>) -> Step {
+    const ROUND_TRIPS: u64 = 20;
+    const LOOK: Duration = Duration::from_millis(200);
+    // One wakeup is for the byte. Others may be for a completion, or for another thread.
+    let allowed = ROUND_TRIPS * if trial.subject.own { 5 } else { 40 };
+    trial.needs_proc()?;
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    trial.rest()?;
+    let process = trial.process()?;
+    let wakeups = || process.activity().unwrap_or_default().wakeups;
+    // What it does without a reason, for example a runtime's own tick, is another check's business.
+    let (before, start) = (wakeups(), Instant::now());
+    std::thread::sleep(LOOK);
+    let (anyhow, looked) = (wakeups().saturating_sub(before), start.elapsed());
+    trial.step(format!("{ROUND_TRIPS} times c0 sends 1 byte, reads it back, and the server comes to rest"));
+    let (before, start) = (wakeups(), Instant::now());
+    for _ in 0..ROUND_TRIPS {
+        client.plan(1);
+        echo_all(std::slice::from_mut(&mut client))?;
+        trial.rest()?;
+    }
+    let woken = wakeups().saturating_sub(before);
+    let share = start.elapsed().as_secs_f64() / looked.as_secs_f64();
+    // Twice, because a tick is not regular on a busy machine.
+    let anyhow = (2.0 * share * anyhow as f64) as u64;
+    if woken > allowed + anyhow {
+        let what = format!(
+            "{ROUND_TRIPS} round trips cost {woken} wakeups; at most {allowed} are allowed, and {anyhow} for what it does \
+             with nothing to do"
+        );
+        return Err(trial.with_view(Symptom::Spinning, what, NAPS));
+    }
+    Ok(())
 }
 
 /// 12 clients connect one at a time: of the threads that wait for events, at most two wake for each.

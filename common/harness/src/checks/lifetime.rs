@@ -113,3 +113,15 @@ fn leave(trial: &mut Trial<'_>, count: u32, bytes: u64, reset: bool) -> Step {
     }
     Ok(())
 }
+
+/// Four rounds of 40 clients that come and leave at once: no child of a server with processes stays a zombie.
+#[check(clause = 4)]
+fn children_that_have_ended_are_waited_for(trial: &mut Trial<'_>) -> Step {
+    trial.expect_no_zombies()
+}
+
+/// Four rounds of 40 clients that come and leave: the stacks of a server's threads are given back.
+#[check(clause = 4)]
+fn threads_that_have_ended_are_joined(trial: &mut Trial<'_>) -> Step {
+    trial.expect_threads_joined()
+}

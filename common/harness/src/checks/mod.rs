@@ -40,8 +40,13 @@ pub const GROUPS: &[&str] = &[
     "start",
 ];
 
-/// All checks, in order.
+/// The checks that run unless others are asked for, in order: all but the long ones.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
+    all_checks().filter(|check| !check.long)
+}
+
+/// All checks, in order, with those that take many seconds.
+pub fn all_checks() -> impl Iterator<Item = &'static Check> {
     /// The attribute registers them in any order.
     static IN_ORDER: LazyLock<Vec<&'static Check>> = LazyLock::new(|| {
         let mut checks: Vec<_> = inventory::iter::<Check>().collect();
@@ -57,7 +62,7 @@ mod tests {
 
     #[test]
     fn every_file_of_checks_is_a_group_and_every_group_has_checks() {
-        for check in checks() {
+        for check in all_checks() {
             assert!(GROUPS.contains(&check.group), "GROUPS lacks '{}'", check.group);
         }
         for group in GROUPS {
@@ -67,7 +72,7 @@ mod tests {
 
     #[test]
     fn every_check_proves_a_clause_that_exists() {
-        for check in checks() {
+        for check in all_checks() {
             assert!(!crate::clause(check.clause).is_empty(), "{}", check.full_name());
         }
     }

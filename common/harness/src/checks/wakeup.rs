@@ -10,6 +10,7 @@ use observe::Call;
 
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
+use crate::moments::{Moment, Unpublished};
 use crate::trial::Trial;
 
 /// A alone sends, then B, then A, then a new C; then all again, each after the wait ran into its timeout.
@@ -69,6 +70,47 @@ fn the_newest_connection_is_heard_first(trial: &mut Trial<'_>) -> Step {
     clients.push(trial.connect()?);
     for i in [3, 2, 1, 0] {
         clients[i].echo(10)?;
+    }
+    Ok(())
+}
+
+/// Of four, one below the newest closes, and the newest alone sends: select's nfds has to cover the highest descriptor.
+#[check(clause = 2)]
+fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>) -> Step {
+    const COUNT: usize = 4;
+    for in_one_wake in [false, true] {
+        for leaving in [0, COUNT - 2] {
+            // One after the other, so that the newest gets the highest number.
+            let mut clients = Vec::new();
+            for _ in 0..COUNT {
+                clients.push(trial.connect()?);
+                clients.last_mut().expect("just pushed").echo(1)?;
+            }
+            let mut highest = clients.pop().expect("four");
+            if in_one_wake {
+                trial.freeze()?;
+                clients.remove(leaving).close();
+                highest.send(1)?;
+                trial.thaw()?;
+                highest.expect_echo()?;
+            } else {
+                clients.remove(leaving).close();
+                trial.await_ends()?;
+                highest.echo(1)?;
+            }
+            // Another gets the number that is free, and leaves.
+            let mut other = trial.connect()?;
+            other.echo(1)?;
+            other.close();
+            trial.await_ends()?;
+            highest.echo(1)?;
+            highest.close();
+            trial.await_ends()?;
+            clients.last_mut().expect("two are left").echo(1)?;
+            clients.into_iter().for_each(Client::reset_quietly);
+            trial.await_ends()?;
+            trial.rest()?;
+        }
     }
     Ok(())
 }
@@ -252,6 +294,111 @@ fn meanwhile(stop: Stop) -> Stop {
         }
         other => other,
     }
+}
+
+/// Clients connect while one of several threads is held at each of its system calls (ptrace): a hand-over loses nobody.
+#[check(clause = 2)]
+fn a_connection_handed_over_at_any_moment_is_heard(trial: &mut Trial<'_>) -> Step {
+    const CLIENTS: u32 = 6;
+    /// Entries and exits of calls in one turn. One that takes a few connections makes fewer.
+    const MOST: u32 = 32;
+    /// On an idle machine all moments take one to two seconds.
+    const ENOUGH: Duration = Duration::from_secs(6);
+    let process = trial.process()?;
+    trial.needs_proc()?;
+    trial.probe()?;
+    trial.rest()?;
+    let threads = Moment::threads(process);
+    if process.threads().is_none_or(|threads| threads.len() < 2) {
+        return Err(Stop::skip(
+            "one thread hands nothing over; the group 'interleaving' holds it at each of its calls",
+        ));
+    }
+    let end = Instant::now() + ENOUGH;
+    for thread in threads {
+        for calls in 0..MOST {
+            if Instant::now() > end {
+                trial.step("the machine is busy, or the turns are long: the moments so far were enough");
+                return Ok(());
+            }
+            let Ok(moment) = Moment::before(process, &thread) else { break };
+            let mut clients = trial.connect_many(CLIENTS)?;
+            trial.step("each sends 1 byte");
+            send_all(&mut clients, 1)?;
+            let held = moment.hold(calls)?;
+            if held {
+                trial.step(format!("a thread that was woken is held at stop {calls} of its system calls (ptrace)"));
+                moment.others_rest();
+                clients.extend(trial.connect_many(CLIENTS)?);
+                trial.step("each of those sends 1 byte");
+                send_all(&mut clients[CLIENTS as usize..], 1)?;
+                moment.others_rest();
+            }
+            drop(moment);
+            trial.step("the thread goes on, and all read their byte");
+            echo_all(&mut clients).map_err(handed_over)?;
+            clients.into_iter().for_each(Client::reset_quietly);
+            trial.await_ends()?;
+            trial.rest()?;
+            if !held {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a wake-up lost here is about.
+fn handed_over(stop: Stop) -> Stop {
+    match stop {
+        Stop::Fail(mut failure)
+            if matches!(failure.symptom, Symptom::ReadLost | Symptom::AcceptQueueNotDrained | Symptom::Slow) =>
+        {
+            failure.cause += " The connection came while a thread was at work on those before. A wake-up of one thread by \
+                              another (eventfd, pipe) has to be taken before the queue is emptied: read the descriptor first, \
+                              and the queue after it.";
+            Stop::Fail(failure)
+        }
+        other => other,
+    }
+}
+
+/// SQPOLL: the server is held just before it publishes a submission (ptrace), until the kernel's thread has fallen asleep.
+#[check(clause = 2)]
+fn a_submission_to_a_thread_that_falls_asleep_is_taken(trial: &mut Trial<'_>) -> Step {
+    let process = trial.process()?;
+    trial.needs_proc()?;
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    trial.rest()?;
+    let port = trial.server()?.addr.port();
+    let mut submission = Unpublished::find(process, port)?;
+    submission.await_sleep();
+    trial.step("the server is traced, instruction by instruction, until it publishes a submission (ptrace)");
+    submission.learn(|| client.send(1))?;
+    client.expect_echo().map_err(asleep)?;
+    let mut held = false;
+    for _ in 0..3 {
+        trial.rest()?;
+        submission.await_sleep();
+        trial.step("the server is held before it publishes the next one, until the kernel's thread sleeps");
+        held |= submission.hold(|| client.send(1))?;
+        client.expect_echo().map_err(asleep)?;
+        client.echo(1).map_err(asleep)?;
+    }
+    if held {
+        Ok(())
+    } else {
+        Err(Stop::skip("the server did not pass that instruction again, or the kernel's thread never slept"))
+    }
+}
+
+/// What a submission lost here is about.
+fn asleep(stop: Stop) -> Stop {
+    stop.because(
+        "The kernel's thread (SQPOLL) fell asleep before this submission was published, and nobody woke it: publish the tail \
+         first, then a full fence, and only then look at IORING_SQ_NEED_WAKEUP. What was read before that is out of date.",
+    )
 }
 
 /// While it lives, the calling thread has a processor to itself as far as the server is concerned, so that both run at once.

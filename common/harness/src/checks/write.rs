@@ -3,6 +3,8 @@
 //! Invariant: a client stops reading until the server is stuck, not until some number of bytes was sent, because the
 //! kernel's buffers hold megabytes in each direction, and what they hold tests nothing in the server.
 
+use std::time::{Duration, Instant};
+
 use harness_macros::check;
 
 use crate::client::{ConnectOptions, echo_all, size};
@@ -153,4 +155,64 @@ fn slow_readers_of_different_speeds_are_all_served(trial: &mut Trial<'_>) -> Ste
         }
     }
     Ok(())
+}
+
+/// 600 pieces of 32 bytes, and then 3,000, each in a wake of its own, to a server whose socket is full: more than one
+/// writev takes.
+#[check(clause = 2)]
+fn more_pieces_than_one_writev_takes_come_back(trial: &mut Trial<'_>) -> Step {
+    trial.small_send_buffers()?;
+    // As many bytes in few pieces: a server that cuts off who does not read does so here already.
+    for (count, piece) in [(600, 32), (64, 1500)] {
+        let few = pieces(trial, count, piece);
+        trial.unless_cut_off(few)?;
+    }
+    let many = pieces(trial, 3000, 32);
+    many.map_err(|stop| match stop {
+        Stop::Fail(failure) if failure.symptom != Symptom::Exited => Stop::Fail(failure).because(IOV_MAX),
+        other => other,
+    })
+}
+
+const IOV_MAX: &str = "600 pieces came back, and 3,000 did not: writev and sendmsg with more than 1,024 pieces (IOV_MAX) \
+                       fail with EINVAL or EMSGSIZE and send nothing. Give them the first 1,024, or join small pieces. \
+                       What keeps pieces in a fixed number of places has such a limit too.";
+
+/// Sends pieces to a server that cannot write, each once the one before was read, and reads them all.
+fn pieces(trial: &mut Trial<'_>, count: u32, piece: u64) -> Step {
+    /// A server that has not read a piece after so long reads no more, or the machine is busy.
+    const UNREAD: Duration = Duration::from_millis(200);
+    /// What a busy machine leaves out makes less of a test, and no failure.
+    const LONG_ENOUGH: Duration = Duration::from_secs(4);
+    // Little more, so that there is room for all the pieces in what the server may hold.
+    let full = trial.more_than_fits_by(1)?;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    client.echo(1)?;
+    client.send(full)?;
+    trial.rest()?;
+    let (start, mut sent) = (Instant::now(), 0);
+    while sent < count && start.elapsed() < LONG_ENOUGH {
+        client.plan(piece);
+        client.write_some(piece as usize)?;
+        sent += 1;
+        if !client.is_read_within(UNREAD) {
+            break;
+        }
+    }
+    trial.step(format!("c{} sends {sent} pieces of {piece} bytes, each once the one before was read", client.id));
+    client.expect_echo()?;
+    client.echo(1)
+}
+
+/// A client rests while bytes are owed to it, beside one that says nothing: for ten seconds where the server has begun to
+/// measure the time, and not at all elsewhere.
+#[check(clause = 5)]
+fn a_reader_that_rests_is_not_thrown_out(trial: &mut Trial<'_>) -> Step {
+    trial.rest_while_owed(false)
+}
+
+/// The same for ten seconds whatever can be seen: a thread that looks each second shows nothing special.
+#[check(clause = 5, long)]
+fn a_reader_that_rests_for_ten_seconds_is_not_thrown_out(trial: &mut Trial<'_>) -> Step {
+    trial.rest_while_owed(true)
 }

@@ -7,6 +7,7 @@ use std::io;
 use observe::pattern;
 
 use super::{Client, size};
+use crate::causes::usually;
 use crate::diagnose::Stalled;
 use crate::failure::{Step, Stop, Symptom};
 
@@ -23,30 +24,34 @@ impl Client {
         let right = at.unwrap_or(got.len()).min(got.len() - beyond as usize);
         let offset = self.received + right as u64;
         let wrong = &got[right..];
-        let origin = match pattern::locate(wrong) {
-            Some((id, from)) if id == self.id && from > offset => format!(
-                "They are this connection's bytes from offset {from}: {} are missing or late. Was a short write's rest \
-                 dropped, or overtaken by later bytes?",
-                size(from - offset)
+        let (origin, cause) = match pattern::locate(wrong) {
+            Some((id, from)) if id == self.id && from > offset => (
+                format!("this connection's bytes from offset {from}: {} are missing or late", size(from - offset)),
+                usually("a short write's rest was dropped, or overtaken by later bytes."),
             ),
-            Some((id, from)) if id == self.id => format!(
-                "They are this connection's bytes from offset {from} once more. Was a buffer sent again from its \
-                 start after a short write, or lent out twice?"
+            Some((id, from)) if id == self.id => (
+                format!("this connection's bytes from offset {from} once more"),
+                usually("a buffer was sent again from its start after a short write, or lent out twice."),
             ),
-            Some((id, from)) => format!(
-                "They are c{id}'s bytes from offset {from}. Is one buffer shared by two connections, or did the \
-                 server act on an event of a closed file descriptor after its number had a new owner?"
+            Some((id, from)) => (
+                format!("c{id}'s bytes from offset {from}"),
+                usually(
+                    "one buffer is shared by two connections, or the server acted on an event of a closed file \
+                     descriptor after its number had a new owner.",
+                ),
             ),
             None if wrong.iter().all(|byte| *byte == 0) => {
-                "They are zeros: memory that nothing was read into was sent.".into()
+                ("zeros".into(), "Memory that nothing was read into was sent.".into())
             }
-            None if beyond > 0 && at.is_none() => "More came back than was sent.".into(),
-            None => {
-                "No client of this check sent them: stale memory, or text that an echo server should not add.".into()
-            }
+            None if beyond > 0 && at.is_none() => ("more than was sent".into(), String::new()),
+            None => (
+                "bytes that no client of this check has sent".into(),
+                usually("stale memory was sent, or text that an echo server should not add."),
+            ),
         };
-        let what = format!("c{} got wrong bytes at offset {offset} (after {} that were right)", self.id, size(offset));
-        Err(self.failed(Symptom::WrongBytes, what, origin))
+        let (id, right) = (self.id, size(offset));
+        let what = format!("c{id} got wrong bytes at offset {offset} (after {right} that were right): {origin}");
+        Err(self.failed(Symptom::WrongBytes, what, cause))
     }
 
     /// The connection was cut off with this error.
@@ -62,11 +67,10 @@ impl Client {
                 "The server echoed everything, and then sent a reset instead of FIN: close without SO_LINGER, and \
                  only after read has returned 0."
             }
-            false => {
-                "A server resets a connection when it ends, or closes the connection with unread input. A slow \
-                 reader, EAGAIN, a FIN, an error of another connection, or an event of the descriptor's last owner is \
-                 no reason to close."
-            }
+            false => &usually(
+                "the server ended; or it closed the connection with unread input, because a write said EAGAIN, a FIN or \
+                 urgent data came, another connection had an error, or an event was about the descriptor's last owner.",
+            ),
         };
         self.failed(Symptom::Reset, what, cause.into())
     }
@@ -79,15 +83,16 @@ impl Client {
             size(self.received),
             size(self.planned.max(self.sent))
         );
-        let cause = if self.half_closed {
-            "The server took the client's FIN for the end of everything: first send what is owed, then close."
+        let cause = usually(if self.half_closed {
+            "the server took the client's FIN for the end of everything, and closed before it had sent what is owed."
         } else {
-            "A slow reader, EAGAIN on write, or an error of another connection is no reason to close."
-        };
-        self.failed(Symptom::Truncated, what, cause.into())
+            "the server took a full socket, or an error of another connection, for the end of this one."
+        });
+        self.failed(Symptom::Truncated, what, cause)
     }
 
     pub(crate) fn failed(&self, symptom: Symptom, what: String, cause: String) -> Stop {
+        self.log.blame(self.local);
         Stop::fail(symptom, what, cause)
     }
 

@@ -21,12 +21,14 @@ use crate::steps::Log;
 mod ended;
 mod many;
 mod options;
+mod room;
 mod stall;
 
 pub(crate) use many::any_ready;
 use many::drive;
 pub use many::{echo_all, expect_eof_all, send_all, send_all_until_stuck};
 pub use options::ConnectOptions;
+pub use room::make_room;
 pub(crate) use stall::Stall;
 
 /// A server that does nothing for this long, with work at hand, has failed whatever else is known.
@@ -219,8 +221,16 @@ impl Client {
     pub fn send_until_stuck(&mut self, limit: u64) -> Step<u64> {
         self.log.step(format!("c{} sends without reading until the server takes no more, or {}", self.id, size(limit)));
         let taken = send_all_until_stuck(std::slice::from_mut(self), limit)?;
-        self.log.step(format!("{} were taken", size(taken)));
+        self.log.step(format!("the server takes {}", size(taken)));
         Ok(taken)
+    }
+
+    /// Takes the smallness off a `NARROW` client's window: what waits at the server comes in a few segments.
+    pub(crate) fn widen(&self) {
+        // Without these it takes longer, and that is all.
+        let _ = SockRef::from(&*self.socket).set_recv_buffer_size(1 << 17);
+        #[cfg(target_os = "linux")]
+        options::unclamp(&*self.socket);
     }
 
     /// Sends FIN; reading goes on.

@@ -33,3 +33,15 @@ impl ConnectOptions {
         Self { receive_buffer: Some(size), send_buffer: None, max_segment: None, unpaced: false, nagle: false }
     }
 }
+
+/// Lets the window grow to what the receive buffer allows. The kernel sets a bound at the connect, from the buffer of
+/// that time.
+#[cfg(target_os = "linux")]
+pub(super) fn unclamp(socket: &impl std::os::fd::AsRawFd) {
+    // As wide as a window without scaling, which a small buffer has made this one.
+    let widest: libc::c_int = 65_535;
+    let fd = socket.as_raw_fd();
+    let len = size_of_val(&widest) as libc::socklen_t;
+    // SAFETY: the option is one int, which the kernel reads during the call.
+    unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, (&raw const widest).cast(), len) };
+}

@@ -47,7 +47,8 @@ impl Stall {
         let Some(threads) = process.threads() else {
             return if self.since.elapsed() < BACKSTOP_UNSEEN { Ok(()) } else { Err(unseen(client)) };
         };
-        if threads.is_empty() || threads.iter().any(Thread::has_ended) {
+        // Of a server with many processes, a child may end between two looks.
+        if threads.iter().all(Thread::has_ended) {
             // `Trial` adds how it ended.
             let what = format!("the server ended while c{} waited for {}", client.id, awaited(client));
             return Err(client.failed(Symptom::Exited, what, String::new()));
@@ -140,6 +141,7 @@ fn explain(client: &Client, process: Family) -> Stop {
 }
 
 fn explain_view(client: &Client, view: &View) -> Stop {
+    client.log.blame(client.local);
     let diagnosis = diagnose::stalled(view, &client.facts());
     let failure = Failure::new(diagnosis.symptom, stall_text(client), diagnosis.cause);
     Stop::Fail(Box::new(Failure { kernel: diagnosis.kernel, ..failure }))

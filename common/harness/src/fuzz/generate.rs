@@ -23,10 +23,11 @@ pub struct Profile {
 
 /// Sizes at which buffers end.
 const EDGES: &[u64] = &[1, 2, 16, 100, 512, 1024, 1448, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
-/// More than a narrow socket takes, and more than what a server may hold for one connection.
-const FILLS: &[u64] = &[80_000, 120_000, 160_000, 200_000, 300_000, 400_000, 600_000];
+/// More than a narrow socket takes, and less than stops a server's reading as well: 70 to 300 KiB where congestion control
+/// is cubic, 600 to 850 KiB where it is bbr.
+const FILLS: &[u64] = &[100_000, 200_000, 400_000, 700_000, 800_000];
 /// Through a narrow socket a megabyte takes a second on a busy machine.
-const NARROW_BUDGET: u64 = 1 << 20;
+const NARROW_BUDGET: u64 = 1_700_000;
 /// More than the usual sockets take, in both directions.
 const FLOOD: u64 = 10 << 20;
 

@@ -135,7 +135,9 @@ pub fn profile(subject: &Subject) -> Profile {
     let by_descriptors = (crate::trial::raise_fd_limit().saturating_sub(64) / SHARE).max(2) as u32;
     // Of a foreign server nobody knows how many it takes.
     let most = if subject.own { 300 } else { 40 };
-    let clients = most.min(by_descriptors).min(subject.max_clients.unwrap_or(most));
+    // One place is for the client that shows that others are served.
+    let by_limit = subject.max_clients.map_or(most, |max| max.saturating_sub(1).max(1));
+    let clients = most.min(by_descriptors).min(by_limit);
     Profile { stops, own: subject.own, clients }
 }
 

@@ -24,6 +24,9 @@ const TURN: usize = 16;
 /// A foreign server may cut off a client to which it owes more than this, by a policy of its own.
 const TOLERATED: u64 = 64 * 1024;
 
+/// Probes have numbers so far above those of a script's clients.
+const PROBES: u32 = 100_000;
+
 /// A client and what it is up to.
 struct Seat {
     group: usize,
@@ -258,7 +261,17 @@ impl Player<'_, '_> {
     fn rest(&mut self) -> Step {
         self.sync("those who read get what they are owed")?;
         self.stage.trial.step("nobody moves, and the server has to come to rest");
-        self.stage.comes_to_rest_or_spins("no client moves")
+        self.stage.comes_to_rest_or_spins("no client moves")?;
+        self.probe()
+    }
+
+    /// Whoever is stuck, others are served. The clients of the script keep their numbers.
+    fn probe(&mut self) -> Step {
+        let next = self.stage.trial.next_client();
+        self.stage.trial.number_clients_from(next + PROBES);
+        let served = self.stage.trial.probe();
+        self.stage.trial.number_clients_from(next);
+        served
     }
 
     /// Everybody leaves in peace, and nothing is left.
@@ -279,13 +292,15 @@ impl Player<'_, '_> {
         for seat in &mut self.seats {
             seat.client = None;
         }
-        self.stage.trial.probe()?;
+        self.probe()?;
         self.stage.expect_nothing_left()
     }
 
     /// A foreign server may throw out a client that does not read what it is owed, and no contract forbids it.
     fn is_a_policy(&mut self, stop: &Stop) -> Step<bool> {
-        let owed = |seat: &Seat| seat.client.as_ref().is_some_and(|client| client.outstanding() > TOLERATED);
+        // One that has sent FIN is about to leave, and is owed what a half-close promises.
+        let owed =
+            |seat: &Seat| !seat.finished && seat.client.as_ref().is_some_and(|client| client.outstanding() > TOLERATED);
         let tolerated = self.seats.iter().any(owed);
         Ok(tolerated && self.stage.trial.cuts_off(stop)?)
     }

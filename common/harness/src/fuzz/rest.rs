@@ -42,7 +42,10 @@ impl Stage<'_> {
         let start = process.activity();
         let (begun, mut always_awake) = (Instant::now(), true);
         while process.settle(APART, Duration::from_millis(50)).is_none() {
-            let (Some(start), Some(now), Some(threads)) = (start, process.activity(), process.threads()) else {
+            // One that has ended is a zombie, and still has numbers.
+            let ended = self.trial.server()?.exit_status().is_some();
+            let (false, Some(start), Some(now), Some(threads)) = (ended, start, process.activity(), process.threads())
+            else {
                 return Err(Stop::Broken("the server has gone".into()));
             };
             always_awake &= threads.iter().any(|thread| thread.state == 'R');

@@ -26,7 +26,7 @@ One step a line, or several separated by ';'. '#' begins a comment. c0 is a clie
   signals N          N each of SIGWINCH, SIGURG and SIGCHLD, which change nothing by default
   settle             waits until the server sleeps
   sync               waits until all who read have what they are owed, and FIN if they have sent FIN
-  rest               as sync; then the server has to come to rest, and nobody moves meanwhile
+  rest               as sync; then the server has to come to rest while nobody moves, and to serve a new client
   finish             all read all they are owed, send FIN, get FIN and close; then the server has to be at rest, hold no
                      connection any more, and serve a new client
 A stopped server goes on before sync, rest and finish. Every script ends with finish, written or not.";

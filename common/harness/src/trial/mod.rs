@@ -13,9 +13,12 @@ use crate::server::{Options, Server};
 use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
+mod attempts;
 mod circumstances;
 mod crowd;
 mod held;
+mod leftovers;
+mod patience;
 mod pressure;
 mod rest;
 mod verdict;

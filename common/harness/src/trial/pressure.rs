@@ -29,16 +29,31 @@ impl Trial<'_> {
         self.log.step(format!("{who} without reading until the server takes no more"));
         let taken = send_all_until_stuck(clients, limit);
         let taken = self.unless_cut_off(taken)?;
-        self.log.step(format!("{} were taken", size(taken)));
+        self.log.step(format!("the server takes {}", size(taken)));
         Ok(taken)
+    }
+
+    /// Gives the connections that the server accepts from here on small send buffers, so that little is needed until one
+    /// is stuck; whether that could be done.
+    pub fn small_send_buffers(&mut self) -> Step<bool> {
+        const SMALL: usize = 8 * 1024;
+        let done = self.server()?.process.is_some_and(|process| process.narrow(SMALL));
+        if done {
+            self.log.step("the server's sockets have send buffers of 16 KiB from here on (a small tcp_wmem)");
+        }
+        Ok(done)
     }
 
     /// Bytes that a `NARROW` client has to send without reading so that the server reads them all, and cannot write
     /// them all on: less than what a server may hold for one connection, and more than its socket takes, which depends
     /// on the kernel's congestion control.
     pub fn more_than_fits(&mut self) -> Step<u64> {
+        self.more_than_fits_by(64 * 1024)
+    }
+
+    /// As `more_than_fits`, so that the server holds at least `least` bytes.
+    pub fn more_than_fits_by(&mut self, least: u64) -> Step<u64> {
         const STEP: u64 = 32 * 1024;
-        const HELD: u64 = 2 * STEP;
         // A socket that takes this much takes all that these checks are about.
         const MOST: u64 = 2 << 20;
         // Without /proc, what suits most.
@@ -51,7 +66,7 @@ impl Trial<'_> {
             match client.at_server() {
                 None => return Ok(USUAL),
                 // Where some are unread it reads no more, and holds all that it ever will.
-                Some((unread, held)) if unread > 0 || held >= HELD => break,
+                Some((unread, held)) if unread > 0 || held >= least => break,
                 Some(_) => {}
             }
         }

@@ -58,6 +58,7 @@ impl Trial<'_> {
     }
 
     pub(crate) fn spinning(&mut self, what: &str) -> Stop {
+        crate::rerun::snapshot(None);
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port())).unwrap_or_default();
         let cause = match diagnose::spinning(&view) {
             // A list of all that it can be; the check may know better.

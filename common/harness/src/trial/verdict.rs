@@ -14,6 +14,7 @@ use crate::failure::{Failure, Step, Stop, Symptom};
 impl Trial<'_> {
     /// A failure with the threads' state as the kernel's view.
     pub fn with_view(&mut self, symptom: Symptom, what: String, cause: &str) -> Stop {
+        crate::rerun::snapshot(None);
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port()));
         let kernel = view.as_ref().map(diagnose::threads).unwrap_or_default();
         Stop::Fail(Box::new(Failure { kernel, ..Failure::new(symptom, what, cause) }))

@@ -46,7 +46,7 @@ pub const MUTANTS: &[Mutant] = &[
             caught(
                 "drain::many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
                 EofLost,
-                "The read that returns 0",
+                "the read that returns 0",
             ),
             caught("echo::what_was_sent_whole_before_the_first_read_comes_back", ReadLost, "bytes wait unread"),
         ],
@@ -58,14 +58,18 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
             EofLost,
-            "The read that returns 0",
+            "It took the short read for the end",
         )],
     ),
     mutant(
         EpollEt,
         "close_at_rdhup",
         "closes at RDHUP, before it has read what came before the FIN",
-        &[caught("drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished", Reset, "no reason to close")],
+        &[caught(
+            "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
+            Reset,
+            "It closed when epoll_wait reported IN|OUT|RDHUP",
+        )],
     ),
     mutant(
         EpollEt,
@@ -94,11 +98,11 @@ pub const MUTANTS: &[Mutant] = &[
         "eof_ignored",
         "takes read's 0 for \"nothing yet\"",
         &[
-            caught("close::fin_alone_is_answered_with_fin", EofLost, "The read that returns 0"),
+            caught("close::fin_alone_is_answered_with_fin", EofLost, "the end of input was read, and is not acted on"),
             caught(
                 "drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished",
                 EofLost,
-                "The read that returns 0",
+                "the end of input was read, and is not acted on",
             ),
         ],
     ),
@@ -118,13 +122,13 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "short_write_dropped",
         "drops what a short write did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest was dropped")],
     ),
     mutant(
         EpollEt,
         "eagain_is_error",
         "closes when a write gets EAGAIN",
-        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "no reason to close")],
+        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "= EAGAIN for an error")],
     ),
     mutant(
         EpollEt,
@@ -173,6 +177,30 @@ pub const MUTANTS: &[Mutant] = &[
         ],
     ),
     mutant(
+        EpollEt,
+        "flush_list_full",
+        "has a list of 256 for who can be written to in one wait, and drops the rest",
+        &[caught("drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used", WriteLost, "edge")],
+    ),
+    mutant(
+        EpollEt,
+        "counts_in_31_bits",
+        "compares totals of 31 bits, which wrap at 2 GiB",
+        &[caught("echo::more_than_4_gib_on_one_connection_come_back", Spinning, "31 or 32 bits")],
+    ),
+    mutant(
+        EpollEt,
+        "counts_in_32_bits",
+        "compares totals of 32 bits, which wrap at 4 GiB",
+        &[caught("echo::more_than_4_gib_on_one_connection_come_back", Spinning, "31 or 32 bits")],
+    ),
+    mutant(
+        EpollEt,
+        "total_of_zero_is_eof",
+        "takes a total of 32 bits that has come back to 0 for the end",
+        &[caught("echo::messages_that_end_at_2_and_at_4_gib_come_back", Truncated, "31 or 32 bits")],
+    ),
+    mutant(
         EpollLt,
         "write_interest_left_on",
         "keeps OUT after the last byte was sent",
@@ -212,7 +240,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollLt,
         "short_write_dropped",
         "drops what a short write did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest was dropped")],
     ),
     mutant(
         EpollLt,
@@ -255,9 +283,15 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "memory_kept_at_close",
+        "keeps a buffer of each connection that was stuck when it closes",
+        &[caught("scale::memory_comes_back_when_nothing_is_owed", Leak, "grows from cycle to cycle")],
+    ),
+    mutant(
+        EpollLt,
         "shared_buffer",
         "keeps what it owes in one buffer for all",
-        &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "bytes from offset")],
+        &[caught("lifetime::bytes_held_for_two_stuck_clients_are_not_mixed", WrongBytes, "ne buffer")],
     ),
     mutant(
         EpollLt,
@@ -296,10 +330,40 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("start::sigterm_ends_an_idle_server", Contract, "A flag that is set by a handler")],
     ),
     mutant(
+        EpollLt,
+        "lingers",
+        "sets SO_LINGER with a time, and waits in close",
+        &[caught("close::a_close_with_bytes_under_way_keeps_nobody_waiting", Blocked, "SO_LINGER")],
+    ),
+    mutant(
+        EpollLt,
+        "iov_max",
+        "writes all that is owed in one writev, however many pieces it has",
+        &[caught("write::more_pieces_than_one_writev_takes_come_back", Truncated, "IOV_MAX")],
+    ),
+    mutant(
+        EpollLt,
+        "slow_reader_timeout",
+        "ends a connection that owes bytes for three seconds",
+        &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "not read for some seconds")],
+    ),
+    mutant(
+        EpollLt,
+        "retry_armed_twice",
+        "starts one more timer with each accept that fails for lack of a descriptor",
+        &[caught("faults::out_of_descriptors_attempts_stay_few", Spinning, "one timer")],
+    ),
+    mutant(
         Poll,
         "blocking_sockets",
         "leaves accepted sockets blocking",
         &[caught("write::a_client_that_never_reads_leaves_others_served", Blocked, "lacks O_NONBLOCK")],
+    ),
+    mutant(
+        Poll,
+        "naps_after_work",
+        "waits 50 times for a millisecond after each event, before it waits without a timeout",
+        &[caught("idle::a_round_trip_costs_few_wakeups", Spinning, "Wait without a timeout")],
     ),
     mutant(
         Poll,
@@ -320,10 +384,22 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],
     ),
     mutant(
+        Poll,
+        "count_is_bound",
+        "looks at as many entries as poll says are ready, from the first on",
+        &[caught("echo::one_byte_comes_back", Spinning, "never sleeps")],
+    ),
+    mutant(
         Select,
         "nfds_off_by_one",
         "passes the highest descriptor as nfds",
         &[caught("echo::one_byte_comes_back", ReadLost, "nfds is too small")],
+    ),
+    mutant(
+        Select,
+        "nfds_after_any_close",
+        "takes the next descriptor below a closed one for the highest, whichever was closed",
+        &[caught("wakeup::the_highest_descriptor_is_heard_whoever_closes_below_it", ReadLost, "nfds is too small")],
     ),
     mutant(
         Select,
@@ -391,20 +467,24 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "write::small_pieces_sent_while_the_server_cannot_write_stay_in_order",
             WrongBytes,
-            "overtaken by later bytes",
+            "Two sends were in flight",
         )],
     ),
     mutant(
         Uring,
         "short_write_dropped",
         "drops what a short send did not take",
-        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest dropped")],
+        &[caught("write::a_slow_reader_gets_64_mib_byte_exact", WrongBytes, "short write's rest was dropped")],
     ),
     mutant(
         Uring,
         "buffer_lent_twice",
         "receives into a buffer that is still being sent from",
-        &[caught("lifetime::large_messages_of_two_connections_are_not_mixed", WrongBytes, "Is one buffer shared")],
+        &[caught(
+            "lifetime::large_messages_of_two_connections_are_not_mixed",
+            WrongBytes,
+            "lent to two operations at once",
+        )],
     ),
     mutant(
         Uring,
@@ -423,6 +503,130 @@ pub const MUTANTS: &[Mutant] = &[
         "fixed_length",
         "sends as many bytes as it had asked for, and not as many as came",
         &[caught("echo::one_byte_comes_back", WrongBytes, "memory that nothing was read into")],
+    ),
+    mutant(
+        Uring,
+        "completions_dropped",
+        "drops completions of sends from the 65th of a batch on",
+        &[caught(
+            "drain::room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used",
+            ReadLost,
+            "No receive is in flight",
+        )],
+    ),
+    mutant(
+        Threads,
+        "send_timeout",
+        "has a thread for each connection, and a timeout for its send",
+        &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "SO_SNDTIMEO")],
+    ),
+    mutant(
+        Threads,
+        "not_joined",
+        "has a thread for each connection, neither detached nor joined",
+        &[caught("lifetime::threads_that_have_ended_are_joined", Leak, "detach")],
+    ),
+    mutant(
+        Fork,
+        "not_reaped",
+        "has a process for each connection, and waits for none",
+        &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
+    ),
+    mutant(
+        Fork,
+        "reaped_once_a_signal",
+        "waits for one child for each SIGCHLD, which may stand for several",
+        &[caught("lifetime::children_that_have_ended_are_waited_for", Leak, "zombie")],
+    ),
+    mutant(
+        Uring,
+        "need_wakeup_seen_early",
+        "looks whether the kernel's thread sleeps (SQPOLL) before it publishes what it submits",
+        &[caught("wakeup::a_submission_to_a_thread_that_falls_asleep_is_taken", WriteLost, "IORING_SQ_NEED_WAKEUP")],
+    ),
+    mutant(
+        Threads,
+        "part_sent_is_all",
+        "takes what a blocking send took for all that it was given, whatever cut it short",
+        &[caught("faults::a_send_that_a_stop_cuts_short_goes_on", WrongBytes, "it returns a part of its bytes")],
+    ),
+    mutant(
+        Threads,
+        "part_sent_is_error",
+        "closes when a blocking send took less than it was given",
+        &[caught("faults::a_send_that_a_stop_cuts_short_goes_on", Reset, "it returns a part of its bytes")],
+    ),
+    mutant(
+        Threads,
+        "eintr_ends_connection",
+        "closes when a send with a timeout says EINTR",
+        &[caught("faults::stops_while_bytes_trickle_are_survived", Reset, "or EINTR")],
+    ),
+    mutant(
+        Workers,
+        "eventfd_read_late",
+        "empties the queue of a hand-over first, and reads its eventfd after that",
+        &[caught(
+            "wakeup::a_connection_handed_over_at_any_moment_is_heard",
+            ReadLost,
+            "read the descriptor first, and the queue after it",
+        )],
+    ),
+    mutant(
+        Uring,
+        "not_submitted",
+        "waits for completions without handing over what it has put into the submission queue",
+        &[caught("echo::one_byte_comes_back", ReadLost, "never handed over")],
+    ),
+    mutant(
+        EpollLt,
+        "low_water",
+        "has SO_RCVLOWAT at 64",
+        &[caught("echo::one_byte_comes_back", ReadLost, "has SO_RCVLOWAT at 64")],
+    ),
+    mutant(
+        EpollLt,
+        "lingers_not",
+        "closes with SO_LINGER at 0 seconds",
+        &[caught("close::fin_alone_is_answered_with_fin", Reset, "SO_LINGER")],
+    ),
+    mutant(
+        Poll,
+        "child_inherits",
+        "starts a program that inherits a connection",
+        &[caught("close::fin_alone_is_answered_with_fin", EofLost, "(sleep), which does nothing with it")],
+    ),
+    mutant(
+        EpollLt,
+        "second_listener",
+        "has a second listening socket, from which nobody accepts",
+        &[caught(
+            "drain::a_burst_of_connects_in_one_wakeup_is_all_accepted",
+            AcceptQueueNotDrained,
+            "no thread waits for that one",
+        )],
+    ),
+    mutant(
+        EpollLt,
+        "zero_length_read",
+        "reads as much as it has room for, also nothing, and takes the 0 for the end",
+        &[caught("write::a_paused_reader_is_not_disconnected", Reset, "A read of length 0 returns 0")],
+    ),
+    mutant(
+        EpollLt,
+        "waits_for_more",
+        "keeps what it owes until it is 4 KiB",
+        &[caught("echo::one_byte_comes_back", WriteLost, "it made no write at all")],
+    ),
+    mutant(
+        Poll,
+        "urgent_is_error",
+        "asks poll for PRI, and takes it for an error",
+        &[caught(
+            "faults::urgent_data_neither_breaks_the_stream_nor_wakes_for_ever",
+            Reset,
+            "took urgent data for an error",
+        )],
     ),
     mutant(
         OneByOne,

@@ -3,9 +3,11 @@
 //! A mutant is a correct small server with one mistake that real servers make. Its test demands that the named checks
 //! fail, with the right symptom and the right words, and that no other check does, except those listed as consequences.
 //!
-//! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. MUTANTS in the
+//! `cargo test -p harness` runs on each mutant its named checks and a few others, which have to pass. A named check that
+//! is long runs only with LONG in the environment, or with more than that. MUTANTS in the
 //! environment asks for more: `all` runs the whole suite on each, `record` does too and lists what fails besides in
-//! consequences.toml, `table` prints the table of README.md, and `fuzz` measures the fuzz on all mutants. This binary is the servers too: a test starts it again
+//! consequences.toml, `causes` prints each mutant's cause beside its bug, `table` prints the table of README.md, and `fuzz`
+//! measures the fuzz on all mutants. This binary is the servers too: a test starts it again
 //! with `--serve NAME`.
 
 use std::process::ExitCode;
@@ -15,13 +17,19 @@ mod blocking;
 #[cfg(target_os = "linux")]
 mod catalogue;
 #[cfg(target_os = "linux")]
+mod causes;
+#[cfg(target_os = "linux")]
 mod consequences;
+#[cfg(target_os = "linux")]
+mod forking;
 #[cfg(target_os = "linux")]
 mod fuzz;
 #[cfg(target_os = "linux")]
 mod limited;
 #[cfg(target_os = "linux")]
 mod mutant;
+#[cfg(target_os = "linux")]
+mod oddities;
 #[cfg(target_os = "linux")]
 mod pollers;
 #[cfg(target_os = "linux")]
@@ -34,6 +42,8 @@ mod serve;
 mod table;
 #[cfg(target_os = "linux")]
 mod uring;
+#[cfg(target_os = "linux")]
+mod workers;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {

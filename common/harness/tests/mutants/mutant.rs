@@ -96,5 +96,14 @@ pub fn find(name: &str) -> (Base, Option<&'static str>) {
 }
 
 /// The bases that are right as they are.
-pub const CORRECT: &[Base] =
-    &[Base::Select, Base::Poll, Base::EpollLt, Base::EpollEt, Base::Uring, Base::Threads, Base::Limited];
+pub const CORRECT: &[Base] = &[
+    Base::Select,
+    Base::Poll,
+    Base::EpollLt,
+    Base::EpollEt,
+    Base::Uring,
+    Base::Threads,
+    Base::Fork,
+    Base::Workers,
+    Base::Limited,
+];

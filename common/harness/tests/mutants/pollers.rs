@@ -83,6 +83,11 @@ impl Poller for Select {
             self.put(0, fd, false);
             self.put(1, fd, false);
         }
+        // "The highest has gone, so the next below it is": but it was not the highest.
+        if bug!("nfds_after_any_close") {
+            let listened = |fd: &RawFd| self.bits[*fd as usize / 64] >> (fd % 64) & 1 == 1;
+            self.highest = (0..fd).rev().find(listened).unwrap_or(self.highest);
+        }
     }
 
     fn wait(&mut self, timeout_ms: i32, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -135,7 +140,9 @@ impl Poller for Poll {
     fn set(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
         let (read, write) = (i16::from(interest.read), i16::from(interest.write));
         if let Some(slot) = self.slots.get_mut(self.places[&fd]) {
-            slot.events = (libc::POLLIN * read) | (libc::POLLOUT * write);
+            // "Tell me of errors too."
+            let urgent = if bug!("urgent_is_error") { libc::POLLPRI } else { 0 };
+            slot.events = (libc::POLLIN * read) | (libc::POLLOUT * write) | urgent;
         }
         Ok(())
     }
@@ -159,14 +166,17 @@ impl Poller for Poll {
         if count < 0 {
             return Err(io::Error::last_os_error());
         }
-        for slot in self.slots.iter().filter(|slot| slot.revents != 0) {
+        // "So many are ready": and they can stand anywhere.
+        let bound = if bug!("count_is_bound") { count as usize } else { self.slots.len() };
+        for slot in self.slots[..bound].iter().filter(|slot| slot.revents != 0) {
             let has = |bits: i16| match bug!("events_compared_for_equality") {
                 // ERR and HUP come unasked, and IN and OUT may come together.
                 true => slot.revents == bits,
                 false => slot.revents & bits != 0,
             };
             let (readable, writable) = (has(libc::POLLIN), has(libc::POLLOUT));
-            let gone = !bug!("events_compared_for_equality") && has(libc::POLLERR | libc::POLLHUP);
+            let urgent = bug!("urgent_is_error") && has(libc::POLLPRI);
+            let gone = urgent || !bug!("events_compared_for_equality") && has(libc::POLLERR | libc::POLLHUP);
             ready.push(Ready { fd: slot.fd, readable, writable, gone, finished: false });
         }
         Ok(())
@@ -189,7 +199,8 @@ impl Epoll {
         }
         // SAFETY: just opened, so nobody else owns it.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { epoll, edge, events: vec![libc::epoll_event { events: 0, u64: 0 }; 256].into() })
+        let most = if bug!("flush_list_full") { 2048 } else { 256 };
+        Ok(Self { epoll, edge, events: vec![libc::epoll_event { events: 0, u64: 0 }; most].into() })
     }
 
     fn control(&self, operation: i32, fd: RawFd, interest: Interest) -> io::Result<()> {

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::ExitCode;
 
-use harness::{Check, Failure, Launch, Model, Outcome, Report, Subject, checks};
+use harness::{Check, Failure, Launch, Model, Outcome, Report, Subject, all_checks, checks};
 use io_uring::IoUring;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::catalogue::MUTANTS;
+use super::causes;
 use super::consequences;
 use super::fuzz;
 use super::mutant::{CORRECT, Caught, Mutant};
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
             print!("{}", table::markdown());
             return ExitCode::SUCCESS;
         }
+        "causes" => return causes::main(),
         "fuzz" => return fuzz::measure(),
         "all" => Mode::All,
         "record" => Mode::Record,
@@ -115,13 +117,18 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
     };
     let mut wrong = String::new();
     for Caught { check, .. } in mutant.caught {
-        if !checks().any(|it| it.full_name() == *check) {
+        if !all_checks().any(|it| it.full_name() == *check) {
             wrong += &format!("there is no check {check}\n");
         }
     }
     let mut quiet: BTreeSet<&str> = consequences::listed(mutant).collect();
-    for check in checks().filter(|check| check.group != ELSEWHERE) {
+    for check in all_checks().filter(|check| check.group != ELSEWHERE) {
         let name = check.full_name();
+        // Of the long ones, those that are named, and only where there is time.
+        let there_is_time = mode != Mode::Quick || env::var_os("LONG").is_some();
+        if check.long && !(there_is_time && mutant.caught.iter().any(|caught| caught.check == name)) {
+            continue;
+        }
         let named = mutant.caught.iter().find(|caught| caught.check == name);
         let listed = consequences::listed(mutant).find(|entry| name.starts_with(entry));
         let fast = FAST.contains(&name.as_str()) && listed.is_none();
@@ -152,7 +159,7 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
 
 /// Some bugs need a certain timing, and a busy machine may withhold it: a check that has to fail has three tries. (A check
 /// that has to pass has one.)
-fn run_named(check: &Check, subject: &Subject) -> Report {
+pub fn run_named(check: &Check, subject: &Subject) -> Report {
     let mut report = run(check, subject);
     for _ in 1..TRIES {
         if matches!(report.outcome, Outcome::Pass) {
@@ -202,13 +209,13 @@ pub fn subject_of(mutant: &Mutant) -> Result<Subject, String> {
 }
 
 /// The server as the harness sees it.
-fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
+pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let binary = env::current_exe().map_err(|error| error.to_string())?;
     let mut argv = vec![binary.display().to_string(), "--serve".into(), name.to_owned()];
     let model = match base {
         Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => Model::Readiness,
         Base::Uring => Model::Completion,
-        Base::Threads | Base::OneByOne | Base::Limited => Model::Unknown,
+        Base::Threads | Base::Fork | Base::Workers | Base::OneByOne | Base::Limited => Model::Unknown,
     };
     if base == Base::Uring {
         IoUring::new(8).map_err(|error| format!("no io_uring here: {error}"))?;

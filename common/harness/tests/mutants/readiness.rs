@@ -13,12 +13,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::mutant::bug;
+use super::oddities;
 use super::pollers::{Interest, Poller, Ready};
 use super::serve::STOP;
 
 const READ_BUFFER: usize = 64 * 1024;
 const MAX_PENDING: usize = 256 * 1024;
 const RETRY: Duration = Duration::from_millis(250);
+/// A client that takes nothing for so long is thrown out, under `slow_reader_timeout`.
+const SLOW: Duration = Duration::from_secs(3);
 const READ: Interest = Interest { read: true, write: false };
 const NOTHING: Interest = Interest { read: false, write: false };
 
@@ -32,7 +35,14 @@ struct Connection {
     readable: bool,
     writable: bool,
     unfinished: bool,
+    was_stuck: bool,
     _buffer: Vec<u8>,
+    /// Only for bugs that count: bytes read and written.
+    totals: (u64, u64),
+    /// Only under `iov_max`: what is pending, in pieces as they were read.
+    pieces: VecDeque<usize>,
+    /// Only under `slow_reader_timeout`.
+    owes_since: Option<Instant>,
 }
 
 pub struct Server<P> {
@@ -46,6 +56,12 @@ pub struct Server<P> {
     buffer: Vec<u8>,
     accept_at: Option<Instant>,
     said_at: Option<Instant>,
+    /// Only under `retry_armed_twice`.
+    timers: Vec<Instant>,
+    /// Only under `naps_after_work`: short waits that are still to come.
+    naps: u32,
+    /// Only under `memory_kept_at_close`.
+    kept: Vec<Vec<u8>>,
 }
 
 impl<P: Poller> Server<P> {
@@ -55,8 +71,22 @@ impl<P: Poller> Server<P> {
         poller.add(wake.as_raw_fd(), READ)?;
         let buffer = vec![0; READ_BUFFER];
         let (connections, unfinished) = (Vec::new(), Vec::new());
-        let (accept_at, said_at) = (None, None);
-        Ok(Self { poller, listener, wake, connections, duplicate: None, unfinished, buffer, accept_at, said_at })
+        let (accept_at, said_at, timers) = (None, None, Vec::new());
+        let (duplicate, naps, kept) = (None, 0, Vec::new());
+        Ok(Self {
+            poller,
+            listener,
+            wake,
+            connections,
+            duplicate,
+            unfinished,
+            buffer,
+            accept_at,
+            said_at,
+            timers,
+            naps,
+            kept,
+        })
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -75,7 +105,14 @@ impl<P: Poller> Server<P> {
                         // "Try again when the listener is ready": it still is (level), or will not be again (edge).
                         if !bug!("emfile_forgotten") {
                             self.poller.set(self.listener.as_raw_fd(), NOTHING)?;
-                            self.accept_at = Some(Instant::now() + RETRY);
+                            let retry = Instant::now() + RETRY;
+                            // Beside the one that runs already.
+                            if bug!("retry_armed_twice") {
+                                self.timers.push(retry);
+                                self.accept_at.get_or_insert(retry);
+                            } else {
+                                self.accept_at = Some(retry);
+                            }
                         }
                         return Ok(());
                     }
@@ -93,6 +130,7 @@ impl<P: Poller> Server<P> {
 
     fn register(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
+        oddities::accepted(&stream);
         // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
         let nonblocking = stream.set_nonblocking(!bug!("blocking_sockets"));
         if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
@@ -101,6 +139,10 @@ impl<P: Poller> Server<P> {
         }
         if bug!("duplicate_kept") {
             self.duplicate = stream.try_clone().ok();
+        }
+        if bug!("lingers") {
+            // "So that nothing is lost": close(2) waits, whether or not the socket blocks.
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::from_secs(5)));
         }
         if bug!("hang_up_thread") {
             watch_for_hang_up(fd);
@@ -116,8 +158,12 @@ impl<P: Poller> Server<P> {
             readable: false,
             writable: false,
             unfinished: false,
+            was_stuck: false,
             // Written to, because untouched memory costs nothing.
             _buffer: vec![1; if bug!("buffer_each") { 4096 } else { 0 }],
+            totals: (0, 0),
+            pieces: VecDeque::new(),
+            owes_since: None,
         });
     }
 
@@ -172,6 +218,7 @@ impl<P: Poller> Server<P> {
     fn update_interest(&mut self, ready: Ready) -> io::Result<()> {
         let Some(Some(connection)) = self.connections.get_mut(ready.fd as usize) else { return Ok(()) };
         let (may_read, owed) = (connection.may_read(), !connection.pending.is_empty());
+        connection.was_stuck |= owed;
         if self.poller.edge() {
             connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
@@ -190,7 +237,8 @@ impl<P: Poller> Server<P> {
                 () => may_read,
             },
             // Turned on when needed, and never off.
-            write: owed || bug!("write_interest_left_on") && connection.interest.write,
+            write: owed && (!bug!("waits_for_more") || connection.pending.len() >= 4096)
+                || bug!("write_interest_left_on") && connection.interest.write,
         };
         if interest != connection.interest {
             connection.interest = interest;
@@ -200,6 +248,10 @@ impl<P: Poller> Server<P> {
     }
 
     fn close(&mut self, fd: RawFd) {
+        if bug!("memory_kept_at_close") && self.connections[fd as usize].as_ref().is_some_and(|it| it.was_stuck) {
+            // "For the next one": but it is never used again. Written to, because untouched memory costs nothing.
+            self.kept.push(vec![1; READ_BUFFER]);
+        }
         self.poller.remove(fd);
         self.connections[fd as usize] = None;
         self.accept_at = self.accept_at.map(|_| Instant::now());
@@ -215,6 +267,7 @@ impl<P: Poller> Server<P> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug!("eintr_is_fatal") => continue,
                 waited => waited?,
             }
+            self.naps = if ready.is_empty() { self.naps.saturating_sub(1) } else { 50 };
             if STOP.load(Ordering::SeqCst) {
                 return Ok(());
             }
@@ -224,6 +277,10 @@ impl<P: Poller> Server<P> {
                 self.forget_unfinished(&turns);
             }
             let reported: Vec<RawFd> = ready.iter().map(|event| event.fd).collect();
+            if bug!("flush_list_full") {
+                // Who can be written to goes into a list of fixed length, for later.
+                ready.iter_mut().skip(256).for_each(|event| event.writable = false);
+            }
             if bug!("two_events_each") {
                 // As kqueue has it: first who can be read, then who can be written to, and a reset is both.
                 let input = |event: &Ready| Ready { writable: false, gone: false, readable: true, ..*event };
@@ -260,10 +317,31 @@ impl<P: Poller> Server<P> {
             }
             let rest: Vec<RawFd> = turns.into_iter().filter(|fd| !reported.contains(fd)).collect();
             self.serve_again(&rest)?;
+            self.bugs_of_time()?;
             if accept_due && !reported.contains(&self.listener.as_raw_fd()) {
                 self.accept_again()?;
             }
         }
+    }
+
+    /// Timers that a correct server does not have.
+    fn bugs_of_time(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        let due = self.timers.iter().filter(|at| **at <= now).count();
+        self.timers.retain(|at| *at > now);
+        for _ in 0..due {
+            self.accept()?;
+        }
+        if bug!("slow_reader_timeout") {
+            for fd in 0..self.connections.len() {
+                let Some(connection) = &mut self.connections[fd] else { continue };
+                connection.owes_since = (!connection.pending.is_empty()).then(|| connection.owes_since.unwrap_or(now));
+                if connection.owes_since.is_some_and(|since| since.elapsed() >= SLOW) {
+                    self.close(fd as RawFd);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn accept_is_due(&self) -> bool {
@@ -300,8 +378,12 @@ impl<P: Poller> Server<P> {
     }
 
     fn timeout_ms(&self) -> i32 {
-        match self.accept_at {
+        let owing = self.connections.iter().flatten().filter_map(|connection| connection.owes_since);
+        let first = self.timers.iter().copied().chain(owing.map(|since| since + SLOW)).chain(self.accept_at).min();
+        match first {
             _ if !self.unfinished.is_empty() => 0,
+            // "More may come soon."
+            _ if bug!("naps_after_work") && self.naps > 0 => 1,
             None => -1,
             Some(at) => at.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32,
         }
@@ -312,7 +394,7 @@ impl Connection {
     fn may_read(&self) -> bool {
         let owed = self.pending.len();
         // A queue that takes everything: memory is what a client that never reads wants.
-        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output");
+        let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output") || bug!("zero_length_read");
         !self.peer_finished && room
     }
 
@@ -328,12 +410,26 @@ impl Connection {
             if !self.readable || !self.may_read() {
                 break;
             }
-            match (&self.stream).read(buffer) {
+            // As much as there is room for, which may be nothing: and then 0 is not the end.
+            let room =
+                if bug!("zero_length_read") { MAX_PENDING - self.pending.len().min(MAX_PENDING) } else { READ_BUFFER };
+            match (&self.stream).read(&mut buffer[..room.min(READ_BUFFER)]) {
                 // "Nothing there": 0 is the end.
                 Ok(0) if bug!("eof_ignored") => self.readable = false,
                 Ok(0) => self.peer_finished = true,
                 Ok(n) => {
-                    let sent = if self.pending.is_empty() { self.send(&buffer[..n])? } else { 0 };
+                    self.totals.0 += n as u64;
+                    // "Nothing came", says a total of 32 bits.
+                    if bug!("total_of_zero_is_eof") && self.totals.0 as u32 == 0 {
+                        self.peer_finished = true;
+                        break;
+                    }
+                    let sends_now = self.pending.is_empty() && !bug!("waits_for_more");
+                    let sent = if sends_now { self.send(&buffer[..n])? } else { 0 };
+                    self.totals.1 += sent as u64;
+                    if bug!("iov_max") && sent < n {
+                        self.pieces.push_back(n - sent);
+                    }
                     // What write() returned is not looked at.
                     if !bug!("short_write_dropped") {
                         self.pending.extend(&buffer[sent..n]);
@@ -352,13 +448,19 @@ impl Connection {
     }
 
     fn write(&mut self, buffer: &[u8]) -> io::Result<()> {
-        while self.writable && !self.pending.is_empty() {
+        // A buffered writer that nobody flushes.
+        if bug!("waits_for_more") && self.pending.len() < 4096 && !self.peer_finished {
+            return Ok(());
+        }
+        while self.writable && !self.pending.is_empty() && self.more_is_owed() {
             let front = self.pending.as_slices().0;
             let sent = match bug!("shared_buffer") {
                 // Remembered was a place in the loop's read buffer, which others have used since.
                 true => self.send(&buffer[buffer.len() - front.len().min(buffer.len())..])?,
+                false if bug!("iov_max") => self.send_pieces()?,
                 false => self.send(front)?,
             };
+            self.totals.1 += sent as u64;
             match sent {
                 0 => self.writable = false,
                 _ => drop(self.pending.drain(..sent)),
@@ -368,6 +470,45 @@ impl Connection {
             self.pending = VecDeque::new();
         }
         Ok(())
+    }
+
+    /// Told from counters that are too short, in two mutants.
+    fn more_is_owed(&self) -> bool {
+        let (read, written) = self.totals;
+        match () {
+            () if bug!("counts_in_31_bits") => (written as i32) < read as i32,
+            () if bug!("counts_in_32_bits") => (written as u32) < read as u32,
+            () => true,
+        }
+    }
+
+    /// All pieces in one call, however many: `pending` is not joined before it is sent.
+    fn send_pieces(&mut self) -> io::Result<usize> {
+        let mut rest: &[u8] = self.pending.make_contiguous();
+        let mut slices = Vec::new();
+        for piece in &self.pieces {
+            let (one, others) = rest.split_at(*piece);
+            slices.push(io::IoSlice::new(one));
+            rest = others;
+        }
+        // SAFETY: IoSlice has the layout of iovec (std says so), and the array is as long as said.
+        let sent = unsafe { libc::writev(self.stream.as_raw_fd(), slices.as_ptr().cast(), slices.len() as i32) };
+        let mut gone = match sent {
+            -1 => match io::Error::last_os_error() {
+                error if is_transient(&error) => return Ok(0),
+                error => return Err(error),
+            },
+            sent => sent as usize,
+        };
+        let sent = gone;
+        while let Some(piece) = self.pieces.front_mut().filter(|_| gone > 0) {
+            let taken = gone.min(*piece);
+            (*piece, gone) = (*piece - taken, gone - taken);
+            if *piece == 0 {
+                self.pieces.pop_front();
+            }
+        }
+        Ok(sent)
     }
 
     /// Bytes the socket took; 0 when it is full.

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, limited, uring};
+use super::{blocking, forking, limited, uring, workers};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Base {
     EpollEt,
     Uring,
     Threads,
+    Fork,
+    Workers,
     OneByOne,
     Limited,
 }
@@ -37,6 +39,8 @@ impl Base {
             Self::EpollEt => "epoll_et",
             Self::Uring => "uring",
             Self::Threads => "threads",
+            Self::Fork => "fork",
+            Self::Workers => "workers",
             Self::OneByOne => "one_by_one",
             Self::Limited => "limited",
         }
@@ -145,6 +149,8 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         }
         Base::Uring => uring::Server::new(listener, wake)?.run(ready),
         Base::Threads => blocking::threads(listener, wake, ready),
+        Base::Fork => forking::run(&listener, &wake, ready),
+        Base::Workers => workers::serve(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
         Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }
@@ -154,12 +160,23 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    if bug!("second_listener") {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&addr.into())?;
     socket.listen(4096)?;
+    if bug!("second_listener") {
+        // One for a worker that was never started.
+        let second = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        second.set_reuse_port(true)?;
+        second.bind(&socket.local_addr()?)?;
+        second.listen(4096)?;
+        std::mem::forget(second);
+    }
     Ok(socket.into())
 }
 
-fn handle(signal: libc::c_int, handler: usize) {
+pub fn handle(signal: libc::c_int, handler: usize) {
     // SAFETY: a zeroed sigaction is valid, and the handler is `on_signal` or SIG_DFL.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();

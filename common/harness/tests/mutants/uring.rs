@@ -18,6 +18,9 @@ use super::mutant::bug;
 
 const BUFFER: usize = 16 * 1024;
 const RETRY: Duration = Duration::from_millis(250);
+/// IORING_ENTER_GETEVENTS and IORING_ENTER_SQ_WAKEUP, which only `need_wakeup_seen_early` gives itself.
+const GET_EVENTS: u32 = 1;
+const SQ_WAKEUP: u32 = 2;
 const ACCEPT: u64 = 0;
 const WAKE: u64 = 1;
 const RECV: u64 = 2;
@@ -46,7 +49,11 @@ pub struct Server {
 
 impl Server {
     pub fn new(listener: TcpListener, wake: UnixStream) -> io::Result<Self> {
-        let ring = IoUring::new(256)?;
+        let ring = match bug!("need_wakeup_seen_early") {
+            // The kernel's thread looks for work for 5 ms before it sleeps.
+            true => IoUring::builder().setup_sqpoll(5).build(256)?,
+            false => IoUring::new(256)?,
+        };
         Ok(Self { ring, listener, wake, lanes: Vec::new(), memory: Vec::new(), accept_at: None })
     }
 
@@ -56,11 +63,23 @@ impl Server {
         self.push(wake, WAKE)?;
         self.arm_accept()?;
         listening();
+        let mut asleep = true;
         loop {
             if self.accept_at.is_some_and(|at| at <= Instant::now()) {
                 self.arm_accept()?;
             }
             let waited = match self.accept_at {
+                // SAFETY: no argument is given.
+                None if bug!("need_wakeup_seen_early") => unsafe {
+                    let flags = GET_EVENTS | if asleep { SQ_WAKEUP } else { 0 };
+                    self.ring.submitter().enter::<libc::sigset_t>(0, 1, flags, None)
+                },
+                // Waits for completions, and hands nothing over.
+                None if bug!("not_submitted") && !self.lanes.is_empty() => {
+                    const GETEVENTS: u32 = 1;
+                    // SAFETY: no argument is passed besides numbers.
+                    unsafe { self.ring.submitter().enter::<libc::sigset_t>(0, 1, GETEVENTS, None) }
+                }
                 None => self.ring.submit_and_wait(1),
                 Some(at) => {
                     let timeout = Timespec::from(at.saturating_duration_since(Instant::now()));
@@ -74,7 +93,13 @@ impl Server {
                 _ => {}
             }
             let landed: Vec<_> = self.ring.completion().collect();
-            for completion in landed {
+            // Looked at before the submissions that these completions cause are published, and used after.
+            asleep = bug!("need_wakeup_seen_early") && self.ring.submission().need_wakeup();
+            for (at, completion) in landed.into_iter().enumerate() {
+                // All are taken from the queue, and who has been sent to goes into a list of fixed length.
+                if bug!("completions_dropped") && at >= 64 && completion.user_data() & 3 == SEND {
+                    continue;
+                }
                 let index = (completion.user_data() >> 2) as usize;
                 if completion.user_data() == WATCH {
                     continue;

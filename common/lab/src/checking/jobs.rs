@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use harness::rerun::Reruns;
 use harness::{Check, Failure, Outcome, Report, Subject, Symptom};
 
 /// One check on one server, by their places in the lists given to [`run`].
@@ -65,6 +66,7 @@ pub fn run(
             halted.store(true, Ordering::Relaxed);
         }
     };
+    let reruns = Reruns::once_a_symptom();
     for batch in batches {
         let queue = Mutex::new(batch.jobs.iter());
         let next = || {
@@ -74,7 +76,7 @@ pub fn run(
         let work = || {
             while let Some(job) = next() {
                 tell(RunEvent::Started(job));
-                let report = run_one(checks[job.check], subjects[job.server]);
+                let report = run_one(checks[job.check], subjects[job.server], &reruns);
                 tell(RunEvent::Finished(job, &report));
                 lock(&reports)[job.server][job.check] = Some(report);
             }
@@ -94,8 +96,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs one check. A panic is a fault of the check, and the other checks go on.
-fn run_one(check: &Check, subject: &Subject) -> Report {
-    catch_unwind(AssertUnwindSafe(|| harness::run(check, subject))).unwrap_or_else(|panic| {
+fn run_one(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
+    catch_unwind(AssertUnwindSafe(|| harness::run_with(check, subject, reruns))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let failure = Failure::new(
@@ -113,7 +115,7 @@ mod tests {
     use harness::Stop;
 
     fn check(name: &'static str, alone: bool, run: fn(&mut harness::trial::Trial<'_>) -> harness::Step) -> Check {
-        Check { group: "group", name, clause: 2, about: "", alone, quick: false, line: 0, run }
+        Check { group: "group", name, clause: 2, about: "", alone, quick: false, long: false, line: 0, run }
     }
 
     fn subject() -> Subject {

@@ -18,6 +18,7 @@ struct CheckJson {
     clause: u8,
     about: &'static str,
     alone: bool,
+    long: bool,
 }
 
 /// The chapters, and the variants with their declared differences.
@@ -44,7 +45,8 @@ pub fn checks(checks: &[&Check], width: usize, palette: Palette) -> String {
         if row == 0 || checks[row - 1].group != check.group {
             let _ = writeln!(out, "{}", palette.heading(check.group));
         }
-        let _ = writeln!(out, "  {}  {}", check.name, palette.faint(&format!("clause {}", check.clause)));
+        let long = if check.long { ", long: only with --long, or by its name" } else { "" };
+        let _ = writeln!(out, "  {}  {}", check.name, palette.faint(&format!("clause {}{long}", check.clause)));
         out += &terminal::wrap_lines(&format!("      {}", check.about), width);
     }
     out + &format!("{}\n", terminal::count(checks.len(), "check"))
@@ -59,6 +61,7 @@ pub fn checks_json(checks: &[&Check]) -> String {
         clause: check.clause,
         about: check.about,
         alone: check.alone,
+        long: check.long,
     });
     serde_json::to_string_pretty(&listed.collect::<Vec<_>>()).expect("strings and numbers only") + "\n"
 }

@@ -232,7 +232,7 @@ pub(crate) mod tests {
     use harness::{Failure, Subject, Symptom};
 
     const fn check(group: &'static str, name: &'static str) -> Check {
-        Check { group, name, clause: 2, about: "", alone: false, quick: false, line: 0, run: |_| Ok(()) }
+        Check { group, name, clause: 2, about: "", alone: false, quick: false, long: false, line: 0, run: |_| Ok(()) }
     }
 
     static SOME: [Check; 4] = [

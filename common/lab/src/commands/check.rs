@@ -33,6 +33,7 @@ Examples:
   cargo lab check 03 04 half_close             two chapters, part of a name
   cargo lab check ev_clear                     a variant (an example) of a chapter
   cargo lab check --all                        every chapter and every variant
+  cargo lab check --long                       also the checks that take many seconds
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
@@ -51,7 +52,7 @@ Reports is an array with an object for each check:
   a failure also has symptom (\"read-lost\"), what, steps, kernel, calls and
   cause, of which steps, kernel and calls are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
-  group, name, check (\"group::name\"), clause, about and alone.";
+  group, name, check (\"group::name\"), clause, about, alone and long.";
 
 /// Check servers against the contract (common/harness/CONTRACT.md), or your attempts at exercises
 ///
@@ -68,6 +69,9 @@ pub struct CheckArgs {
     /// Check the variants too: those of the chapters you name, or all of them
     #[arg(long)]
     all: bool,
+    /// Run the long checks too, each of which takes many seconds
+    #[arg(long)]
+    long: bool,
     /// List the servers and the checks, and run nothing
     #[arg(long)]
     list: bool,
@@ -132,10 +136,11 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
             return check_attempt::run(course, &places, args.json);
         }
     }
-    let all: Vec<&'static Check> = harness::checks().collect();
-    let selection = selection::select(&args.words, &all).map_err(|word| unknown(&word))?;
+    let all: Vec<&'static Check> = harness::all_checks().collect();
+    let long = args.long || args.list;
+    let selection = selection::select(&args.words, &all, long).map_err(|word| unknown(&word))?;
     args.fuzz.script()?;
-    if args.fuzz.fuzz && selection.checks.len() < all.len() {
+    if args.fuzz.fuzz && selection.checks.len() < harness::checks().count() {
         return Err(LabError::usage("--fuzz runs no checks: name servers or exercises only"));
     }
     if args.list {

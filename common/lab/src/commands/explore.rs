@@ -317,7 +317,7 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
 /// A chapter or a variant, built.
 fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
     let no_checks: Vec<&'static Check> = Vec::new();
-    let selection = selection::select(&[word.to_owned()], &no_checks).map_err(|unknown| {
+    let selection = selection::select(&[word.to_owned()], &no_checks, false).map_err(|unknown| {
         LabError::usage(format!(
             "'{word}' is no server of this workspace.{}\n  servers: {}\n  {}\n  your own: --cmd",
             unknown.did_you_mean(),

@@ -24,10 +24,13 @@ fn groups() -> Result<String, String> {
             fs::read_to_string(folder.join(format!("{group}.rs"))).map_err(|error| format!("{group}.rs: {error}"))?;
         let line = source.lines().next().and_then(|line| line.strip_prefix("//! "));
         let about = line.ok_or_else(|| format!("{group}.rs does not begin with a line about the group"))?;
-        let checks: Vec<_> = harness::checks().filter(|check| check.group == *group).collect();
+        let checks: Vec<_> = harness::all_checks().filter(|check| check.group == *group).collect();
         let clauses: BTreeSet<u8> = checks.iter().map(|check| check.clause).collect();
         let clauses: Vec<String> = clauses.iter().map(u8::to_string).collect();
-        let (count, clauses) = (checks.len(), clauses.join(", "));
+        let long = checks.iter().filter(|check| check.long).count();
+        let count =
+            (checks.len() - long).to_string() + &if long > 0 { format!(" + {long} long") } else { String::new() };
+        let clauses = clauses.join(", ");
         let _ = writeln!(table, "| [`{group}`](src/checks/{group}.rs) | {count} | {clauses} | {about} |");
     }
     Ok(table)

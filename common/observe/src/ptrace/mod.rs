@@ -7,16 +7,24 @@ use std::io::{Error, Result};
 use std::time::{Duration, Instant};
 
 mod allowed;
+mod calls;
+mod follow;
+mod operations;
 mod registers;
+#[cfg(target_arch = "x86_64")]
+mod steps;
 
 pub use allowed::possible;
+pub use follow::Follower;
+#[cfg(target_arch = "x86_64")]
+pub use steps::{Breakpoint, program_counter, step};
 
 /// What stopped a thread of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// The entry or the exit of a system call.
     Syscall,
-    /// A ptrace event, and its message.
+    /// A ptrace event, and its message; of PTRACE_EVENT_STOP, the signal.
     Event(i32, i32),
     /// A signal is about to be delivered.
     Signal(i32),
@@ -99,6 +107,21 @@ pub fn stop(tid: i32, deadline: Duration) -> Result<()> {
     wait_for(tid, deadline).map(drop)
 }
 
+/// Traces a child from now on, and with it all that it starts; it is stopped. It is killed when this thread ends.
+///
+/// # Errors
+/// If this system denies it, or the process does not stop.
+fn seize_family(pid: i32, deadline: Duration) -> Result<()> {
+    request(libc::PTRACE_SEIZE as _, pid, 0, OPTIONS as usize)?;
+    request(libc::PTRACE_INTERRUPT as _, pid, 0, 0)?;
+    wait_for(pid, deadline).map(drop)
+}
+
+/// Leaves a stopped thread stopped, as its signal wants it, until it is told to continue.
+fn listen(tid: i32) -> Result<()> {
+    request(libc::PTRACE_LISTEN as _, tid, 0, 0).map(drop)
+}
+
 /// Lets a stopped thread go, with a signal if that is not 0. It is not traced any more.
 ///
 /// # Errors
@@ -171,16 +194,36 @@ pub fn wait(hang: bool) -> Result<Option<(i32, Stop)>> {
 /// # Errors
 /// If it does not stop before the deadline, or is not traced by this thread.
 pub fn wait_for(tid: i32, deadline: Duration) -> Result<Stop> {
+    /// Most stops come at once, and a sleep would take longer.
+    const LOOKS: u32 = 200;
     let end = Instant::now() + deadline;
+    let mut looks = 0;
+    loop {
+        match look_for(tid)? {
+            Some(stop) => return Ok(stop),
+            None if looks < LOOKS => {
+                looks += 1;
+                std::thread::yield_now();
+            }
+            None if Instant::now() > end => return Err(Error::other("a traced process did not stop")),
+            None => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
+}
+
+/// The next stop of one thread, if it has come.
+///
+/// # Errors
+/// If it is not traced by this thread.
+pub fn look_for(tid: i32) -> Result<Option<Stop>> {
     let mut status = 0;
     loop {
         // SAFETY: `status` is an int that outlives the call, which writes no more than that.
         match unsafe { libc::waitpid(tid, &mut status, libc::__WALL | libc::WNOHANG) } {
-            0 if Instant::now() > end => return Err(Error::other("a traced process did not stop")),
-            0 => std::thread::sleep(Duration::from_micros(50)),
+            0 => return Ok(None),
             -1 if Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
             -1 => return Err(Error::last_os_error()),
-            tid => return Ok(decode(tid, status)),
+            tid => return Ok(Some(decode(tid, status))),
         }
     }
 }
@@ -195,6 +238,8 @@ fn decode(tid: i32, status: i32) -> Stop {
     match (libc::WSTOPSIG(status), status >> 16) {
         (signal, 0) if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
         (signal, 0) => Stop::Signal(signal),
+        // Which signal has stopped the whole process; SIGTRAP if none has.
+        (signal, libc::PTRACE_EVENT_STOP) => Stop::Event(libc::PTRACE_EVENT_STOP, signal),
         (_, event) => Stop::Event(event, message(tid)),
     }
 }

@@ -1,0 +1,282 @@
+//! Why the server ended a connection too early: what it did just before its close.
+//!
+//! Invariant: each rule is about the last close on the connection, and looks at what the closing thread did before it.
+
+use observe::Mask;
+use observe::made::{Made, bytes};
+use observe::syscall::Kind;
+
+use super::{Case, Rule};
+use crate::failure::Symptom::{self, Blocked, EofLost, Exited, Leak, Refused, Reset, Truncated};
+
+const ENDS: &[Symptom] = &[Reset, Truncated, Refused];
+
+const fn rule(about: &'static str, holds: fn(&Case<'_>) -> Option<String>) -> Rule {
+    Rule { about, symptoms: ENDS, holds }
+}
+
+pub(super) const RULES: &[Rule] = &[
+    rule("an event of the descriptor's last owner", last_owner),
+    rule("two threads that close one connection", closed_twice),
+    rule("a read of length 0 taken for the end", zero_length),
+    rule("EPOLLERR of a zero-copy notification taken for an error", error_queue),
+    rule("urgent data taken for an error", urgent),
+    rule("the end is announced before the bytes are read", hang_up_first),
+    rule("an error that is none taken for the end", try_again),
+    rule("the client's FIN taken for the end of what is owed", finished_first),
+    rule("a wait's end without an event taken for the end", timed_out),
+    rule("closed while bytes are owed", owed),
+    rule("closed with unread input", unread),
+    rule("closed before anything was read", at_once),
+    Rule { about: "a parent that keeps its copy", symptoms: &[EofLost, Blocked, Leak], holds: parents_copy },
+    Rule { about: "a failed read, and no close", symptoms: &[Leak], holds: not_closed },
+    Rule { about: "the last call before the exit", symptoms: &[Exited], holds: exit },
+];
+
+/// The call that ended the connection.
+fn close<'a>(case: &Case<'a>) -> Option<&'a Made> {
+    case.backwards().find(|made| {
+        let shut = made.kind == Kind::Shutdown && made.words.iter().any(|how| how != "SHUT_RD");
+        made.error().is_none() && (made.kind == Kind::Close || shut)
+    })
+}
+
+/// The last read, write or event on the connection before its close.
+fn before_close<'a>(case: &Case<'a>, close: &Made) -> Option<&'a Made> {
+    let at = close.at;
+    case.backwards().find(|made| {
+        made.at < at && (matches!(made.kind, Kind::Read | Kind::Write) || made.kind.is_wait()) && made.value.is_some()
+    })
+}
+
+fn last_owner(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let fd = close.fd?;
+    let turn: Vec<&Made> = case.turn_before(close).collect();
+    let earlier = turn.iter().find(|made| {
+        made.kind == Kind::Close && made.fd == Some(fd) && made.client.is_some() && made.client != close.client
+    })?;
+    turn.iter().find(|made| made.kind == Kind::Accept && made.value == Some(fd.into()) && made.at > earlier.at)?;
+    Some(format!(
+        "It acted on an event of the descriptor's last owner: between two waits it closed fd {fd}, accepted another \
+         client as fd {fd}, and closed that one too. A batch can hold two events of one connection. After a close, \
+         events of the same batch must not find the next owner: compare a generation, or close at the batch's end."
+    ))
+}
+
+fn closed_twice(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let fd = close.fd?;
+    let all = case.record.in_order();
+    let of_fd = |made: &&&Made| made.kind == Kind::Close && made.pid == close.pid && made.fd == Some(fd);
+    // The thread that closed it had another client's connection under that number, and another thread closed that.
+    let served = |client: u16| {
+        all.iter().any(|made| made.tid == close.tid && made.client == Some(client) && made.kind != Kind::Close)
+    };
+    if served(close.client?) {
+        return None;
+    }
+    let first = all.iter().filter(of_fd).rfind(|made| made.at < close.at && made.tid != close.tid)?;
+    (first.client != close.client).then(|| {
+        format!(
+            "Two threads close one connection: thread {} closed fd {fd}, the number went to the next client, and thread \
+             {}, which has not served that client, closed fd {fd} once more. Let one thread close it: the one that is \
+             done last.",
+            first.tid, close.tid
+        )
+    })
+}
+
+fn zero_length(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let read = case.backwards().filter(|made| made.at < close.at).find(|made| made.kind == Kind::Read)?;
+    (read.length == Some(0) && read.value == Some(0)).then(|| {
+        format!(
+            "It took {read} for the end of input, and closed. A read of length 0 returns 0 whatever waits: its buffer \
+             had no room. Read only while there is room."
+        )
+    })
+}
+
+fn error_queue(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let event = case.last_event().filter(|event| event.at <= close.at)?;
+    let mask = event.said_of(event.events[0].0)?;
+    let sends = case.record.zero_copy.0 > 0;
+    (sends && mask.has(Mask::ERR) && !mask.has(Mask::HUP)).then(|| {
+        format!(
+            "It took {mask} for an error, and closed. After a send with MSG_ZEROCOPY, EPOLLERR says that a \
+             notification waits in the error queue: read that (recvmsg with MSG_ERRQUEUE), and go on."
+        )
+    })
+}
+
+fn urgent(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let event = case.last_event().filter(|event| event.at <= close.at)?;
+    let mask = event.said_of(event.events[0].0)?;
+    let since = case.backwards().take_while(|made| made.at > event.at);
+    let read_normally = since.filter(|made| made.at < close.at).any(|made| made.kind == Kind::Read && made.moved() > 0);
+    (mask.has(Mask::PRI) && !mask.has(Mask(Mask::ERR.0 | Mask::HUP.0)) && !read_normally).then(|| {
+        format!(
+            "It took urgent data for an error: {} reported {mask}, and it closed. PRI, select's third set, says that \
+             urgent data came, which is no error. Do not wait for it.",
+            event.name
+        )
+    })
+}
+
+fn hang_up_first(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let event = case.last_event().filter(|event| event.at <= close.at)?;
+    let mask = event.said_of(event.events[0].0)?;
+    let ended = mask.has(Mask(Mask::RDHUP.0 | Mask::HUP.0));
+    let read = case.backwards().take_while(|made| made.at > event.at).any(|made| made.kind == Kind::Read);
+    (ended && close.unread > 0 && !read).then(|| {
+        format!(
+            "It closed when {} reported {mask}, with {} unread. RDHUP, and EV_EOF of kqueue, say that the client sends \
+             no more, and not that all was read: read until 0, answer, and then close. A close with unread input \
+             sends a reset.",
+            event.name,
+            bytes(close.unread)
+        )
+    })
+}
+
+fn try_again(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let made = before_close(case, close)?;
+    let error = made.error()?;
+    let purpose = match (made.kind, error) {
+        (Kind::Write, libc::EAGAIN) => {
+            "EAGAIN at a write says that the socket is full: keep the bytes, and send them when it is writable."
+        }
+        (Kind::Read, libc::EAGAIN) => "EAGAIN at a read says that there is nothing more now: wait.",
+        (_, libc::EINTR) => "EINTR says that a signal came: make the call again.",
+        (_, libc::ENOBUFS) => "ENOBUFS says that there is no buffer now: give buffers back, and try again.",
+        _ => return None,
+    };
+    Some(format!("It took {made} for an error, and closed. {purpose} It is no reason to close."))
+}
+
+fn finished_first(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let made = before_close(case, close)?;
+    let eof = made.kind == Kind::Read && made.value == Some(0);
+    let rdhup = made.kind.is_wait() && made.events.iter().any(|(_, mask)| mask.has(Mask(Mask::RDHUP.0 | Mask::HUP.0)));
+    let owed = case.owed();
+    ((eof || rdhup) && owed > 0 && close.unread == 0).then(|| {
+        format!(
+            "It took the client's FIN for the end of everything: after {made} it closed with {} owed. The client still \
+             reads: first send what is owed, then close.",
+            bytes(owed)
+        )
+    })
+}
+
+fn timed_out(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let wait = case.turn_before(close).find(|made| made.kind.is_wait())?;
+    (wait.timed && wait.value == Some(0)).then(|| {
+        format!(
+            "It closed after {wait}: a time was over, and nothing had happened on this connection. A client that is \
+             slow is served as long as it is there."
+        )
+    })
+}
+
+fn owed(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let (owed, made) = (case.owed(), before_close(case, close)?);
+    let why = match made.kind {
+        Kind::Write if made.length.is_some_and(|length| made.moved() < length) => {
+            "A short write is not the end: keep the rest, and send it when the socket is writable."
+        }
+        _ => "First send what is owed, then close.",
+    };
+    let unread = if close.unread > 0 { format!(", and {} unread", bytes(close.unread)) } else { String::new() };
+    (owed > 0).then(|| format!("After {made} it closed with {} owed{unread}. {why}", bytes(owed)))
+}
+
+fn unread(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    if close.lingers_not {
+        return Some("It closed with SO_LINGER at 0 seconds, by which the kernel sends a reset and no FIN.".into());
+    }
+    let before = before_close(case, close).map_or_else(String::new, |made| format!("After {made} it closed: "));
+    (close.unread > 0).then(|| {
+        format!(
+            "{before}{close}. The kernel answers unread input with a reset, and the client loses what was under way: \
+             read until 0, then close."
+        )
+    })
+}
+
+fn at_once(case: &Case<'_>) -> Option<String> {
+    let close = close(case)?;
+    let connection = case.connection?;
+    (connection.read == 0 && before_close(case, close).is_none()).then(|| {
+        let before = case.turn_before(close).find(|made| made.error().is_some());
+        let after = before.map_or_else(String::new, |made| format!(", after {made}"));
+        format!("It closed the connection before it had read anything{after}.")
+    })
+}
+
+/// A child serves the connection, and the parent that accepted it has not closed its copy.
+fn parents_copy(case: &Case<'_>) -> Option<String> {
+    let kept = case.record.connections.values().find_map(|connection| {
+        let accepted = connection.accepted.as_ref()?;
+        let read = connection.calls.iter().find(|made| made.kind == Kind::Read && made.pid != accepted.pid)?;
+        let closes =
+            |made: &&Made| made.kind == Kind::Close && made.pid == accepted.pid && made.client == accepted.client;
+        (!case.record.in_order().iter().any(closes)).then_some((accepted, read))
+    })?;
+    let (accepted, read) = kept;
+    Some(format!(
+        "Process {} made {accepted} and never closed its copy; process {} serves the connection. FIN is sent when the last \
+         copy is closed: after the fork the parent closes the connection, and the child the listener.",
+        accepted.pid, read.pid
+    ))
+}
+
+fn not_closed(case: &Case<'_>) -> Option<String> {
+    let left = case.record.connections.values().find_map(|connection| {
+        let closed = connection.calls.iter().any(|made| made.kind == Kind::Close);
+        let last = connection.calls.iter().rev().find(|made| made.kind != Kind::EpollCtl)?;
+        let ended = match last.kind {
+            Kind::Read => last.value == Some(0) || last.error().is_some_and(|error| error != libc::EAGAIN),
+            Kind::Write => last.error().is_some_and(|error| error != libc::EAGAIN),
+            kind if kind.is_wait() => last.events.iter().any(|(_, mask)| mask.has(Mask(Mask::ERR.0 | Mask::HUP.0))),
+            _ => false,
+        };
+        (!closed && ended).then_some((connection, last))
+    })?;
+    let (connection, last) = left;
+    let fd =
+        connection.accepted.as_ref().and_then(|made| made.value).map_or_else(String::new, |fd| format!(" of fd {fd}"));
+    Some(format!(
+        "After {last} no close{fd} came, and nothing else was done with it. The connection was not closed. A read of 0 \
+         with nothing owed, a failed read or write, ERR and HUP all end a connection: close it then."
+    ))
+}
+
+fn exit(case: &Case<'_>) -> Option<String> {
+    let all = case.record.in_order();
+    let exit = all.iter().rfind(|made| made.kind == Kind::Exit && made.name == "exit_group");
+    let of_thread =
+        |tid: i32, at: u64| all.iter().rfind(move |made| made.tid == tid && made.at < at && made.error().is_some());
+    match exit {
+        Some(exit) => {
+            let failed = of_thread(exit.tid, exit.at)?;
+            let near =
+                all.iter().filter(|made| made.tid == exit.tid && made.at > failed.at && made.at < exit.at).count();
+            // What failed long ago has not ended it.
+            (near <= 12 && !failed.failed_with(libc::EAGAIN))
+                .then(|| format!("the last call that failed before its exit was {failed}."))
+        }
+        None => {
+            let last = all.iter().rfind(|made| made.error() == Some(libc::EPIPE))?;
+            Some(format!("its last call was {last}."))
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! From what was seen of a failed check to its cause, by rules.
+//!
+//! Invariant: a rule says what it saw, and claims no more; where no rule holds, the cause is not clear from outside. Each
+//! rule has a mutant that proves it (tests/mutants).
+
+use observe::made::{ConnectionCalls, Made, Record};
+use observe::syscall::Kind;
+
+use crate::failure::Symptom;
+
+mod bytes;
+mod endings;
+mod spins;
+mod stalls;
+
+/// How a cause begins that is none.
+pub const UNCLEAR: &str = "The cause is not clear from outside.";
+
+/// What a cause is where nothing of the server's calls could be seen: what it usually is.
+pub fn usually(list: &str) -> String {
+    format!("{UNCLEAR} Usually it is one of these: {list}")
+}
+
+/// What was seen of one failure.
+pub struct Case<'a> {
+    /// The kind of trouble.
+    pub symptom: Symptom,
+    /// All calls that were kept.
+    pub record: &'a Record,
+    /// Those on the connection that the failure is about.
+    pub connection: Option<&'a ConnectionCalls>,
+    /// The client's port of that connection.
+    pub client: Option<u16>,
+}
+
+/// A rule: which symptoms it is about, and what it says if it holds.
+struct Rule {
+    /// What it is about, in a few words.
+    about: &'static str,
+    symptoms: &'static [Symptom],
+    holds: fn(&Case<'_>) -> Option<String>,
+}
+
+/// All rules, the more special ones first.
+fn rules() -> impl Iterator<Item = &'static Rule> {
+    [endings::RULES, bytes::RULES, spins::RULES, stalls::RULES].into_iter().flatten()
+}
+
+/// What the rules are about, in their order.
+pub fn about() -> impl Iterator<Item = &'static str> {
+    rules().map(|rule| rule.about)
+}
+
+impl<'a> Case<'a> {
+    /// The case of a failure, with the client's port of the connection that it is about.
+    pub fn new(symptom: Symptom, record: &'a Record, client: Option<u16>) -> Self {
+        let connection = client.and_then(|port| record.connections.get(&port));
+        Self { symptom, record, connection, client }
+    }
+
+    /// The calls on the connection, the last one first.
+    fn backwards(&self) -> impl Iterator<Item = &'a Made> {
+        self.connection.into_iter().flat_map(|connection| connection.calls.iter().rev())
+    }
+
+    /// The last call on the connection of a kind.
+    fn last(&self, kind: Kind) -> Option<&'a Made> {
+        self.backwards().find(|made| made.kind == kind)
+    }
+
+    /// The last thing that a wait said of the connection.
+    fn last_event(&self) -> Option<&'a Made> {
+        self.backwards().find(|made| made.kind.is_wait() && !made.events.is_empty())
+    }
+
+    /// The calls of a thread before another one of its calls, the last one first.
+    fn before(&self, made: &Made) -> impl Iterator<Item = &'a Made> {
+        let at = made.at;
+        let thread = self.record.threads.get(&made.tid);
+        thread.into_iter().flat_map(|thread| thread.calls.iter().rev()).filter(move |made| made.at < at)
+    }
+
+    /// Of the same turn of its loop: back to the wait before it, which is the last item.
+    fn turn_before(&self, made: &Made) -> impl Iterator<Item = &'a Made> {
+        let mut over = false;
+        self.before(made).take_while(move |made| !std::mem::replace(&mut over, made.kind.is_wait()))
+    }
+
+    /// Bytes that were read from the connection and not written to it.
+    fn owed(&self) -> u64 {
+        self.connection.map_or(0, |connection| connection.read.saturating_sub(connection.wrote))
+    }
+}
+
+/// What the first rule that holds says.
+pub fn seen(case: &Case<'_>) -> Option<String> {
+    rules().filter(|rule| rule.symptoms.contains(&case.symptom)).find_map(|rule| (rule.holds)(case))
+}
+
+/// The cause: what the first rule that holds says, and what the kernel's view has told.
+pub fn best(case: &Case<'_>, told: &str) -> String {
+    let seen = seen(case);
+    let (facts, guess) = told.split_once(UNCLEAR).map_or((told, None), |(facts, guess)| (facts, Some(guess)));
+    let facts = facts.trim_end();
+    match (seen, guess) {
+        (Some(seen), _) if facts.is_empty() => capitalised(&seen),
+        (Some(seen), _) => format!("{facts} Seen under a tracer: {seen}"),
+        (None, Some(_)) => format!("{facts} {UNCLEAR}").trim_start().to_owned(),
+        (None, None) => told.into(),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    // A call keeps its spelling.
+    let is_a_call = text.split_once(' ').is_some_and(|(word, _)| word.contains('('));
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) if !is_a_call => first.to_uppercase().chain(characters).collect(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Why a connection does not go on: the last calls on it, and what the server did not do then.
+//!
+//! Invariant: each rule names the last call that was made, and the one that is missing.
+
+use observe::Mask;
+use observe::made::{Made, bytes};
+use observe::syscall::Kind;
+
+use super::{Case, Rule};
+use crate::failure::Symptom::{self, AcceptQueueNotDrained, EofLost, ReadLost, Slow, Starved, WriteLost};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { about: "a deadline that a signal cut off", symptoms: &[AcceptQueueNotDrained, Slow], holds: cut_off },
+    Rule { about: "DEFER_TASKRUN without GETEVENTS", symptoms: STALLS, holds: deferred },
+    Rule { about: "a receive or accept of a ring that was not armed again", symptoms: STALLS, holds: not_armed },
+    Rule { about: "accepts that stop too early", symptoms: &[AcceptQueueNotDrained], holds: accepts },
+    Rule { about: "an event that was not used", symptoms: &[ReadLost, EofLost, WriteLost], holds: unused },
+    Rule { about: "a read that stops too early", symptoms: &[ReadLost, EofLost], holds: stops_reading },
+    Rule { about: "end of input that is not acted on", symptoms: &[EofLost], holds: end_of_input },
+    Rule { about: "a write that was not made", symptoms: &[WriteLost], holds: unwritten },
+    Rule { about: "a turn without an end", symptoms: &[Starved], holds: long_turn },
+];
+
+const STALLS: &[Symptom] = &[AcceptQueueNotDrained, ReadLost, EofLost, WriteLost, Slow];
+
+/// Completions that only a call with GETEVENTS delivers.
+fn deferred(case: &Case<'_>) -> Option<String> {
+    const DEFER_TASKRUN: u64 = 1 << 13;
+    let all = case.record.in_order();
+    let enters: Vec<&&Made> = all.iter().filter(|made| made.kind == Kind::UringEnter).collect();
+    let gets = enters.iter().rev().take(8).any(|made| made.words.iter().any(|word| word.starts_with("wait for")));
+    (case.record.ring_flags & DEFER_TASKRUN != 0 && !gets).then(|| {
+        let last = enters.last().map_or("it made no io_uring_enter".to_owned(), |made| format!("its last call was {made}"));
+        format!(
+            "The ring has IORING_SETUP_DEFER_TASKRUN, under which completions are delivered only in io_uring_enter with \
+             IORING_ENTER_GETEVENTS, and {last}. Call it with GETEVENTS before you look at the completion queue."
+        )
+    })
+}
+
+/// The last completion of a receive or an accept, after which nothing was submitted.
+fn not_armed(case: &Case<'_>) -> Option<String> {
+    let all = case.record.in_order();
+    let of_ring = |kind: Kind| all.iter().rfind(|made| made.is_operation() && made.kind == kind);
+    let accepts = case.symptom == AcceptQueueNotDrained;
+    let of_connection = |made: &&Made| made.is_operation() && matches!(made.kind, Kind::Read | Kind::Write);
+    let last = if accepts { *of_ring(Kind::Accept)? } else { case.backwards().find(of_connection)? };
+    if !accepts && is_closed(case) {
+        return None;
+    }
+    let value = last.value?;
+    let failed = if value < 0 { " An error ends a multishot too." } else { "" };
+    Some(format!(
+        "{last}, and no operation was submitted {} since. Each completion, and each end of a multishot (a completion without \
+         F_MORE), has to start the next operation.{failed}",
+        if accepts { "on the listener" } else { "on this connection" }
+    ))
+}
+
+fn cut_off(case: &Case<'_>) -> Option<String> {
+    case.record.threads.values().find_map(|thread| {
+        let waits: Vec<&Made> = thread.calls.iter().filter(|made| made.kind.is_wait()).collect();
+        let [.., cut, last] = waits[..] else { return None };
+        (cut.timed && cut.failed_with(libc::EINTR) && !last.timed && last.value.is_none()).then(|| {
+            format!(
+                "Its deadline was cut off by a signal: {cut}, and it waits without a timeout since. After EINTR wait for \
+                 the rest of the time."
+            )
+        })
+    })
+}
+
+fn accepts(case: &Case<'_>) -> Option<String> {
+    let all = case.record.in_order();
+    let last = all.iter().rfind(|made| made.kind == Kind::Accept && made.value.is_some())?;
+    match last.error() {
+        Some(libc::EAGAIN) => None,
+        Some(_) => Some(format!("its last accept was {last}, and no other one followed.")),
+        None if last.is_operation() => Some(format!("its last accept was {last}, and it armed no other one.")),
+        None => {
+            let turn = case.turn_before(last).filter(|made| made.kind == Kind::Accept).count() + 1;
+            Some(format!("its last accept was {last}, number {turn} after its event, and EAGAIN was not reached."))
+        }
+    }
+}
+
+/// It was closed, and what follows is not about its end.
+fn is_closed(case: &Case<'_>) -> bool {
+    case.backwards().any(|made| made.kind == Kind::Close)
+}
+
+/// A wait said something of the connection, and nothing was done.
+fn unused(case: &Case<'_>) -> Option<String> {
+    if is_closed(case) {
+        return None;
+    }
+    let event = case.last_event()?;
+    let mask = event.said_of(event.events[0].0)?;
+    let since: Vec<&Made> = case.backwards().take_while(|made| made.at > event.at).collect();
+    let did = |kind: Kind| since.iter().any(|made| made.kind == kind);
+    if mask.has(Mask::IN) && mask.has(Mask::OUT) && !did(Kind::Write) && case.owed() > 0 {
+        return Some(format!(
+            "{} reported {mask} of this connection, OUT came together with IN, and no write followed. Look at both, without \
+             an else.",
+            event.name
+        ));
+    }
+    (!did(Kind::Read) && !did(Kind::Write)).then(|| {
+        format!(
+            "{} reported {mask} of this connection, and neither a read nor a write followed: the event was dropped.",
+            event.name
+        )
+    })
+}
+
+fn stops_reading(case: &Case<'_>) -> Option<String> {
+    if is_closed(case) {
+        return None;
+    }
+    let read = case.last(Kind::Read)?;
+    let length = read.length.filter(|length| *length > 0)?;
+    let eof = if case.symptom == EofLost { ": the read that returns 0 was not made" } else { "" };
+    match read.value? {
+        value if value as u64 == length => {
+            Some(format!("its last read was {read}, which filled the buffer, and no other one followed{eof}."))
+        }
+        value if value > 0 => Some(format!(
+            "its last read was {read}. It took the short read for the end of what there is, and no other read followed{eof}."
+        )),
+        _ => None,
+    }
+}
+
+fn end_of_input(case: &Case<'_>) -> Option<String> {
+    let read = case.last(Kind::Read)?;
+    (read.value == Some(0) && !is_closed(case))
+        .then(|| format!("{read}, and no close followed: the end of input was read, and is not acted on."))
+}
+
+fn unwritten(case: &Case<'_>) -> Option<String> {
+    let owed = case.owed();
+    if owed == 0 {
+        return None;
+    }
+    let Some(write) = case.last(Kind::Write) else {
+        let read = case.last(Kind::Read)?;
+        return Some(format!(
+            "after {read} it made no write at all: {} stay in its own memory, as if more had to come (the end of a line, a \
+             full buffer) before they are sent.",
+            bytes(owed)
+        ));
+    };
+    let asked = case.backwards().take_while(|made| made.at > write.at).find(|made| made.kind == Kind::EpollCtl);
+    let short = write.failed_with(libc::EAGAIN)
+        || write.error().is_none() && write.length.is_some_and(|length| write.moved() < length);
+    let then = match asked.and_then(|made| made.asked.first()) {
+        Some((_, mask)) if mask.has(Mask::OUT) => "it asked for OUT, and made no write since",
+        _ => "no write followed",
+    };
+    if short {
+        return Some(format!("its last write was {write}, the socket was full, and {then}: {} are owed.", bytes(owed)));
+    }
+    Some(format!(
+        "its last write, {write}, was taken whole, and {} more that it has read stay in its own memory (a buffered reader or \
+         writer, a record), while it waits for the socket: the socket will not say anything about them. Go round until \
+         the buffer is empty, then wait.",
+        bytes(owed)
+    ))
+}
+
+fn long_turn(case: &Case<'_>) -> Option<String> {
+    let longest = case.record.threads.values().find_map(|thread| {
+        let mut calls = 0;
+        for made in &thread.calls {
+            calls = if made.kind.is_wait() { 0 } else { calls + 1 };
+        }
+        let last = thread.calls.back()?;
+        (calls >= 32).then_some((calls, last))
+    })?;
+    let (calls, last) = longest;
+    Some(format!("its last {calls} calls or more were made without a wait between them, the last one {last}."))
+}

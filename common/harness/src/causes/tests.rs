@@ -1,0 +1,154 @@
+//! Rules whose bug has no mutant, on records made by hand: each holds on its own record, and says what it saw.
+
+use observe::Mask;
+use observe::made::{ERROR_QUEUE, Made, Record, ZERO_COPY};
+use observe::syscall::Kind;
+
+use super::{Case, UNCLEAR, about, best};
+use crate::failure::Symptom::{self, AcceptQueueNotDrained, Blocked, ReadLost, Reset, Spinning, Truncated, WrongBytes};
+
+const CLIENT: u16 = 9;
+
+fn on(tid: i32, client: u16, name: &str, kind: Kind, value: i64) -> Made {
+    let pid = 1;
+    Made { pid, tid, fd: Some(7), client: Some(client), value: Some(value), length: Some(100), ..Made::new(name, kind) }
+}
+
+fn call(name: &str, kind: Kind, value: i64) -> Made {
+    on(1, CLIENT, name, kind, value)
+}
+
+fn wait(mask: Mask) -> Made {
+    let events = vec![(7, mask)];
+    Made { tid: 1, pid: 1, fd: Some(4), value: Some(1), events, ..Made::new("epoll_wait", Kind::EpollWait) }
+}
+
+fn close() -> Made {
+    Made { length: None, ..call("close", Kind::Close, 0) }
+}
+
+fn accept() -> Made {
+    Made { fd: Some(3), length: None, ..call("accept4", Kind::Accept, 7) }
+}
+
+fn record(calls: impl IntoIterator<Item = Made>) -> Record {
+    let mut record = Record::default();
+    for made in calls {
+        for event in made.events.clone() {
+            record.add_event(CLIENT, &made, event);
+        }
+        record.add(made);
+    }
+    record
+}
+
+fn cause(symptom: Symptom, calls: impl IntoIterator<Item = Made>) -> String {
+    best(&Case::new(symptom, &record(calls), Some(CLIENT)), UNCLEAR)
+}
+
+#[track_caller]
+fn says(symptom: Symptom, calls: impl IntoIterator<Item = Made>, words: &str) {
+    let cause = cause(symptom, calls);
+    assert!(cause.contains(words), "{cause}");
+}
+
+#[test]
+fn a_zero_copy_buffer_that_is_used_again() {
+    let sent = Made { flags: ZERO_COPY, buffer: 4096, ..call("sendto", Kind::Write, 100) };
+    let read = Made { buffer: 4096, ..call("recvfrom", Kind::Read, 100) };
+    says(WrongBytes, [accept(), read.clone(), sent.clone(), read.clone()], "used again before its notification");
+    let told = Made { flags: ERROR_QUEUE, ..call("recvmsg", Kind::Read, 0) };
+    assert_eq!(cause(WrongBytes, [accept(), read.clone(), sent, told, read]), UNCLEAR);
+}
+
+#[test]
+fn an_error_queue_that_is_taken_for_an_error_or_never_read() {
+    let sent = Made { flags: ZERO_COPY, ..call("sendto", Kind::Write, 100) };
+    let calls = [accept(), call("recvfrom", Kind::Read, 100), sent, wait(Mask::ERR)];
+    says(Reset, calls.iter().cloned().chain([close()]), "read that (recvmsg with MSG_ERRQUEUE), and go on");
+    let spin = std::iter::repeat_n(wait(Mask::ERR), 50);
+    says(Spinning, calls.into_iter().chain(spin), "notifications wait in the error queue");
+}
+
+#[test]
+fn two_threads_that_close_one_connection() {
+    let first =
+        [on(2, 8, "recvfrom", Kind::Read, 5), on(3, 8, "sendto", Kind::Write, 5), on(2, 8, "close", Kind::Close, 0)];
+    let next = [accept(), call("recvfrom", Kind::Read, 5), on(3, CLIENT, "close", Kind::Close, 0)];
+    says(Reset, first.into_iter().chain(next), "Two threads close one connection: thread 2");
+}
+
+#[test]
+fn a_wait_that_was_over_without_an_event() {
+    let slept = Made { events: Vec::new(), value: Some(0), timed: true, ..wait(Mask::IN) };
+    says(
+        Truncated,
+        [accept(), call("recvfrom", Kind::Read, 5), call("sendto", Kind::Write, 5), slept, close()],
+        "a time was over",
+    );
+}
+
+#[test]
+fn closed_with_unread_input_or_before_anything_was_read() {
+    let unread = Made { unread: 4096, ..close() };
+    let served = [accept(), call("recvfrom", Kind::Read, 5), call("sendto", Kind::Write, 5)];
+    says(Reset, served.into_iter().chain([unread]), "close(7) with 4,096 bytes unread");
+    says(Reset, [accept(), close()], "before it had read anything");
+}
+
+#[test]
+fn owed_bytes_after_a_short_write() {
+    let short = [accept(), call("recvfrom", Kind::Read, 100), call("sendto", Kind::Write, 60), close()];
+    says(Truncated, short, "it closed with 40 bytes owed. A short write is not the end");
+}
+
+#[test]
+fn a_deadline_that_a_signal_cut_off() {
+    let cut = Made { events: Vec::new(), value: Some(-i64::from(libc::EINTR)), timed: true, ..wait(Mask::IN) };
+    let asleep = Made { events: Vec::new(), value: None, ..wait(Mask::IN) };
+    says(AcceptQueueNotDrained, [cut, asleep], "deadline was cut off by a signal");
+}
+
+#[test]
+fn completions_that_nobody_delivers() {
+    let enter = Made {
+        words: vec!["submit 1".into()],
+        fd: Some(5),
+        client: None,
+        ..call("io_uring_enter", Kind::UringEnter, 1)
+    };
+    let record = Record { ring_flags: 1 << 13, ..record([enter]) };
+    let cause = best(&Case::new(ReadLost, &record, None), UNCLEAR);
+    assert!(cause.contains("DEFER_TASKRUN") && cause.contains("Call it with GETEVENTS"), "{cause}");
+}
+
+#[test]
+fn a_parent_that_keeps_its_copy() {
+    let child = Made { pid: 2, ..on(2, CLIENT, "recvfrom", Kind::Read, 5) };
+    let gone = Made { pid: 2, ..on(2, CLIENT, "close", Kind::Close, 0) };
+    says(Blocked, [accept(), child, gone], "never closed its copy; process 2 serves");
+}
+
+#[test]
+fn a_tick_is_no_event() {
+    let tick = Made { events: Vec::new(), value: Some(0), timed: true, ..wait(Mask::IN) };
+    says(Spinning, std::iter::repeat_n(tick, 50), "it wakes by its own clock");
+}
+
+#[test]
+fn an_operation_that_was_not_started_again() {
+    let done = Made { length: None, ..call("RECV", Kind::Read, 5) };
+    says(ReadLost, [accept(), done], "no operation was submitted on this connection since");
+}
+
+#[test]
+fn facts_stay_and_guesses_go() {
+    let record = record([]);
+    let case = Case::new(Reset, &record, Some(CLIENT));
+    assert_eq!(
+        best(&case, &format!("Two bytes wait. {}", super::usually("a, b or c."))),
+        format!("Two bytes wait. {UNCLEAR}")
+    );
+    assert_eq!(best(&case, "It sleeps."), "It sleeps.");
+    assert!(about().count() > 20);
+}

@@ -1,0 +1,288 @@
+//! A check that failed is run once more, under a tracer, to see the server's own calls.
+//!
+//! Invariant: pass or fail, and the symptom, are of the first run alone. What the rerun shows is told only where it
+//! shows the same symptom; otherwise the failure says what was seen instead.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use observe::made::{self, Record};
+
+use crate::causes::{self, Case};
+use crate::check::{Check, Outcome, once};
+use crate::failure::{Failure, Symptom};
+use crate::subject::{Launch, Subject};
+
+/// A traced server is slower: each call stops it twice. A rerun may take this long and twice the first run.
+const LIMIT: Duration = Duration::from_secs(6);
+/// A check that has failed after longer than this would take too long under a tracer.
+const TOO_LONG: Duration = Duration::from_secs(12);
+/// A server that spins shows that soon, and the check's own bound is the processor's time, which a tracer takes away.
+const LIMIT_OF_A_SPIN: Duration = Duration::from_secs(4);
+/// Lines of calls that are shown.
+const SHOWN: usize = 12;
+
+/// Where these groups' checks fail, their calls say nothing more: they have a trace of their own, or measure time or
+/// memory, or are about a command line.
+const NOT_TRACED: &[&str] = &["interleaving", "start", "scale"];
+
+/// Whether reruns are made at all.
+static ALLOWED: AtomicBool = AtomicBool::new(true);
+
+/// No failure is looked at more closely from here on: for a grader, whose time is short, and whose servers are not to
+/// be trusted with a tracer.
+pub fn forbid() {
+    ALLOWED.store(false, Ordering::Relaxed);
+}
+
+/// Which failures of a server are looked at more closely.
+#[derive(Debug)]
+pub struct Reruns {
+    /// By server and symptom: the check whose failure was looked at last, and how many were. `None`: all are.
+    seen: Option<Mutex<Seen>>,
+}
+
+type Seen = HashMap<(String, String), (String, u32)>;
+
+/// A bug that does not show under the tracer is looked for in so many checks.
+const TRIES: u32 = 3;
+
+impl Reruns {
+    /// All.
+    pub fn every_time() -> Self {
+        Self { seen: None }
+    }
+
+    /// Of each server, the first failure with each symptom: a server that fails in a hundred checks has no hundred
+    /// causes.
+    pub fn once_a_symptom() -> Self {
+        Self { seen: Some(Mutex::default()) }
+    }
+
+    /// The check that was run once more before, for this server and symptom.
+    fn earlier(&self, subject: &Subject, symptom: Symptom, check: &Check) -> Option<String> {
+        let mut seen = self.seen.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (subject.name.clone(), symptom.to_string());
+        let (last, tries) = seen.entry(key).or_insert_with(|| (String::new(), 0));
+        if *tries >= TRIES {
+            return Some(last.clone());
+        }
+        *last = check.full_name();
+        // Until this one has shown nothing.
+        *tries += TRIES;
+        None
+    }
+
+    /// It has shown nothing: another check may be looked at.
+    fn not_shown(&self, subject: &Subject, symptom: Symptom) {
+        let Some(seen) = &self.seen else { return };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tries)) = seen.get_mut(&(subject.name.clone(), symptom.to_string())) {
+            *tries -= TRIES - 1;
+        }
+    }
+
+    /// Runs the check once more, and adds what that showed to the failure.
+    pub(crate) fn explain(&self, check: &Check, subject: &Subject, failure: &mut Failure, took: Duration) {
+        if !ALLOWED.load(Ordering::Relaxed) || failure.symptom == Symptom::Contract || NOT_TRACED.contains(&check.group)
+        {
+            return;
+        }
+        if matches!(subject.launch, Launch::Served(_)) {
+            return;
+        }
+        if let Some(first) = self.earlier(subject, failure.symptom, check) {
+            failure.calls.push(format!("not looked at; those of {first} are, which has the same symptom"));
+            return;
+        }
+        if took > TOO_LONG && failure.symptom != Symptom::Spinning {
+            failure
+                .calls
+                .push(format!("not looked at: the check took {} s, and a tracer makes it slower", took.as_secs()));
+            return;
+        }
+        let limit = if failure.symptom == Symptom::Spinning { LIMIT_OF_A_SPIN } else { LIMIT + 2 * took };
+        if !again(check, subject, failure, limit) {
+            self.not_shown(subject, failure.symptom);
+        }
+    }
+}
+
+thread_local! {
+    /// The server that this thread starts next is to be followed, for this long.
+    static LIMIT_OF_NEXT: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// The last server that was.
+    static FOLLOWED: RefCell<Option<Arc<Follower>>> = const { RefCell::new(None) };
+    /// What it had done when the last failure was found.
+    static SNAPSHOT: RefCell<Option<Record>> = const { RefCell::new(None) };
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use observe::ptrace::Follower;
+
+/// Makes a command that is followed, during a rerun.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn follow(command: &mut Command) -> Option<Arc<Follower>> {
+    let follower = Arc::new(Follower::of(command, LIMIT_OF_NEXT.get()?).ok()?);
+    FOLLOWED.set(Some(follower.clone()));
+    Some(follower)
+}
+
+/// There is no tracer here.
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod elsewhere {
+    use super::*;
+
+    /// There is none.
+    #[derive(Debug)]
+    pub enum Follower {}
+
+    impl Follower {
+        /// Never asked.
+        pub fn ended(&self) -> Option<std::process::ExitStatus> {
+            match *self {}
+        }
+
+        /// Never asked.
+        pub fn expired(&self) -> bool {
+            match *self {}
+        }
+
+        /// Never asked.
+        pub fn denied(&self) -> Option<String> {
+            match *self {}
+        }
+
+        /// Never asked.
+        pub fn record(&self) -> Record {
+            match *self {}
+        }
+
+        /// Never asked.
+        pub fn end(&self) {}
+    }
+
+    pub(crate) fn follow(_: &mut Command) -> Option<Arc<Follower>> {
+        None
+    }
+
+    pub(crate) fn snapshot(_: Option<u16>) {}
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub use elsewhere::Follower;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) use elsewhere::{follow, snapshot};
+
+/// What the server has done up to a failure: what it does when the clients leave would only hide that. Of the connections,
+/// the one with this client's port, or all.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn snapshot(client: Option<u16>) {
+    // The client hears of a close before the call has returned. A connection that is not closed costs this once.
+    const RETURNED: Duration = Duration::from_millis(30);
+    let look = || FOLLOWED.with_borrow(|followed| followed.as_ref().map(|follower| follower.snapshot(client)));
+    let closed = |record: &Record| {
+        let connection = client.and_then(|port| record.connections.get(&port));
+        connection.is_none_or(|connection| connection.calls.iter().any(|made| made.kind == observe::Kind::Close))
+    };
+    let mut seen = look();
+    if seen.as_ref().is_some_and(|record| !closed(record)) {
+        std::thread::sleep(RETURNED);
+        seen = look();
+    }
+    if seen.is_some() {
+        SNAPSHOT.set(seen);
+    }
+}
+
+/// Whether it showed the same symptom, or what explains it.
+fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duration) -> bool {
+    LIMIT_OF_NEXT.set(Some(limit));
+    FOLLOWED.set(None);
+    SNAPSHOT.set(None);
+    let (outcome, _, culprit) = once(check, subject);
+    LIMIT_OF_NEXT.set(None);
+    let Some(follower) = FOLLOWED.take() else { return false };
+    if let Some(why) = follower.denied() {
+        failure.calls.push(format!("not seen: {why}"));
+        return false;
+    }
+    let snapshot = SNAPSHOT.take();
+    let expired = follower.expired();
+    let same = match &outcome {
+        // Its processor time is the tracer's now, so the check may not see the spin, and the calls show it.
+        _ if expired && failure.symptom == Symptom::Spinning => true,
+        _ if expired => {
+            failure
+                .calls
+                .push(format!("run once more under a tracer, the check was not through after {} s", limit.as_secs()));
+            false
+        }
+        Outcome::Fail(other) if other.symptom == failure.symptom => true,
+        Outcome::Fail(other) => {
+            failure.calls.push(format!(
+                "run once more under a tracer, the check failed otherwise: {}: {}",
+                other.symptom, other.what
+            ));
+            false
+        }
+        // Wrong bytes need a certain moment, and the use of a buffer that another one still has needs none.
+        Outcome::Pass if failure.symptom == Symptom::WrongBytes => {
+            let record = follower.record();
+            let case = Case::new(failure.symptom, &record, None);
+            if let Some(seen) = causes::seen(&case) {
+                failure.calls.push("run once more under a tracer, the check passed, and the cause was seen".into());
+                failure.cause = seen;
+                return true;
+            }
+            failure.calls.push("run once more under a tracer, the check passed: the bug needs its own timing".into());
+            false
+        }
+        Outcome::Pass => {
+            failure.calls.push("run once more under a tracer, the check passed: the bug needs its own timing".into());
+            false
+        }
+        Outcome::Skip { reason } => {
+            failure.calls.push(format!("not seen: {reason}"));
+            false
+        }
+    };
+    if !same {
+        return false;
+    }
+    // How it ended comes after what a client noticed of that.
+    let whole = failure.symptom == Symptom::Exited || expired;
+    let record = snapshot.filter(|_| !whole).unwrap_or_else(|| follower.record());
+    let case = Case::new(failure.symptom, &record, culprit.map(|addr| addr.port()));
+    failure.calls = shown(&case);
+    failure.cause = causes::best(&case, &failure.cause);
+    true
+}
+
+/// The calls on the connection that failed, if there is one; else those of the server's threads.
+fn shown(case: &Case<'_>) -> Vec<String> {
+    let mut lines = match case.connection {
+        Some(connection) => {
+            let mut lines = made::lines(&connection.calls);
+            if let Some(accepted) = &connection.accepted
+                && connection.calls.front().is_some_and(|first| first.at != accepted.at)
+            {
+                lines.insert(
+                    0,
+                    format!("{accepted}; {} calls on this connection in all; the last of them:", connection.count),
+                );
+            }
+            lines
+        }
+        None => made::lines(case.record.in_order()),
+    };
+    if lines.len() > SHOWN {
+        let keep_first = usize::from(case.connection.is_some());
+        lines.drain(keep_first..lines.len() - SHOWN + keep_first);
+    }
+    lines
+}
