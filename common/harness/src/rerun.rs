@@ -257,7 +257,11 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
     // How it ended comes after what a client noticed of that.
     let whole = failure.symptom == Symptom::Exited || expired;
     let record = snapshot.filter(|_| !whole).unwrap_or_else(|| follower.record());
-    let case = Case::new(failure.symptom, &record, culprit.map(|addr| addr.port()));
+    let case = Case {
+        // As the client found out from the pattern.
+        has_others_bytes: failure.what.contains("'s bytes from offset") && !failure.what.contains("this connection's"),
+        ..Case::new(failure.symptom, &record, culprit.map(|addr| addr.port()))
+    };
     failure.calls = shown(&case);
     failure.cause = causes::best(&case, &failure.cause);
     true

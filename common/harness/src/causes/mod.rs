@@ -31,6 +31,8 @@ pub struct Case<'a> {
     pub connection: Option<&'a ConnectionCalls>,
     /// The client's port of that connection.
     pub client: Option<u16>,
+    /// What came back were another client's bytes.
+    pub has_others_bytes: bool,
 }
 
 /// A rule: which symptoms it is about, and what it says if it holds.
@@ -55,7 +57,7 @@ impl<'a> Case<'a> {
     /// The case of a failure, with the client's port of the connection that it is about.
     pub fn new(symptom: Symptom, record: &'a Record, client: Option<u16>) -> Self {
         let connection = client.and_then(|port| record.connections.get(&port));
-        Self { symptom, record, connection, client }
+        Self { symptom, record, connection, client, has_others_bytes: false }
     }
 
     /// The calls on the connection, the last one first.
