@@ -139,6 +139,10 @@ fn is_by_choice(trial: &mut Trial<'_>, inside: &mut [Client], waiting: Option<&C
     let Some(waiting) = waiting else { return Ok(true) };
     let port = trial.server()?.addr.port();
     let view = trial.process()?.view(port);
+    // Of several listening sockets (SO_REUSEPORT) it waits at one that is left alone: that says nothing of a number.
+    if view.as_ref().is_some_and(|view| view.sockets.iter().filter(|socket| socket.listening).count() > 1) {
+        return Ok(false);
+    }
     let at_the_door = |view: &observe::View| view.connection(waiting.local).is_some_and(|socket| !socket.held);
     // A loop that has taken its listener out of the wait sleeps there all the same. Threads and processes that wait for a
     // client each are a pool, if they are many.
