@@ -81,6 +81,11 @@ impl Family {
         Some(self.processes()?.into_iter().filter_map(Process::fds).map(|fds| fds.len()).sum())
     }
 
+    /// Whether one of its processes has a timerfd that will go off.
+    pub fn has_armed_timer(self) -> bool {
+        self.processes().is_some_and(|processes| processes.into_iter().any(Process::has_armed_timer))
+    }
+
     /// How many sockets its processes have open, those of a ring's table included, and how many operations of its
     /// io_urings wait for their socket.
     pub fn sockets_and_operations(self) -> Option<(usize, usize)> {

@@ -84,6 +84,13 @@ impl Stall {
         let not_delivered = own.is_some_and(|(_, unacknowledged)| unacknowledged > 0)
             && view.as_ref().and_then(|view| view.connection(client.local)).is_none_or(|socket| socket.rx == 0);
         let stuck = long && asleep(threads) && !under_way && !not_delivered;
+        // A timerfd ends the wait as a timeout does, and no timeout is to be seen (asio, for one).
+        let due = stuck
+            && endless
+            && process.has_armed_timer()
+            && self.same_since.elapsed() < NAP
+            && self.dozing_since.elapsed() < DOZE;
+        let stuck = stuck && !due;
         // The view is not of one moment: bytes may have arrived, and woken the server, between two of its parts.
         let certain = stuck && process.threads().is_some_and(|threads| (threads, queues()) == now);
         match view {
