@@ -70,6 +70,11 @@ impl Family {
         None
     }
 
+    /// No timerfd elsewhere.
+    pub fn has_armed_timer(self) -> bool {
+        false
+    }
+
     /// `None`: there is no /proc here.
     pub fn sockets_and_operations(self) -> Option<(usize, usize)> {
         None
