@@ -254,8 +254,8 @@ const TABLE: &[Row] = &[
     call(libc::SYS_exit, "exit", Kind::Exit, &[]),
     call(libc::SYS_exit_group, "exit_group", Kind::Exit, &[]),
     call(libc::SYS_futex, "futex", Kind::Other, &[Skip, Skip, Skip, Timespec]),
-    call(libc::SYS_nanosleep, "nanosleep", Kind::Other, &[]),
-    call(libc::SYS_clock_nanosleep, "clock_nanosleep", Kind::Other, &[]),
+    call(libc::SYS_nanosleep, "nanosleep", Kind::Other, &[Timespec]),
+    call(libc::SYS_clock_nanosleep, "clock_nanosleep", Kind::Other, &[Skip, Skip, Timespec]),
     call(libc::SYS_wait4, "wait4", Kind::Other, &[]),
     call(libc::SYS_splice, "splice", Kind::Other, &[Fd, Skip, Fd, Skip, Length]),
     call(libc::SYS_sendfile, "sendfile", Kind::Other, &[Fd, Fd, Skip, Length]),
@@ -320,6 +320,8 @@ mod tests {
         assert!(!Call::new(libc::SYS_ppoll, [1, 1, 0x7fff_0000, 0, 0, 0]).is_endless());
         assert!(Call::new(libc::SYS_recvfrom, [5, 1, 4096, 0, 0, 0]).is_endless());
         assert!(!Call::new(libc::SYS_io_uring_enter, [3, 1, 1, 1, 0, 0]).is_endless());
+        assert!(!Call::new(libc::SYS_nanosleep, [0x7fff_0000, 0, 0, 0, 0, 0]).is_endless());
+        assert!(!Call::new(libc::SYS_clock_nanosleep, [0, 0, 0x7fff_0000, 0, 0, 0]).is_endless());
         assert!(!Call::new(999_999, [0; 6]).is_endless());
         assert_eq!(Call::new(999_999, [0; 6]).to_string(), "system call 999999");
     }
