@@ -3,7 +3,6 @@
 //! Invariant: a check's name is a sentence of the contract and its clause is the one it proves; its result is a pass, a
 //! failure that explains itself, or a skip with its reason. A check that could not be carried out is a failure too.
 
-use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::limit::{self, Limit};
 use crate::rerun::Reruns;
+use crate::steps::Culprit;
 use crate::subject::{Model, Subject};
 use crate::trial::Trial;
 
@@ -126,7 +126,7 @@ fn run_once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize)) {
 }
 
 /// As `run_once`, and which client's connection a failure is about.
-pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize), Option<SocketAddr>) {
+pub(crate) fn once(check: &Check, subject: &Subject) -> (Outcome, (usize, usize), Option<Culprit>) {
     let mut trial = Trial::new(subject);
     let log = trial.log.clone();
     let result = (check.run)(&mut trial);

@@ -258,9 +258,8 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
     let whole = failure.symptom == Symptom::Exited || expired;
     let record = snapshot.filter(|_| !whole).unwrap_or_else(|| follower.record());
     let case = Case {
-        // As the client found out from the pattern.
-        has_others_bytes: failure.what.contains("'s bytes from offset") && !failure.what.contains("this connection's"),
-        ..Case::new(failure.symptom, &record, culprit.map(|addr| addr.port()))
+        has_others_bytes: culprit.is_some_and(|culprit| culprit.got_others_bytes),
+        ..Case::new(failure.symptom, &record, culprit.map(|culprit| culprit.client.port()))
     };
     failure.calls = shown(&case);
     failure.cause = causes::best(&case, &failure.cause);

@@ -7,6 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const STEPS_KEPT: usize = 24;
 
+/// The connection that a failure is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Culprit {
+    /// The client's end.
+    pub client: SocketAddr,
+    /// What came back were another client's bytes.
+    pub got_others_bytes: bool,
+}
+
 /// The steps taken so far, shared by all clients of a check.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<Mutex<Steps>>);
@@ -14,7 +23,7 @@ pub struct Log(Arc<Mutex<Steps>>);
 #[derive(Debug, Default)]
 struct Steps {
     taken: Vec<String>,
-    culprit: Option<SocketAddr>,
+    culprit: Option<Culprit>,
 }
 
 impl Log {
@@ -29,12 +38,19 @@ impl Log {
 
     /// Remembers the client's end of the connection that a failure is about.
     pub(crate) fn blame(&self, client: SocketAddr) {
-        self.lock().culprit = Some(client);
+        self.lock().culprit = Some(Culprit { client, got_others_bytes: false });
         crate::rerun::snapshot(Some(client.port()));
     }
 
-    /// The client's end of the connection that the last failure was about.
-    pub(crate) fn culprit(&self) -> Option<SocketAddr> {
+    /// Remembers that what came back on this connection were another client's bytes.
+    pub(crate) fn blame_others_bytes(&self) {
+        if let Some(culprit) = &mut self.lock().culprit {
+            culprit.got_others_bytes = true;
+        }
+    }
+
+    /// The connection that the last failure was about.
+    pub(crate) fn culprit(&self) -> Option<Culprit> {
         self.lock().culprit
     }
 

@@ -54,6 +54,12 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// User and system time in milliseconds, to the clock tick.
+    pub fn cpu_ms(&self) -> u64 {
+        const MS_PER_TICK: u64 = 10;
+        self.ticks * MS_PER_TICK
+    }
+
     /// What came after `before`. Never negative: a thread that ended takes its numbers with it.
     pub fn since(&self, before: Self) -> Self {
         Self { ticks: self.ticks.saturating_sub(before.ticks), wakeups: self.wakeups.saturating_sub(before.wakeups) }

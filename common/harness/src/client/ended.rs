@@ -51,7 +51,11 @@ impl Client {
         };
         let (id, right) = (self.id, size(offset));
         let what = format!("c{id} got wrong bytes at offset {offset} (after {right} that were right): {origin}");
-        Err(self.failed(Symptom::WrongBytes, what, cause))
+        let failed = self.failed(Symptom::WrongBytes, what, cause);
+        if pattern::locate(wrong).is_some_and(|(id, _)| id != self.id) {
+            self.log.blame_others_bytes();
+        }
+        Err(failed)
     }
 
     /// The connection was cut off with this error.

@@ -22,7 +22,6 @@ const MANY: f64 = 1000.0;
 /// A share of one processor's time that no pause leaves. A server that tries again each 5 ms uses a few hundredths of it; a
 /// storm whose attempts are a task and a line of the log each comes to have all.
 const BUSY: f64 = 0.25;
-const MS_PER_TICK: u64 = 10;
 
 const STORM: &str = "Each attempt that fails starts another timer or task, and so does each of those: keep one timer, and \
                      start it only if it does not run. The accept loop has to end at EMFILE, too.";
@@ -84,7 +83,7 @@ impl Trial<'_> {
     /// The processor's time that the server uses in one window.
     fn share_of_a_processor(&mut self) -> Step<f64> {
         let process = self.process()?;
-        let worked = || process.activity().map(|activity| activity.ticks * MS_PER_TICK).ok_or_else(gone);
+        let worked = || process.activity().map(|activity| activity.cpu_ms()).ok_or_else(gone);
         let (start, before) = (Instant::now(), worked()?);
         std::thread::sleep(WINDOW);
         Ok(worked()?.saturating_sub(before) as f64 / 1000.0 / start.elapsed().as_secs_f64())

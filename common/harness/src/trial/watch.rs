@@ -23,7 +23,6 @@ const LOOK: Duration = Duration::from_millis(400);
 /// TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake a
 /// server once. What wakes by itself does so in every look.
 const LOOKS: u32 = 3;
-const MS_PER_TICK: u64 = 10;
 
 /// What a foreign server may wake in a second, however quiet it was before its first client. A collector that was set to
 /// work by the clients' garbage, or a thread pool that shrinks, wakes a few times in a look, and stops some seconds later.
@@ -41,8 +40,8 @@ const TICKS_ALLOWED: u64 = 60;
 #[derive(Debug, Clone)]
 struct Look {
     elapsed: Duration,
-    /// CPU in ticks of 10 ms.
-    ticks: u64,
+    /// CPU time in milliseconds.
+    cpu_ms: u64,
     /// Wakeups of all threads.
     wakeups: u64,
     threads: usize,
@@ -63,7 +62,7 @@ impl Look {
             let runs = process.threads().is_some_and(|threads| threads.iter().any(|thread| thread.state == 'R'));
             awake += u32::from(runs);
         }
-        let ticks = process.activity().ok_or_else(gone)?.since(cpu).ticks;
+        let cpu_ms = process.activity().ok_or_else(gone)?.since(cpu).cpu_ms();
         let before: HashMap<i32, u64> = before.into_iter().map(|thread| (thread.tid, thread.count)).collect();
         let after = process.wakeups().ok_or_else(gone)?;
         // A thread that is new has done all of it in this look.
@@ -74,7 +73,7 @@ impl Look {
         let woken: Vec<(String, u64)> = woken.collect();
         Ok(Self {
             elapsed: start.elapsed(),
-            ticks,
+            cpu_ms,
             wakeups: woken.iter().map(|(_, count)| count).sum(),
             threads: woken.len(),
             busiest: woken.into_iter().max_by_key(|(_, count)| *count).unwrap_or_default(),
@@ -88,7 +87,7 @@ impl Look {
 
     /// A spin takes all of the time, or a share of what others leave.
     fn is_busy(&self) -> bool {
-        self.ticks * MS_PER_TICK * 10 > self.ms() || self.always_awake
+        self.cpu_ms * 10 > self.ms() || self.always_awake
     }
 
     fn per_second(&self, wakeups: u64) -> u64 {
@@ -111,7 +110,7 @@ impl Look {
             "{} wakeups (voluntary context switches){who} in {} ms{most}, and {} ms of CPU{awake}",
             self.wakeups,
             self.ms(),
-            self.ticks * MS_PER_TICK
+            self.cpu_ms
         )
     }
 }
