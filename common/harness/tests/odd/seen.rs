@@ -51,6 +51,9 @@ pub fn tests() -> ExitCode {
         Trial::test("a_client_may_be_turned_away_for_lack_of_descriptors", || {
             passes("reserve", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
         }),
+        Trial::test("a_timerfd_ends_a_wait_as_a_timeout_does", || {
+            passes("timer", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
+        }),
         Trial::ignorable_test("the_explorer_has_the_same_rule_for_that", || {
             explored("reserve", "emfile", false, Verdict::Ok)?;
             explored("reserve", "emfile", true, Verdict::Truncated)

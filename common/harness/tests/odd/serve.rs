@@ -6,12 +6,15 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 /// A client has been here.
 static VISITED: AtomicBool = AtomicBool::new(false);
@@ -51,16 +54,18 @@ pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
     // SAFETY: listen(2) takes numbers; a longer queue than std's, for the checks that stop the server.
     unsafe { libc::listen(listener.as_raw_fd(), 4096) };
     if kind == "headless" {
-        std::thread::spawn(move || accept(&listener, false, false));
+        std::thread::spawn(move || accept(&listener, "headless"));
         // SAFETY: exit(2), unlike exit_group(2), ends this thread alone, as pthread_exit(3) does in C. No other thread
         // borrows from its stack.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
         unreachable!("the thread has ended");
     }
-    accept(&listener, kind == "stops-later", kind == "reserve")
+    accept(&listener, kind)
 }
 
-fn accept(listener: &TcpListener, stops: bool, has_reserve: bool) -> ExitCode {
+fn accept(listener: &TcpListener, kind: &str) -> ExitCode {
+    let (stops, has_reserve) = (kind == "stops-later", kind == "reserve");
+    let timer = Timer::new();
     let mut reserve = File::open("/dev/null").ok();
     // An accept that may block takes its descriptor first, and would report the lack before there is a client.
     listener.set_nonblocking(has_reserve).expect("a listener");
@@ -80,8 +85,25 @@ fn accept(listener: &TcpListener, stops: bool, has_reserve: bool) -> ExitCode {
                 reserve = File::open("/dev/null").ok();
             }
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::WouldBlock) => {}
+            Err(_) if kind == "timer" => timer.rest(),
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
+    }
+}
+
+/// A pause as event loops make it: a timerfd among what is waited for, and a wait without a timeout.
+struct Timer(OwnedFd);
+
+impl Timer {
+    fn new() -> Self {
+        Self(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).expect("a descriptor"))
+    }
+
+    fn rest(&self) {
+        let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let once = Itimerspec { it_interval: nothing, it_value: Timespec { tv_sec: 0, tv_nsec: 400_000_000 } };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once).expect("a timerfd");
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None);
     }
 }
 
