@@ -258,8 +258,9 @@ fn one_that_detaches_itself_does_not_outlive_its_grading() {
             }
         }
     "#;
+    // `run` looks for what is left. The harness ends a detached process with its server, and the grader ends the rest.
     let grade = Attempt::that_first("detaches", code).grade(&[]);
-    assert!(has(&grade["note"], "behind, which were ended"), "{grade}");
+    assert_eq!(grade["state"], "passed", "{grade}");
 }
 
 #[test]
