@@ -212,7 +212,7 @@ pub fn unfinished(exercise: &Exercise) -> Vec<String> {
 /// Whether the one TODO of a starter stands by itself, right under the comment of the file.
 fn todo_is_at_the_head(starter: &str) -> bool {
     let head = starter.lines().take_while(|line| line.is_empty() || line.starts_with("//")).collect::<Vec<_>>();
-    let under = head.iter().skip_while(|line| line.starts_with("//!")).skip_while(|line| line.is_empty()).next();
+    let under = head.iter().skip_while(|line| line.starts_with("//!")).find(|line| !line.is_empty());
     let invariant = head.iter().any(|line| line.starts_with("//! Invariant: "));
     invariant && under.is_some_and(|line| line.starts_with("// TODO: ")) && starter.matches("TODO").count() == 1
 }
