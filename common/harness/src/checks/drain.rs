@@ -227,7 +227,9 @@ fn room_in_one_wakeup(trial: &mut Trial<'_>, count: u32, bytes: u64, before: &mu
     echo_all(before)?;
     match owed.min(wave.len() - full) {
         all if all == wave.len() => Ok(wave),
-        some => Err(Stop::skip(format!("only {some} of {count} clients were owed something and had room for it at once"))),
+        some => {
+            Err(Stop::skip(format!("only {some} of {count} clients were owed something and had room for it at once")))
+        }
     }
 }
 

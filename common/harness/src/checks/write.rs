@@ -174,9 +174,9 @@ fn more_pieces_than_one_writev_takes_come_back(trial: &mut Trial<'_>) -> Step {
         other => other,
     });
     match many? {
-        Pieces::Held(count) if count <= MOST_PIECES => {
-            Err(Stop::skip(format!("on this busy machine the server got {count} pieces, and one writev takes {MOST_PIECES}")))
-        }
+        Pieces::Held(count) if count <= MOST_PIECES => Err(Stop::skip(format!(
+            "on this busy machine the server got {count} pieces, and one writev takes {MOST_PIECES}"
+        ))),
         // One that reads no more has its bound on this side of it.
         Pieces::Held(_) | Pieces::Refused => Ok(()),
     }
