@@ -11,6 +11,8 @@ pub struct Most {
     pub reads: u32,
     /// Bytes that were read of one connection.
     pub bytes: u64,
+    /// Sleeps (nanosleep and the like) beside the wait.
+    pub sleeps: u32,
 }
 
 impl Most {
@@ -63,6 +65,7 @@ mod here {
                 match (ptrace::place(self.process.pid)?, call) {
                     (Place::Entry(number, args), _) => {
                         let entered = Call::new(number, args);
+                        most.sleeps += u32::from(entered.name.ends_with("nanosleep"));
                         if entered.is_wait() {
                             feed()?;
                             waits += 1;

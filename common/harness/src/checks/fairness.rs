@@ -29,6 +29,13 @@ const UNFAIR: &str = "Each connection's turn has to end while there is more to r
 const ONE_OF_MANY: &str = "Several workers are of use if a client that comes while one of them is busy is served by another: each \
                            has to run, and to wait for the listener.";
 
+const SLEEPS: &str = "Nothing but the wait may block: while the event loop sleeps for one connection, it serves none. Wait for the \
+                      event that this connection needs, and serve the others meanwhile.";
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times") }
+}
+
 /// A flood: the bytes that each of its clients has in flight, and how many may come back before a quiet client is
 /// answered.
 struct Flood {
@@ -198,6 +205,10 @@ fn a_connection_and_the_listener_have_one_batch_in_each_turn(trial: &mut Trial<'
     let Some(most) = most else {
         return Err(Stop::skip("no system call was seen that accepts or reads, so there is nothing to count"));
     };
+    if most.sleeps > 0 {
+        let what = format!("it slept {} in 24 turns, beside its wait (nanosleep)", times(most.sleeps));
+        return Err(trial.with_view(Symptom::Blocked, what, SLEEPS));
+    }
     let declared = trial.subject.batch;
     let accepts = declared.map_or(ACCEPTS, |batch| batch.accepts);
     let what = match (most, declared) {
