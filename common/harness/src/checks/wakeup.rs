@@ -74,7 +74,7 @@ fn the_newest_connection_is_heard_first(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// Of four, one below the newest closes, and the newest alone sends: select's nfds has to cover the highest descriptor.
+/// One below the newest closes, or all below it do, and the newest alone sends: select's nfds has to cover it.
 #[check(clause = 2)]
 fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>) -> Step {
     const COUNT: usize = 4;
@@ -112,7 +112,20 @@ fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>
             trial.rest()?;
         }
     }
-    Ok(())
+    // Few are left, and the number of the one that stays is high all the same.
+    let mut clients = Vec::new();
+    for _ in 0..trial.up_to(16, 1)? {
+        clients.push(trial.connect()?);
+        clients.last_mut().expect("just pushed").echo(1)?;
+    }
+    let mut highest = clients.pop().expect("one or more");
+    trial.step(format!("all but c{} close", highest.id));
+    drop(clients);
+    trial.await_ends()?;
+    highest.echo(1)?;
+    let mut low = trial.connect()?;
+    low.echo(1)?;
+    highest.echo(1)
 }
 
 /// Of five, one is reset, the newest finishes, the oldest closes: after each, all who are left send.
