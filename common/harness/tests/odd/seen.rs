@@ -20,6 +20,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// Nothing, or why it was not tried.
 type Seen = Result<Option<String>, Failed>;
+/// Its name and what it does.
+type Test = (&'static str, fn() -> Seen);
 
 const ECHO: &str = "echo::one_byte_comes_back";
 const FREEZE: &str = "drain::a_burst_of_bytes_in_one_wakeup_is_all_read";
@@ -27,7 +29,7 @@ const IDLE: &str = "idle::a_server_without_clients_sleeps";
 
 /// Each in a process of its own, so that they can run at the same time: an orphan of a server that kept nothing of it is
 /// only told from another server's when this program runs no other.
-const TESTS: &[(&str, fn() -> Seen)] = &[
+const TESTS: &[Test] = &[
     ("what_a_front_has_detached_is_the_server_and_ends_with_it", || {
         passes("front", &[ECHO, FREEZE, IDLE])?;
         fails("front-spins", IDLE, Symptom::Spinning, "already before its first client")
@@ -64,7 +66,7 @@ const TESTS: &[(&str, fn() -> Seen)] = &[
 const IGNORED: u8 = 3;
 
 pub fn tests() -> ExitCode {
-    let trial = |(name, _): &(&'static str, fn() -> Seen)| {
+    let trial = |(name, _): &Test| {
         let name = *name;
         Trial::ignorable_test(name, move || in_a_process_of_its_own(name))
     };
