@@ -1,12 +1,14 @@
 //! The memory that glibc's malloc has from the kernel, as /proc/PID/smaps shows it.
 //!
-//! Invariant: only what is malloc's by its place counts. What a runtime maps for its own heap (V8, a JVM, Python's objects)
-//! does not, but for Go's, which looks the same.
+//! Invariant: only what is malloc's by its place counts. What a runtime maps for its own heap (V8, a JVM, Go, Python's
+//! objects) does not.
 
 use crate::Process;
 
 /// glibc reserves this much for each thread's arena (`HEAP_MAX_SIZE`), at a multiple of it.
 const ARENA: u64 = 64 << 20;
+/// The kernel places arenas near the top of the address space. Go reserves its heap in the same way, at 0xc000000000.
+const LOWEST: u64 = 1 << 40;
 
 /// A line of smaps with addresses, and the resident bytes of the lines below it.
 struct Mapping {
@@ -24,7 +26,7 @@ impl Process {
         let mut sum = 0;
         for (at, mapping) in mappings.iter().enumerate() {
             let reserved = mappings.get(at + 1).is_some_and(|next| next.start == mapping.end && !next.writable);
-            let arena = mapping.named.is_empty() && mapping.start % ARENA == 0 && reserved;
+            let arena = mapping.named.is_empty() && mapping.start >= LOWEST && mapping.start % ARENA == 0 && reserved;
             if mapping.writable && (mapping.named == "[heap]" || arena) {
                 sum += mapping.resident;
             }
