@@ -70,3 +70,15 @@ fn paragraphs(story: &str, width: usize) -> String {
     let wrapped: Vec<String> = story.trim().lines().map(|line| terminal::wrap(line, width).join("\n")).collect();
     wrapped.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_shown_as_the_path_from_the_root() {
+        let exercises = crate::course::load(&crate::workspace::root().unwrap().join("exercises")).unwrap();
+        let text = "by [`a`](../src/select.rs), and [b](nowhere). [c";
+        assert_eq!(links_as_paths(text, &exercises[0]), "by `a` (exercises/src/select.rs), and b (nowhere). [c");
+    }
+}
