@@ -73,6 +73,8 @@ struct WatchSession {
     begun: usize,
     /// The key that was pressed last and has to be pressed again.
     asked: Option<u8>,
+    /// That the attempt is gone was said.
+    told_of_deletion: bool,
     lock: Option<WatchLock>,
 }
 
@@ -89,7 +91,18 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     std::thread::spawn(move || read_keys(&keys));
     std::thread::spawn(move || look_at(&watched, &saves));
     let palette = Palette::stdout();
-    let mut watch = WatchSession { course, at, palette, events, file, running: None, begun: 0, asked: None, lock };
+    let mut watch = WatchSession {
+        course,
+        at,
+        palette,
+        events,
+        file,
+        running: None,
+        begun: 0,
+        asked: None,
+        told_of_deletion: false,
+        lock,
+    };
     watch.go_to(at)?;
     let result = loop {
         match receiver.recv_timeout(LOOK) {
@@ -140,6 +153,7 @@ impl WatchSession {
     /// Begins a check, and stops the check that runs.
     fn check(&mut self) {
         self.stop_check();
+        self.told_of_deletion = false;
         self.begun += 1;
         let (number, at, palette, events) = (self.begun, self.at, self.palette, self.events.clone());
         let stop = Arc::new(AtomicBool::new(false));
@@ -193,7 +207,9 @@ impl WatchSession {
         }
         self.running = None;
         self.course = Course::load()?;
-        if checked.is_err() && !self.course.exercises[self.at].attempt().exists() {
+        // The compiler's words about a file that went away meanwhile would be about something else.
+        let is_judged = matches!(checked, Ok(CheckedAttempt::Judged(..)));
+        if !is_judged && !self.course.exercises[self.at].attempt().exists() {
             self.deleted();
             return Ok(());
         }
@@ -209,6 +225,9 @@ impl WatchSession {
     /// The attempt is gone: there is nothing to check until it is back.
     fn deleted(&mut self) {
         self.stop_check();
+        if std::mem::replace(&mut self.told_of_deletion, true) {
+            return;
+        }
         let path = workspace::shown(&self.course.exercises[self.at].attempt());
         terminal::print(&format!(
             "{}{}\nsave it again, or press r to begin anew with the starter\n",
