@@ -195,8 +195,9 @@ fn descriptors_past_every_power_of_two_are_served(trial: &mut Trial<'_>) -> Step
     let own = numbers(trial)?.len();
     let tables = [2048, 4096, 8192, 16_384, 65_536].into_iter().filter(|table| *table as u64 + 200 <= most);
     for table in tables {
-        let options = Options { inherit: table - own - BELOW, ..Options::default() };
-        trial.step(format!("the server starts with {} inherited descriptors", options.inherit));
+        let limits = Limits { inherit: table - own - BELOW, ..Limits::default() };
+        trial.step(format!("the server starts with {} inherited descriptors", limits.inherit));
+        let options = Options { limits, ..Options::default() };
         match trial.start(&options).map(|_: &mut Server| ()) {
             Err(Stop::Fail(failure)) if !trial.subject.own && !failure.what.contains("ended with signal") => {
                 return Err(Stop::skip(format!("it refuses to start with so many descriptors open: {}", failure.what)));
