@@ -385,6 +385,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Poll,
+        "interest_not_moved",
+        "moves the last connection to a free place, and asks for input there, whatever was asked of it before",
+        &[caught("close::bytes_owed_to_others_come_whoever_leaves", WriteLost, "no write followed")],
+    ),
+    mutant(
+        Poll,
         "events_compared_for_equality",
         "compares revents with ==",
         &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],
@@ -400,6 +406,26 @@ pub const MUTANTS: &[Mutant] = &[
         "nfds_off_by_one",
         "passes the highest descriptor as nfds",
         &[caught("echo::one_byte_comes_back", ReadLost, "nfds is too small")],
+    ),
+    mutant(
+        Select,
+        "nfds_counted",
+        "takes the number of connections for what the highest descriptor has grown by",
+        &[caught(
+            "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
+            ReadLost,
+            "have gaps between them",
+        )],
+    ),
+    mutant(
+        Poll,
+        "slot_by_number",
+        "takes a descriptor's distance from the first one for its place in the list",
+        &[caught(
+            "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
+            ReadLost,
+            "have gaps between them",
+        )],
     ),
     mutant(
         Select,
@@ -455,6 +481,17 @@ pub const MUTANTS: &[Mutant] = &[
         "does not arm a multishot accept again after it ended with an error",
         &[caught(
             "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+            AcceptQueueNotDrained,
+            "EMFILE",
+        )],
+    )
+    .own(),
+    mutant(
+        Uring,
+        "accept_armed_by_a_close_only",
+        "arms the accept that ended with an error again when a connection ends, and at no other time",
+        &[caught(
+            "faults::queued_clients_are_served_when_the_limit_of_the_start_is_raised",
             AcceptQueueNotDrained,
             "EMFILE",
         )],
