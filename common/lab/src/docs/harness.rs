@@ -60,7 +60,9 @@ fn survivors() -> Result<String, String> {
         let file = format!("{chapter}/src/server.rs");
         // A line that is edited is another change, which nobody has explained.
         if !read(&file)?.contains(line.as_str()) || why.is_empty() {
-            return Err(format!("survivors.toml: '{change}' has no reason, or {file} has no such line any more: {line}"));
+            return Err(format!(
+                "survivors.toml: '{change}' has no reason, or {file} has no such line any more: {line}"
+            ));
         }
         let _ = writeln!(table, "| {chapter} | `{}` | {} | {} |", cell(line), cell(change), cell(why));
     }
