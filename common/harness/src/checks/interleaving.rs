@@ -7,7 +7,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use explorer::{Coverage, Error, Faults, Plan, Script, Target, Verdict};
+use explorer::{Coverage, Error, Faults, Plan, Script, Verdict};
 use harness_macros::check;
 
 use crate::failure::{Failure, Step, Stop, Symptom};
@@ -75,12 +75,12 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     if trial.subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
     }
-    let target = Target { name: trial.subject.name.clone(), argv, own: trial.subject.own };
+    let subject = explorer::Subject { name: trial.subject.name.clone(), argv, own: trial.subject.own };
     let script = Script::standard(script).expect("the scripts named here ship");
     trial.step(format!("clients' steps: {script}"));
     let variant = VARIANTS.iter().any(|variant| variant.name == trial.subject.name);
     let plan = Plan {
-        target: &target,
+        subject: &subject,
         script: &script,
         faults,
         max_placements: 2,
@@ -97,7 +97,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     })?;
     let Some(finding) = explored.finding else {
         if let Coverage::Cut(why) = explored.coverage {
-            let (server, script) = (&target.name, &script.name);
+            let (server, script) = (&subject.name, &script.name);
             eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} at 2 ({} runs)", explored.runs);
         }
         return Ok(());
@@ -108,7 +108,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
             finding.schedule, finding.what
         )));
     }
-    let report = explorer::report::finding(&target.name, &script, &finding, 100);
+    let report = explorer::report::finding(&subject.name, &script, &finding, 100);
     let mut steps: Vec<String> = vec![format!("clients' steps: {script}")];
     steps.extend(report.lines().map(str::to_owned));
     Err(Stop::Fail(Box::new(Failure {

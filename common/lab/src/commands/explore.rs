@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use explorer::script::Step;
-use explorer::{Faults, Plan, Run, Schedule, Script, Target, Verdict, report};
+use explorer::{Faults, Plan, Run, Schedule, Script, Verdict, report};
 use harness::{Check, Launch, Subject};
 
 use super::explore_json::{ExplorationJson, ScriptJson};
@@ -105,18 +105,18 @@ pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     let scripts = scripts(args)?;
     let interrupt = Interrupt::watch()?;
     explorer::possible().map_err(|why| LabError::failed(format!("nothing can be explored on this machine: {why}")))?;
-    let target = target(args, &interrupt)?;
-    let scripts = without_signals(args, scripts, target.own);
+    let subject = what_to_explore(args, &interrupt)?;
+    let scripts = without_signals(args, scripts, subject.own);
     let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
     match &args.replay {
-        Some(schedule) => replay(args, &target, &scripts[0], faults, schedule, &interrupt),
-        None => explore(args, &target, &scripts, faults, &interrupt),
+        Some(schedule) => replay(args, &subject, &scripts[0], faults, schedule, &interrupt),
+        None => explore(args, &subject, &scripts, faults, &interrupt),
     }
 }
 
 fn explore(
     args: &ExploreArgs,
-    target: &Target,
+    subject: &explorer::Subject,
     scripts: &[Script],
     faults: Faults,
     interrupt: &Interrupt,
@@ -125,7 +125,7 @@ fn explore(
     let mut failed = false;
     for script in scripts {
         let plan = Plan {
-            target,
+            subject,
             script,
             faults,
             max_placements: args.max_placements.into(),
@@ -139,21 +139,21 @@ fn explore(
         if let Some(file) = &args.record {
             let run = match &explored.finding {
                 Some(finding) => &finding.run,
-                None => &replayed(target, script, faults, &Schedule::default(), interrupt)?,
+                None => &replayed(subject, script, faults, &Schedule::default(), interrupt)?,
             };
-            write_record(file, target, script, run)?;
+            write_record(file, subject, script, run)?;
         }
         failed |= explored.finding.is_some();
         if !args.json {
             terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
             if let Some(finding) = &explored.finding {
-                terminal::print(&format!("\n{}\n", report::finding(&target.name, script, finding, terminal::width())));
+                terminal::print(&format!("\n{}\n", report::finding(&subject.name, script, finding, terminal::width())));
             }
         }
         results.push(ScriptJson::new(script, &explored));
     }
     if args.json {
-        let explored = ExplorationJson { server: target.name.clone(), scripts: results };
+        let explored = ExplorationJson { server: subject.name.clone(), scripts: results };
         terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -161,32 +161,32 @@ fn explore(
 
 fn replay(
     args: &ExploreArgs,
-    target: &Target,
+    subject: &explorer::Subject,
     script: &Script,
     faults: Faults,
     schedule: &Schedule,
     interrupt: &Interrupt,
 ) -> Result<ExitCode, LabError> {
-    let run = replayed(target, script, faults, schedule, interrupt)?;
+    let run = replayed(subject, script, faults, schedule, interrupt)?;
     if let Some(file) = &args.record {
-        write_record(file, target, script, &run)?;
+        write_record(file, subject, script, &run)?;
     }
     if args.json {
-        terminal::print(&explorer::record::record(&target.name, script, &run));
+        terminal::print(&explorer::record::record(&subject.name, script, &run));
     } else {
-        terminal::print(&report::replayed(&target.name, script, schedule, &run, terminal::width()));
+        terminal::print(&report::replayed(&subject.name, script, schedule, &run, terminal::width()));
     }
     Ok(if run.verdict == Verdict::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn replayed(
-    target: &Target,
+    subject: &explorer::Subject,
     script: &Script,
     faults: Faults,
     schedule: &Schedule,
     interrupt: &Interrupt,
 ) -> Result<Run, LabError> {
-    let run = explorer::replay(target, script, faults, schedule, interrupt.flag());
+    let run = explorer::replay(subject, script, faults, schedule, interrupt.flag());
     let run = run.map_err(|error| failure(interrupt, &error))?;
     interrupt.check()?;
     Ok(run)
@@ -201,8 +201,8 @@ fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
     })
 }
 
-fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), LabError> {
-    std::fs::write(file, explorer::record::record(&target.name, script, run))
+fn write_record(file: &str, subject: &explorer::Subject, script: &Script, run: &Run) -> Result<(), LabError> {
+    std::fs::write(file, explorer::record::record(&subject.name, script, run))
         .map_err(|error| LabError::failed(format!("--record {file}: {error}; give a file that can be written")))?;
     terminal::complain(&format!("recorded: {file}"));
     Ok(())
@@ -272,7 +272,7 @@ fn script(text: &str) -> Result<Script, LabError> {
 }
 
 /// What the command line names, as a program to start.
-fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError> {
+fn what_to_explore(args: &ExploreArgs, interrupt: &Interrupt) -> Result<explorer::Subject, LabError> {
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
         (None, Some(word)) => {
@@ -294,7 +294,7 @@ fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError>
     if subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
     }
-    Ok(Target { name: subject.name, argv, own: subject.own })
+    Ok(explorer::Subject { name: subject.name, argv, own: subject.own })
 }
 
 /// A student's attempt, built as for `cargo lab check`.
