@@ -18,6 +18,7 @@ mod attempts;
 mod circumstances;
 mod crowd;
 mod door;
+pub(crate) mod growth;
 mod held;
 mod leftovers;
 mod patience;
