@@ -187,6 +187,14 @@ pub fn clause(number: u8) -> &'static str {
 }
 
 impl Report {
+    /// What it failed with, if it failed.
+    pub fn symptom(&self) -> Option<Symptom> {
+        match &self.outcome {
+            Outcome::Fail(failure) => Some(failure.symptom),
+            _ => None,
+        }
+    }
+
     /// The whole story of a failure, as printed below the matrix and by `cargo test`.
     pub fn explain(&self) -> Option<String> {
         let Outcome::Fail(failure) = &self.outcome else { return None };

@@ -14,6 +14,7 @@ use observe::made::{self, Record};
 
 use crate::causes::{self, Case};
 use crate::check::{Check, Outcome, once};
+use crate::diagnose::single::OWN_CODE;
 use crate::failure::{Failure, Symptom};
 use crate::subject::{Launch, Subject};
 
@@ -37,6 +38,11 @@ static ALLOWED: AtomicBool = AtomicBool::new(true);
 /// be trusted with a tracer.
 pub fn forbid() {
     ALLOWED.store(false, Ordering::Relaxed);
+}
+
+/// Whether servers may be looked at more closely, and are trusted.
+pub(crate) fn allowed() -> bool {
+    ALLOWED.load(Ordering::Relaxed)
 }
 
 /// Which failures of a server are looked at more closely.
@@ -88,11 +94,11 @@ impl Reruns {
 
     /// Runs the check once more, and adds what that showed to the failure.
     pub(crate) fn explain(&self, check: &Check, subject: &Subject, failure: &mut Failure, took: Duration) {
-        if !ALLOWED.load(Ordering::Relaxed) || failure.symptom == Symptom::Contract || NOT_TRACED.contains(&check.group)
-        {
+        if !allowed() || failure.symptom == Symptom::Contract || NOT_TRACED.contains(&check.group) {
             return;
         }
-        if matches!(subject.launch, Launch::Served(_)) {
+        // It makes no calls.
+        if failure.cause.contains(OWN_CODE) || matches!(subject.launch, Launch::Served(_)) {
             return;
         }
         if let Some(first) = self.earlier(subject, failure.symptom, check) {

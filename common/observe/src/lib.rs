@@ -18,6 +18,8 @@ pub mod text;
 pub mod view;
 
 #[cfg(target_os = "linux")]
+mod computing;
+#[cfg(target_os = "linux")]
 pub mod decode;
 #[cfg(target_os = "linux")]
 mod family;
@@ -39,8 +41,10 @@ mod sockets;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 
+#[cfg(target_os = "linux")]
+pub use computing::Work;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, accept_queue, ends_under_way, io_uring_denied, is_listening, low_water, queues};
+pub use elsewhere::{Process, Work, accept_queue, ends_under_way, io_uring_denied, is_listening, low_water, queues};
 #[cfg(target_os = "linux")]
 pub use handle::{Handle, low_water};
 pub use mask::Mask;

@@ -125,6 +125,7 @@ impl Client {
             }
         })?;
         let local = socket.local_addr()?;
+        log.connected(id, local.port());
         Ok(Self {
             id,
             local,

@@ -638,7 +638,7 @@ pub const MUTANTS: &[Mutant] = &[
         OneByOne,
         "",
         "serves one client after the other",
-        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "lacks O_NONBLOCK")],
+        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "It serves one client at a time")],
     ),
     mutant(
         Limited,
