@@ -18,6 +18,7 @@ mod ending;
 mod facts;
 pub mod failure;
 pub mod fuzz;
+mod kevent;
 mod limit;
 mod moments;
 mod output;

@@ -13,6 +13,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { about: "a deadline that a signal cut off", symptoms: &[AcceptQueueNotDrained, Slow], holds: cut_off },
     Rule { about: "DEFER_TASKRUN without GETEVENTS", symptoms: STALLS, holds: deferred },
     Rule { about: "a receive or accept of a ring that was not armed again", symptoms: STALLS, holds: not_armed },
+    Rule { about: "a full pipe taken for an empty socket", symptoms: STALLS, holds: full_pipe },
     Rule { about: "accepts that stop too early", symptoms: &[AcceptQueueNotDrained], holds: accepts },
     Rule { about: "an event that was not used", symptoms: &[ReadLost, EofLost, WriteLost], holds: unused },
     Rule { about: "a read that stops too early", symptoms: &[ReadLost, EofLost], holds: stops_reading },
@@ -109,6 +110,20 @@ fn unused(case: &Case<'_>) -> Option<String> {
         format!(
             "{} reported {mask} of this connection, and neither a read nor a write followed: the event was dropped.",
             event.name
+        )
+    })
+}
+
+/// splice has two ends, and its EAGAIN does not say which of them would block.
+fn full_pipe(case: &Case<'_>) -> Option<String> {
+    if is_closed(case) {
+        return None;
+    }
+    let read = case.last(Kind::Read)?;
+    (read.name == "splice" && read.failed_with(libc::EAGAIN) && read.unread > 0).then(|| {
+        format!(
+            "{read}: the pipe was full, and the server took the EAGAIN for an empty socket. splice says EAGAIN when either \
+             end would block. While the pipe holds bytes, empty it, and splice from the socket again before you wait."
         )
     })
 }

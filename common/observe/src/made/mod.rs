@@ -5,7 +5,7 @@
 
 mod buffers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 pub use buffers::Buffers;
@@ -71,7 +71,7 @@ pub struct Made {
     pub events: Vec<Event>,
     /// A wait: it had a timeout that is not 0.
     pub timed: bool,
-    /// A close: bytes in its socket that were not read.
+    /// A close, or a splice that found one of its ends not ready: bytes in its socket that were not read.
     pub unread: u64,
     /// A close: bytes that the server had read from this connection, and not written to it.
     pub owed: u64,
@@ -223,6 +223,8 @@ pub struct ConnectionCalls {
     pub wrote: u64,
     /// Calls that were made on it in all.
     pub count: u64,
+    /// The processes that have closed their descriptor of it.
+    pub closed_by: BTreeSet<i32>,
 }
 
 /// Everything that is kept.
@@ -302,7 +304,10 @@ impl Record {
                     self.overfilled = Some((made.clone(), more));
                 }
             }
-            Kind::Close => made.owed = connection.read.saturating_sub(connection.wrote),
+            Kind::Close => {
+                made.owed = connection.read.saturating_sub(connection.wrote);
+                connection.closed_by.insert(made.pid);
+            }
             Kind::Accept if made.value.is_some() => connection.accepted = Some(made.clone()),
             _ => {}
         }
