@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::engine;
 use crate::order::Order;
 use crate::reduction::{self, Relation};
-use crate::run::{Error, Faults, Run, Schedule, Target, Verdict};
+use crate::run::{Error, Faults, Run, Schedule, Subject, Verdict};
 use crate::script::Script;
 use crate::search::Search;
 
@@ -18,7 +18,7 @@ use crate::search::Search;
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
     /// The server.
-    pub target: &'a Target,
+    pub subject: &'a Subject,
     /// The client's side.
     pub script: &'a Script,
     /// Faults at every point where they can happen.
@@ -133,14 +133,14 @@ pub fn verdicts(plan: &Plan<'_>, relation: Relation) -> Result<(BTreeSet<(Verdic
 /// # Errors
 /// As `explore`; and if the schedule has decisions that this server does not come to.
 pub fn replay(
-    target: &Target,
+    subject: &Subject,
     script: &Script,
     faults: Faults,
     schedule: &Schedule,
     stop: &AtomicBool,
 ) -> Result<Run, Error> {
     let order =
-        Order { target, script, faults, schedule, before_last: None, relation: reduction::argued, keep: true, stop };
+        Order { subject, script, faults, schedule, before_last: None, relation: reduction::argued, keep: true, stop };
     let run = in_a_thread(|| engine::run(&order))?;
     if run.verdict == Verdict::NonDeterministic || run.points.len() < schedule.trimmed().0.len() {
         return Err(Error::Broken(format!(

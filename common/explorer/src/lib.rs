@@ -25,5 +25,5 @@ mod engine;
 use elsewhere as engine;
 
 pub use explore::{Coverage, Exploration, Finding, Plan, explore, possible, replay, verdicts};
-pub use run::{Error, Faults, Run, Schedule, Target, Verdict};
+pub use run::{Error, Faults, Run, Schedule, Subject, Verdict};
 pub use script::Script;

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::reduction::Relation;
-use crate::run::{Faults, Schedule, Target};
+use crate::run::{Faults, Schedule, Subject};
 use crate::script::Script;
 
 /// One run that is asked for.
@@ -12,7 +12,7 @@ use crate::script::Script;
     expect(dead_code, reason = "nothing can be run there, so nothing reads it")
 )]
 pub struct Order<'a> {
-    pub target: &'a Target,
+    pub subject: &'a Subject,
     pub script: &'a Script,
     pub faults: Faults,
     /// The decisions; 0 after the last of them.

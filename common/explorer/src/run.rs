@@ -11,7 +11,7 @@ use crate::script::Step;
 
 /// The server to explore.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct Subject {
     /// Its name.
     pub name: String,
     /// Its command. `{port}` in an argument stands for a free port. Without it, the server chooses its port.

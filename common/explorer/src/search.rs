@@ -160,13 +160,13 @@ impl<'a> Search<'a> {
     }
 
     fn run(&mut self, schedule: &Schedule, before_last: Option<u64>, keep: bool) -> Result<Run, Error> {
-        let Plan { target, script, faults, .. } = *self.plan;
+        let Plan { subject, script, faults, .. } = *self.plan;
         let (relation, stop) = (self.relation, self.stop);
         for tries in 1..=TRIES {
             // What comes before the last decision may differ, by a timer of the server or the kernel. The run is a real
             // one all the same, so in the end it is taken as it is.
             let before_last = before_last.filter(|_| tries < TRIES);
-            let run = engine::run(&Order { target, script, faults, schedule, before_last, relation, keep, stop })?;
+            let run = engine::run(&Order { subject, script, faults, schedule, before_last, relation, keep, stop })?;
             self.runs += 1;
             (self.progress)(self.runs);
             if run.verdict != Verdict::NonDeterministic {
@@ -175,7 +175,7 @@ impl<'a> Search<'a> {
             }
         }
         self.diverged += 1;
-        engine::run(&Order { target, script, faults, schedule, before_last: None, relation, keep, stop })
+        engine::run(&Order { subject, script, faults, schedule, before_last: None, relation, keep, stop })
     }
 
     /// Runs the failing schedule once more for the record, and looks for one near it that passes.

@@ -32,7 +32,7 @@ mod lost {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use explorer::{Faults, Schedule, Script, Target, Verdict};
+    use explorer::{Faults, Schedule, Script, Verdict};
     use harness::Subject;
     use harness::server::{Options, Server};
     use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -146,11 +146,11 @@ mod lost {
             return Ok(Completion::ignored_with(why));
         }
         let folder = folder("explored");
-        let target = Target { name: "loses its port".into(), argv: argv("exits", &folder), own: false };
+        let explored = explorer::Subject { name: "loses its port".into(), argv: argv("exits", &folder), own: false };
         let script = Script::standard("close").expect("it ships");
         let never = AtomicBool::new(false);
         let (run, _) = with_a_stranger(&folder, || {
-            explorer::replay(&target, &script, Faults::default(), &Schedule::default(), &never)
+            explorer::replay(&explored, &script, Faults::default(), &Schedule::default(), &never)
         });
         match run.map_err(|error| error.to_string())?.verdict {
             Verdict::Ok => Ok(Completion::Completed),

@@ -59,7 +59,7 @@ impl<'a> Machine<'a> {
         let mut machine = Machine {
             order,
             tracee: Tracee::start(argv, watchdog)?,
-            world: World::new(order.script, order.target.own, which),
+            world: World::new(order.script, order.subject.own, which),
             decisions: Decisions::new(order.schedule, order.before_last),
             recorder: Recorder::new(order.keep),
             started: Instant::now(),

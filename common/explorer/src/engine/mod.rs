@@ -48,7 +48,7 @@ fn run_on_its_listener(
             return Ok(run);
         }
     }
-    let name = &order.target.name;
+    let name = &order.subject.name;
     Err(Error::Start(format!(
         "'{name}': none of its first {LISTENERS} listening sockets has the address that it prints"
     )))
@@ -57,7 +57,7 @@ fn run_on_its_listener(
 /// One run, from the start of a new server to its end. A server that loses its `{port}` to another program is started again.
 pub fn run(order: &Order<'_>) -> Result<Run, Error> {
     let watchdog = watchdog::Watchdog::new();
-    start::on_a_free_port(&order.target.argv, |argv, port| {
+    start::on_a_free_port(&order.subject.argv, |argv, port| {
         run_on_its_listener(order, argv, port, &watchdog).map_err(|error| match (&error, port) {
             (Error::Start(said), Some(port)) if start::lost_its_port(port, said) => NoStart::PortTaken(error),
             _ => NoStart::Other(error),

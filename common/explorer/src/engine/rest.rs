@@ -106,7 +106,7 @@ impl Machine<'_> {
 
     pub fn no_start(&mut self, what: &str) -> Error {
         let words = self.tracee.last_words();
-        let (name, seconds) = (&self.order.target.name, self.started.elapsed().as_secs_f64());
+        let (name, seconds) = (&self.order.subject.name, self.started.elapsed().as_secs_f64());
         Error::Start(format!("'{name}': {what} {seconds:.1} s after its start{words}"))
     }
 

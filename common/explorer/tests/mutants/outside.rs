@@ -13,9 +13,9 @@ use super::proof::{ALL, NONE, explore, server};
 /// The explorer finds the bug of this server in a dozen runs. 300 ordinary connections, one after the other, do not
 /// meet the bug.
 pub fn plain_connections() -> Result<(), String> {
-    let target = server("et_flag_cleared_late");
+    let subject = server("et_flag_cleared_late");
     let mut running =
-        Running(Command::new(&target.argv[0]).args(&target.argv[1..]).spawn().map_err(|it| it.to_string())?);
+        Running(Command::new(&subject.argv[0]).args(&subject.argv[1..]).spawn().map_err(|it| it.to_string())?);
     let addr = address_of(running.0.id())?;
     for _ in 0..300 {
         let served = || -> std::io::Result<Vec<u8>> {
@@ -118,10 +118,10 @@ pub fn memory() -> ExitCode {
         line.split_whitespace().next().unwrap_or("0").to_owned()
     };
     let script = Script::standard("close").expect("it ships");
-    let target = server("et");
+    let subject = server("et");
     for max_runs in [60, 300] {
         let plan = Plan {
-            target: &target,
+            subject: &subject,
             script: &script,
             faults: ALL,
             max_placements: 3,

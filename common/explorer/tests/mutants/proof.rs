@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use explorer::{Exploration, Faults, Plan, Schedule, Script, Target, Verdict, report};
+use explorer::{Exploration, Faults, Plan, Schedule, Script, Subject, Verdict, report};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::catalogue::{CORRECT, MUTANTS};
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
     tests.push(Trial::ignorable_test("correct::python_selectors", move || match (explorer::possible(), python()) {
         (Err(why), _) => Ok(Completion::ignored_with(why)),
         (_, None) => Ok(Completion::ignored_with("this machine has no python3")),
-        (_, Some(target)) => python_passes(&target, all).map(|()| Completion::Completed).map_err(Failed::from),
+        (_, Some(subject)) => python_passes(&subject, all).map(|()| Completion::Completed).map_err(Failed::from),
     }));
     let mut arguments = Arguments::from_args();
     let processors = || std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
@@ -112,28 +112,28 @@ pub fn main() -> ExitCode {
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
-pub fn server(name: &str) -> Target {
+pub fn server(name: &str) -> Subject {
     let program = std::env::current_exe().expect("this program has a path").to_string_lossy().into_owned();
-    Target { name: name.to_owned(), argv: vec![program, "--serve".into(), name.to_owned()], own: true }
+    Subject { name: name.to_owned(), argv: vec![program, "--serve".into(), name.to_owned()], own: true }
 }
 
 /// The program itself, because the command on the path may be a script that looks for the program.
-fn python() -> Option<Target> {
+fn python() -> Option<Subject> {
     let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
     let program = String::from_utf8(found.stdout).ok()?.trim().to_owned();
     let argv = vec![program, "-S".into(), "-E".into(), "-c".into(), PYTHON.into(), "{port}".into()];
-    found.status.success().then_some(Target { name: "python selectors".into(), argv, own: false })
+    found.status.success().then_some(Subject { name: "python selectors".into(), argv, own: false })
 }
 
 pub fn explore(
-    target: &Target,
+    subject: &Subject,
     script: &str,
     faults: Faults,
     max_placements: usize,
     max_time: Option<Duration>,
 ) -> Result<Exploration, String> {
     let script = Script::standard(script).expect("it ships");
-    let plan = Plan { target, script: &script, faults, max_placements, always: 0, max_runs: None, max_time };
+    let plan = Plan { subject, script: &script, faults, max_placements, always: 0, max_runs: None, max_time };
     explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())
 }
 
@@ -160,30 +160,30 @@ fn found(mutant: &Mutant, all: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn nothing_found(target: &Target, stops: bool, all: bool) -> Result<(), String> {
+fn nothing_found(subject: &Subject, stops: bool, all: bool) -> Result<(), String> {
     let (placements, time) = if all { (2, Some(Duration::from_secs(20))) } else { (1, Some(Duration::from_secs(2))) };
     for script in ["close", "two", "reset", "half-close", "emfile", "stop", "back-pressure"] {
         if script != "stop" || stops {
             let faults = if script == "close" { ALL } else { NONE };
             let script = Script::standard(script).expect("it ships");
-            no_finding(target, &script, &explore(target, &script.name, faults, placements, time)?)?;
+            no_finding(subject, &script, &explore(subject, &script.name, faults, placements, time)?)?;
         }
     }
     Ok(())
 }
 
-fn python_passes(target: &Target, all: bool) -> Result<(), String> {
+fn python_passes(subject: &Subject, all: bool) -> Result<(), String> {
     let (placements, time) = if all { (2, None) } else { (1, Some(Duration::from_secs(4))) };
     for script in ["close", "two", "half-close"] {
         let script = Script::standard(script).expect("it ships");
-        no_finding(target, &script, &explore(target, &script.name, NONE, placements, time)?)?;
+        no_finding(subject, &script, &explore(subject, &script.name, NONE, placements, time)?)?;
     }
     Ok(())
 }
 
-fn no_finding(target: &Target, script: &Script, exploration: &Exploration) -> Result<(), String> {
+fn no_finding(subject: &Subject, script: &Script, exploration: &Exploration) -> Result<(), String> {
     match &exploration.finding {
-        Some(finding) => Err(format!("a false alarm:\n{}", report::finding(&target.name, script, finding, 100))),
+        Some(finding) => Err(format!("a false alarm:\n{}", report::finding(&subject.name, script, finding, 100))),
         None => Ok(()),
     }
 }
@@ -191,9 +191,9 @@ fn no_finding(target: &Target, script: &Script, exploration: &Exploration) -> Re
 fn no_start() -> Result<(), String> {
     let argv = ["sh", "-c", "echo no such option >&2; exit 3"].map(str::to_owned).to_vec();
     let said =
-        explore(&Target { name: "sh".into(), argv, own: false }, "close", NONE, 0, None).map(|_| ()).unwrap_err();
+        explore(&Subject { name: "sh".into(), argv, own: false }, "close", NONE, 0, None).map(|_| ()).unwrap_err();
     let missing =
-        explore(&Target { name: "x".into(), argv: vec!["/nonexistent/x".into()], own: false }, "close", NONE, 0, None);
+        explore(&Subject { name: "x".into(), argv: vec!["/nonexistent/x".into()], own: false }, "close", NONE, 0, None);
     let missing = missing.map(|_| ()).unwrap_err();
     match said.contains("exit code 3")
         && said.contains("no such option")

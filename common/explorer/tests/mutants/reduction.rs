@@ -41,9 +41,9 @@ type Verdicts = BTreeSet<(Verdict, String)>;
 
 fn verdicts(server: &str, script: &str, relation: Relation) -> Result<(Verdicts, u64), String> {
     let script = Script::parse("short", script)?;
-    let target = super::proof::server(server);
-    let (target, script) = (&target, &script);
-    let plan = Plan { target, script, faults: NONE, max_placements: BOUND, always: 0, max_runs: None, max_time: None };
+    let subject = super::proof::server(server);
+    let (subject, script) = (&subject, &script);
+    let plan = Plan { subject, script, faults: NONE, max_placements: BOUND, always: 0, max_runs: None, max_time: None };
     explorer::verdicts(&plan, relation).map_err(|error| error.to_string())
 }
 

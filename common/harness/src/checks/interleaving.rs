@@ -1,20 +1,20 @@
-//! The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a bound,
-//! on the real kernel.
+//! The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a
+//! bound, on the real kernel.
 //!
-//! Invariant: a check that passes has tried every schedule with no placement and with one. What more it tries is bounded
-//! by time, and no result depends on it: a schedule that fails, fails whenever it is run.
+//! Invariant: a check that passes has tried every schedule with no placement and with one placement. The schedules with
+//! more placements are bounded by time. A schedule that fails does so in every run, so no failure depends on the time.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use explorer::{Coverage, Error, Faults, Plan, Script, Target, Verdict};
+use explorer::{Coverage, Error, Faults, Plan, Script, Verdict};
 use harness_macros::check;
 
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::subject::VARIANTS;
 use crate::trial::Trial;
 
-/// For the schedules with two placements; those with fewer are always tried, in far less as a rule.
+/// The time for schedules with two placements. Those with fewer are always tried, as a rule in far less time.
 const BUDGET: Duration = Duration::from_secs(3);
 /// A variant shares most of its code with a chapter.
 const VARIANTS_BUDGET: Duration = Duration::from_secs(1);
@@ -50,13 +50,13 @@ fn back_pressure_is_lifted_at_any_time(trial: &mut Trial<'_>) -> Step {
     explore(trial, "back-pressure", NONE)
 }
 
-/// Each wait is interrupted as by a SIGSTOP and SIGCONT, and accept says ECONNABORTED at any time.
+/// Each wait is interrupted as by SIGSTOP and SIGCONT, and accept may return ECONNABORTED at any time.
 #[check(clause = 10)]
 fn an_interruption_of_any_wait_is_survived(trial: &mut Trial<'_>) -> Step {
     explore(trial, "close", Faults { eintr: true, econnaborted: true })
 }
 
-/// A second client comes when no descriptor is free, and the first leaves, between any two system calls.
+/// A second client connects while no descriptor is free, and the first leaves, between any two system calls.
 #[check(clause = 9)]
 fn a_client_queued_without_descriptors_is_served_once_one_is_free(trial: &mut Trial<'_>) -> Step {
     explore(trial, "emfile", NONE)
@@ -75,12 +75,12 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     if trial.subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
     }
-    let target = Target { name: trial.subject.name.clone(), argv, own: trial.subject.own };
+    let subject = explorer::Subject { name: trial.subject.name.clone(), argv, own: trial.subject.own };
     let script = Script::standard(script).expect("the scripts named here ship");
     trial.step(format!("clients' steps: {script}"));
     let variant = VARIANTS.iter().any(|variant| variant.name == trial.subject.name);
     let plan = Plan {
-        target: &target,
+        subject: &subject,
         script: &script,
         faults,
         max_placements: 2,
@@ -97,7 +97,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     })?;
     let Some(finding) = explored.finding else {
         if let Coverage::Cut(why) = explored.coverage {
-            let (server, script) = (&target.name, &script.name);
+            let (server, script) = (&subject.name, &script.name);
             eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} at 2 ({} runs)", explored.runs);
         }
         return Ok(());
@@ -108,10 +108,10 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
             finding.schedule, finding.what
         )));
     }
-    let report = explorer::report::finding(&target.name, &script, &finding, 100);
+    let report = explorer::report::finding(&subject.name, &script, &finding, 100);
     let mut steps: Vec<String> = vec![format!("clients' steps: {script}")];
     steps.extend(report.lines().map(str::to_owned));
-    let words = if target.own { target.name.clone() } else { format!("--cmd '{}'", target.argv.join(" ")) };
+    let words = if subject.own { subject.name.clone() } else { format!("--cmd '{}'", subject.argv.join(" ")) };
     steps.push(format!("replay: cargo lab explore {words} {}", explorer::report::replay_arguments(&script, &finding)));
     Err(Stop::Fail(Box::new(Failure {
         steps,

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use explorer::{Faults, Schedule, Script, Target, Verdict};
+use explorer::{Faults, Schedule, Script, Verdict};
 use harness::server::{Options, Server};
 use harness::{Outcome, Stop, Subject, Symptom};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -150,10 +150,10 @@ fn explored(kind: &str, script: &str, own: bool, verdict: Verdict) -> Result<Com
     if let Err(why) = explorer::possible() {
         return Ok(Completion::ignored_with(why));
     }
-    let target = Target { name: kind.into(), argv: argv(&own_program(), kind, &tag(kind)), own };
+    let explored = explorer::Subject { name: kind.into(), argv: argv(&own_program(), kind, &tag(kind)), own };
     let script = Script::standard(script).expect("it ships");
     let never = AtomicBool::new(false);
-    let run = explorer::replay(&target, &script, Faults::default(), &Schedule::default(), &never);
+    let run = explorer::replay(&explored, &script, Faults::default(), &Schedule::default(), &never);
     let run = run.map_err(|error| error.to_string())?;
     match run.verdict == verdict {
         true => nothing_left(&tag(kind)).map(|()| Completion::Completed),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use explorer::script::Step;
-use explorer::{Faults, Finding, Plan, Run, Schedule, Script, Target, Verdict, report};
+use explorer::{Faults, Finding, Plan, Run, Schedule, Script, Verdict, report};
 use harness::{Check, Launch, Subject};
 
 use super::explore_json::{ExplorationJson, ScriptJson};
@@ -108,18 +108,18 @@ pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     let scripts = scripts(args)?;
     let interrupt = Interrupt::watch()?;
     explorer::possible().map_err(|why| LabError::failed(format!("nothing can be explored on this machine: {why}")))?;
-    let target = target(args, &interrupt)?;
-    let scripts = without_signals(args, scripts, target.own);
+    let subject = what_to_explore(args, &interrupt)?;
+    let scripts = without_signals(args, scripts, subject.own);
     let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
     match &args.replay {
-        Some(schedule) => replay(args, &target, &scripts[0], faults, schedule, &interrupt),
-        None => explore(args, &target, &scripts, faults, &interrupt),
+        Some(schedule) => replay(args, &subject, &scripts[0], faults, schedule, &interrupt),
+        None => explore(args, &subject, &scripts, faults, &interrupt),
     }
 }
 
 fn explore(
     args: &ExploreArgs,
-    target: &Target,
+    subject: &explorer::Subject,
     scripts: &[Script],
     faults: Faults,
     interrupt: &Interrupt,
@@ -128,7 +128,7 @@ fn explore(
     let mut failing: Vec<(&Script, Finding)> = Vec::new();
     for script in scripts {
         let plan = Plan {
-            target,
+            subject,
             script,
             faults,
             max_placements: args.max_placements.into(),
@@ -142,9 +142,9 @@ fn explore(
         if let Some(file) = &args.record {
             let run = match &explored.finding {
                 Some(finding) => &finding.run,
-                None => &replayed(target, script, faults, &Schedule::default(), interrupt)?,
+                None => &replayed(subject, script, faults, &Schedule::default(), interrupt)?,
             };
-            write_record(file, target, script, run)?;
+            write_record(file, subject, script, run)?;
         }
         if !args.json {
             terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
@@ -154,10 +154,9 @@ fn explore(
     }
     let failed = !failing.is_empty();
     if !args.json {
-        terminal::print(&told(args, target, scripts.len(), &failing));
-    }
-    if args.json {
-        let explored = ExplorationJson { server: target.name.clone(), scripts: results };
+        terminal::print(&told(args, &subject.name, scripts.len(), &failing));
+    } else {
+        let explored = ExplorationJson { server: subject.name.clone(), scripts: results };
         terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -165,14 +164,14 @@ fn explore(
 
 /// The first finding in full, and how to come to it again; the others, which mostly are the same bug, by name. With
 /// `verbose`, all in full.
-fn told(args: &ExploreArgs, target: &Target, scripts: usize, failing: &[(&Script, Finding)]) -> String {
+fn told(args: &ExploreArgs, server: &str, scripts: usize, failing: &[(&Script, Finding)]) -> String {
     let width = terminal::width();
     let words = terminal::wrap(report::WORDS, width).join("\n");
     let Some(((first, finding), others)) = failing.split_first() else { return format!("\n{words}\n") };
     let mut out = String::new();
     let in_full = if args.verbose { failing } else { &failing[..1] };
     for (script, finding) in in_full {
-        out += &format!("\n{}", report::finding(&target.name, script, finding, width));
+        out += &format!("\n{}", report::finding(server, script, finding, width));
     }
     out += &format!("\n{words}\n\n");
     let names: Vec<&str> = others.iter().map(|(script, _)| script.name.as_str()).collect();
@@ -191,32 +190,32 @@ fn told(args: &ExploreArgs, target: &Target, scripts: usize, failing: &[(&Script
 
 fn replay(
     args: &ExploreArgs,
-    target: &Target,
+    subject: &explorer::Subject,
     script: &Script,
     faults: Faults,
     schedule: &Schedule,
     interrupt: &Interrupt,
 ) -> Result<ExitCode, LabError> {
-    let run = replayed(target, script, faults, schedule, interrupt)?;
+    let run = replayed(subject, script, faults, schedule, interrupt)?;
     if let Some(file) = &args.record {
-        write_record(file, target, script, &run)?;
+        write_record(file, subject, script, &run)?;
     }
     if args.json {
-        terminal::print(&explorer::record::record(&target.name, script, &run));
+        terminal::print(&explorer::record::record(&subject.name, script, &run));
     } else {
-        terminal::print(&report::replayed(&target.name, script, schedule, &run, terminal::width()));
+        terminal::print(&report::replayed(&subject.name, script, schedule, &run, terminal::width()));
     }
     Ok(if run.verdict == Verdict::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn replayed(
-    target: &Target,
+    subject: &explorer::Subject,
     script: &Script,
     faults: Faults,
     schedule: &Schedule,
     interrupt: &Interrupt,
 ) -> Result<Run, LabError> {
-    let run = explorer::replay(target, script, faults, schedule, interrupt.flag());
+    let run = explorer::replay(subject, script, faults, schedule, interrupt.flag());
     let run = run.map_err(|error| failure(interrupt, &error))?;
     interrupt.check()?;
     Ok(run)
@@ -231,8 +230,8 @@ fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
     })
 }
 
-fn write_record(file: &str, target: &Target, script: &Script, run: &Run) -> Result<(), LabError> {
-    std::fs::write(file, explorer::record::record(&target.name, script, run))
+fn write_record(file: &str, subject: &explorer::Subject, script: &Script, run: &Run) -> Result<(), LabError> {
+    std::fs::write(file, explorer::record::record(&subject.name, script, run))
         .map_err(|error| LabError::failed(format!("--record {file}: {error}; give a file that can be written")))?;
     terminal::complain(&format!("recorded: {file}"));
     Ok(())
@@ -308,7 +307,7 @@ fn script(text: &str) -> Result<Script, LabError> {
 }
 
 /// What the command line names, as a program to start.
-fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError> {
+fn what_to_explore(args: &ExploreArgs, interrupt: &Interrupt) -> Result<explorer::Subject, LabError> {
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
         (None, Some(word)) => {
@@ -330,7 +329,7 @@ fn target(args: &ExploreArgs, interrupt: &Interrupt) -> Result<Target, LabError>
     if subject.own {
         argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
     }
-    Ok(Target { name: subject.name, argv, own: subject.own })
+    Ok(explorer::Subject { name: subject.name, argv, own: subject.own })
 }
 
 /// A student's attempt, built as for `cargo lab check`.
