@@ -76,6 +76,11 @@ impl Failure {
         let (steps, kernel, calls, said) = Default::default();
         Self { symptom, what: what.into(), steps, kernel, calls, said, cause: cause.into(), is_fundamental: false }
     }
+
+    /// Whether nothing but a guess is known of its cause.
+    pub fn is_unclear(&self) -> bool {
+        self.cause.is_empty() || self.cause.contains(crate::causes::UNCLEAR)
+    }
 }
 
 /// Why a check stopped early.

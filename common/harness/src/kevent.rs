@@ -13,6 +13,13 @@ const NOTE: &str = "on Linux, kevent is a stand-in: an epoll instance for each f
 pub(crate) fn speak_of_kevent(failure: &mut Failure) {
     let Failure { what, kernel, calls, cause, .. } = failure;
     let mut found = false;
+    // The stand-in asks so whether a descriptor is still registered.
+    let is_probe = |call: &&str| call.contains("nothing) = EEXIST");
+    for line in calls.iter_mut() {
+        let kept: Vec<&str> = line.split("; ").filter(|call| !is_probe(call)).collect();
+        *line = kept.join("; ");
+    }
+    calls.retain(|line| !line.is_empty());
     for text in [what, cause].into_iter().chain(kernel.iter_mut()).chain(calls.iter_mut()) {
         let translated = translate(text);
         found |= translated != *text;
@@ -44,6 +51,9 @@ fn in_kevents_words(word: &str) -> Option<String> {
         "EPOLL_CTL_ADD" => Some("EV_ADD"),
         "EPOLL_CTL_DEL" => Some("EV_DELETE"),
         "EPOLL_CTL_MOD" => Some("EV_ENABLE"),
+        "ADD" => Some("EV_ADD"),
+        "MOD" => Some("EV_ENABLE"),
+        "DEL" => Some("EV_DELETE"),
         "EPOLLONESHOT" => Some("EV_DISPATCH"),
         _ => None,
     };

@@ -181,6 +181,11 @@ pub fn io_uring_denied() -> Option<String> {
 }
 
 /// `None`: no other process's socket can be asked here.
+pub fn corked(_holder: Holder) -> Option<bool> {
+    None
+}
+
+/// `None`: no other process's socket can be asked here.
 pub fn low_water(_holder: Holder) -> Option<u32> {
     None
 }

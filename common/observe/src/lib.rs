@@ -44,9 +44,11 @@ mod elsewhere;
 #[cfg(target_os = "linux")]
 pub use computing::Work;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, Work, accept_queue, ends_under_way, io_uring_denied, is_listening, low_water, queues};
+pub use elsewhere::{
+    Process, Work, accept_queue, corked, ends_under_way, io_uring_denied, is_listening, low_water, queues,
+};
 #[cfg(target_os = "linux")]
-pub use handle::{Handle, low_water};
+pub use handle::{Handle, corked, low_water};
 pub use mask::Mask;
 #[cfg(target_os = "linux")]
 pub use process::Process;

@@ -136,11 +136,13 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
     let length = read.length.filter(|length| *length > 0)?;
     let eof = if case.symptom == EofLost { ": the read that returns 0 was not made" } else { "" };
     match read.value? {
-        value if value as u64 == length => {
-            Some(format!("its last read was {read}, which filled the buffer, and no other one followed{eof}."))
-        }
+        value if value as u64 == length => Some(format!(
+            "its last read was {read}, which filled the buffer, and no other one followed{eof}. Read until EAGAIN or 0, or \
+             come back by yourself."
+        )),
         value if value > 0 => Some(format!(
-            "its last read was {read}. It took the short read for the end of what there is, and no other read followed{eof}."
+            "its last read was {read}. It took the short read for the end of what there is, and no other read followed{eof}. \
+             Read until EAGAIN or 0."
         )),
         _ => None,
     }

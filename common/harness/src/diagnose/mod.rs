@@ -139,10 +139,13 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     }
     if view.rings().next().is_some() {
         let cause = format!(
-            "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}, and no \
-             accept is in flight. A completion without F_MORE, or with an error such as EMFILE, ends an accept: arm it \
-             again, and come back by yourself after a batch limit or EMFILE.",
-            view.accept_queue()
+            "No accept is armed: {} in the accept queue while the server sleeps in {wait}. The last completion of its \
+             accept lacked F_MORE: an error such as EMFILE ends a multishot, and a single accept ends with each \
+             connection. Arm it again at once, and come back by yourself after a batch limit or EMFILE.",
+            match view.accept_queue() {
+                1 => "1 connection waits".to_owned(),
+                n => format!("{n} connections wait"),
+            }
         );
         return (Symptom::AcceptQueueNotDrained, cause);
     }
@@ -177,9 +180,13 @@ fn read_lost(view: &View, socket: &Socket, holder: Holder, facts: &Stalled, wait
         ));
         return format!("{start} fd {fd} is registered {asked}, and its edge is used up. {usually}");
     }
+    let usually = usually(&format!(
+        "the server stopped reading before EAGAIN, or after a pause (back-pressure, a budget): {read}, and after a pause \
+         come back by yourself."
+    ));
     format!(
-        "{start} fd {fd} is registered {asked}. The server stopped reading before EAGAIN and waits for an edge that \
-         will not come: {read}, and after a pause (back-pressure, a budget) come back by yourself."
+        "{start} fd {fd} is registered {asked}. The edge that told of these bytes is used up, and no other one comes for \
+         them. {usually}"
     )
 }
 

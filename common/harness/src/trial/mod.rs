@@ -15,6 +15,7 @@ use crate::subject::{Launch, Model, Subject};
 
 mod attempts;
 mod circumstances;
+mod corked;
 mod crowd;
 mod held;
 mod leftovers;

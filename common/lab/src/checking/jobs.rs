@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use harness::rerun::Reruns;
+use harness::rerun::{self, Reruns};
 use harness::{Check, Failure, Outcome, Report, Subject, Symptom};
 
 /// One check on one server, by their places in the lists given to [`run`].
@@ -98,7 +98,9 @@ pub fn run(
             }
         });
     }
-    reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.iter_mut().for_each(|of_a_server| rerun::share(of_a_server.iter_mut().flatten()));
+    reports
 }
 
 /// A poisoned lock is taken all the same: a panic while it is held leaves nothing half done.

@@ -219,7 +219,17 @@ impl<'a> Results<'a> {
 pub fn kinds<'a>(failed: &[&'a Report]) -> Vec<Vec<&'a Report>> {
     let mut kinds: Vec<(Option<Symptom>, Vec<&Report>)> = Vec::new();
     failed.iter().for_each(|report| entry(&mut kinds, report.symptom()).push(report));
-    kinds.into_iter().map(|(_, reports)| reports).collect()
+    let sorted = |(_, mut reports): (_, Vec<&'a Report>)| {
+        // One of which the calls were seen tells most.
+        reports.sort_by_key(|report| !was_looked_at(report));
+        reports
+    };
+    kinds.into_iter().map(sorted).collect()
+}
+
+fn was_looked_at(report: &Report) -> bool {
+    let Outcome::Fail(failure) = &report.outcome else { return false };
+    failure.calls.first().is_some_and(|line| !line.starts_with("not "))
 }
 
 /// One failure's story.

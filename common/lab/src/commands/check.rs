@@ -14,7 +14,7 @@ use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIAN
 use super::check_attempt;
 use super::fuzz::{self, FuzzArgs};
 use crate::checking::bars::{self, RunProgress};
-use crate::checking::jobs::{self, Halt, JobBatch, RunEvent};
+use crate::checking::jobs::{self, CheckJob, Halt, JobBatch, RunEvent};
 use crate::checking::listing;
 use crate::checking::results::Results;
 use crate::checking::servers::{self, NoAnswer, TestedServer};
@@ -307,12 +307,19 @@ fn left_out(server: &TestedServer, reports: &[Option<Report>]) -> Option<String>
     })
 }
 
+/// These are run first: whoever fails one of them fails nearly all others too, some of which then take minutes.
+const BASIC: [&str; 3] =
+    [ONE_BYTE, "echo::an_answer_is_not_held_back", "echo::sixty_four_connections_keep_their_bytes_apart"];
+
 /// Each check starts a server of its own, so many run at once. A server that runs already is shared by all checks, so
 /// its checks run one at a time.
 fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<JobBatch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
-    vec![jobs::batch(shared, checks, 1), jobs::batch(started, checks, workers)]
+    let started = jobs::batch(started, checks, workers);
+    let is_basic = |job: &CheckJob| BASIC.contains(&checks[job.check].full_name().as_str());
+    let (basic, rest): (Vec<CheckJob>, Vec<CheckJob>) = started.jobs.into_iter().partition(is_basic);
+    vec![jobs::batch(shared, checks, 1), JobBatch { workers, jobs: basic }, JobBatch { workers, jobs: rest }]
 }
 
 /// A note on how to have more checked of a server that ran already.

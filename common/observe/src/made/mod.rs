@@ -162,6 +162,8 @@ impl fmt::Display for Made {
             Kind::Poll if self.asked.is_empty() => {}
             Kind::Poll => arguments.push(format!("[{}]", list(&self.asked))),
             Kind::Select => arguments.extend(self.words.iter().cloned()),
+            // The words begin with the epoll instance.
+            Kind::EpollCtl => {}
             _ => arguments.extend(self.fd.and_then(about)),
         }
         arguments.extend(self.length.map(|length| format!("len {length}")));
@@ -417,6 +419,9 @@ mod tests {
             ..Made::new("epoll_wait", Kind::EpollWait)
         };
         assert_eq!(wait.to_string(), "epoll_wait(4) = 1 [7 IN]");
+        let words = vec!["4".into(), "ADD".into(), "7".into()];
+        let add = Made { fd: Some(7), value: Some(0), words, ..Made::new("epoll_ctl", Kind::EpollCtl) };
+        assert_eq!(add.to_string(), "epoll_ctl(4, ADD, 7)");
         let operation = Made { fd: Some(7), ..Made::new("RECV", Kind::Read) };
         assert_eq!(operation.to_string(), "RECV(7) submitted");
         assert_eq!(bytes(1_234_567), "1,234,567 bytes");
