@@ -44,6 +44,7 @@ fn fin_while_megabytes_are_owed_loses_nothing(trial: &mut Trial<'_>) -> Step {
     client.send(bytes)?;
     client.half_close()?;
     trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
     client.expect_eof()?;
     for options in [ConnectOptions::default(), ConnectOptions::NARROW] {
         let mut client = trial.connect_with(options)?;
@@ -175,6 +176,7 @@ fn a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor(trial: &mut 
     client.send(bytes)?;
     client.half_close()?;
     trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
     client.reset();
     trial.expect_held(base, "after a client was reset that had sent FIN and read nothing")?;
     trial.probe()
@@ -234,6 +236,7 @@ fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_
         trial.step(format!("each sends {} and reads nothing", size(bytes)));
         send_all(&mut owed, bytes)?;
         trial.freeze()?;
+        trial.expect_owed(&owed)?;
         trial.step("they are reset, and three others connect and send 1,000 bytes each");
         owed.into_iter().for_each(Client::reset_quietly);
         let count = trial.up_to(3, 1)?;

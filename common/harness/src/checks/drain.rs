@@ -5,7 +5,7 @@
 use harness_macros::check;
 
 use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, make_room, send_all, size};
-use crate::failure::Step;
+use crate::failure::{Step, Stop};
 use crate::trial::Trial;
 
 /// 8 clients connect and send a byte while the server is stopped; no further connect may be needed.
@@ -173,7 +173,7 @@ fn a_backlog_larger_than_the_send_buffer_is_drained_after_a_wakeup(trial: &mut T
     client.echo(1)
 }
 
-/// 64 stuck clients can be written to in one wake, then 128, then 838 (708 or 108 where little is allowed) beside a
+/// 64 stuck clients can be written to in one wake, then 128, then 1,100 (708 or 108 where little is allowed) beside a
 /// byte from all before; half have sent a byte more.
 #[check(clause = 2)]
 fn room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used(trial: &mut Trial<'_>) -> Step {
@@ -184,42 +184,69 @@ fn room_on_more_connections_than_any_batch_in_one_wakeup_is_all_used(trial: &mut
     let bytes = trial.more_than_fits_by(4 * 1024)?;
     let mut before: Vec<Client> = Vec::new();
     for count in waves {
-        let mut wave = trial.connect_many_with(count, ConnectOptions::NARROW)?;
-        trial.echo_all(&mut wave, 1)?;
-        trial.step(format!("each of the {count} sends {}, and reads nothing", size(bytes)));
-        let sent = send_all(&mut wave, bytes);
-        trial.unless_cut_off(sent)?;
-        trial.rest()?;
-        wave.iter().for_each(Client::widen);
-        trial.freeze()?;
-        if count > 128 {
-            trial.step(format!("the {} before them send 1 byte each", before.len()));
-            send_all(&mut before, 1)?;
-        }
-        trial.step(format!("every other one of the {count} sends 1 byte more, and all read what comes meanwhile"));
-        wave.iter_mut().step_by(2).try_for_each(|client| client.send_quietly(1))?;
-        make_room(&mut wave)?;
-        trial.thaw()?;
-        // No client sends before the verdict: a send would be another event.
-        trial.step("all read the rest");
-        echo_all(&mut wave)?;
-        echo_all(&mut before)?;
+        let mut wave = room_in_one_wakeup(trial, count, bytes, if count > 128 { &mut before } else { &mut [] })?;
         before.append(&mut wave);
     }
     Ok(())
 }
 
+/// 4,200 stuck clients can be written to in one wake, and half of them have sent a byte more.
+#[check(clause = 2, long, alone)]
+fn room_on_thousands_of_connections_in_one_wakeup_is_all_used(trial: &mut Trial<'_>) -> Step {
+    if !trial.small_send_buffers()? {
+        return Err(Stop::skip("needs small send buffers (pidfd_getfd(2)): otherwise it takes gigabytes"));
+    }
+    let all = trial.many_at_once(THOUSANDS)?;
+    let all = trial.up_to(all, 1025)?;
+    let bytes = trial.more_than_fits_by(4 * 1024)?;
+    room_in_one_wakeup(trial, all, bytes, &mut []).map(|_| ())
+}
+
+/// So many new clients are stuck, and can all be written to in one wake, in which those `before` them send a byte each.
+fn room_in_one_wakeup(trial: &mut Trial<'_>, count: u32, bytes: u64, before: &mut [Client]) -> Step<Vec<Client>> {
+    let mut wave = trial.connect_many_with(count, ConnectOptions::NARROW)?;
+    trial.echo_all(&mut wave, 1)?;
+    trial.step(format!("each of the {count} sends {}, and reads nothing", size(bytes)));
+    let sent = send_all(&mut wave, bytes);
+    trial.unless_cut_off(sent)?;
+    trial.rest()?;
+    let owed = wave.iter().filter(|client| client.is_owed()).count();
+    wave.iter().for_each(Client::widen);
+    trial.freeze()?;
+    if !before.is_empty() {
+        trial.step(format!("the {} before them send 1 byte each", before.len()));
+        send_all(before, 1)?;
+    }
+    trial.step(format!("every other one of the {count} sends 1 byte more, and all read what comes meanwhile"));
+    wave.iter_mut().step_by(2).try_for_each(|client| client.send_quietly(1))?;
+    let full = make_room(&mut wave)?;
+    trial.thaw()?;
+    // No client sends before the verdict: a send would be another event.
+    trial.step("all read the rest");
+    echo_all(&mut wave)?;
+    echo_all(before)?;
+    match owed.min(wave.len() - full) {
+        all if all == wave.len() => Ok(wave),
+        some => {
+            Err(Stop::skip(format!("only {some} of {count} clients were owed something and had room for it at once")))
+        }
+    }
+}
+
 /// More than the smallest batch of any server.
 const FEWEST: u32 = 66;
+/// More than the largest.
+const THOUSANDS: u32 = 4200;
 
 /// As many as the harness and the server may have; a foreign server's own select would stop at 1,024 descriptors. Where
 /// each takes half a megabyte until it is stuck, no more than 300.
 fn how_many(trial: &mut Trial<'_>, small: bool) -> Step<u32> {
+    const MANY: u32 = 64 + 128 + 1100;
     if !small {
         return trial.needs_fds(300).map(|()| 300);
     }
-    if trial.subject.own && trial.needs_fds(1030).is_ok() {
-        return Ok(1030);
+    match trial.many_at_once(MANY) {
+        Err(Stop::Skip(_)) => trial.needs_fds(300).map(|()| 300),
+        many => many,
     }
-    if trial.needs_fds(900).is_ok() { Ok(900) } else { trial.needs_fds(300).map(|()| 300) }
 }

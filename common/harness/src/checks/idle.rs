@@ -100,6 +100,7 @@ fn a_stuck_client_that_has_finished_costs_nothing(trial: &mut Trial<'_>) -> Step
     send_all(&mut clients, bytes)?;
     clients.iter_mut().try_for_each(Client::half_close_quietly)?;
     trial.expect_idle("two clients have finished and do not read")?;
+    trial.expect_owed(&clients)?;
     expect_eof_all(&mut clients)
 }
 
@@ -149,6 +150,7 @@ fn once_there_are_descriptors_again_the_server_sleeps(trial: &mut Trial<'_>) -> 
     let mut clients = trial.connect_until_full(10)?;
     trial.knock(&mut clients, 1);
     trial.rest()?;
+    trial.expect_lack(&mut [], &clients)?;
     trial.lift_limit()?;
     let _served = trial.admitted(clients)?;
     trial.expect_idle("it has enough descriptors again")
