@@ -13,10 +13,13 @@ use crate::server::{Options, Server};
 use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
+mod answers;
 mod attempts;
 mod circumstances;
 mod corked;
 mod crowd;
+mod door;
+pub(crate) mod growth;
 mod held;
 mod leftovers;
 mod patience;
