@@ -6,6 +6,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+/// A server's source file, which a panic names.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// As the compiler knows it.
+    pub named: String,
+    /// As its author knows it.
+    pub shown: String,
+    /// Where it can be read.
+    pub file: std::path::PathBuf,
+}
+
 /// How a server comes to be reachable.
 #[derive(Debug, Clone)]
 pub enum Launch {
@@ -61,6 +72,10 @@ pub struct Subject {
     pub batch: Option<Batch>,
     /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
     pub differs: &'static [(&'static str, &'static str)],
+    /// Its source file, if that is known by another path than the one that a panic of it names.
+    pub source: Option<Source>,
+    /// It calls kevent(2). On Linux that is a stand-in over epoll, and a failure speaks of what the server calls.
+    pub kqueue: bool,
 }
 
 /// A chapter of this workspace: what its folder, its package and its checks need to know.
@@ -231,6 +246,8 @@ impl Subject {
             workers: None,
             batch: Some(BATCH),
             differs: &[],
+            source: None,
+            kqueue: chapter.folder == "05-kqueue",
         }
     }
 
@@ -263,6 +280,8 @@ impl Subject {
             workers: None,
             batch: Some(BATCH),
             differs: &[],
+            source: None,
+            kqueue: false,
         }
     }
 
@@ -279,6 +298,8 @@ impl Subject {
             workers: variant.workers,
             batch: Some(BATCH),
             differs: variant.differs,
+            source: None,
+            kqueue: variant.folder == "05-kqueue" || variant.args.contains(&"kqueue"),
         }
     }
 
@@ -299,6 +320,8 @@ impl Subject {
             workers: None,
             batch: None,
             differs: &[],
+            source: None,
+            kqueue: false,
         }
     }
 

@@ -239,6 +239,8 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         workers: if name.ends_with("one_of_four_listens") { Some(4) } else { None },
         batch: Some(harness::BATCH),
         differs: &[],
+        source: None,
+        kqueue: false,
     })
 }
 
