@@ -9,6 +9,7 @@
 pub mod advice;
 pub mod detached;
 pub mod errno;
+pub mod inherit;
 pub mod made;
 pub mod mask;
 pub mod pattern;

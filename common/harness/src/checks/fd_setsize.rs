@@ -1,4 +1,5 @@
-//! Descriptors at and above 1024: a select server must refuse them, all others must serve them, and none may crash.
+//! The numbers of descriptors: numbers with gaps between them, and numbers at and above 1024. A select server must refuse
+//! the latter, all others must serve them, and none may crash.
 //!
 //! Invariant: the server inherits so many descriptors of /dev/null that a few clients reach the limit. Which clients
 //! fit below the limit is read from /proc, and not guessed.
@@ -8,16 +9,60 @@ use std::time::{Duration, Instant};
 use harness_macros::check;
 use rustix::process::Signal;
 
-use crate::client::{Client, echo_all, send_all};
+use crate::client::{Client, ConnectOptions, echo_all, send_all};
 use crate::failure::{Step, Stop, Symptom};
-use crate::server::{self, Options, Server};
+use crate::server::{self, Limits, Options, Server};
 use crate::trial::{Trial, raise_fd_limit};
 
 const FD_SETSIZE: usize = 1024;
 /// Clients that still get a descriptor below FD_SETSIZE.
 const LOW: usize = 24;
+const COUNTED: &str = "The server's descriptors have gaps between them: 3, 5, 17 and 200 were open when it started. How many \
+                       connections there are tells neither the highest descriptor (select's nfds is that plus one) nor \
+                       the place of one in a list.";
 const OVERFLOW: &str = "A descriptor of 1024 or more does not fit into an fd_set: FD_SET writes past its end. Close such \
                         a connection at once, before its number comes near a set.";
+
+/// The server starts with descriptors 3, 5, 17 and 200 open; each new client is heard at once, also when others have left.
+#[check(clause = 2, quick)]
+fn descriptors_with_gaps_between_them_are_served_like_others(trial: &mut Trial<'_>) -> Step {
+    /// As a server inherits them from a careless parent.
+    const OPEN: &[i32] = &[3, 5, 17, 200];
+    trial.process()?;
+    let limits = Limits { gaps: OPEN, ..Limits::default() };
+    trial.step("the server starts with the descriptors 3, 5, 17 and 200 open");
+    trial.start(&Options { limits, ..Options::default() })?;
+    trial.suspect(COUNTED);
+    // Past 17, and then past 200.
+    let mut clients = Vec::new();
+    for all in [24, 210] {
+        let new = trial.up_to(all, 1)?.saturating_sub(clients.len() as u32);
+        trial.step(format!("{new} clients connect, one after the other; each sends 1 byte and reads it back"));
+        for _ in 0..new {
+            let mut client = trial.connect_quietly(ConnectOptions::default())?;
+            client.plan(1);
+            echo_all(std::slice::from_mut(&mut client)).map_err(counted)?;
+            clients.push(client);
+        }
+        trial.step("in one wake all send 100 bytes, and the first eight leave");
+        trial.freeze()?;
+        send_all(&mut clients, 100)?;
+        let leaving = clients.len().min(8);
+        clients.drain(..leaving);
+        trial.thaw()?;
+        echo_all(&mut clients).map_err(counted)?;
+    }
+    trial.probe().map_err(counted)
+}
+
+/// It was served, or not, with numbers that have gaps between them.
+fn counted(stop: Stop) -> Stop {
+    match &stop {
+        // Its own story is the better one.
+        Stop::Fail(failure) if failure.symptom == Symptom::AcceptQueueNotDrained => stop,
+        _ => stop.because(COUNTED),
+    }
+}
 
 /// 10 clients get descriptors of 1024 and more: refused by select, served by all others.
 #[check(clause = 11, quick)]
@@ -108,10 +153,11 @@ fn a_flood_of_refused_connections_writes_few_lines(trial: &mut Trial<'_>) -> Ste
 /// 1,100 inherited descriptors: the listener itself gets a number past the limit.
 #[check(clause = 11)]
 fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -> Step {
-    let options = Options { inherit: FD_SETSIZE + 76, ..Options::default() };
+    let limits = Limits { inherit: FD_SETSIZE + 76, ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
     enough_descriptors()?;
     let mut argv = trial.argv()?;
-    trial.step(format!("the server starts with {} inherited descriptors", options.inherit));
+    trial.step(format!("the server starts with {} inherited descriptors", limits.inherit));
     if trial.subject.own && trial.subject.fd_limit.is_some() {
         argv.extend(["--addr".into(), options.addr.clone()]);
         let ended = server::run_to_end(&argv, &options, Duration::from_secs(30))?;
@@ -137,9 +183,9 @@ fn fill_below(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
     trial.needs_proc()?;
     enough_descriptors()?;
     let own = numbers(trial)?.len();
-    let options = Options { inherit: FD_SETSIZE.saturating_sub(own + LOW), ..Options::default() };
-    trial.step(format!("the server starts with {} inherited descriptors", options.inherit));
-    trial.start(&options)?;
+    let limits = Limits { inherit: FD_SETSIZE.saturating_sub(own + LOW), ..Limits::default() };
+    trial.step(format!("the server starts with {} inherited descriptors", limits.inherit));
+    trial.start(&Options { limits, ..Options::default() })?;
     trial.suspect(OVERFLOW);
     let taken = numbers(trial)?;
     let room = FD_SETSIZE - taken.iter().filter(|fd| (**fd as usize) < FD_SETSIZE).count();

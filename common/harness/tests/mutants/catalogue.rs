@@ -409,6 +409,26 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Select,
+        "nfds_counted",
+        "takes the number of connections for what the highest descriptor has grown by",
+        &[caught(
+            "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
+            ReadLost,
+            "have gaps between them",
+        )],
+    ),
+    mutant(
+        Poll,
+        "slot_by_number",
+        "takes a descriptor's distance from the first one for its place in the list",
+        &[caught(
+            "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
+            ReadLost,
+            "have gaps between them",
+        )],
+    ),
+    mutant(
+        Select,
         "nfds_after_any_close",
         "takes the next descriptor below a closed one for the highest, whichever was closed",
         &[caught("wakeup::the_highest_descriptor_is_heard_whoever_closes_below_it", ReadLost, "nfds is too small")],
@@ -461,6 +481,17 @@ pub const MUTANTS: &[Mutant] = &[
         "does not arm a multishot accept again after it ended with an error",
         &[caught(
             "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+            AcceptQueueNotDrained,
+            "EMFILE",
+        )],
+    )
+    .own(),
+    mutant(
+        Uring,
+        "accept_armed_by_a_close_only",
+        "arms the accept that ended with an error again when a connection ends, and at no other time",
+        &[caught(
+            "faults::queued_clients_are_served_when_the_limit_of_the_start_is_raised",
             AcceptQueueNotDrained,
             "EMFILE",
         )],
