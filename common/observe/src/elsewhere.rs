@@ -66,6 +66,11 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
+    pub fn allocated(self) -> Option<u64> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
     pub fn fd_count(self) -> Option<usize> {
         None
     }
@@ -92,6 +97,9 @@ impl Family {
 
     /// Nothing paces here by default.
     pub fn unpace(self) {}
+
+    /// Nobody's socket but one's own can be set here.
+    pub fn widen(self, _bytes: usize) {}
 
     /// `false`: nobody's socket but one's own can be set here.
     pub fn narrow(self, _bytes: usize) -> bool {

@@ -77,6 +77,11 @@ impl Family {
         processes.into_iter().map(Process::resident).sum()
     }
 
+    /// Resident memory of malloc (glibc's), in bytes.
+    pub fn allocated(self) -> Option<u64> {
+        Some(self.processes()?.into_iter().filter_map(Process::allocated).sum())
+    }
+
     /// How many file descriptors it has open.
     pub fn fd_count(self) -> Option<usize> {
         Some(self.processes()?.into_iter().filter_map(Process::fds).map(|fds| fds.len()).sum())
@@ -115,6 +120,16 @@ impl Family {
         let mut done = false;
         self.each_listener(|listener| done |= SockRef::from(listener).set_send_buffer_size(bytes).is_ok());
         done
+    }
+
+    /// Gives the connections that its listeners accept from here on buffers of `bytes` in both directions, where that is
+    /// allowed: a user may go up to net.core.rmem_max, and root further. Elsewhere the kernel goes on sizing them itself.
+    pub fn widen(self, bytes: usize) {
+        use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
+        self.each_listener(|listener| {
+            let _ = set_socket_recv_buffer_size_force(listener, bytes);
+            let _ = set_socket_send_buffer_size_force(listener, bytes);
+        });
     }
 
     /// Gives its end of the connection to a client's `port` a send buffer of `bytes`. Whether that was possible.

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{SOON, Trial};
+use crate::client::Client;
 use crate::failure::{Step, Stop, Symptom};
 
 impl Trial<'_> {
@@ -51,6 +52,45 @@ impl Trial<'_> {
         }
     }
 
+    /// The inode of the server's end of a connection, by which it is known however many descriptors it has.
+    pub fn socket_of(&mut self, client: &Client) -> Step<u64> {
+        let (process, port) = (self.process()?, self.server()?.addr.port());
+        let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
+        let socket = view.connection(client.local);
+        let holder = socket.and_then(|socket| socket.holders.first()).copied();
+        let holder =
+            holder.ok_or_else(|| Stop::skip("its connections are no descriptors, but slots of an io_uring"))?;
+        let sockets = view.processes.iter().filter(|process| process.pid == holder.pid);
+        let mut sockets = sockets.flat_map(|process| &process.descriptors.sockets);
+        let found = sockets.find(|(_, fd)| *fd == holder.fd).map(|(inode, _)| *inode);
+        found.ok_or_else(|| Stop::Broken("a socket has a holder and no inode".into()))
+    }
+
+    /// Waits until no process of the server has this socket open any more; it has failed if it rests and one has.
+    pub fn expect_let_go(&mut self, inode: u64, who: &str) -> Step {
+        let end = Instant::now() + SOON;
+        let mut rests_with_it = false;
+        loop {
+            self.await_ends()?;
+            let at_rest = self.comes_to_rest(Duration::from_millis(20))?;
+            let (process, port) = (self.process()?, self.server()?.addr.port());
+            let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
+            let holds = view.processes.iter().find_map(|process| {
+                let fd = process.descriptors.sockets.iter().find(|(socket, _)| *socket == inode)?.1;
+                Some((process.pid, fd))
+            });
+            let Some((pid, fd)) = holds else { return Ok(()) };
+            if at_rest && rests_with_it || self.restless || Instant::now() > end {
+                let what = format!("{who}, and process {pid} still has its socket open as descriptor {fd}");
+                let cause = "A connection lives as long as one of its descriptors: the one that was registered, or a \
+                             duplicate (dup, try_clone). Close every one of them when the connection ends, and not when \
+                             the next client comes.";
+                return Err(self.with_view(Symptom::Leak, what, cause));
+            }
+            rests_with_it = at_rest;
+        }
+    }
+
     /// The server's open descriptors of any kind, over all its processes.
     pub fn descriptors(&mut self) -> Step<usize> {
         self.needs_proc()?;
@@ -88,40 +128,6 @@ impl Trial<'_> {
         );
         let cause = "Every socket was closed. What was opened besides for a connection (a pipe, an eventfd, a timer, an \
                      epoll instance, a file) has to be closed with it.";
-        Err(self.with_view(Symptom::Leak, what, cause))
-    }
-
-    /// The resident memory of a server of this repository, in bytes, after each of many equal rounds of `clients` clients:
-    /// it does not grow without end. What collects garbage grows until it collects, so other servers are not judged.
-    pub fn expect_no_memory_growth(&mut self, resident: &[u64], clients: u32) -> Step {
-        // An allocator that reuses what was freed comes to its bound in the first rounds, and pages are counted in pieces:
-        // a real leak of one small buffer for each client is more than this in every third.
-        const EACH: u64 = 512;
-        if !self.subject.own {
-            return Ok(());
-        }
-        let third = resident.len().div_ceil(3);
-        let mut thirds = resident.chunks(third);
-        let (Some(first), Some(second), Some(last)) = (thirds.next(), thirds.next(), thirds.next()) else {
-            return Ok(());
-        };
-        let least = EACH * u64::from(clients) * third as u64 / 2;
-        let above = |later: &[u64], earlier: &[u64]| {
-            let (later, earlier) = (later.iter().min(), earlier.iter().min());
-            later.zip(earlier).is_some_and(|(later, earlier)| *later > earlier + least)
-        };
-        if !(above(last, second) && above(second, first)) {
-            return Ok(());
-        }
-        let kib = |part: &[u64]| part.first().copied().unwrap_or_default() / 1024;
-        let what = format!(
-            "its resident memory is {} KiB, {} KiB and {} KiB after the same number of clients each time, and nobody is \
-             connected: it grows without end",
-            kib(first),
-            kib(second),
-            kib(last)
-        );
-        let cause = "Every socket was closed, and what the server allocated for its connections is never freed.";
         Err(self.with_view(Symptom::Leak, what, cause))
     }
 }

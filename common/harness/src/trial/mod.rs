@@ -13,12 +13,16 @@ use crate::server::{Options, Server};
 use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
+mod answers;
 mod attempts;
 mod circumstances;
 mod crowd;
+mod door;
+pub(crate) mod growth;
 mod held;
 mod leftovers;
 mod patience;
+mod pause;
 mod pressure;
 mod reached;
 mod rest;

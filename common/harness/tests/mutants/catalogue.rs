@@ -40,6 +40,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollEt,
+        "accept_batch_pauses",
+        "accepts 64 for an edge and comes back for more after a pause",
+        &[caught(
+            "drain::more_connects_than_any_batch_in_one_wakeup_are_all_accepted",
+            AcceptQueueNotDrained,
+            "no reason to wait",
+        )],
+    ),
+    mutant(
+        EpollEt,
         "read_once_per_edge",
         "reads once for an edge",
         &[
@@ -50,6 +60,22 @@ pub const MUTANTS: &[Mutant] = &[
             ),
             caught("echo::what_was_sent_whole_before_the_first_read_comes_back", ReadLost, "bytes wait unread"),
         ],
+    ),
+    mutant(
+        EpollEt,
+        "sixteen_reads_per_edge",
+        "reads up to 16 times for an edge, and does not come back for more",
+        &[caught(
+            "drain::more_bytes_than_any_batch_of_reads_in_one_wakeup_are_all_read",
+            ReadLost,
+            "bytes wait unread",
+        )],
+    ),
+    mutant(
+        EpollEt,
+        "pause_between_turns",
+        "has more to read when a turn ends, and waits 20 ms before the next turn",
+        &[caught("drain::any_number_of_bytes_in_one_wakeup_is_all_read", Slow, "no reason to wait")],
     ),
     mutant(
         EpollEt,
@@ -202,6 +228,24 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "reads_in_16_bits",
+        "counts a connection's reads in 16 bits, and takes 0 for the end",
+        &[caught("echo::seventy_thousand_messages_on_one_connection_come_back", Truncated, "16 bits")],
+    ),
+    mutant(
+        EpollLt,
+        "serial_of_16_bits",
+        "numbers connections in 16 bits, and takes 0 for none",
+        &[caught("scale::seventy_thousand_clients_come_and_go", ReadLost, "16 bits")],
+    ),
+    mutant(
+        EpollLt,
+        "table_of_2048",
+        "has a table of 2,048 connections, by descriptor, and leaves alone whose number is higher",
+        &[caught("fd_setsize::descriptors_past_every_power_of_two_are_served", ReadLost, "what is indexed by it")],
+    ),
+    mutant(
+        EpollLt,
         "write_interest_left_on",
         "keeps OUT after the last byte was sent",
         &[caught("idle::a_drained_connection_costs_nothing_again", Spinning, "while bytes are owed")],
@@ -256,6 +300,18 @@ pub const MUTANTS: &[Mutant] = &[
             caught("close::fin_alone_is_answered_with_fin", Spinning, "is not open any more"),
             caught("idle::a_server_without_clients_sleeps", Spinning, "is not open any more"),
         ],
+    ),
+    mutant(
+        EpollLt,
+        "duplicate_deregistered",
+        "keeps a duplicate of the newest connection's descriptor, and deregisters and shuts down before it closes",
+        &[caught("close::a_connection_that_has_ended_is_held_by_nobody", Leak, "a duplicate (dup, try_clone)")],
+    ),
+    mutant(
+        EpollLt,
+        "sigpipe_after_a_look",
+        "asks for a connection's error (SO_ERROR) before it writes, with SIGPIPE at its default",
+        &[caught("faults::a_reset_at_any_moment_of_a_turn_is_survived", Exited, "MSG_NOSIGNAL")],
     ),
     mutant(
         EpollLt,
@@ -568,6 +624,12 @@ pub const MUTANTS: &[Mutant] = &[
         "not_joined",
         "has a thread for each connection, neither detached nor joined",
         &[caught("lifetime::threads_that_have_ended_are_joined", Leak, "detach")],
+    ),
+    mutant(
+        Threads,
+        "state_never_freed",
+        "has a thread for each connection, and never frees the 4 KiB that it had for it",
+        &[caught("scale::two_thousand_clients_come_and_go_without_a_trace", Leak, "is never freed")],
     ),
     mutant(
         Fork,

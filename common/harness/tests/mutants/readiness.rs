@@ -39,6 +39,8 @@ struct Connection {
     _buffer: Vec<u8>,
     /// Only for bugs that count: bytes read and written.
     totals: (u64, u64),
+    /// Only under `reads_in_16_bits`.
+    reads: u16,
     /// Only under `iov_max`: what is pending, in pieces as they were read.
     pieces: VecDeque<usize>,
     /// Only under `slow_reader_timeout`.
@@ -50,8 +52,10 @@ pub struct Server<P> {
     listener: TcpListener,
     wake: UnixStream,
     connections: Vec<Option<Connection>>,
-    /// Only under `duplicate_kept`: of the newest connection.
+    /// Only under `duplicate_kept` and `duplicate_deregistered`: of the newest connection.
     duplicate: Option<TcpStream>,
+    /// Connections so far, as a number of 16 bits, for a bug that counts so.
+    serial: u16,
     unfinished: Vec<RawFd>,
     buffer: Vec<u8>,
     accept_at: Option<Instant>,
@@ -79,6 +83,7 @@ impl<P: Poller> Server<P> {
             wake,
             connections,
             duplicate,
+            serial: 0,
             unfinished,
             buffer,
             accept_at,
@@ -123,7 +128,9 @@ impl<P: Poller> Server<P> {
         }
         // A batch is right under level-triggering; an edge is used up.
         if self.poller.edge() && batch == 64 {
-            self.accept_at = Some(Instant::now());
+            // "Enough for now."
+            let pause = if bug!("accept_batch_pauses") { RETRY } else { Duration::ZERO };
+            self.accept_at = Some(Instant::now() + pause);
         }
         Ok(())
     }
@@ -133,11 +140,23 @@ impl<P: Poller> Server<P> {
         oddities::accepted(&stream);
         // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
         let nonblocking = stream.set_nonblocking(!bug!("blocking_sockets"));
-        if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
+        self.serial = self.serial.wrapping_add(1);
+        let in_table = match () {
+            () if bug!("table_of_2048") => fd < 2048,
+            // 0 is the number of a place that is free.
+            () if bug!("serial_of_16_bits") => self.serial != 0,
+            () => true,
+        };
+        if let Err(error) = nonblocking.and_then(|()| if in_table { self.poller.add(fd, READ) } else { Ok(()) }) {
             self.say(&format!("fd {fd} refused: {error}"));
             return;
         }
-        if bug!("duplicate_kept") {
+        if !in_table {
+            // "Nobody has so many."
+            std::mem::forget(stream);
+            return;
+        }
+        if bug!("duplicate_kept") || bug!("duplicate_deregistered") {
             self.duplicate = stream.try_clone().ok();
         }
         if bug!("lingers") {
@@ -162,6 +181,7 @@ impl<P: Poller> Server<P> {
             // Written to, because untouched memory costs nothing.
             _buffer: vec![1; if bug!("buffer_each") { 4096 } else { 0 }],
             totals: (0, 0),
+            reads: 0,
             pieces: VecDeque::new(),
             owes_since: None,
         });
@@ -222,7 +242,8 @@ impl<P: Poller> Server<P> {
         if self.poller.edge() {
             connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
-            if may_go_on && !connection.unfinished && !bug!("read_once_per_edge") {
+            let forgets = bug!("read_once_per_edge") || bug!("sixteen_reads_per_edge");
+            if may_go_on && !connection.unfinished && !forgets {
                 connection.unfinished = true;
                 self.unfinished.push(ready.fd);
             }
@@ -256,6 +277,11 @@ impl<P: Poller> Server<P> {
             std::mem::forget(vec![1u8; 4096]);
         }
         self.poller.remove(fd);
+        if bug!("duplicate_deregistered")
+            && let Some(connection) = &self.connections[fd as usize]
+        {
+            let _ = connection.stream.shutdown(std::net::Shutdown::Both);
+        }
         self.connections[fd as usize] = None;
         self.accept_at = self.accept_at.map(|_| Instant::now());
     }
@@ -384,6 +410,8 @@ impl<P: Poller> Server<P> {
         let owing = self.connections.iter().flatten().filter_map(|connection| connection.owes_since);
         let first = self.timers.iter().copied().chain(owing.map(|since| since + SLOW)).chain(self.accept_at).min();
         match first {
+            // "Give the others time."
+            _ if !self.unfinished.is_empty() && bug!("pause_between_turns") => 20,
             _ if !self.unfinished.is_empty() => 0,
             // "More may come soon."
             _ if bug!("naps_after_work") && self.naps > 0 => 1,
@@ -406,6 +434,7 @@ impl Connection {
             // To the end, however far that is.
             true if bug!("no_budget") => usize::MAX,
             true if bug!("read_once_per_edge") => 1,
+            true if bug!("sixteen_reads_per_edge") => 16,
             true => 4,
             false => 1,
         };
@@ -422,6 +451,11 @@ impl Connection {
                 Ok(0) => self.peer_finished = true,
                 Ok(n) => {
                     self.totals.0 += n as u64;
+                    self.reads = self.reads.wrapping_add(1);
+                    if bug!("reads_in_16_bits") && self.reads == 0 {
+                        self.peer_finished = true;
+                        break;
+                    }
                     // "Nothing came", says a total of 32 bits.
                     if bug!("total_of_zero_is_eof") && self.totals.0 as u32 == 0 {
                         self.peer_finished = true;
@@ -516,7 +550,11 @@ impl Connection {
 
     /// Bytes the socket took; 0 when it is full.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = if bug!("sigpipe_kills") { 0 } else { libc::MSG_NOSIGNAL };
+        let flags = if bug!("sigpipe_kills") || bug!("sigpipe_after_a_look") { 0 } else { libc::MSG_NOSIGNAL };
+        // SO_ERROR: "who has gone is not written to". Who goes now, is.
+        if bug!("sigpipe_after_a_look") {
+            self.stream.take_error()?.map_or(Ok(()), Err)?;
+        }
         // SAFETY: the slice is as long as said.
         match unsafe { libc::send(self.stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) } {
             -1 => match io::Error::last_os_error() {
