@@ -73,12 +73,6 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollEt,
-        "pause_between_turns",
-        "has more to read when a turn ends, and waits 20 ms before the next turn",
-        &[caught("drain::any_number_of_bytes_in_one_wakeup_is_all_read", Slow, "no reason to wait")],
-    ),
-    mutant(
-        EpollEt,
         "short_read_is_drained",
         "takes a short read for the end of what there is, and misses the FIN behind it",
         &[caught(
@@ -691,6 +685,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "corked",
+        "sets TCP_CORK, and never takes it off",
+        &[caught("echo::an_answer_is_not_held_back", Slow, "TCP_CORK is set on fd")],
+    ),
+    mutant(
+        EpollLt,
         "lingers_not",
         "closes with SO_LINGER at 0 seconds",
         &[caught("close::fin_alone_is_answered_with_fin", Reset, "SO_LINGER")],
@@ -737,7 +737,7 @@ pub const MUTANTS: &[Mutant] = &[
         OneByOne,
         "",
         "serves one client after the other",
-        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "lacks O_NONBLOCK")],
+        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "It serves one client at a time")],
     ),
     mutant(
         Limited,

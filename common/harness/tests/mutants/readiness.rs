@@ -410,8 +410,6 @@ impl<P: Poller> Server<P> {
         let owing = self.connections.iter().flatten().filter_map(|connection| connection.owes_since);
         let first = self.timers.iter().copied().chain(owing.map(|since| since + SLOW)).chain(self.accept_at).min();
         match first {
-            // "Give the others time."
-            _ if !self.unfinished.is_empty() && bug!("pause_between_turns") => 20,
             _ if !self.unfinished.is_empty() => 0,
             // "More may come soon."
             _ if bug!("naps_after_work") && self.naps > 0 => 1,
