@@ -29,6 +29,7 @@ pub mod subject;
 mod traced;
 pub mod trial;
 mod turns;
+mod waits;
 
 use std::process::ExitCode;
 
