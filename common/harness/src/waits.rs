@@ -42,13 +42,17 @@ mod here {
                         found.get_or_insert(waited);
                     }
                 });
-                // In it still.
-                let waiting = threads.into_iter().filter_map(|(tid, call)| Some((tid, call?)));
-                let mut waiting = waiting.filter(|(tid, call)| may_wait(process, *tid, call));
-                found.or_else(|| waiting.next().map(|(_, call)| format!("{call} has not returned")))
+                found
             });
             let waits = Self { end, tracer };
             started.recv().is_ok_and(|started| started).then_some(waits)
+        }
+
+        /// The call in which a thread waits now.
+        pub fn asleep(process: Family) -> Option<String> {
+            let threads = process.threads()?.into_iter().filter(|thread| thread.state == 'S');
+            let mut calls = threads.filter_map(|thread| Some((thread.tid, thread.call?)));
+            calls.find(|(tid, call)| may_wait(process, *tid, call)).map(|(_, call)| format!("{call} does not return"))
         }
 
         /// The first call that waited.
@@ -112,6 +116,10 @@ mod here {
 
     impl Waits {
         pub fn start(_: Family) -> Option<Self> {
+            None
+        }
+
+        pub fn asleep(_: Family) -> Option<String> {
             None
         }
 

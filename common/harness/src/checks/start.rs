@@ -209,11 +209,13 @@ fn no_call_waits(trial: &mut Trial<'_>, fd: i32) -> Step {
     trial.unless_cut_off(sent)?;
     // Little by little: there is room for a part of what is owed, and not for all.
     let half = client.outstanding() / 2;
-    while client.outstanding() > half {
+    let mut asleep = Waits::asleep(process);
+    while asleep.is_none() && client.outstanding() > half {
         client.receive(client.outstanding().min(24 * 1024))?;
         trial.rest()?;
+        asleep = Waits::asleep(process);
     }
-    match waits.found() {
+    match asleep.or(waits.found()) {
         None => Ok(()),
         Some(call) => {
             let what = format!("a client that does not read made a call wait, on a socket without O_NONBLOCK: {call}");
