@@ -19,6 +19,8 @@ pub mod text;
 pub mod view;
 
 #[cfg(target_os = "linux")]
+mod allocated;
+#[cfg(target_os = "linux")]
 pub mod decode;
 #[cfg(target_os = "linux")]
 mod family;

@@ -23,6 +23,9 @@ const COUNTED: &str = "The server's descriptors have gaps between them: 3, 5, 17
 const OVERFLOW: &str = "A descriptor of 1024 or more does not fit into an fd_set: FD_SET writes past its end. Close such \
                         a connection at once, before its number comes near a set.";
 
+const TABLE: &str = "A descriptor is any number below the limit (ulimit -n), which may be a million: what is indexed by it has to grow, \
+                     or refuse by closing.";
+
 /// The server starts with descriptors 3, 5, 17 and 200 open; each new client is heard at once, also when others have left.
 #[check(clause = 2, quick)]
 fn descriptors_with_gaps_between_them_are_served_like_others(trial: &mut Trial<'_>) -> Step {
@@ -178,6 +181,50 @@ fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -
     }
 }
 
+/// The server's own descriptors end just below 2,048, then below 4,096 and so on: clients on both sides are served.
+#[check(clause = 11)]
+fn descriptors_past_every_power_of_two_are_served(trial: &mut Trial<'_>) -> Step {
+    // Clients on this side, and on that.
+    const BELOW: usize = 4;
+    const ABOVE: u32 = 8;
+    if let Some(limit) = trial.subject.fd_limit {
+        return Err(Stop::skip(format!("it serves only descriptors below {limit}, as declared")));
+    }
+    trial.needs_proc()?;
+    let most = raise_fd_limit();
+    let own = numbers(trial)?.len();
+    let tables = [2048, 4096, 8192, 16_384, 65_536].into_iter().filter(|table| *table as u64 + 200 <= most);
+    for table in tables {
+        let limits = Limits { inherit: table - own - BELOW, ..Limits::default() };
+        trial.step(format!("the server starts with {} inherited descriptors", limits.inherit));
+        let options = Options { limits, ..Options::default() };
+        match trial.start(&options).map(|_: &mut Server| ()) {
+            Err(Stop::Fail(failure)) if !trial.subject.own && !failure.what.contains("ended with signal") => {
+                return Err(Stop::skip(format!("it refuses to start with so many descriptors open: {}", failure.what)));
+            }
+            started => started?,
+        }
+        trial.suspect(TABLE);
+        let mut clients = trial.connect_many(BELOW as u32 + ABOVE)?;
+        for client in &mut clients {
+            in_the_table(trial, client)?;
+        }
+        let last = numbers(trial)?.last().map_or(0, |fd| *fd as usize);
+        let served = clients.iter().filter(|client| client.received > 0).count();
+        if last < table && served == clients.len() {
+            return Err(Stop::skip(format!(
+                "none of its descriptors came past {table}: it closes what it inherits, or its connections are no \
+                 descriptors of its own table"
+            )));
+        }
+    }
+    if most < 2048 + 200 {
+        Err(Stop::skip(format!("the hard limit is {most} descriptors (ulimit -Hn)")))
+    } else {
+        Ok(())
+    }
+}
+
 /// Starts the server just below the limit, and connects clients until no number below it is left: the low clients.
 fn fill_below(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
     trial.needs_proc()?;
@@ -201,6 +248,17 @@ fn numbers(trial: &mut Trial<'_>) -> Step<Vec<i32>> {
     let family = process.processes().unwrap_or_default();
     let numbers = family.into_iter().filter_map(|process| process.fds());
     numbers.max_by_key(Vec::len).ok_or_else(|| Stop::skip("needs Linux's /proc"))
+}
+
+/// A client whose descriptor may be past the end of a table. A foreign server may refuse it by closing.
+fn in_the_table(trial: &Trial<'_>, client: &mut Client) -> Step {
+    match client.echo(1) {
+        Err(Stop::Fail(it)) if !trial.subject.own && matches!(it.symptom, Symptom::Reset | Symptom::Truncated) => {
+            Ok(())
+        }
+        Err(stop) => Err(stop.because(TABLE)),
+        Ok(()) => Ok(()),
+    }
 }
 
 /// A client past the limit that was neither served nor closed.

@@ -202,6 +202,24 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "reads_in_16_bits",
+        "counts a connection's reads in 16 bits, and takes 0 for the end",
+        &[caught("echo::seventy_thousand_messages_on_one_connection_come_back", Truncated, "16 bits")],
+    ),
+    mutant(
+        EpollLt,
+        "serial_of_16_bits",
+        "numbers connections in 16 bits, and takes 0 for none",
+        &[caught("scale::seventy_thousand_clients_come_and_go", ReadLost, "16 bits")],
+    ),
+    mutant(
+        EpollLt,
+        "table_of_2048",
+        "has a table of 2,048 connections, by descriptor, and leaves alone whose number is higher",
+        &[caught("fd_setsize::descriptors_past_every_power_of_two_are_served", ReadLost, "what is indexed by it")],
+    ),
+    mutant(
+        EpollLt,
         "write_interest_left_on",
         "keeps OUT after the last byte was sent",
         &[caught("idle::a_drained_connection_costs_nothing_again", Spinning, "while bytes are owed")],
@@ -568,6 +586,12 @@ pub const MUTANTS: &[Mutant] = &[
         "not_joined",
         "has a thread for each connection, neither detached nor joined",
         &[caught("lifetime::threads_that_have_ended_are_joined", Leak, "detach")],
+    ),
+    mutant(
+        Threads,
+        "state_never_freed",
+        "has a thread for each connection, and never frees the 4 KiB that it had for it",
+        &[caught("scale::two_thousand_clients_come_and_go_without_a_trace", Leak, "is never freed")],
     ),
     mutant(
         Fork,
