@@ -69,6 +69,8 @@ pub enum Error {
     Start(String),
     /// The caller stopped the exploration.
     Interrupted,
+    /// In one run the server did not come to an end of its work.
+    Endless,
     /// An error of the explorer itself.
     Broken(String),
 }
@@ -80,6 +82,9 @@ impl fmt::Display for Error {
                 f.write_str(what)
             }
             Self::Interrupted => f.write_str("interrupted"),
+            Self::Endless => {
+                f.write_str("in one run the server worked on for 20 seconds, and the script did not come to its end")
+            }
         }
     }
 }

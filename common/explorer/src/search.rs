@@ -104,7 +104,13 @@ impl<'a> Search<'a> {
             if self.is_cut() {
                 return Ok(None);
             }
-            let run = self.run(&schedule, before, false)?;
+            let run = match self.run(&schedule, before, false) {
+                Err(Error::Endless) => {
+                    self.cut = Some(format!("in a run that did not end within 20 s ({schedule})"));
+                    return Ok(None);
+                }
+                run => run?,
+            };
             // The prefix leads elsewhere this time, so there is no such schedule. A server of which this is true again
             // and again is a finding.
             let gone = run.verdict == Verdict::NonDeterministic && self.diverged <= 3 + self.runs / 10;
@@ -201,7 +207,10 @@ impl<'a> Search<'a> {
             }
             run = self.run(&schedule, None, true)?;
         }
-        let passing = self.nearest_passing(&run)?;
+        let passing = match self.nearest_passing(&run) {
+            Err(Error::Endless) => None,
+            passing => passing?,
+        };
         let (verdict, what) = match run.verdict {
             Verdict::Ok => {
                 (Verdict::NonDeterministic, "the schedule failed once and passed when it was replayed".into())

@@ -20,6 +20,10 @@ use super::world::{WhichListener, World};
 use crate::order::Order;
 use crate::run::{Error, Run, Verdict};
 
+/// A run takes milliseconds. One that goes on for so long has a server that never rests: one that starts another timer
+/// with each accept that fails, say.
+const LONGEST: Duration = Duration::from_secs(20);
+
 /// What comes next, at the entry of a call.
 enum Choice {
     /// The call.
@@ -97,6 +101,9 @@ impl<'a> Machine<'a> {
             }
             if self.order.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
+            }
+            if self.world.listener.is_some() && self.started.elapsed() > LONGEST {
+                return Err(Error::Endless);
             }
             if self.decisions.diverged {
                 return Ok(Some(Ending(Verdict::NonDeterministic, String::new())));
