@@ -31,6 +31,7 @@ pub mod subject;
 mod traced;
 pub mod trial;
 mod turns;
+mod waits;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -93,7 +93,12 @@ fn any_number_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step 
             client.expect_echo()?;
         }
     }
-    Ok(())
+    // More than one turn's work of any server, and no more than the sockets of the way back take.
+    trial.freeze()?;
+    client.send(200_000)?;
+    trial.thaw()?;
+    trial.expect_no_pause_in_reading(&client)?;
+    client.expect_echo()
 }
 
 fn bytes_and_fin(trial: &mut Trial<'_>, sizes: &[u64]) -> Step {
