@@ -3,6 +3,8 @@
 //! Invariant: a connection's bit is set in `reading` exactly while the server may read from it, and in `writing`
 //! exactly while bytes are pending for it.
 
+// TODO: a client that is silent for a moment is never heard again, once another client has spoken.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -51,7 +53,6 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<Server> {
 fn run(mut server: Server) -> Result<()> {
     loop {
         let timeout_ms = server.retry_accept.timeout_ms();
-        // TODO: a client that is silent for a moment is never heard again, once another client has spoken.
         select(server.nfds, &mut server.reading, &mut server.writing, timeout_ms).context("select")?;
         let (readable, writable) = (server.reading.clone(), server.writing.clone());
         if readable.contains(server.shutdown.as_raw_fd()) {

@@ -3,6 +3,8 @@
 //! Invariant: the interest in a connection follows from the connection's own state; only `nfds` is remembered beside
 //! it.
 
+// TODO: the newest connection gets no answer until another client has connected.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -94,7 +96,6 @@ impl Server {
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| FdSet::check(fd)) {
             Ok(()) => {
-                // TODO: the newest connection gets no answer until another client has connected.
                 self.nfds = self.nfds.max(fd);
                 self.connections.insert(fd, Connection { stream, pending: Pending::new(), peer_finished: false });
             }

@@ -3,6 +3,8 @@
 //! Invariant: a connection's bit is set in the set `READING` exactly while the server may read from it, and in
 //! `WRITING` exactly while bytes are pending for it.
 
+// TODO: with the thousandth client, things happen to connections that nobody has touched.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -112,7 +114,6 @@ impl Server {
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true) {
             Ok(()) => {
-                // TODO: with the thousandth client, things happen to connections that nobody has touched.
                 self.sets.set(READING, fd, true);
                 self.nfds = self.nfds.max(fd + 1);
                 self.connections.insert(fd, Connection { stream, pending: Pending::new(), peer_finished: false });

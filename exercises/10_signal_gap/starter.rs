@@ -2,6 +2,8 @@
 //!
 //! Invariant: once SIGINT or SIGTERM has come, `STOP` is set, and the event loop ends before it waits again.
 
+// TODO: once in a while the server ignores a stop, until the next client happens to send something.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -61,7 +63,6 @@ fn run(mut server: Server) -> Result<()> {
         }
         let (mut readable, mut writable) = server.interest();
         let timeout_ms = server.retry_accept.timeout_ms();
-        // TODO: once in a while the server ignores a stop, until the next client happens to send something.
         select(server.nfds, &mut readable, &mut writable, timeout_ms).context("select")?;
         server.serve(&readable, &writable);
         if readable.contains(server.listener.as_raw_fd()) {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`, from the end of `list` to the start of `serve`.
 
+// TODO: a client that crashed stays for ever, and costs a whole processor.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -123,7 +125,6 @@ impl Connection {
             IN => self.read(buffer),
             OUT => self.write(),
             BOTH => self.write().and_then(|()| self.read(buffer)),
-            // TODO: a client that crashed stays for ever, and costs a whole processor.
             _ => Ok(()),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: `polled[FIRST + i]` is the entry of `connections[i]`.
 
+// TODO: when a client from the middle of the list has left, other clients get no answer.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -106,7 +108,6 @@ impl Server {
     }
 
     fn close(&mut self, slot: usize) {
-        // TODO: when a client from the middle of the list has left, other clients get no answer.
         self.polled.swap_remove(FIRST + slot);
         self.connections.remove(slot);
         self.retry_accept.now();

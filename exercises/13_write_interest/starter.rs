@@ -3,6 +3,8 @@
 //! Invariant: every entry from `FIRST` on belongs to a connection, and `connections` finds this connection by the
 //! entry's descriptor.
 
+// TODO: after one slow reader, long since served, the server never sleeps again.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -123,7 +125,6 @@ impl Connection {
         }
         if !self.pending.is_empty() {
             entry.events |= OUT;
-            // TODO: after one slow reader, long since served, the server never sleeps again.
         }
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
 //! bytes are pending for it. `connections` finds it by the descriptor that is its token.
 
+// TODO: the newest client sends its FIN and gets no answer, and the server spins until another client connects.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -87,7 +89,6 @@ impl Server {
     }
 
     fn register(&mut self, stream: TcpStream) {
-        // TODO: the newest client sends its FIN and gets no answer, and the server spins until another client connects.
         self.last = stream.try_clone().ok();
         let fd = stream.as_raw_fd();
         match stream.set_nonblocking(true).and_then(|()| self.epoll.add(fd, IN)) {

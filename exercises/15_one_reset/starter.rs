@@ -3,6 +3,8 @@
 //! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
 //! bytes are pending for it.
 
+// TODO: one of a hundred clients is switched off, and then none of them has a server any more.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -50,7 +52,6 @@ fn run(mut server: Server) -> Result<()> {
             match event.fd() {
                 fd if fd == server.shutdown.as_raw_fd() => return Ok(()),
                 fd if fd == server.listener.as_raw_fd() => server.accept()?,
-                // TODO: one of a hundred clients is switched off, and then none of them has a server any more.
                 fd => server.serve(fd).with_context(|| format!("serve fd {fd}"))?,
             }
         }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: bytes leave in the order in which they came: while some are queued, later bytes are queued behind them.
 
+// TODO: one client sends and never reads, and the machine is out of memory.
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -127,7 +129,6 @@ impl Connection {
         }
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
-            // TODO: one client sends and never reads, and the machine is out of memory.
             Received::Bytes(n) => {
                 let sent = if self.queued.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.queued.extend(&buffer[sent..n]);

@@ -3,6 +3,8 @@
 //! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
 //! bytes are pending for it. The event loop sleeps in epoll_wait and nowhere else.
 
+// TODO: whenever one client does not read, all other clients wait too.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -129,7 +131,6 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // TODO: whenever one client does not read, all other clients wait here too.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }

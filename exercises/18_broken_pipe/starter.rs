@@ -3,6 +3,8 @@
 //! Invariant: a connection is registered for IN exactly while the server may read from it, and for OUT exactly while
 //! bytes are pending for it.
 
+// TODO: now and then the server is gone, without an error, a panic or a last word.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -138,7 +140,6 @@ impl Connection {
 
     fn flush(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
-            // TODO: now and then the server is gone, without an error, a panic or a last word.
             match write(self.stream.as_raw_fd(), self.pending.front()) {
                 Ok(sent) => self.pending.consume(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

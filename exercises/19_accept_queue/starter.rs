@@ -3,6 +3,8 @@
 //! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it. A connection that has news, or more to
 //! read when its turn ends, is in `ready` and gets one turn for it.
 
+// TODO: when many clients connect at the same moment, some of them are never served.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -73,7 +75,6 @@ impl Server {
     fn accept(&mut self) -> Result<()> {
         loop {
             match self.listener.accept().map_err(AcceptError::from) {
-                // TODO: when many clients connect at the same moment, some of them are never served.
                 Ok((stream, _)) => {
                     self.register(stream);
                     return Ok(());

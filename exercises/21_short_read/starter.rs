@@ -4,6 +4,8 @@
 //! returns `Again`, is in `ready` and gets one turn for it; a connection that returns `Wait` has nothing left to do
 //! before the next edge.
 
+// TODO: a client that sends one last message and finishes at once waits for ever for the server's FIN.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -147,8 +149,6 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Bytes(n) => {
                     self.pending.push(&buffer[..n]);
-                    // TODO: a client that sends one last message and finishes at once waits for ever for the server's
-                    // FIN.
                     // The bytes did not fill the buffer, so they were all: this saves the read that says EAGAIN.
                     self.readable = n == buffer.len();
                 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it.
 
+// TODO: a client that sends its last words and its FIN in one breath gets no answer to them.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -100,7 +102,6 @@ impl Server {
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.readable |= events & IN != 0;
         connection.writable |= events & OUT != 0;
-        // TODO: a client that sends its last words and its FIN in one breath gets no answer to them.
         let served = match events & (RDHUP | ERR | HUP) {
             0 => connection.echo(&mut self.buffer),
             _ => Err(io::ErrorKind::ConnectionReset.into()),

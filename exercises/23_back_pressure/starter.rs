@@ -3,6 +3,8 @@
 //! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it. A connection that has news, or more to
 //! read when its turn ends, is in `ready` and gets one turn for it.
 
+// TODO: a client that took its time to read, and then read everything, gets no answer any more.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -133,7 +135,6 @@ impl Connection {
     /// Returns whether the connection has used up its reads and may have more to read.
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         if !self.pending.is_empty() {
-            // TODO: a client that took its time to read, and then read everything, gets no answer any more.
             self.flush()?;
             return Ok(false);
         }

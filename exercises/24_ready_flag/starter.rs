@@ -3,6 +3,8 @@
 //! Invariant: an edge sets `readable` or `writable`, and EAGAIN clears it. A connection with a flag and a use for it is
 //! in `busy`.
 
+// TODO: once in a blue moon the second of two messages gets no answer until a third message comes.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -61,7 +63,6 @@ fn run(mut server: Server) -> Result<()> {
         if server.look(0)? {
             return Ok(());
         }
-        // TODO: once in a blue moon the second of two messages gets no answer until a third message comes.
         for fd in drained {
             if let Some(connection) = server.connections.get_mut(fd) {
                 connection.readable = false;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: an accepted connection is on its way through the channel, or in the table, or closed.
 
+// TODO: a client that sends right after it has connected gets no answer; other clients do.
+
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -87,7 +89,6 @@ impl Doorman {
 
     fn hand_over(&mut self, stream: TcpStream) {
         let fd = stream.as_raw_fd();
-        // TODO: a client that sends right after it has connected gets no answer; other clients do.
         // Registered first of all, so that no edge is missed.
         if let Err(error) = stream.set_nonblocking(true).and_then(|()| self.server.add(fd, EVERYTHING)) {
             eprintln!("register fd {fd}: {error}; connection closed");

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a connection is armed, or a worker has it, and never both.
 
+// TODO: when one client sends many messages, some come back in another order than they were sent.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -114,7 +116,6 @@ impl Server {
     fn serve(&self, event: Event, buffer: &mut [u8]) {
         let fd = event.fd();
         let Some(connection) = lock(&self.connections).get_mut(fd).cloned() else { return };
-        // TODO: when one client sends many messages, some come back in another order than they were sent.
         // Armed here, so that other workers have time for what comes next while this worker is still busy.
         let served = match event.events & (ERR | HUP) {
             0 => self.epoll.modify(fd, IN | ONESHOT).and_then(|()| connection.echo(buffer)),

@@ -3,6 +3,8 @@
 //! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it. A connection that has news, or more to
 //! read when its turn ends, is in `ready` and gets one turn for it.
 
+// TODO: after an evening with too many clients, those in the accept queue wait on although others have left.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -78,8 +80,6 @@ impl Server {
                 Err(AcceptError::Drained) => return Ok(()),
                 Err(AcceptError::Aborted) => continue,
                 Err(AcceptError::OutOfFds(error)) => {
-                    // TODO: after an evening with too many clients, those in the accept queue wait on although
-                    // others have left.
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
                     return Ok(());
                 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: an edge sets `readable` or `writable`, and only EAGAIN clears it.
 
+// TODO: while one client uploads, the others wait for seconds.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -118,7 +120,6 @@ impl Connection {
 
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         self.write()?;
-        // TODO: while one client uploads, the others wait for seconds.
         while self.may_read() {
             self.read(buffer)?;
         }

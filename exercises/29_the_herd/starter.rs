@@ -4,6 +4,8 @@
 //! Invariant: a connection belongs to the worker that accepted it; the workers share the listener, the shutdown socket
 //! and nothing else.
 
+// TODO: the more workers there are, the more processor time the same number of connects costs.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -55,7 +57,6 @@ fn run((listener, shutdown): (TcpListener, Shutdown)) -> Result<()> {
 impl<'a> Worker<'a> {
     fn new(listener: &'a TcpListener, shutdown: &'a Shutdown) -> Result<Self> {
         let epoll = Epoll::new().context("epoll_create1")?;
-        // TODO: the more workers there are, the more processor time the same number of connects costs.
         epoll.add(listener.as_raw_fd(), IN | ET).context("register the listener")?;
         // Without it: a signal is for all workers.
         epoll.add(shutdown.as_raw_fd(), IN).context("register the shutdown socket")?;

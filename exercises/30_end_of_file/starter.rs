@@ -4,6 +4,9 @@
 //! pending for it. Both hold from the next wait on, which makes the changes. No knote is left for a descriptor that was
 //! closed.
 
+// TODO: a client that sends and finishes at once gets no answer; a client that waits for the answer before it finishes
+// does.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -114,8 +117,6 @@ impl Server {
         let Some(connection) = self.connections.get_mut(fd).filter(|it| it.number == event.udata()) else { return };
         let served = match event.filter() {
             _ if event.flags() & EV_ERROR != 0 => event.error().map_or(Ok(()), Err),
-            // TODO: a client that sends and finishes at once gets no answer; a client that waits for the answer before
-            // it finishes does.
             _ if event.flags() & EV_EOF != 0 => Err(io::ErrorKind::ConnectionReset.into()),
             EVFILT_WRITE => connection.write(),
             _ => connection.read(&mut self.buffer),

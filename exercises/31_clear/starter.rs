@@ -3,6 +3,8 @@
 //! Invariant: a connection keeps its two knotes until it is closed. An event sets `readable` or `writable`, and only
 //! EAGAIN clears it. A connection that has news is in `ready` and gets one turn for it.
 
+// TODO: only the beginning of a large message comes back; without EV_CLEAR all of it did.
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -134,7 +136,6 @@ impl Connection {
 
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         self.write()?;
-        // TODO: only the beginning of a large message comes back here; without EV_CLEAR all of it did.
         if self.may_read() {
             self.read(buffer)?;
         }

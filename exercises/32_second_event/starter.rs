@@ -4,6 +4,8 @@
 //! pending for it. Both hold from the next wait on, which makes the changes. No knote is left for a descriptor that was
 //! closed.
 
+// TODO: when many clients are reset at once, some clients that connect right after are thrown out for nothing.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -110,7 +112,6 @@ impl Server {
 
     fn serve(&mut self, event: &Kevent) {
         let fd = event.ident() as RawFd;
-        // TODO: when many clients are reset at once, some clients that connect right after are thrown out for nothing.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         let served = match event.filter() {
             _ if event.flags() & EV_ERROR != 0 => event.error().map_or(Ok(()), Err),

@@ -3,6 +3,8 @@
 //! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
 //! is its descriptor.
 
+// TODO: with two clients at the same time, one gets what the other has written.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -83,7 +85,6 @@ impl Server {
 
     fn receive(&mut self, slot: usize) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        // TODO: with two clients at the same time, one gets what the other has written.
         self.ring.recv(&connection.stream, slot, BUFFER)
     }
 

@@ -3,6 +3,8 @@
 //! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
 //! is its descriptor.
 
+// TODO: a client that is slow to read gets what others have written meanwhile.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -116,7 +118,6 @@ impl Server {
         match received {
             Ok(n) if n > 0 => {
                 connection.pending = 0..n;
-                // TODO: a client that is slow to read gets what others have written meanwhile.
                 self.pool.give(connection.buffer);
                 self.send(slot)
             }

@@ -3,6 +3,8 @@
 //! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
 //! is its descriptor, and so is the number of its buffer.
 
+// TODO: a client that downloads a lot gets a file with holes in it.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -92,7 +94,6 @@ impl Server {
             // The client's FIN, with no bytes pending.
             Landed::Received { received: Ok(0), .. } => self.close(slot),
             Landed::Received { received: Ok(n), .. } => connection.pending = 0..n,
-            // TODO: a client that downloads a lot gets a file with holes in it.
             Landed::Sent { sent: Ok(_), .. } => connection.pending = 0..0,
             Landed::Received { received: Err(error), .. } | Landed::Sent { sent: Err(error), .. } => {
                 if !is_transient(&error) {

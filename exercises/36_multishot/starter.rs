@@ -3,6 +3,8 @@
 //! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. Its place in the table
 //! is its descriptor, and so is the number of its buffer.
 
+// TODO: since the day on which the server ran out of descriptors, no new client gets in.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -65,7 +67,6 @@ impl Server {
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
                 self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                // TODO: since the day on which the server ran out of descriptors, no new client gets in.
             }
             Err(AcceptError::Broken(error)) => return Err(error).context("accept"),
         }

@@ -3,6 +3,8 @@
 //! Invariant: a connection has one operation in flight, a receive or a send, until it is closed. A lent buffer goes
 //! back to the kernel when all of its bytes have been sent.
 
+// TODO: on bad days a whole core goes into this, and nobody is served.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -97,7 +99,6 @@ impl Server {
                 (connection.buffer, connection.pending) = (buffer, 0..n);
                 return self.send(slot);
             }
-            // TODO: on bad days a whole core goes into this, and nobody is served.
             (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => return self.receive(slot),
             (Err(error), _) if is_transient(&error) => return self.receive(slot),
             // The client's FIN, with no bytes pending, or a reset; the kernel may have picked a buffer all the same.

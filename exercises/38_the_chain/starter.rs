@@ -3,6 +3,8 @@
 //! Invariant: an open connection has an operation in flight. Its place in the table is its descriptor, and so is the
 //! number of its buffer.
 
+// TODO: a client was sent an answer that ends in a stranger's password.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -90,7 +92,6 @@ impl Server {
 
     fn received(&mut self, slot: usize, received: io::Result<usize>) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(slot as i32) else { return Ok(()) };
-        // TODO: a client was sent an answer that ends in a stranger's password.
         // Nothing to start: the send is under way. If the receive failed, the send completes with ECANCELED.
         connection.peer_finished = matches!(received, Ok(0));
         Ok(())

@@ -5,6 +5,8 @@
 //! up meanwhile, or is reset after its FIN. The place of a connection in the table is its slot, and so is the number of
 //! its buffer. A slot is free again when both its connection and its watch have ended.
 
+// TODO: the client sends its FIN, and never gets one.
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
@@ -123,7 +125,6 @@ impl Server {
 
     /// Closes the connection by dropping it.
     fn end(&mut self, slot: usize) -> io::Result<()> {
-        // TODO: the client sends its FIN, and never gets one.
         self.slots[slot].connection = None;
         self.free_if_over(slot);
         self.retry_accept.now();

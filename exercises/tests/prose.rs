@@ -118,6 +118,13 @@ fn a_title_has_its_subject_and_is_the_heading_of_the_story() {
 }
 
 #[test]
+fn no_exercise_is_unfinished_and_a_starter_tells_its_symptom_at_the_head() {
+    for exercise in lab::course::load(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the exercises") {
+        assert_eq!(lab::course::proof::unfinished(&exercise), [""; 0], "{}", exercise.name);
+    }
+}
+
+#[test]
 fn links_into_the_glossary_lead_to_an_entry() {
     let glossary = fs::read_to_string(workspace().join("common/GLOSSARY.md")).expect("the glossary");
     let headings = glossary.lines().filter(|line| line.starts_with("##"));

@@ -1,7 +1,7 @@
-//! Endings: FIN with bytes still owed, resets at every moment, and the descriptor's next owner.
+//! Endings: a FIN while bytes are pending, resets at every moment, and the next owner of a descriptor.
 //!
-//! Invariant: a check about descriptors counts them before the first client and after the last one, when the server
-//! sleeps; one about bytes reads up to the server's own FIN, so that a reset at the end fails it.
+//! Invariant: a check about descriptors counts them before the first client and after the last client, while the server
+//! sleeps. A check about bytes reads up to the server's own FIN, so a reset at the end fails the check.
 
 use harness_macros::check;
 
@@ -33,15 +33,18 @@ fn fin_right_behind_64_kib_loses_nothing(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// A client sends more than the way back takes, half-closes, and only then reads, up to the server's FIN.
+/// A client sends more than the sockets on the way back can hold, half-closes, and only then reads up to the server's
+/// FIN.
 #[check(clause = 3)]
 fn fin_while_megabytes_are_owed_loses_nothing(trial: &mut Trial<'_>) -> Step {
-    // The server has read this FIN while it owes bytes; with more of them below, FIN waits behind what it will not read yet.
+    // Here the server reads the FIN while bytes are pending. With more bytes, as below, the FIN stays behind unread
+    // input.
     let bytes = trial.more_than_fits()?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     client.send(bytes)?;
     client.half_close()?;
     trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
     client.expect_eof()?;
     for options in [ConnectOptions::default(), ConnectOptions::NARROW] {
         let mut client = trial.connect_with(options)?;
@@ -67,7 +70,7 @@ fn fins_of_many_clients_at_once_are_all_answered(trial: &mut Trial<'_>) -> Step 
     expect_eof_all(&mut clients)
 }
 
-/// Of five clients one is reset while idle, one with bytes in flight, one with unread echoes.
+/// Three of five clients are reset: one idle, one with bytes in flight, one with unread echoes.
 #[check(clause = 4, quick)]
 fn a_reset_ends_that_connection_alone(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(5)?;
@@ -86,7 +89,7 @@ fn a_reset_ends_that_connection_alone(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-/// 20 clients are reset after a round trip, and 20 right behind a byte: no descriptor is left behind.
+/// 20 clients are reset after a round trip, and 20 right after they sent a byte: no descriptor is left behind.
 #[check(clause = 4, quick)]
 fn connections_that_were_reset_are_freed(trial: &mut Trial<'_>) -> Step {
     let base = trial.held_without_clients()?;
@@ -151,7 +154,7 @@ fn a_client_that_closes_with_unread_echoes_is_freed(trial: &mut Trial<'_>) -> St
     trial.probe()
 }
 
-/// Three clients send until they are stuck, and are reset: the server is not reading them when it happens.
+/// Three clients send until they are stuck, and are reset while the server has paused reading.
 #[check(clause = 4)]
 fn a_reset_while_reading_is_paused_frees_the_descriptor(trial: &mut Trial<'_>) -> Step {
     let base = trial.held_without_clients()?;
@@ -163,16 +166,17 @@ fn a_reset_while_reading_is_paused_frees_the_descriptor(trial: &mut Trial<'_>) -
     trial.probe()
 }
 
-/// Stuck, then FIN, then reset: nothing is left to read, and the write that fails is the only sign.
+/// A stuck client sends FIN and is then reset: no input is left, so only the failing write shows the reset.
 #[check(clause = 4)]
 fn a_reset_of_a_stuck_client_that_had_finished_frees_the_descriptor(trial: &mut Trial<'_>) -> Step {
     let base = trial.held_without_clients()?;
-    // Less than stops the reading: the server has read the FIN when the reset comes.
+    // Too few bytes to pause reading: the server has read the FIN before the reset comes.
     let bytes = trial.more_than_fits()?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     client.send(bytes)?;
     client.half_close()?;
     trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
     client.reset();
     trial.expect_held(base, "after a client was reset that had sent FIN and read nothing")?;
     trial.probe()
@@ -214,24 +218,25 @@ fn an_event_of_a_closed_connection_never_reaches_the_next_one(trial: &mut Trial<
         trial.thaw()?;
         echo_all(&mut owners)?;
         echo_all(&mut others)?;
-        // Nobody was closed by an event that was meant for the one before.
+        // No connection was closed by an event of the descriptor's previous owner.
         trial.echo_all(&mut owners, 1)?;
     }
     drop((owners, others));
     trial.expect_held(base, "after all had left")
 }
 
-/// In one wake three clients are reset that bytes are owed to, and three new ones get their descriptors; 10 times.
+/// In one wake three clients with pending bytes are reset, and three new clients get their descriptors; 10 times.
 #[check(clause = 4)]
 fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_>) -> Step {
     let base = trial.held_without_clients()?;
-    // The server waits for both, input and room for output, and a reset is news on both.
+    // The server waits for input and for room for output. A reset is an event on both.
     let bytes = trial.more_than_fits()?;
     for _ in 0..10 {
         let mut owed = trial.connect_many_with(3, ConnectOptions::NARROW)?;
         trial.step(format!("each sends {} and reads nothing", size(bytes)));
         send_all(&mut owed, bytes)?;
         trial.freeze()?;
+        trial.expect_owed(&owed)?;
         trial.step("they are reset, and three others connect and send 1,000 bytes each");
         owed.into_iter().for_each(Client::reset_quietly);
         let count = trial.up_to(3, 1)?;
@@ -244,11 +249,12 @@ fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_
     trial.expect_held(base, "after all had left")
 }
 
-/// Three clients with small windows send 48 KiB and FIN, and read nothing: the close has bytes to get rid of, and others
-/// are served meanwhile.
+/// Three clients with small windows send 48 KiB and FIN, and read nothing: close must not wait for their unsent bytes
+/// while others are served.
 #[check(clause = 6)]
 fn a_close_with_bytes_under_way_keeps_nobody_waiting(trial: &mut Trial<'_>) -> Step {
-    // What the server's socket takes, and the client's does not: nothing is owed any more when the FIN is read.
+    // The bytes fit into the server's socket and not into the client's: nothing is pending in the server when it reads
+    // the FIN.
     const BYTES: u64 = 48 * 1024;
     let mut neighbour = trial.connect()?;
     neighbour.echo(1)?;
@@ -256,7 +262,7 @@ fn a_close_with_bytes_under_way_keeps_nobody_waiting(trial: &mut Trial<'_>) -> S
     trial.echo_all(&mut clients, 1)?;
     for client in &mut clients {
         client.send(BYTES)?;
-        // One after the other: the server sleeps, in its wait or in its close.
+        // One client after the other: meanwhile the server sleeps in its wait or in its close.
         trial.rest()?;
         client.half_close()?;
         trial.rest()?;

@@ -1,7 +1,7 @@
 //! Every byte comes back, whatever the sizes.
 //!
-//! Invariant: each check compares every byte with what that connection sent at that offset, and sends and reads at once
-//! unless the check is about not doing so; then what it sends fits into the socket buffers.
+//! Invariant: each check compares every byte with the byte that the connection sent at that offset. A client sends and
+//! reads at the same time. A client that sends first and reads later sends no more than the socket buffers hold.
 
 use harness_macros::check;
 
@@ -17,7 +17,7 @@ fn one_byte_comes_back(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
-/// 1 byte to 131,073 on one connection: one less, just as many and one more than a buffer takes.
+/// 1 to 131,073 bytes on one connection: one less than each usual buffer, as many, and one more.
 #[check(clause = 2, quick)]
 fn messages_around_every_usual_buffer_size_come_back(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
@@ -54,7 +54,7 @@ fn many_small_messages_before_the_first_read_come_back_in_order(trial: &mut Tria
     client.expect_echo()
 }
 
-/// 256 KiB are written, and only then read: the socket buffers hold as much.
+/// 256 KiB are written before the first read: the socket buffers can hold them.
 #[check(clause = 2)]
 fn what_was_sent_whole_before_the_first_read_comes_back(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
@@ -84,7 +84,7 @@ fn sixty_four_connections_keep_their_bytes_apart(trial: &mut Trial<'_>) -> Step 
         for client in &mut clients {
             client.send_quietly(1 + (u64::from(client.id) * 577 + round * 1009) % 3000)?;
         }
-        // Now and then all is read back, so that most pieces meet a server that still has some of theirs.
+        // The echoes are read only now and then, so most pieces reach a server that still has earlier pieces.
         if round % 5 == 4 {
             echo_all(&mut clients)?;
         }
@@ -104,7 +104,7 @@ fn a_message_that_just_fills_a_buffer_leaves_others_served(trial: &mut Trial<'_>
     let mut client = trial.connect()?;
     for power in 8..=17 {
         client.echo(1 << power)?;
-        // A loop that reads on until a read is short has emptied the socket by now, and asks once more.
+        // A loop that reads until a read is short has emptied the socket by now, and reads once more.
         trial.probe()?;
     }
     client.echo(1)
@@ -118,7 +118,7 @@ fn a_stream_of_64_mib_comes_back_while_it_is_sent(trial: &mut Trial<'_>) -> Step
 
 const GIB: u64 = 1 << 30;
 
-/// What fails here has worked for gigabytes.
+/// The advice for a stream that failed after gigabytes.
 fn at_the_edge(stop: Stop) -> Stop {
     match stop {
         Stop::Fail(failure) if failure.symptom != Symptom::Exited => Stop::Fail(failure).because(
@@ -129,20 +129,22 @@ fn at_the_edge(stop: Stop) -> Stop {
     }
 }
 
-/// One stream of more than 4 GiB, with bytes owed when it crosses 2^31 and 2^32: a counter of 31 or 32 bits wraps there.
+/// One stream of more than 4 GiB, with pending bytes as it crosses 2^31 and 2^32: a counter of 31 or 32 bits wraps
+/// there.
 #[check(clause = 2, long)]
 fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
     const NEAR: u64 = 16 << 20;
     const A_TIME: u64 = 16 << 10;
     const SMALL: usize = 8 << 10;
     const LARGE: usize = 1 << 20;
-    // A buffer of fixed size: one that the kernel sizes takes tens of megabytes by then, and the server owes nothing.
+    // A receive buffer of fixed size: a buffer that the kernel sizes holds tens of megabytes by then, and no bytes are
+    // pending.
     let mut client = trial.connect_with(ConnectOptions::receive_buffer(256 << 10))?;
     let (process, port) = (trial.server()?.process, client.local.port());
     let send_buffer = |bytes| process.is_some_and(|process| process.narrow_connection(port, bytes));
     for edge in [2 * GIB, 4 * GIB] {
         client.echo(edge - NEAR - client.sent)?;
-        // With a small one the server is never ahead of what it owes.
+        // With a small receive buffer the server always has pending bytes.
         send_buffer(SMALL);
         let stuck = client.send_until_stuck(NEAR);
         trial.unless_cut_off(stuck)?;
@@ -158,7 +160,8 @@ fn more_than_4_gib_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// Messages that end one byte before 2 GiB and 4 GiB, there, and one byte behind, each echoed before the next.
+/// Messages that end one byte before 2 GiB and 4 GiB, exactly there, and one byte after. Each is echoed before the
+/// next.
 #[check(clause = 2, long)]
 fn messages_that_end_at_2_and_at_4_gib_come_back(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;

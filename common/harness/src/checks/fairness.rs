@@ -1,8 +1,9 @@
-//! One client's flood is one client's affair: the others wait for a bounded amount of its work, however much there is.
+//! One client's flood must not stop the others: they wait for a bounded amount of its work, however much it sends.
 //!
-//! Invariant: the judge is the flood's bytes and no clock. The server gets the processor only while the clients sleep
-//! (see `Lockstep`), so they see each of its steps, and a flood never runs dry because a client was slow. The quiet
-//! client's answer is looked for before the flood is moved on, so a delay of the harness cannot be held against the server.
+//! Invariant: fairness is measured in bytes of the flood, never in time. The server runs only while the clients sleep
+//! (see `Lockstep`), so the clients see each of its steps, and no flood runs dry because a client was slow. Each round
+//! looks for the quiet client's answer before it moves the flood on, so a delay of the harness never counts against the
+//! server.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,27 +17,28 @@ use crate::trial::Trial;
 use crate::turns::{Counter, Most};
 
 const TURN: usize = 64 * 1024;
-/// Of a quiet client among floods. One proves little on a busy machine: where the kernel's own threads deliver packets late,
-/// or let a server run before the clients for a moment, an unfair server comes to the end of a flood and is fair.
+/// Round trips of a quiet client among floods. One round trip proves little on a busy machine: when the kernel delivers
+/// packets late, or runs the server before the clients, an unfair server reaches the end of a flood and looks fair.
 const ROUND_TRIPS: u32 = 32;
-/// Bytes may be under way for so long.
+/// How long bytes may be in flight.
 const PATIENCE: Duration = Duration::from_secs(1);
 const UNFAIR: &str = "Each connection's turn has to end while there is more to read: after a few reads go on to the next. A \
                       level is reported again by the next wait; under edge triggering keep a list of those not drained.";
 
-/// A flood: what each of its clients has under way, and how much may come back in all before a quiet client is answered.
+/// A flood: the bytes that each of its clients has in flight, and how many may come back before a quiet client is
+/// answered.
 struct Flood {
     window: u64,
     bound: u64,
 }
 
-/// More than the sockets hold. Measured, for a new client that needs two turns: our servers echo 0.1 to 2 MiB before it,
-/// and Node, whose libuv reads up to 2 MiB of each client in a turn and is fair all the same, 9 MiB.
+/// More than the sockets hold. Measured for a new client, which needs two turns: the servers here echo 0.1 to 2 MiB
+/// before they answer it. Node echoes 9 MiB: its libuv reads up to 2 MiB of each client in a turn, and is fair.
 const ENDLESS: Flood = Flood { window: 8 << 20, bound: 48 << 20 };
-/// Fifty clients with 16 KiB each are 800 KiB in a turn of one read, and 3 MiB in a turn of four.
+/// Fifty clients with 16 KiB each make 800 KiB in a turn of one read, and 3 MiB in a turn of four reads.
 const PIPELINED: Flood = Flood { window: 16 << 10, bound: 16 << 20 };
 
-/// Connections that nothing but the server slows down, in either direction.
+/// Connections that only the server slows down, in either direction.
 fn connect(trial: &mut Trial<'_>, count: u32) -> Step<Vec<Client>> {
     trial.process()?.unpace();
     trial.connect_many_with(count, ConnectOptions::UNPACED)
@@ -62,7 +64,7 @@ fn four_clients_that_flood_do_not_keep_a_new_one_waiting(trial: &mut Trial<'_>) 
     until_answered(trial, &mut clients, &ENDLESS, 1)
 }
 
-/// All but the last flood; the last sends one byte.
+/// All clients but the last flood the server; the last sends one byte.
 fn among(trial: &mut Trial<'_>, mut clients: Vec<Client>, flood: &Flood) -> Step {
     trial.echo_all(&mut clients, 1)?;
     trial.freeze()?;
@@ -79,7 +81,7 @@ fn fifty_clients_that_pipeline_do_not_keep_another_waiting(trial: &mut Trial<'_>
     among(trial, clients, &PIPELINED)
 }
 
-/// 300 clients connect and send a byte in one wake: one that was connected before is not served after them all.
+/// 300 clients connect and send a byte in one wake: a client that was connected before must not wait for all of them.
 #[check(clause = 8)]
 fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Trial<'_>) -> Step {
     // Twice the largest batch of our servers.
@@ -100,7 +102,7 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
         for client in &mut new[..count] {
             served += client.read_some(1)?;
         }
-        // A second look, for the case that the harness was kept from its work in between.
+        // A second look, in case the harness itself was delayed in between.
         if served > BEFORE && !is_answered(&mut new[count])? {
             let what =
                 format!("{served} of {count} new clients were served while one that was connected before waited");
@@ -113,14 +115,15 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
             break;
         }
     }
-    // Where somebody is not served at all, this says why.
+    // If a client is not served at all, this step says why.
     echo_all(&mut new)
 }
 
-/// A flood and 256 connects, call by call (ptrace): in one turn at most 64 accepts, and at most 4 reads of one connection.
+/// A flood and 256 connects, call by call (ptrace): in one turn at most 64 accepts, and at most 4 reads of one
+/// connection.
 #[check(clause = 8)]
 fn a_connection_and_the_listener_have_one_batch_in_each_turn(trial: &mut Trial<'_>) -> Step {
-    // Of this repository's servers. A batch of another size is fair too, if it is bounded.
+    // The batches of this repository's servers. A server with a larger batch is fair too, if the batch has a bound.
     const ACCEPTS: u32 = 64;
     const READS: u32 = 4;
     trial.only_own("how much one turn does")?;
@@ -166,8 +169,8 @@ fn begin(trial: &Trial<'_>, clients: &mut [Client], flood: &Flood) -> Step {
     Ok(())
 }
 
-/// Lets the server go on, and keeps the flood going on all but the last client until that one has its byte back, as many
-/// times as it sends one.
+/// Lets the server go on, and keeps the flood going on all clients but the last until the last has its byte back.
+/// Repeats this for each byte that the last client sends.
 fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, round_trips: u32) -> Step {
     let lockstep = thaw(trial, clients.last().expect("one that waits"))?;
     trial.step(match round_trips {
@@ -188,7 +191,7 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
             arrived = false;
         }
         if !arrived {
-            // From here on it counts.
+            // The flood's bytes count from here on.
             (arrived, echoed) = (has_arrived(quiet, server), 0);
         }
         let mut moved = 0;
@@ -202,15 +205,15 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
             let what = format!("c{} sent 1 byte, and {} of the flood came back without it", quiet.id, size(echoed));
             return Err(trial.with_view(Symptom::Starved, what, UNFAIR));
         }
-        // As idle work it may get no processor for long: one that is runnable has not stopped.
+        // A server that is scheduled as idle work may wait long for a processor: a runnable server has not stopped.
         if moved > 0 {
             unmoved = None;
         }
         let stopped = moved == 0 && !any_ready(clients, PATIENCE)? && !waits_for_processor(trial, &mut unmoved)?;
         if stopped || clients.iter().any(|client| client.eof) || Instant::now() > end {
-            // It says why a connection ended or stands still.
+            // The failure says why a connection ended or made no progress.
             clients.iter_mut().for_each(|client| client.planned = client.sent);
-            // As idle work the server might not come to its end on a busy machine.
+            // Scheduled as idle work, the server might never finish on a busy machine.
             drop(lockstep);
             return echo_all(clients);
         }
@@ -223,8 +226,8 @@ fn is_answered(quiet: &mut Client) -> Step<bool> {
     Ok(quiet.outstanding() == 0)
 }
 
-/// Whether a server that moves nothing would go on if it had a processor. `since` is its CPU time when it last moved
-/// something: one that has used a processor since then, and still moves nothing, does not.
+/// Whether a server without progress only lacks a processor. `since` is its CPU time at its last progress: a server
+/// that has used the processor since then, and made no progress, does not lack a processor.
 fn waits_for_processor(trial: &mut Trial<'_>, since: &mut Option<u64>) -> Step<bool> {
     const TICKS: u64 = 20;
     let process = trial.process()?;
@@ -238,18 +241,18 @@ fn has_arrived(client: &Client, server: SocketAddr) -> bool {
     observe::queues(client.local, server).is_none_or(|(_, unacknowledged)| unacknowledged == 0)
 }
 
-/// Lets the server go on, in lockstep, once the byte of the client that is to be answered has arrived there.
+/// Lets the server go on, in lockstep, once the quiet client's byte has arrived in the server's socket.
 fn thaw(trial: &mut Trial<'_>, quiet: &Client) -> Step<Option<Lockstep>> {
     let server = trial.server()?.addr;
-    // Sent is not arrived: a busy kernel may keep a segment for a while, and the others' may overtake it.
+    // A busy kernel may hold a sent segment back for a while, and other clients' segments may overtake it.
     trial.wait_until("the byte has arrived in the server's socket", |_| Ok(has_arrived(quiet, server)))?;
     let lockstep = Lockstep::begin(trial)?;
     trial.thaw()?;
     Ok(lockstep)
 }
 
-/// While it lives, the server runs only when the calling thread sleeps: both are bound to one processor, and the server is
-/// scheduled as idle work. Where that is not possible the checks judge as well, and see less of an unfair server.
+/// While it lives, the server runs only when the calling thread sleeps: both are bound to one processor, and the server
+/// is scheduled as idle work. Where that is not possible the checks judge as well, and see less of an unfair server.
 struct Lockstep {
     #[cfg(target_os = "linux")]
     before: rustix::thread::CpuSet,
@@ -289,7 +292,7 @@ impl Drop for Lockstep {
         let _ = sched_setaffinity(None, &self.before);
         for tid in &self.bound {
             let _ = sched_setaffinity(rustix::process::Pid::from_raw(*tid), &self.before);
-            // Not everybody may: it stays idle work then.
+            // Without the permission to change it back, the server stays idle work.
             schedule(*tid, libc::SCHED_OTHER);
         }
     }

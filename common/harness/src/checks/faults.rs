@@ -1,7 +1,7 @@
-//! What the machine and rude clients do to a server: no descriptors left, stops and signals, floods of resets.
+//! Faults: no descriptors left, stops and signals, floods of resets.
 //!
-//! Invariant: a check on lack of descriptors makes no connect between the moment descriptors are free and its verdict on
-//! the queued clients, because a connect would bring the event that a broken server waits for.
+//! Invariant: once descriptors are free, a check makes no connect before its verdict on the queued clients, because a
+//! connect would bring the event that a broken server waits for.
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +30,13 @@ const RESET: &str =
 const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or ECONNRESET, and raises SIGPIPE unless that \
                      is ignored: close this connection and go on.";
 
-/// 6 clients more than it has descriptors for: no spin over the listener that stays readable.
+/// 6 clients more than the server has descriptors for: the listener stays readable, and the server must not spin.
 #[check(clause = 9, quick)]
 fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
-    let (_inside, _outside) = fill_up(trial)?;
-    // Ours try again 4 times a second. A foreign one may nap between two attempts, however short: a retry after a pause is
-    // no spin, and one without a pause uses the processor, or wakes more often than each millisecond.
+    let (_inside, _outside) = fill_up(trial, false)?;
+    // The servers here try again 4 times a second. A foreign server may pause for any time between two attempts: a
+    // retry after a pause is no spin. A retry without a pause uses the processor, or wakes more often than each
+    // millisecond.
     let per_second = if trial.subject.own { 25 } else { 1000 };
     trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", per_second)
 }
@@ -43,14 +44,14 @@ fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
 /// Two seconds without a descriptor: the attempts to accept do not grow in number.
 #[check(clause = 9)]
 fn out_of_descriptors_attempts_stay_few(trial: &mut Trial<'_>) -> Step {
-    let (_inside, _outside) = fill_up(trial)?;
+    let (_inside, _outside) = fill_up(trial, false)?;
     trial.expect_steady_attempts()
 }
 
-/// While others wait at the door, 12 clients send 64 KiB each and one of them 2 MiB.
+/// While others wait in the accept queue, 12 clients send 64 KiB each, and one of them sends 2 MiB.
 #[check(clause = 9)]
 fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {
-    let (mut inside, _outside) = fill_up(trial)?;
+    let (mut inside, _outside) = fill_up(trial, false)?;
     trial.echo_all(&mut inside, 64 * 1024)?;
     inside[0].echo(2 << 20)?;
     trial.echo_all(&mut inside, 1)
@@ -59,7 +60,7 @@ fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {
 /// Descriptors are freed one by one, and in one wake; no new connect may be needed.
 #[check(clause = 9, quick)]
 fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> Step {
-    let (mut inside, mut outside) = fill_up(trial)?;
+    let (mut inside, mut outside) = fill_up(trial, true)?;
     for in_one_wake in [false, true] {
         if in_one_wake {
             trial.freeze()?;
@@ -71,7 +72,7 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
             trial.thaw()?;
         }
         inside.extend(trial.admitted(outside)?);
-        // Where the excess is closed at once, the next round has to start with new clients, and with free descriptors.
+        // If the server closes excess clients at once, the next round starts with new clients and free descriptors.
         if inside.len() < INSIDE {
             trial.rest()?;
             let missing = INSIDE - inside.len();
@@ -81,16 +82,17 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
         outside = queue_up(trial)?;
     }
     drop((inside, outside));
-    // A server that closes at once whom it has no descriptor for would do so to the probe, while it has not seen those ends.
+    // A server that closes excess clients at once would close the probe too, until it has seen the others end.
     trial.await_ends()?;
     trial.rest()?;
     trial.probe()
 }
 
-/// Nobody closes: descriptors become free outside the server (ENFILE, prlimit), and it has to look again.
+/// No client closes: descriptors become free outside the server (ENFILE, prlimit), and the server must try again by
+/// itself.
 #[check(clause = 9)]
 fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> Step {
-    let (mut inside, outside) = fill_up(trial)?;
+    let (mut inside, outside) = fill_up(trial, false)?;
     trial.lift_limit()?;
     let mut served = trial.admitted(outside)?;
     trial.echo_all(&mut inside, 100)?;
@@ -98,7 +100,8 @@ fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> 
     trial.probe()
 }
 
-/// 40 clients of a server with room for 12: each leaves when it has its 1,000 bytes, and lets another in.
+/// 40 clients of a server with room for 12: each leaves once it has its 1,000 bytes, which frees a descriptor for
+/// another.
 #[check(clause = 9)]
 fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial<'_>) -> Step {
     const ALL: u32 = 40;
@@ -116,8 +119,10 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
     trial.suspect(EMFILE);
     let mut clients = trial.connect_until_full(ALL)?;
     trial.knock(&mut clients, 1000);
+    trial.rest()?;
+    trial.expect_lack(&mut [], &clients)?;
     if trial.subject.own {
-        // A limit that was there from the start is the only one that an accept in flight knows.
+        // An accept in flight keeps the limit of the moment when it was submitted, so the limit holds from the start.
         trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 25)?;
     }
     trial.step("in the order of their connects each waits for its echo, and closes");
@@ -128,8 +133,8 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
     trial.expect_in_flight(in_flight, "after all its clients had left")
 }
 
-/// 130 clients come one by one. Where that is more than the server takes at once, others are served once they have left, by
-/// FIN or by reset.
+/// 130 clients come one by one. If the server takes fewer at once, the others are served after those leave by FIN or
+/// reset.
 #[check(clause = 2)]
 fn a_limit_of_connections_is_lifted_when_clients_leave(trial: &mut Trial<'_>) -> Step {
     const MOST: u32 = 130;
@@ -173,7 +178,7 @@ fn a_stop_with_bytes_under_way_is_survived(trial: &mut Trial<'_>) -> Step {
     client.expect_echo()
 }
 
-/// 8 stuck clients: each send that waits for room is cut short by a stop and a continue, and returns a part.
+/// 8 stuck clients: a stop and a continue interrupt each send that waits for room, and the send returns a short count.
 #[check(clause = 10)]
 fn a_send_that_a_stop_cuts_short_goes_on(trial: &mut Trial<'_>) -> Step {
     trial.suspect(CUT);
@@ -185,7 +190,7 @@ fn a_send_that_a_stop_cuts_short_goes_on(trial: &mut Trial<'_>) -> Step {
         trial.thaw()?;
         trial.step("each reads some thousand bytes, and sends as many");
         for (place, client) in clients.iter_mut().enumerate() {
-            // Other sizes each time, so that the next sends wait at other places.
+            // Other sizes each time, so that the next sends wait at other offsets.
             let read = client.read_some(3001 + 997 * place + 512 * round).map_err(cut_short)?;
             client.planned = client.sent + read as u64;
             client.write_some(read).map_err(cut_short)?;
@@ -197,15 +202,16 @@ fn a_send_that_a_stop_cuts_short_goes_on(trial: &mut Trial<'_>) -> Step {
     echo_all(&mut clients).map_err(cut_short)
 }
 
-/// 32 busy and 6 stuck clients with the smallest buffers and segments, while the server is stopped and continued 300 times.
+/// 32 busy and 6 stuck clients with the smallest buffers and segments, while the server is stopped and continued 300
+/// times.
 #[check(clause = 10)]
 fn stops_while_bytes_trickle_are_survived(trial: &mut Trial<'_>) -> Step {
     const STOPS: usize = 300;
     const ENOUGH: Duration = Duration::from_millis(1500);
-    /// What may be under way of the stuck, whose sends wait for room, and of the others, for whom the server is at work.
-    /// With many of them its work queues up, so that a stop falls into the work.
+    /// The bytes in flight of a stuck client, whose sends wait for room, and of a busy client. Many busy clients keep
+    /// the server at work, so that a stop hits it at work.
     const WINDOWS: [u64; 2] = [1 << 20, 32 << 10];
-    /// Read by each in the end. All of it would take long in segments of 88 bytes.
+    /// The bytes that each client reads in the end. All bytes would take long in segments of 88 bytes.
     const TAIL: u64 = 16 * 1024;
     const SMALLEST: ConnectOptions = ConnectOptions {
         receive_buffer: Some(2304),
@@ -257,7 +263,7 @@ fn trickle(clients: &mut [Client], time: usize, window: u64) -> Step {
     Ok(())
 }
 
-/// What a connection that is damaged here is about.
+/// The advice for a connection that lost bytes here.
 fn cut_short(stop: Stop) -> Stop {
     match stop {
         Stop::Fail(mut failure)
@@ -303,7 +309,7 @@ fn a_flood_of_resets_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.expect_held(base, &format!("after {} resets", 10 * count))
 }
 
-/// In one wake 100 connects that are reset already, half of them with bytes, among 10 that are not.
+/// In one wake 100 connections that are already reset, half of them with bytes, among 10 live connections.
 #[check(clause = 10)]
 fn connections_that_were_reset_before_their_accept_are_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(RESET);
@@ -331,7 +337,7 @@ fn connections_that_were_reset_before_their_accept_are_survived(trial: &mut Tria
     trial.expect_held(base, "after connections that were reset in the queue")
 }
 
-/// Clients with bytes owed to them are reset before and after their FIN: EPIPE, ECONNRESET, SIGPIPE.
+/// Clients with pending bytes are reset before and after their FIN: EPIPE, ECONNRESET, SIGPIPE.
 #[check(clause = 4)]
 fn a_reset_while_output_is_owed_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.suspect(EPIPE);
@@ -339,7 +345,7 @@ fn a_reset_while_output_is_owed_is_survived(trial: &mut Trial<'_>) -> Step {
     neighbour.echo(1)?;
     let more = trial.more_than_fits()?;
     for fin in ["", " and FIN"] {
-        // In one wake: the bytes can be read, their echo can't be sent.
+        // Both in one wake: the server can read the bytes and cannot send their echo.
         let mut clients = trial.connect_many(5)?;
         trial.echo_all(&mut clients, 1)?;
         trial.freeze()?;
@@ -348,11 +354,12 @@ fn a_reset_while_output_is_owed_is_survived(trial: &mut Trial<'_>) -> Step {
         clients.into_iter().for_each(Client::reset_quietly);
         trial.thaw()?;
         neighbour.echo(1)?;
-        // The echo does not fit into the sockets: the server owes the rest, and waits for room.
+        // The echo does not fit into the sockets: the server keeps the rest as pending bytes, and waits for room.
         let mut stuck = trial.connect_many_with(2, ConnectOptions::NARROW)?;
         trial.step(format!("each sends {}{fin}, and reads nothing", size(more)));
         send_and_finish(&mut stuck, more, !fin.is_empty())?;
         trial.rest()?;
+        trial.expect_owed(&stuck)?;
         trial.step("both are reset");
         stuck.into_iter().for_each(Client::reset_quietly);
         neighbour.echo(1)?;
@@ -365,7 +372,8 @@ fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {
     if finish { clients.iter_mut().try_for_each(Client::half_close_quietly) } else { Ok(()) }
 }
 
-/// A byte of MSG_OOB in the middle of 2,000: a read ends before it; then one alone: poll may report PRI for good.
+/// An urgent byte (MSG_OOB) among 2,000 bytes: a read ends before it. Then an urgent byte alone: poll may report PRI
+/// for ever.
 #[check(clause = 10)]
 fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_>) -> Step {
     trial.suspect("Urgent data was reported and not taken: PRI and select's third set stay ready until it is read.");
@@ -379,18 +387,19 @@ fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_
         trial.thaw()?;
         client.expect_echo()?;
     }
-    // With nothing behind it no read passes it, and it stays.
+    // No byte follows the urgent byte, so no read passes it, and it stays.
     clients[0].send_urgent()?;
     trial.expect_idle("urgent data was sent to it, and nothing after that")?;
     clients[0].echo(1000)
 }
 
-/// A server without a free descriptor: the clients that it serves, and those that wait at its door with a byte sent.
-fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
+/// A server without a free descriptor: the clients that it serves, and the clients in the accept queue, which sent a
+/// byte. `will_be_freed`: the clients inside are to leave, and to let the others in.
+fn fill_up(trial: &mut Trial<'_>, will_be_freed: bool) -> Step<(Vec<Client>, Vec<Client>)> {
     trial.suspect(EMFILE);
     let base = trial.descriptors_without_clients()?;
-    // A foreign server may use more than one for each client: a pair of pipes, say. By several clients, because the first may
-    // get pipes that were opened for a client before it.
+    // A foreign server may use several descriptors for a client, for example a pair of pipes. Several clients are
+    // measured, because the first may get pipes that were opened for an earlier client.
     let first = if trial.subject.own { 1 } else { 4 };
     let mut inside = trial.connect_many(first)?;
     trial.echo_all(&mut inside, 1)?;
@@ -399,14 +408,24 @@ fn fill_up(trial: &mut Trial<'_>) -> Step<(Vec<Client>, Vec<Client>)> {
     trial.leave_room(rest * each)?;
     inside.extend(trial.connect_many(rest as u32)?);
     trial.echo_all(&mut inside, 100)?;
-    Ok((inside, queue_up(trial)?))
+    let mut outside = queue_up(trial)?;
+    // A process for each client has its descriptor there, and none becomes free in the one that accepts when clients leave.
+    let one_process = trial.process()?.processes().is_some_and(|processes| processes.len() == 1);
+    if outside.iter().all(Client::has_an_answer) && (one_process || !will_be_freed) {
+        // The first clients took more descriptors than later ones: a pool that fills up, say.
+        inside.append(&mut outside);
+        trial.leave_room(0)?;
+        outside = queue_up(trial)?;
+    }
+    trial.expect_lack(&mut inside, &outside)?;
+    Ok((inside, outside))
 }
 
 /// More clients; each sends a byte.
 fn queue_up(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
     let mut clients = trial.connect_until_full(OUTSIDE as u32)?;
     trial.knock(&mut clients, 1);
-    // Until then it has not met the lack: what comes next could be all that it sees.
+    // Before that, the server has not met the lack, and might see only what comes next.
     trial.rest()?;
     Ok(clients)
 }

@@ -1,7 +1,7 @@
-//! Descriptors at and above 1024: what a select server must refuse, all others serve, and nobody may stumble over.
+//! Descriptors at and above 1024: a select server must refuse them, all others must serve them, and none may crash.
 //!
-//! Invariant: the server inherits so many descriptors of /dev/null that its own end just below 1024, so that a handful of
-//! clients reaches the limit; which of them fit below it is read from /proc and not guessed.
+//! Invariant: the server inherits so many descriptors of /dev/null that a few clients reach the limit. Which clients
+//! fit below the limit is read from /proc, and not guessed.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn a_connection_past_fd_1023_is_served_or_closed_at_once(trial: &mut Trial<'_>) 
     trial.echo_all(&mut low, 100)
 }
 
-/// Bytes, closes and connects past the limit in one wake: the low descriptors' clients lose nothing.
+/// Bytes, closes and connects past the limit in one wake: clients with low descriptors lose nothing.
 #[check(clause = 11)]
 fn clients_below_fd_1024_go_on_while_others_pass_it(trial: &mut Trial<'_>) -> Step {
     let mut low = fill_below(trial)?;
@@ -48,7 +48,8 @@ fn clients_below_fd_1024_go_on_while_others_pass_it(trial: &mut Trial<'_>) -> St
     Ok(())
 }
 
-/// Clients past the limit come and go, low ones close: the freed numbers serve as before.
+/// Clients past the limit come and go, and clients below it close: the server serves new clients with the freed
+/// numbers.
 #[check(clause = 11)]
 fn new_clients_are_served_again_once_low_descriptors_are_free(trial: &mut Trial<'_>) -> Step {
     let mut low = fill_below(trial)?;
@@ -131,7 +132,7 @@ fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -
     }
 }
 
-/// Starts the server just below the limit and takes all that is left below it: these are the low clients.
+/// Starts the server just below the limit, and connects clients until no number below it is left: the low clients.
 fn fill_below(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
     trial.needs_proc()?;
     enough_descriptors()?;
@@ -171,7 +172,7 @@ fn enough_descriptors() -> Step {
     if limit < needed { Err(reason()) } else { Ok(()) }
 }
 
-/// A client whose descriptor is past the limit: the server's declared way of treating it, or either if none is declared.
+/// A client past the limit: it must be treated as the server declares, or in either way if the server declares nothing.
 fn served_or_refused(trial: &Trial<'_>, client: &mut Client) -> Step {
     let id = client.id;
     let refused = match client.echo(1) {

@@ -1,7 +1,7 @@
-//! A server with nothing to do does nothing: no CPU and not one wake-up, whatever has happened before.
+//! A server without work uses no CPU and does not wake, whatever happened before.
 //!
-//! Invariant: while the server is watched no client moves, so every wake-up is its own. Whoever is not watched for at
-//! rest may still be the reason, so the connections in question stay open until the verdict.
+//! Invariant: no client acts while the server is watched, so every wakeup is the server's own. A connection that the
+//! server is not waiting on can still wake it, so the connections in question stay open until the verdict.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ fn a_hundred_idle_connections_cost_nothing(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// Clients that closed, closed right after they sent, and finished first.
+/// Clients that closed, clients that closed right after they sent, and clients that half-closed first.
 #[check(clause = 7)]
 fn a_client_that_has_left_leaves_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.suspect(LEFT);
@@ -71,7 +71,7 @@ fn a_client_that_has_left_leaves_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.expect_held(base, "after all clients left")
 }
 
-/// A client sends until it is stuck: output is owed, input waits, and neither can move.
+/// A client sends until it is stuck: bytes are pending, input waits, and neither can move.
 #[check(clause = 7)]
 fn a_client_that_never_reads_costs_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(READ_INTEREST);
@@ -79,7 +79,7 @@ fn a_client_that_never_reads_costs_nothing(trial: &mut Trial<'_>) -> Step {
     trial.expect_idle("a client that does not read is stuck")
 }
 
-/// A client that was stuck has read everything: nothing is owed any more, so nothing is waited for.
+/// A client that was stuck has read everything: no bytes are pending, so the server must not wait for room.
 #[check(clause = 7)]
 fn a_drained_connection_costs_nothing_again(trial: &mut Trial<'_>) -> Step {
     trial.suspect(WRITE_INTEREST);
@@ -89,21 +89,22 @@ fn a_drained_connection_costs_nothing_again(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
-/// Output is owed to a client that sent FIN: its end of input is news once and not for ever.
+/// Bytes are pending for a client that sent FIN: the end of its input must wake the server once, and not for ever.
 #[check(clause = 7, quick)]
 fn a_stuck_client_that_has_finished_costs_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(END_OF_INPUT);
-    // So little that the server reads all of it and the FIN, and so much that it can't send all of it on.
+    // Few enough bytes that the server reads them all and the FIN, and so many that it cannot send them all.
     let bytes = trial.more_than_fits()?;
     let mut clients = trial.connect_many_with(2, ConnectOptions::NARROW)?;
     trial.step(format!("each sends {} and FIN, and reads nothing", size(bytes)));
     send_all(&mut clients, bytes)?;
     clients.iter_mut().try_for_each(Client::half_close_quietly)?;
     trial.expect_idle("two clients have finished and do not read")?;
+    trial.expect_owed(&clients)?;
     expect_eof_all(&mut clients)
 }
 
-/// An idle connection, one with bytes unread and one that is stuck are reset: each descriptor is freed.
+/// Three connections are reset: an idle one, one with unread bytes and a stuck one. Each descriptor is freed.
 #[check(clause = 7)]
 fn resets_leave_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.suspect(GONE);
@@ -138,7 +139,7 @@ fn coming_and_going_leaves_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.echo_all(&mut staying, 100)
 }
 
-/// After a lack of descriptors is over there is nothing to retry.
+/// Once descriptors are free again, the server has nothing to retry.
 #[check(clause = 7)]
 fn once_there_are_descriptors_again_the_server_sleeps(trial: &mut Trial<'_>) -> Step {
     trial.suspect(
@@ -149,12 +150,13 @@ fn once_there_are_descriptors_again_the_server_sleeps(trial: &mut Trial<'_>) -> 
     let mut clients = trial.connect_until_full(10)?;
     trial.knock(&mut clients, 1);
     trial.rest()?;
+    trial.expect_lack(&mut [], &clients)?;
     trial.lift_limit()?;
     let _served = trial.admitted(clients)?;
     trial.expect_idle("it has enough descriptors again")
 }
 
-/// A client that has sent until the server took no more, and has read nothing.
+/// A client that sent until the server took no more bytes, and that read nothing.
 fn stuck(trial: &mut Trial<'_>) -> Step<Client> {
     let mut client = trial.connect()?;
     client.echo(1)?;
@@ -162,12 +164,12 @@ fn stuck(trial: &mut Trial<'_>) -> Step<Client> {
     Ok(client)
 }
 
-/// 20 round trips of 1 byte, with a rest after each: each wakes the server for its byte, and hardly once more.
+/// 20 round trips of 1 byte, with a rest after each: each byte wakes the server about once.
 #[check(clause = 7)]
 fn a_round_trip_costs_few_wakeups(trial: &mut Trial<'_>) -> Step {
     const ROUND_TRIPS: u64 = 20;
     const LOOK: Duration = Duration::from_millis(200);
-    // One wakeup is for the byte. Others may be for a completion, or for another thread.
+    // One wakeup brings the byte. Others may bring a completion, or wake another thread.
     let allowed = ROUND_TRIPS * if trial.subject.own { 5 } else { 40 };
     trial.needs_proc()?;
     let mut client = trial.connect()?;
@@ -175,7 +177,7 @@ fn a_round_trip_costs_few_wakeups(trial: &mut Trial<'_>) -> Step {
     trial.rest()?;
     let process = trial.process()?;
     let wakeups = || process.activity().unwrap_or_default().wakeups;
-    // What it does without a reason, for example a runtime's own tick, is another check's business.
+    // Wakeups without a client, for example a runtime's own tick, are judged by another check.
     let (before, start) = (wakeups(), Instant::now());
     std::thread::sleep(LOOK);
     let (anyhow, looked) = (wakeups().saturating_sub(before), start.elapsed());
@@ -204,7 +206,7 @@ fn a_round_trip_costs_few_wakeups(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 7)]
 fn a_connect_wakes_one_worker_and_not_all(trial: &mut Trial<'_>) -> Step {
     const CONNECTS: usize = 12;
-    // One that accepts and one that it hands the connection to, and now and then a third.
+    // One thread accepts and hands the connection to another. Now and then a third thread wakes.
     const ENOUGH: usize = CONNECTS * 5 / 2;
     trial.needs_proc()?;
     let process = trial.process()?;
@@ -221,8 +223,8 @@ fn a_connect_wakes_one_worker_and_not_all(trial: &mut Trial<'_>) -> Step {
         trial.settle()?;
         let after = process.threads().unwrap_or_default();
         let same = |thread: &&Thread| after.iter().any(|it| it.tid == thread.tid && it.switches == thread.switches);
-        // Threads that sleep elsewhere (for a lock, for work) are woken by the server itself, with a purpose; and those of
-        // a foreign server that wait with a timeout may have woken by it.
+        // The server itself wakes threads that sleep elsewhere (for a lock, for work). A foreign server's thread that
+        // waits with a timeout may have woken by the timeout.
         let counts = |call: &Call| call.is_wait() && (trial.subject.own || call.is_endless());
         let waits = |thread: &&Thread| thread.call.as_ref().is_some_and(counts);
         woken += before.iter().filter(waits).filter(|thread| !same(thread)).count();

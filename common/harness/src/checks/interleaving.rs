@@ -1,8 +1,8 @@
-//! The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a bound,
-//! on the real kernel.
+//! The script's order is fixed; the explorer places its steps between the server's system calls, in every way up to a
+//! bound, on the real kernel.
 //!
-//! Invariant: a check that passes has tried every schedule with no placement and with one. What more it tries is bounded
-//! by time, and no result depends on it: a schedule that fails, fails whenever it is run.
+//! Invariant: a check that passes has tried every schedule with no placement and with one placement. The schedules with
+//! more placements are bounded by time. A schedule that fails does so in every run, so no failure depends on the time.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::subject::VARIANTS;
 use crate::trial::Trial;
 
-/// For the schedules with two placements; those with fewer are always tried, in far less as a rule.
+/// The time for schedules with two placements. Those with fewer are always tried, as a rule in far less time.
 const BUDGET: Duration = Duration::from_secs(3);
 /// A variant shares most of its code with a chapter.
 const VARIANTS_BUDGET: Duration = Duration::from_secs(1);
@@ -50,13 +50,13 @@ fn back_pressure_is_lifted_at_any_time(trial: &mut Trial<'_>) -> Step {
     explore(trial, "back-pressure", NONE)
 }
 
-/// Each wait is interrupted as by a SIGSTOP and SIGCONT, and accept says ECONNABORTED at any time.
+/// Each wait is interrupted as by SIGSTOP and SIGCONT, and accept may return ECONNABORTED at any time.
 #[check(clause = 10)]
 fn an_interruption_of_any_wait_is_survived(trial: &mut Trial<'_>) -> Step {
     explore(trial, "close", Faults { eintr: true, econnaborted: true })
 }
 
-/// A second client comes when no descriptor is free, and the first leaves, between any two system calls.
+/// A second client connects while no descriptor is free, and the first leaves, between any two system calls.
 #[check(clause = 9)]
 fn a_client_queued_without_descriptors_is_served_once_one_is_free(trial: &mut Trial<'_>) -> Step {
     explore(trial, "emfile", NONE)

@@ -1,7 +1,7 @@
-//! Whose bytes a buffer holds, and until when: shared buffers, buffers lent twice, and what a connection leaves behind.
+//! Buffer lifetime: shared buffers, buffers lent twice, and bytes that a connection leaves behind.
 //!
-//! Invariant: every byte that is read tells its connection and offset, so a byte of another connection, or of this one's
-//! past, is named as such; the server is stuck in the middle of a send when the buffer's next user comes.
+//! Invariant: every byte tells its connection and offset, so a failure can say whose byte was read. The server is stuck
+//! in the middle of a send when the next connection uses the buffer.
 
 use harness_macros::check;
 
@@ -40,7 +40,7 @@ fn bytes_held_for_two_stuck_clients_are_not_mixed(trial: &mut Trial<'_>) -> Step
     for (options, each) in [(ConnectOptions::NARROW, 3 * MIB), (ConnectOptions::default(), 32 * MIB)] {
         let mut clients = trial.connect_many_with(2, options)?;
         trial.fill(&mut clients)?;
-        // A buffer that was given up too early is the next one's.
+        // A buffer that was given back too early now belongs to the next connection.
         trial.connect()?.echo(100_000)?;
         trial.step(format!("both read at last, and send on, up to {}", size(each)));
         clients.iter_mut().for_each(|client| client.planned = each.max(client.sent));
@@ -49,7 +49,7 @@ fn bytes_held_for_two_stuck_clients_are_not_mixed(trial: &mut Trial<'_>) -> Step
     Ok(())
 }
 
-/// A client is reset while bytes are owed to it, and the next one gets its descriptor; 20 times.
+/// A client with pending bytes is reset, and the next client gets its descriptor; 20 times.
 #[check(clause = 2)]
 fn a_new_connection_gets_nothing_of_the_one_before_it(trial: &mut Trial<'_>) -> Step {
     let more = trial.more_than_fits()?;
@@ -123,6 +123,7 @@ fn bytes_held_while_thousands_of_reads_pass_are_kept(trial: &mut Trial<'_>) -> S
     trial.step(format!("each sends {}, and reads nothing", size(more)));
     send_all(&mut stuck, more)?;
     trial.rest()?;
+    trial.expect_owed(&stuck)?;
     let mut others = trial.connect_many(4)?;
     trial.echo_all(&mut others, 18 * MIB)?;
     trial.step("the two that are stuck read at last");
@@ -146,6 +147,7 @@ fn a_send_that_fails_gives_back_what_it_had(trial: &mut Trial<'_>) -> Step {
         let mut clients = clients.collect::<Step<Vec<_>>>()?;
         send_all(&mut clients, more)?;
         trial.rest()?;
+        trial.expect_owed(&clients)?;
         clients.into_iter().for_each(Client::reset_quietly);
         trial.await_ends()?;
         trial.rest()?;
@@ -157,7 +159,7 @@ fn a_send_that_fails_gives_back_what_it_had(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
-/// 12 rounds of 12 clients, reset while the server holds bytes for them, beside one that streams.
+/// 12 rounds of 12 clients that are reset with pending bytes, beside a client that streams.
 #[check(clause = 4)]
 fn resets_in_the_middle_of_sends_leave_a_stream_byte_exact(trial: &mut Trial<'_>) -> Step {
     let more = trial.more_than_fits()?;
@@ -196,7 +198,7 @@ fn leave(trial: &mut Trial<'_>, count: u32, bytes: u64, reset: bool) -> Step {
     for i in 0..count {
         let mut client = trial.connect_quietly(ConnectOptions::default())?;
         client.send_quietly(bytes)?;
-        // Who is served was the last in the accept queue, which is short in some servers.
+        // Each client is served before the next connects, because some servers have a short accept queue.
         if i % 4 == 3 {
             client.plan(1);
             echo_all(std::slice::from_mut(&mut client))?;

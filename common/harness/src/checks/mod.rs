@@ -3,7 +3,8 @@
 //! A check is one function with `#[check]`; nothing else names it. Its group is its file, its place in the group is its
 //! place in the file.
 //!
-//! Invariant: a group's order is from the plainest to the hardest, so that the first failure is the one to look at first.
+//! Invariant: a group's order is from the plainest to the hardest, so that the first failure is the one to look at
+//! first.
 
 use std::sync::LazyLock;
 
@@ -40,12 +41,12 @@ pub const GROUPS: &[&str] = &[
     "start",
 ];
 
-/// The checks that run unless others are asked for, in order: all but the long ones.
+/// The checks that run by default, in order: all but the long checks.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     all_checks().filter(|check| !check.long)
 }
 
-/// All checks, in order, with those that take many seconds.
+/// All checks, in order, with the long checks.
 pub fn all_checks() -> impl Iterator<Item = &'static Check> {
     /// The attribute registers them in any order.
     static IN_ORDER: LazyLock<Vec<&'static Check>> = LazyLock::new(|| {

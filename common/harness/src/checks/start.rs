@@ -1,4 +1,4 @@
-//! The command line, the first line, the signals: how a server begins and how it ends.
+//! How a server begins and ends: the command line, the first line, the signals.
 //!
 //! Invariant: every check here but the last is about this repository's own choice, and is skipped on other servers.
 
@@ -16,7 +16,7 @@ use crate::server::{Finished, Options, run_to_end};
 use crate::subject::Model;
 use crate::trial::Trial;
 
-/// A command line that is refused, or a server that was told to stop, ends at once. Under load that takes a while.
+/// A server that refuses its command line, or that was told to stop, ends at once. Under load this takes a while.
 const AT_ONCE: Duration = Duration::from_secs(30);
 const COMMAND_LINE: &str = "the command line";
 const O_NONBLOCK: i32 = libc::O_NONBLOCK;
@@ -65,7 +65,7 @@ fn bad_arguments_are_refused_with_the_usage(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// A port that somebody listens on: one line with the address, the reason and advice, exit 1.
+/// A port that is in use: one line with the address, the reason and advice, exit 1.
 #[check(clause = 1)]
 fn an_address_in_use_is_said_in_one_line(trial: &mut Trial<'_>) -> Step {
     trial.only_own(COMMAND_LINE)?;
@@ -90,7 +90,7 @@ fn a_port_that_needs_root_is_said_in_one_line(trial: &mut Trial<'_>) -> Step {
     refused_address(trial, "127.0.0.1:80", &["127.0.0.1:80"])
 }
 
-/// The set-up fails: exit 1 and one line that has these words.
+/// The set-up fails: exit 1, and one line with these words.
 fn refused_address(trial: &mut Trial<'_>, addr: &str, words: &[&str]) -> Step {
     let finished = run(trial, &["--addr", addr])?;
     expect_code(&finished, 1, addr)?;
@@ -148,7 +148,7 @@ fn every_socket_is_blocking_or_not_as_its_model_needs(trial: &mut Trial<'_>) -> 
         let Some(holder) = socket.holder() else { continue };
         let (fd, flags) = (holder.fd, process.fd_flags(holder).unwrap_or(0));
         let kind = if socket.listening { "the listener" } else { "an accepted socket" };
-        // A completion server's listener may be either: its accept is the kernel's to wait for.
+        // The listener of a completion server may be blocking or not: the kernel waits for its accept.
         let wanted = match (trial.subject.model, socket.listening) {
             (Model::Readiness, _) => Some(true),
             (Model::Completion, false) => Some(false),
@@ -171,7 +171,7 @@ fn every_socket_is_blocking_or_not_as_its_model_needs(trial: &mut Trial<'_>) -> 
     Ok(())
 }
 
-/// SIGTERM to a server that sleeps: exit 0, with no other event to wake it.
+/// SIGTERM to a sleeping server, with no other event to wake it: exit 0.
 #[check(clause = 12)]
 fn sigterm_ends_an_idle_server(trial: &mut Trial<'_>) -> Step {
     stops(trial, Signal::TERM, &[])
@@ -202,7 +202,7 @@ fn a_signal_that_comes_before_the_wait_is_not_lost(trial: &mut Trial<'_>) -> Ste
     stops(trial, Signal::TERM, &[Signal::CONT])
 }
 
-/// SIGTERM at the entry of the wait (ptrace): what pselect and ppoll, a self-pipe and signalfd exist for.
+/// SIGTERM at the entry of the wait (ptrace): pselect, ppoll, a self-pipe and signalfd exist for this moment.
 #[check(clause = 12)]
 fn a_signal_between_the_last_look_and_the_wait_is_not_lost(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
@@ -233,7 +233,7 @@ fn the_port_is_free_again_after_a_stop(trial: &mut Trial<'_>) -> Step {
     client.echo(1000)?;
     let addr = trial.server()?.addr;
     stops(trial, Signal::TERM, &[])?;
-    // A ring is taken down after its process has gone, and its listener with it.
+    // The kernel takes a ring down after its process has gone, and the ring holds the listener.
     trial.wait_until("nobody listens on the port any more", |_| Ok(is_listening(addr.port()) != Some(true)))?;
     trial.step("the server starts again on the same port");
     let again = trial.start(&Options { addr: addr.to_string(), ..Options::default() }).map(|_| ());
@@ -275,7 +275,7 @@ fn ends_well(trial: &mut Trial<'_>, signal: Signal) -> Step {
     let process = trial.process()?;
     let server = trial.server()?;
     let status = server.wait_exit(Duration::from_secs(1)).or_else(|| {
-        // One that has come to rest again will never end; one that is still at work may be short of the processor.
+        // A server that rests again will never end. A server that is still at work may lack the processor.
         match process.settle(Duration::from_millis(500), AT_ONCE) {
             Some(_) => server.exit_status(),
             None => server.wait_exit(AT_ONCE),

@@ -1,7 +1,8 @@
-//! Whoever has something to say is heard: after any order of opens, closes and sends, after a rest, after a pause.
+//! No wakeup is lost: each client is served after any order of opens, closes and sends, after a rest, and after a
+//! pause.
 //!
-//! Invariant: while a check waits for one connection, no other client does anything, so that a wake-up which somebody
-//! else causes cannot hide that this one's own was lost.
+//! Invariant: while a check waits for one connection, no other client acts, so a wakeup by another connection cannot
+//! hide a lost wakeup.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::failure::{Step, Stop, Symptom};
 use crate::moments::{Moment, Unpublished};
 use crate::trial::Trial;
 
-/// A alone sends, then B, then A, then a new C; then all again, each after the wait ran into its timeout.
+/// Client A sends, then B, then A, then a new client C. Then all send again, each after the server's wait has timed
+/// out.
 #[check(clause = 2)]
 fn each_connection_is_heard_in_turn_and_again_after_a_rest(trial: &mut Trial<'_>) -> Step {
     let mut clients = vec![trial.connect()?, trial.connect()?];
@@ -30,7 +32,7 @@ fn each_connection_is_heard_in_turn_and_again_after_a_rest(trial: &mut Trial<'_>
     trial.probe()
 }
 
-/// Leaves the server alone until it sleeps for good, or has run into its timeout if its wait has one.
+/// Leaves the server alone until it sleeps without a timeout, or until its wait has timed out.
 fn run_into_timeout(trial: &mut Trial<'_>) -> Step {
     const LONGER_THAN_USUAL: Duration = Duration::from_millis(1200);
     trial.step("all rest");
@@ -74,13 +76,13 @@ fn the_newest_connection_is_heard_first(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// Of four, one below the newest closes, and the newest alone sends: select's nfds has to cover the highest descriptor.
+/// Of four clients, an older one closes, and the newest alone sends: select's nfds must cover the highest descriptor.
 #[check(clause = 2)]
 fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>) -> Step {
     const COUNT: usize = 4;
     for in_one_wake in [false, true] {
         for leaving in [0, COUNT - 2] {
-            // One after the other, so that the newest gets the highest number.
+            // One after the other, so that the newest client gets the highest descriptor.
             let mut clients = Vec::new();
             for _ in 0..COUNT {
                 clients.push(trial.connect()?);
@@ -98,7 +100,7 @@ fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>
                 trial.await_ends()?;
                 highest.echo(1)?;
             }
-            // Another gets the number that is free, and leaves.
+            // Another client gets the free descriptor, and leaves.
             let mut other = trial.connect()?;
             other.echo(1)?;
             other.close();
@@ -115,13 +117,14 @@ fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>
     Ok(())
 }
 
-/// Of five, one is reset, the newest finishes, the oldest closes: after each, all who are left send.
+/// Of five clients, one is reset, the newest half-closes, the oldest closes. After each step, all that are left send.
 #[check(clause = 4, quick)]
 fn those_who_stay_are_heard_whoever_leaves(trial: &mut Trial<'_>) -> Step {
     let mut clients = trial.connect_many(5)?;
     one_by_one(trial, &mut clients)?;
     clients.remove(2).reset();
-    // Before the others send, or a busy kernel may deliver theirs first, and it matters who is in which place then.
+    // The reset must arrive before the others send: a busy kernel may deliver later bytes first, and then the places in
+    // the server's table differ.
     trial.await_ends()?;
     one_by_one(trial, &mut clients)?;
     let mut newest = clients.remove(3);
@@ -209,14 +212,15 @@ fn input_and_room_for_output_in_one_wakeup_are_both_used(trial: &mut Trial<'_>) 
     trial.fill(std::slice::from_mut(&mut client))?;
     for _ in 0..6 {
         trial.freeze()?;
-        // What the client takes makes room in the server's socket: the kernel sends on although the server is stopped.
+        // The bytes that the client reads make room in the server's socket: the kernel sends although the server is
+        // stopped.
         let (received, sent) = (client.received, client.sent);
         client.plan(4 << 20);
         while client.read_some(64 * 1024)? + client.write_some(64 * 1024)? > 0 {}
         let (received, sent) = (size(client.received - received), size(client.sent - sent));
         trial.step(format!("c{} reads {received} and sends {sent}", client.id));
         trial.thaw()?;
-        // As much again as it takes, so that the server is stuck once more when it is stopped.
+        // As many bytes again as the server takes, so that the server is stuck once more when it is stopped.
         while client.write_some(64 * 1024)? > 0 {}
         client.planned = client.sent;
     }
@@ -243,15 +247,16 @@ fn a_client_that_reads_in_bursts_while_it_sends_is_never_left_waiting(trial: &mu
     client.echo(1)
 }
 
-/// 16 clients send a byte in one wake, and another one some microseconds later, which are others each time.
+/// 16 clients send a byte in one wake, and another client sends some microseconds later, after a different time each
+/// round.
 #[check(clause = 2)]
 fn a_second_message_at_any_moment_after_the_first_is_heard(trial: &mut Trial<'_>) -> Step {
     const CLIENTS: u32 = 16;
     const ROUNDS: u32 = 300;
-    /// Rounds that find out for how long the server is at work on a byte of each.
+    /// Rounds that measure how long the server works on one byte of each client.
     const LEARNING: u32 = 10;
     const ENOUGH: Duration = Duration::from_secs(15);
-    /// Multiples of it, without the whole part, fall evenly between 0 and 1 however many there are.
+    /// The fractional parts of its multiples fall evenly between 0 and 1, however many there are.
     const GOLDEN: f64 = 0.618_033_988_749_895;
     let mut clients = trial.connect_many(CLIENTS)?;
     trial.echo_all(&mut clients, 1)?;
@@ -300,7 +305,7 @@ fn meanwhile(stop: Stop) -> Stop {
 #[check(clause = 2)]
 fn a_connection_handed_over_at_any_moment_is_heard(trial: &mut Trial<'_>) -> Step {
     const CLIENTS: u32 = 6;
-    /// Entries and exits of calls in one turn. One that takes a few connections makes fewer.
+    /// Entries and exits of calls in one turn. A turn with a few connections makes fewer.
     const MOST: u32 = 32;
     /// On an idle machine all moments take one to two seconds.
     const ENOUGH: Duration = Duration::from_secs(6);
@@ -363,7 +368,8 @@ fn handed_over(stop: Stop) -> Stop {
     }
 }
 
-/// SQPOLL: the server is held just before it publishes a submission (ptrace), until the kernel's thread has fallen asleep.
+/// SQPOLL: the server is held just before it publishes a submission (ptrace), until the kernel's thread has fallen
+/// asleep.
 #[check(clause = 2)]
 fn a_submission_to_a_thread_that_falls_asleep_is_taken(trial: &mut Trial<'_>) -> Step {
     let process = trial.process()?;
@@ -401,8 +407,8 @@ fn asleep(stop: Stop) -> Stop {
     )
 }
 
-/// While it lives, the calling thread has a processor to itself as far as the server is concerned, so that both run at once.
-/// With one processor they cannot, and a check sees less.
+/// While it lives, the server cannot use the processor of the calling thread, so both run at once. With one processor
+/// they cannot, and a check sees less.
 struct Apart {
     #[cfg(target_os = "linux")]
     before: rustix::thread::CpuSet,

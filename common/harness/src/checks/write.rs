@@ -1,7 +1,7 @@
-//! Clients that read slowly, late or never: what the socket does not take is kept in order, in bounded memory.
+//! Clients that read slowly, late or never: the server keeps pending bytes in order and in bounded memory.
 //!
-//! Invariant: a client stops reading until the server is stuck, not until some number of bytes was sent, because the
-//! kernel's buffers hold megabytes in each direction, and what they hold tests nothing in the server.
+//! Invariant: a client stops reading until the server is stuck, not until some number of bytes was sent: the kernel's
+//! buffers hold megabytes in each direction, and the bytes in them test nothing in the server.
 
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,19 @@ use crate::trial::Trial;
 
 const MIB: u64 = 1 << 20;
 
-/// 1 MiB was sent, of which the way back takes a part; the client rests, and then reads it all.
+/// 1 MiB is sent, of which the sockets on the way back hold a part. The client rests, and then reads everything.
 #[check(clause = 5, quick)]
 fn a_paused_reader_is_not_disconnected(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     client.echo(1)?;
     client.send_until_stuck(MIB)?;
     trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
     client.expect_echo()?;
     client.echo(100_000)
 }
 
-/// One client is stuck; a connected one and ten new ones get their bytes meanwhile.
+/// One client is stuck. Meanwhile a connected client and ten new clients are served.
 #[check(clause = 6, quick)]
 fn a_client_that_never_reads_leaves_others_served(trial: &mut Trial<'_>) -> Step {
     let mut other = trial.connect()?;
@@ -38,7 +39,7 @@ fn a_client_that_never_reads_leaves_others_served(trial: &mut Trial<'_>) -> Step
     other.echo(1)
 }
 
-/// 20 clients send up to 1 MiB and read nothing, others are served; then all 20 read, and every byte is there.
+/// 20 clients send up to 1 MiB and read nothing, and others are served. Then the 20 read, and every byte is there.
 #[check(clause = 5)]
 fn twenty_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> Step {
     let mut other = trial.connect()?;
@@ -51,17 +52,17 @@ fn twenty_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> 
     echo_all(&mut clients)
 }
 
-/// Up to 128 MiB are offered without reading: the server takes no more than fits its bound, and loses nothing.
+/// A client offers up to 128 MiB and reads nothing: the server takes no more than its bound, and loses nothing.
 #[check(clause = 5)]
 fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step {
     const OFFERED: u64 = 128 * MIB;
     const A_TIME: u64 = 16 * MIB;
-    // What may be owed is far less: this tells a bound from none, at an eighth of what is offered. A runtime that collects
-    // garbage grows by as much again before it collects, and for reasons of its own.
+    // What may be owed is far less: this tells a bound from none, at an eighth of what is offered. A runtime that
+    // collects garbage grows by as much again before it collects, and for reasons of its own.
     let bound = if trial.subject.own { 16 * MIB } else { 64 * MIB };
-    // Resident memory is more than what a program asked for: an allocator rounds sizes up (to the next power of two, some)
-    // and takes arenas of megabytes, threads have stacks, and the kernel counts pages. A quarter is more than was seen: a
-    // server whose buffers hold 16,384 KiB showed 16,392.
+    // Resident memory is more than what a program asked for: an allocator rounds sizes up (to the next power of two,
+    // some) and takes arenas of megabytes, threads have stacks, and the kernel counts pages. A quarter is more than was
+    // seen: a server whose buffers hold 16,384 KiB showed 16,392.
     let allowed = bound + bound / 4;
     let mut client = trial.connect()?;
     client.echo(1)?;
@@ -71,7 +72,7 @@ fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step
     let mut taken = A_TIME;
     while taken == A_TIME && client.outstanding() < OFFERED {
         taken = match client.send_until_stuck(A_TIME) {
-            // The other right answer: whoever does not read is disconnected.
+            // The other right answer: the server disconnects a client that does not read.
             Err(stop) if trial.cuts_off(&stop)? => return trial.probe(),
             taken => taken?,
         };
@@ -120,7 +121,7 @@ fn small_pieces_sent_while_the_server_cannot_write_stay_in_order(trial: &mut Tri
             client.plan(PIECE);
             let wrote = client.write_some(PIECE as usize);
             trial.unless_cut_off(wrote)?;
-            // Not to wait for anything: so that each piece is an input of its own.
+            // Each piece must be an input of its own.
             std::thread::sleep(std::time::Duration::from_micros(200));
         }
         client.receive(read)?;
@@ -157,61 +158,83 @@ fn slow_readers_of_different_speeds_are_all_served(trial: &mut Trial<'_>) -> Ste
     Ok(())
 }
 
-/// 600 pieces of 32 bytes, and then 3,000, each in a wake of its own, to a server whose socket is full: more than one
-/// writev takes.
+/// 600 and then 3,000 pieces of 32 bytes, each in a wake of its own, to a server whose socket is full: more than one
+/// writev can take.
 #[check(clause = 2)]
 fn more_pieces_than_one_writev_takes_come_back(trial: &mut Trial<'_>) -> Step {
     trial.small_send_buffers()?;
-    // As many bytes in few pieces: a server that cuts off who does not read does so here already.
+    // As many bytes in few pieces: a server that cuts off clients that do not read does so already here.
     for (count, piece) in [(600, 32), (64, 1500)] {
         let few = pieces(trial, count, piece);
         trial.unless_cut_off(few)?;
     }
     let many = pieces(trial, 3000, 32);
-    many.map_err(|stop| match stop {
+    let many = many.map_err(|stop| match stop {
         Stop::Fail(failure) if failure.symptom != Symptom::Exited => Stop::Fail(failure).because(IOV_MAX),
         other => other,
-    })
+    });
+    match many? {
+        Pieces::Held(count) if count <= MOST_PIECES => Err(Stop::skip(format!(
+            "on this busy machine the server got {count} pieces, and one writev takes {MOST_PIECES}"
+        ))),
+        // One that reads no more has its bound on this side of it.
+        Pieces::Held(_) | Pieces::Refused => Ok(()),
+    }
 }
 
+/// The kernel's IOV_MAX.
+const MOST_PIECES: u32 = 1024;
 const IOV_MAX: &str = "600 pieces came back, and 3,000 did not: writev and sendmsg with more than 1,024 pieces (IOV_MAX) \
                        fail with EINVAL or EMSGSIZE and send nothing. Give them the first 1,024, or join small pieces. \
                        What keeps pieces in a fixed number of places has such a limit too.";
 
-/// Sends pieces to a server that cannot write, each once the one before was read, and reads them all.
-fn pieces(trial: &mut Trial<'_>, count: u32, piece: u64) -> Step {
-    /// A server that has not read a piece after so long reads no more, or the machine is busy.
+/// What a server did with pieces that it could not send on.
+enum Pieces {
+    /// It has read so many.
+    Held(u32),
+    /// It stopped reading, and slept.
+    Refused,
+}
+
+/// Sends pieces to a server that cannot write, each after the server read the previous piece, and reads them all.
+fn pieces(trial: &mut Trial<'_>, count: u32, piece: u64) -> Step<Pieces> {
+    /// A server that has not read a piece after this time has stopped reading, or the machine is busy.
     const UNREAD: Duration = Duration::from_millis(200);
-    /// What a busy machine leaves out makes less of a test, and no failure.
+    /// On a busy machine it is left at as many as one writev does not take.
     const LONG_ENOUGH: Duration = Duration::from_secs(4);
-    // Little more, so that there is room for all the pieces in what the server may hold.
+    const ENOUGH: u32 = MOST_PIECES + 200;
+    const LONGEST: Duration = Duration::from_secs(20);
+    // Few more bytes, so that all pieces fit into what the server may hold.
     let full = trial.more_than_fits_by(1)?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
     client.echo(1)?;
     client.send(full)?;
     trial.rest()?;
-    let (start, mut sent) = (Instant::now(), 0);
-    while sent < count && start.elapsed() < LONG_ENOUGH {
+    trial.expect_owed(std::slice::from_ref(&client))?;
+    let (start, mut sent, mut refused) = (Instant::now(), 0, false);
+    while sent < count && !refused && start.elapsed() < if sent > ENOUGH { LONG_ENOUGH } else { LONGEST } {
         client.plan(piece);
         client.write_some(piece as usize)?;
         sent += 1;
         if !client.is_read_within(UNREAD) {
-            break;
+            trial.rest()?;
+            refused = !client.is_read_within(UNREAD);
         }
     }
     trial.step(format!("c{} sends {sent} pieces of {piece} bytes, each once the one before was read", client.id));
     client.expect_echo()?;
-    client.echo(1)
+    client.echo(1)?;
+    Ok(if refused { Pieces::Refused } else { Pieces::Held(sent) })
 }
 
-/// A client rests while bytes are owed to it, beside one that says nothing: for ten seconds where the server has begun to
-/// measure the time, and not at all elsewhere.
+/// A client with pending bytes rests beside a silent client: for ten seconds if the server has begun to measure time,
+/// and otherwise not at all.
 #[check(clause = 5)]
 fn a_reader_that_rests_is_not_thrown_out(trial: &mut Trial<'_>) -> Step {
     trial.rest_while_owed(false)
 }
 
-/// The same for ten seconds whatever can be seen: a thread that looks each second shows nothing special.
+/// The same, always for ten seconds: a server whose thread looks at the clock each second shows nothing special.
 #[check(clause = 5, long)]
 fn a_reader_that_rests_for_ten_seconds_is_not_thrown_out(trial: &mut Trial<'_>) -> Step {
     trial.rest_while_owed(true)

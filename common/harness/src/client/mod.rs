@@ -156,6 +156,12 @@ impl Client {
         Some((unread.into(), self.outstanding().saturating_sub(in_sockets)))
     }
 
+    /// Whether the server has something to send on, or to read, that the sockets of the way back do not hold; true where
+    /// that cannot be seen.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.at_server().is_none_or(|(unread, held)| unread + held > 0)
+    }
+
     /// Bytes sent that have not come back.
     pub fn outstanding(&self) -> u64 {
         self.sent - self.received

@@ -38,6 +38,11 @@ impl Client {
         }
     }
 
+    /// Whether bytes have come back that were not read yet.
+    pub(crate) fn has_an_answer(&self) -> bool {
+        matches!(self.socket.peek(&mut [0]), Ok(1))
+    }
+
     fn nothing_on_the_way(&self) -> Option<bool> {
         queues(self.local, self.server).map(|(_, unacknowledged)| unacknowledged == 0)
     }
@@ -47,8 +52,8 @@ impl Client {
     }
 }
 
-/// Reads on all of them until the server's socket of each has nothing left to send.
-pub fn make_room(clients: &mut [Client]) -> Step {
+/// Reads on all of them until the server's socket of each has nothing left to send. Returns how many still have.
+pub fn make_room(clients: &mut [Client]) -> Step<usize> {
     let end = Instant::now() + PATIENCE;
     let mut left: Vec<&mut Client> = clients.iter_mut().collect();
     let mut moved = Instant::now();
@@ -71,5 +76,5 @@ pub fn make_room(clients: &mut [Client]) -> Step {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    Ok(())
+    Ok(left.len())
 }

@@ -71,6 +71,32 @@ impl Trial<'_> {
         }
     }
 
+    /// How many of `wanted` clients the harness and the server may have at once, in a server that is one loop. A server
+    /// of somebody else gets more than 900 only where it is seen not to be select, which has 1,024 descriptors, and to need
+    /// no thread or process for each.
+    pub fn many_at_once(&mut self, wanted: u32) -> Step<u32> {
+        const FEW: u32 = 900;
+        let declared = self.subject.fd_limit.is_some_and(|limit| u64::from(wanted) + 64 >= limit);
+        let is_loop = self.subject.own || wanted > FEW && self.is_one_loop()?;
+        if is_loop && !declared && self.needs_fds(wanted.into()).is_ok() {
+            return Ok(wanted);
+        }
+        self.needs_fds(FEW.into()).map(|()| wanted.min(FEW))
+    }
+
+    /// Whether clients cost the server no threads and no processes, and none of its waits is select.
+    fn is_one_loop(&mut self) -> Step<bool> {
+        let process = self.process()?;
+        self.rest()?;
+        let before = process.threads().map_or(0, |threads| threads.len());
+        let mut clients = self.connect_many(8)?;
+        self.echo_all(&mut clients, 1)?;
+        self.rest()?;
+        let threads = process.threads().unwrap_or_default();
+        let selects = |thread: &observe::Thread| thread.call.is_some_and(|call| call.kind == observe::Kind::Select);
+        Ok(threads.len() < before + clients.len() / 2 && !threads.iter().any(selects))
+    }
+
     /// The clients that may connect now, and what limits them.
     fn room(&mut self) -> Step<Option<(u32, String)>> {
         let live = self.crowd.live();

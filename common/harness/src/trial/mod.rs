@@ -20,6 +20,7 @@ mod held;
 mod leftovers;
 mod patience;
 mod pressure;
+mod reached;
 mod rest;
 mod verdict;
 mod watch;

@@ -30,6 +30,7 @@ impl Trial<'_> {
         let taken = send_all_until_stuck(clients, limit);
         let taken = self.unless_cut_off(taken)?;
         self.log.step(format!("the server takes {}", size(taken)));
+        self.expect_owed(clients)?;
         Ok(taken)
     }
 
@@ -59,7 +60,11 @@ impl Trial<'_> {
         // Without /proc, what suits most.
         const USUAL: u64 = 200 * 1024;
         let mut client = self.connect_quietly(ConnectOptions::NARROW)?;
-        while client.sent < MOST {
+        loop {
+            if client.sent >= MOST {
+                self.expect_owed(std::slice::from_ref(&client))?;
+                break;
+            }
             let sent = client.send_quietly(STEP);
             self.unless_cut_off(sent)?;
             self.rest()?;

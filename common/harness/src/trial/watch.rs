@@ -47,7 +47,8 @@ struct Look {
     threads: usize,
     /// The thread with the most wakeups: its name and its number of them.
     busiest: (String, u64),
-    /// It was found awake all the time: a server that spins is, however little of the processor it gets.
+    /// One of its threads was found awake all the time, and did not sleep in between: a server that spins is, however
+    /// little of the processor it gets.
     always_awake: bool,
 }
 
@@ -56,11 +57,13 @@ impl Look {
         const SAMPLES: u32 = 20;
         let start = Instant::now();
         let (before, cpu) = (process.wakeups().ok_or_else(gone)?, process.activity().ok_or_else(gone)?);
-        let mut awake = 0;
+        let mut awake: HashMap<i32, u32> = HashMap::new();
         for _ in 0..SAMPLES {
             std::thread::sleep(LOOK / SAMPLES);
-            let runs = process.threads().is_some_and(|threads| threads.iter().any(|thread| thread.state == 'R'));
-            awake += u32::from(runs);
+            let threads = process.threads().unwrap_or_default();
+            for thread in threads.iter().filter(|thread| thread.state == 'R') {
+                *awake.entry(thread.tid).or_default() += 1;
+            }
         }
         let cpu_ms = process.activity().ok_or_else(gone)?.since(cpu).cpu_ms();
         let before: HashMap<i32, u64> = before.into_iter().map(|thread| (thread.tid, thread.count)).collect();
@@ -68,16 +71,19 @@ impl Look {
         // A thread that is new has done all of it in this look.
         let woken = after.into_iter().map(|thread| {
             let earlier = before.get(&thread.tid).copied().unwrap_or(0);
-            (thread.name, thread.count.saturating_sub(earlier))
+            (thread.name, thread.count.saturating_sub(earlier), awake.get(&thread.tid).copied().unwrap_or(0))
         });
-        let woken: Vec<(String, u64)> = woken.collect();
+        let woken: Vec<(String, u64, u32)> = woken.collect();
+        // One that sleeps between two looks waits for a processor in most of them, on a busy machine. It does not spin.
+        let always_awake = woken.iter().any(|(_, count, awake)| *awake >= SAMPLES - 1 && *count <= 1);
+        let woken: Vec<(String, u64)> = woken.into_iter().map(|(name, count, _)| (name, count)).collect();
         Ok(Self {
             elapsed: start.elapsed(),
             cpu_ms,
             wakeups: woken.iter().map(|(_, count)| count).sum(),
             threads: woken.len(),
             busiest: woken.into_iter().max_by_key(|(_, count)| *count).unwrap_or_default(),
-            always_awake: awake >= SAMPLES - 1,
+            always_awake,
         })
     }
 

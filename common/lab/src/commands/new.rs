@@ -62,10 +62,9 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     let cannot = |path: &Path, error: std::io::Error| LabError::failed(format!("{}: {error}", path.display()));
     let new = folder.join(&name);
     fs::create_dir(&new).map_err(|error| cannot(&new, error))?;
-    let server = server(&args.name);
     for (file, content) in [
-        ("starter.rs", &server),
-        ("solution.rs", &server),
+        ("starter.rs", &server(&args.name, "\n// TODO: what the user of the server saw, and not its cause.\n")),
+        ("solution.rs", &server(&args.name, "")),
         ("exercise.toml", &about(chapter.folder)),
         ("README.md", &readme(number)),
     ] {
@@ -81,12 +80,12 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn server(name: &str) -> String {
+fn server(name: &str, symptom: &str) -> String {
     format!(
-        r#"//! An echo server on TODO.
+        r#"//! An echo server on ...
 //!
-//! Invariant: TODO.
-
+//! Invariant: ...
+{symptom}
 use std::net::TcpListener;
 use std::process::ExitCode;
 
@@ -102,7 +101,6 @@ fn new(listener: TcpListener, shutdown: Shutdown) -> Result<(TcpListener, Shutdo
 }}
 
 fn run(_server: (TcpListener, Shutdown)) -> Result<()> {{
-    // TODO: the loop. In the starter this comment says what the user of the server saw.
     bail!("not written yet")
 }}
 "#

@@ -191,7 +191,30 @@ pub fn unfinished(exercise: &Exercise) -> Vec<String> {
     texts.extend(&about.hints);
     texts.extend(about.must_pass.iter().map(|proof| &proof.says));
     let left = texts.iter().filter(|text| text.contains("TODO")).count();
-    if left == 0 { Vec::new() } else { vec![format!("exercise.toml still has {left} texts with TODO in them")] }
+    let mut unfinished = Vec::new();
+    if left > 0 {
+        unfinished.push(format!("exercise.toml still has {left} texts with TODO in them"));
+    }
+    let source = |name: &str| std::fs::read_to_string(exercise.file(name)).unwrap_or_default();
+    if !todo_is_at_the_head(&source("starter.rs")) {
+        unfinished.push(
+            "starter.rs needs one '// TODO: ' with the symptom, under the invariant and above the first item; at the \
+             faulty line it would give the place away"
+                .into(),
+        );
+    }
+    if source("solution.rs").contains("TODO") {
+        unfinished.push("solution.rs still has a TODO".into());
+    }
+    unfinished
+}
+
+/// Whether the one TODO of a starter stands by itself, right under the comment of the file.
+fn todo_is_at_the_head(starter: &str) -> bool {
+    let head = starter.lines().take_while(|line| line.is_empty() || line.starts_with("//")).collect::<Vec<_>>();
+    let under = head.iter().skip_while(|line| line.starts_with("//!")).find(|line| !line.is_empty());
+    let invariant = head.iter().any(|line| line.starts_with("//! Invariant: "));
+    invariant && under.is_some_and(|line| line.starts_with("// TODO: ")) && starter.matches("TODO").count() == 1
 }
 
 fn says(failure: &Failure, words: &str) -> bool {
@@ -204,4 +227,24 @@ fn story(report: &Report) -> String {
         other => format!("{other:?}"),
     };
     format!("{symptom} in {}", report.explain().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_todo_stands_under_the_invariant_and_nowhere_else() {
+        let head = "//! An echo server.\n//!\n//! Invariant: it holds.\n";
+        assert!(todo_is_at_the_head(&format!("{head}\n// TODO: a client waits.\n// And waits.\n\nuse std::io;\n")));
+        for wrong in [
+            format!("{head}\nuse std::io;\n"),
+            format!("{head}\nuse std::io;\n\n// TODO: a client waits.\n"),
+            format!("{head}\n// TODO: a client waits.\n\nfn f() {{\n    // TODO: here.\n}}\n"),
+            "// TODO: a client waits.\n\nuse std::io;\n".to_owned(),
+            "//! An echo server.\n\n// TODO: a client waits.\n".to_owned(),
+        ] {
+            assert!(!todo_is_at_the_head(&wrong), "{wrong}");
+        }
+    }
 }
