@@ -16,6 +16,8 @@ const HOW_MANY: &str = "serving 10,000 connections";
 /// descriptors and the memory do not grow from round to round.
 #[check(clause = 4)]
 fn two_thousand_clients_come_and_go_without_a_trace(trial: &mut Trial<'_>) -> Step {
+    // An allocator that reuses what was freed comes to its bound in the first rounds, and pages are counted in pieces.
+    const EACH: u64 = 512;
     let base = trial.held_without_clients()?;
     let count = trial.up_to(100, 2)?;
     let third = count.div_ceil(3) as usize;
@@ -39,7 +41,7 @@ fn two_thousand_clients_come_and_go_without_a_trace(trial: &mut Trial<'_>) -> St
     }
     trial.probe()?;
     trial.expect_no_growth(&open, &format!("{count} clients came and went"))?;
-    trial.expect_no_memory_growth(&resident, count)?;
+    trial.expect_no_memory_growth(&resident, count, EACH)?;
     trial.expect_held(base, "after 2,100 clients came and went")
 }
 
