@@ -15,6 +15,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 
 /// Killed is dead, but for what the kernel has to put away first; on a busy machine that takes its time.
 const DYING: Duration = Duration::from_secs(10);
+/// So long its others are let live on while it dies.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// How long a process that refuses SIGKILL gets to end by itself: its clients and its pipes are gone.
 const REFUSED: Duration = Duration::from_millis(500);
 
@@ -25,6 +27,10 @@ pub(crate) fn end(child: &mut Child, family: Family, mark: &Mark) -> Vec<String>
     let begin = Instant::now();
     let left = loop {
         let _ = kill_process_group(pid(started.pid), Signal::KILL);
+        // As a rule it is all there is, and dies at once: a look at the others is a look at every process of the machine.
+        while !has_ended(child) && begin.elapsed() < AT_ONCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let others = others(started, family, mark);
         let refused = others.iter().filter(|process| refuses(process.pid)).count();
         for process in &others {

@@ -2,7 +2,10 @@
 //!
 //! Compared are the registry of the exercises, INSTRUCTORS.md, the kill matrix and the groups in the harness's README, each
 //! whole. Of the chapters' matrix, which takes a run, the names and the number of checks in each group are compared. The
-//! table of mutants is compared by the harness's own test.
+//! table of mutants is compared by the harness's own test. And no test is left out by a manifest that says there is none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use lab::{docs, workspace};
 
@@ -17,4 +20,41 @@ fn every_generated_part_is_up_to_date() {
 fn the_matrices_are_about_the_checks_and_the_exercises_that_there_are() {
     let outdated = docs::outdated_matrices(&workspace::root().expect("the workspace")).expect("it can be read");
     assert!(outdated.is_empty(), "{}", outdated.join("\n"));
+}
+
+/// `test = false` and `doctest = false` save a build each, and would silence a test that comes later.
+#[test]
+fn a_manifest_that_says_there_are_no_tests_is_right() {
+    const WITHOUT_DOCTESTS: &[&str] = &[
+        "05-kqueue",
+        "common/explorer",
+        "common/harness",
+        "common/harness/macros",
+        "common/lab",
+        "common/observe",
+        "common/server",
+        "exercises",
+    ];
+    let root = workspace::root().expect("the workspace");
+    for folder in ["common/bench", "exercises", "exercises/fixes"] {
+        for (path, text) in sources(&root.join(folder).join("src")) {
+            assert!(!text.contains("#[test]"), "{} has a test, and {folder}/Cargo.toml says no", path.display());
+        }
+    }
+    for folder in WITHOUT_DOCTESTS {
+        for (path, text) in sources(&root.join(folder).join("src")) {
+            let fences = text.lines().filter_map(|line| line.trim_start().strip_prefix("//")?.split_once("```"));
+            // Every second one closes; one that names no language opens a test.
+            let tests = fences.step_by(2).filter(|(_, kind)| matches!(*kind, "" | "rust" | "no_run" | "should_panic"));
+            assert_eq!(tests.count(), 0, "{} has one, and {folder}/Cargo.toml says no", path.display());
+        }
+    }
+}
+
+/// The files below a folder, with their text.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries: Vec<PathBuf> = fs::read_dir(folder).expect("a folder").flatten().map(|it| it.path()).collect();
+    let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
+    let files = files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).expect("text")));
+    folders.iter().flat_map(|folder| sources(folder)).chain(files).collect()
 }

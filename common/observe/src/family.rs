@@ -18,6 +18,7 @@ use crate::process::Process;
 use crate::sockets;
 use crate::start::{self, Mark};
 use crate::view::{Activity, Holder, ProcessView, Socket, Thread, View, Wakeups};
+use crate::younger::{self, Younger};
 use crate::{Family, Listening, Served, detached};
 
 impl Family {
@@ -213,9 +214,14 @@ impl Family {
         if listeners.is_empty() {
             return Some(Listening::Nobody);
         }
-        let mut processes = self.relatives(mark);
         let table = |process: &Process| process.descriptors();
+        let mut processes = self.processes().unwrap_or_default();
         let mut tables: Vec<_> = processes.iter().map(table).collect();
+        // As a rule the family has them all, and nobody else needs to be looked for.
+        if !listeners.iter().all(|(_, inode)| tables.iter().any(|table| table.has_socket(*inode))) {
+            processes = self.relatives(mark);
+            tables = processes.iter().map(table).collect();
+        }
         if !listeners.iter().any(|(_, inode)| tables.iter().any(|table| table.has_socket(*inode))) {
             let adopted = self.adopted_holders(&processes, &listeners, mark);
             tables.extend(adopted.iter().map(table));
@@ -254,9 +260,9 @@ impl Family {
     /// server was started in, or carry the mark.
     pub fn relatives(self, mark: &Mark) -> Vec<Process> {
         let mut relatives = self.processes().unwrap_or_default();
-        let stayed = |process: &Process| process.group() == Some(self.pid) || process.session() == Some(self.pid);
-        relatives.extend(every_process().filter(stayed));
-        relatives.extend(start::marked_with(mark).into_iter().map(|pid| Process { pid }));
+        let stayed = |it: &Younger| it.group == self.pid || it.session == self.pid;
+        let belongs = |it: &Younger| stayed(it) || start::is_marked_with(it.process.pid, mark);
+        relatives.extend(younger::all().filter(belongs).map(|it| it.process));
         relatives.sort_unstable_by_key(|process| process.pid);
         relatives.dedup();
         relatives

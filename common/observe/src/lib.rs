@@ -35,6 +35,8 @@ mod sock_diag;
 mod sock_dump;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(target_os = "linux")]
+mod younger;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;

@@ -42,7 +42,10 @@ pub fn is_listening(port: u16) -> Option<bool> {
 
 /// The addresses and inodes of the sockets that listen on this port.
 pub(crate) fn listeners(port: u16) -> Option<Vec<(IpAddr, u64)>> {
-    let rows = rows(port)?;
+    let rows = match crate::sock_dump::listening(port) {
+        Ok(rows) => rows,
+        Err(_) => rows_of_proc(port)?,
+    };
     let listen = rows.iter().filter(|row| row.state == TcpState::Listen && row.local_address.port() == port);
     Some(listen.map(|row| (ends(row).0.ip(), row.inode)).collect())
 }

@@ -39,17 +39,35 @@ impl fmt::Display for Mark {
     }
 }
 
-/// Every process that carries this mark: also a descendant that left the process group or lost its parent.
+/// Every process that carries this mark of this program: also a descendant that left the process group or lost its
+/// parent.
+#[cfg(target_os = "linux")]
 pub fn marked_with(mark: &Mark) -> Vec<i32> {
+    crate::younger::all().map(|it| it.process.pid).filter(|pid| is_marked_with(*pid, mark)).collect()
+}
+
+/// None: without /proc no mark can be seen.
+#[cfg(not(target_os = "linux"))]
+pub fn marked_with(_mark: &Mark) -> Vec<i32> {
+    Vec::new()
+}
+
+/// Whether a process carries this mark.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_marked_with(pid: i32, mark: &Mark) -> bool {
     let wanted = format!("{MARK}={mark}");
-    with_variable(|variable| variable == wanted.as_bytes()).unwrap_or_default()
+    has_variable(pid, |variable| variable == wanted.as_bytes())
 }
 
 /// Whether a process carries the mark of another server.
 pub fn has_other_mark(pid: i32, mark: &Mark) -> bool {
     let (own, any) = (format!("{MARK}={mark}"), format!("{MARK}="));
+    has_variable(pid, |it| it.starts_with(any.as_bytes()) && it != own.as_bytes())
+}
+
+fn has_variable(pid: i32, wanted: impl Fn(&[u8]) -> bool) -> bool {
     let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|byte| *byte == 0).any(|it| it.starts_with(any.as_bytes()) && it != own.as_bytes())
+    environ.split(|byte| *byte == 0).any(wanted)
 }
 
 /// Every process that carries a mark of the program with this process id.
@@ -59,7 +77,9 @@ pub fn has_other_mark(pid: i32, mark: &Mark) -> bool {
 #[cfg(target_os = "linux")]
 pub fn started_by(starter: u32) -> io::Result<Vec<i32>> {
     let wanted = format!("{MARK}={starter}-");
-    with_variable(|variable| variable.starts_with(wanted.as_bytes()))
+    let pids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let marked = |pid: &i32| has_variable(*pid, |variable| variable.starts_with(wanted.as_bytes()));
+    Ok(pids.filter(marked).collect())
 }
 
 /// The children of the program with this process id that lead a process group, and whatever is in those groups: without
@@ -77,15 +97,6 @@ pub fn started_by(starter: u32) -> io::Result<Vec<i32>> {
         .collect();
     let leads = |group: i32| processes.iter().any(|it| it[..] == [group, starter as i32, group]);
     Ok(processes.iter().filter(|it| it.len() == 3 && leads(it[2])).map(|it| it[0]).collect())
-}
-
-fn with_variable(wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<i32>> {
-    let marked = |pid: &i32| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(&wanted)
-    };
-    let pids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(pids.filter(marked).collect())
 }
 
 /// What a server gets at its start, besides its command.

@@ -9,6 +9,9 @@ use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, send_all, 
 use crate::failure::Step;
 use crate::trial::Trial;
 
+const MOVED: &str = "Another connection has just left. If the last entry of a list moves into the gap, all that belongs to it must \
+                     move: the descriptor, its events, and its pending bytes.";
+
 /// Half-close without a byte sent, and half-close after everything was echoed.
 #[check(clause = 3, quick)]
 fn fin_alone_is_answered_with_fin(trial: &mut Trial<'_>) -> Step {
@@ -134,6 +137,9 @@ fn connections_are_freed_in_whatever_order_they_end(trial: &mut Trial<'_>) -> St
         }
         clients.iter_mut().for_each(|client| client.plan(1));
         echo_all(&mut clients)?;
+        if clients.len() == 25 {
+            trial.expect_held(base + 25, "after 25 of 50 clients had left")?;
+        }
     }
     trial.expect_held(base, "after all 50 clients had left")?;
     trial.expect_in_flight(in_flight, "after all 50 clients had left")?;
@@ -247,6 +253,45 @@ fn a_reset_while_output_is_owed_leaves_the_next_owner_alone(trial: &mut Trial<'_
         trial.echo_all(&mut next, 1)?;
     }
     trial.expect_held(base, "after all had left")
+}
+
+/// Bytes are pending for two of four clients, and an earlier client leaves: the two get all their bytes.
+#[check(clause = 5)]
+fn bytes_owed_to_others_come_whoever_leaves(trial: &mut Trial<'_>) -> Step {
+    trial.suspect(MOVED);
+    // Nothing waits to be read: only room for output can wake the server for them.
+    let bytes = trial.more_than_fits()?;
+    for (leaving, by_reset) in [(0, false), (2, true)] {
+        let mut clients = Vec::new();
+        for options in [ConnectOptions::default(), ConnectOptions::NARROW].repeat(2) {
+            // One after the other, so that a list of them has this order.
+            clients.push(trial.connect_with(options)?);
+            clients.last_mut().expect("just pushed").echo(1)?;
+        }
+        trial.step(format!("c{} and c{} send {} each and read nothing", clients[1].id, clients[3].id, size(bytes)));
+        send_all(&mut clients[1..2], bytes)?;
+        send_all(&mut clients[3..], bytes)?;
+        trial.rest()?;
+        let gone = clients.remove(leaving);
+        if by_reset {
+            gone.reset()
+        } else {
+            gone.close()
+        }
+        trial.await_ends()?;
+        trial.rest()?;
+        for client in &mut clients {
+            client.expect_echo()?;
+            trial.rest()?;
+        }
+        for client in &mut clients {
+            client.echo(1)?;
+            trial.rest()?;
+        }
+        clients.into_iter().for_each(Client::reset_quietly);
+        trial.await_ends()?;
+    }
+    Ok(())
 }
 
 /// Three clients with small windows send 48 KiB and FIN, and read nothing: close must not wait for their unsent bytes

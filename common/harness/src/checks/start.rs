@@ -202,16 +202,20 @@ fn a_signal_that_comes_before_the_wait_is_not_lost(trial: &mut Trial<'_>) -> Ste
     stops(trial, Signal::TERM, &[Signal::CONT])
 }
 
-/// SIGTERM at the entry of the wait (ptrace): pselect, ppoll, a self-pipe and signalfd exist for this moment.
+/// SIGTERM, then SIGINT, at the entry of the wait (ptrace): pselect, ppoll, a self-pipe and signalfd exist for this.
 #[check(clause = 12)]
 fn a_signal_between_the_last_look_and_the_wait_is_not_lost(trial: &mut Trial<'_>) -> Step {
     trial.only_own("what a signal does")?;
-    let mut client = trial.connect()?;
-    client.echo(1)?;
-    trial.rest()?;
-    trial.step("c0 sends 1 byte; SIGTERM comes when it is echoed, just before the server waits again");
-    signal_before_wait(trial.process()?, Signal::TERM, &mut client)?;
-    ends_well(trial, Signal::TERM)
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut client = trial.connect()?;
+        client.echo(1)?;
+        trial.rest()?;
+        let (id, name) = (client.id, name(signal));
+        trial.step(format!("c{id} sends 1 byte; {name} comes when it is echoed, just before the server waits again"));
+        signal_before_wait(trial.process()?, signal, &mut client)?;
+        ends_well(trial, signal)?;
+    }
+    Ok(())
 }
 
 /// SIGTERM, twice, while a client sends without end: exit 0.

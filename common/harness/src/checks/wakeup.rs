@@ -76,7 +76,7 @@ fn the_newest_connection_is_heard_first(trial: &mut Trial<'_>) -> Step {
     Ok(())
 }
 
-/// Of four clients, an older one closes, and the newest alone sends: select's nfds must cover the highest descriptor.
+/// An older client closes, or all but the newest do, and the newest alone sends: select's nfds must cover its descriptor.
 #[check(clause = 2)]
 fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>) -> Step {
     const COUNT: usize = 4;
@@ -114,7 +114,20 @@ fn the_highest_descriptor_is_heard_whoever_closes_below_it(trial: &mut Trial<'_>
             trial.rest()?;
         }
     }
-    Ok(())
+    // Few are left, and the number of the one that stays is high all the same.
+    let mut clients = Vec::new();
+    for _ in 0..trial.up_to(16, 1)? {
+        clients.push(trial.connect()?);
+        clients.last_mut().expect("just pushed").echo(1)?;
+    }
+    let mut highest = clients.pop().expect("one or more");
+    trial.step(format!("all but c{} close", highest.id));
+    drop(clients);
+    trial.await_ends()?;
+    highest.echo(1)?;
+    let mut low = trial.connect()?;
+    low.echo(1)?;
+    highest.echo(1)
 }
 
 /// Of five clients, one is reset, the newest half-closes, the oldest closes. After each step, all that are left send.

@@ -385,6 +385,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Poll,
+        "interest_not_moved",
+        "moves the last connection to a free place, and asks for input there, whatever was asked of it before",
+        &[caught("close::bytes_owed_to_others_come_whoever_leaves", WriteLost, "no write followed")],
+    ),
+    mutant(
+        Poll,
         "events_compared_for_equality",
         "compares revents with ==",
         &[caught("close::connections_that_were_reset_are_freed", Leak, "was not closed")],

@@ -154,6 +154,10 @@ impl Poller for Poll {
             return;
         }
         self.slots.swap_remove(place);
+        // "A new slot for the one that moves": as new as a connection that nothing is owed to.
+        if let Some(moved) = self.slots.get_mut(place).filter(|_| bug!("interest_not_moved")) {
+            moved.events = libc::POLLIN;
+        }
         // The last slot has moved. If nobody is told, its owner changes another one's events.
         if let Some(moved) = self.slots.get(place).filter(|_| !bug!("slot_not_moved")) {
             self.places.insert(moved.fd, place);

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("--serve") => serve::serve(&args[1], &args[2], &args[3]),
+        Some("--one") => seen::one(&args[1]),
         Some("--as-another-user") => seen::as_another_user(&args[1]),
         _ => seen::tests(),
     }

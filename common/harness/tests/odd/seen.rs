@@ -18,53 +18,87 @@ use harness::server::{Options, Server};
 use harness::{Outcome, Stop, Subject, Symptom};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
-type Told = Result<(), Failed>;
+/// Nothing, or why it was not tried.
+type Seen = Result<Option<String>, Failed>;
+/// Its name and what it does.
+type Test = (&'static str, fn() -> Seen);
 
 const ECHO: &str = "echo::one_byte_comes_back";
 const FREEZE: &str = "drain::a_burst_of_bytes_in_one_wakeup_is_all_read";
 const IDLE: &str = "idle::a_server_without_clients_sleeps";
 
+/// Each in a process of its own, so that they can run at the same time: an orphan of a server that kept nothing of it is
+/// only told from another server's when this program runs no other.
+const TESTS: &[Test] = &[
+    ("what_a_front_has_detached_is_the_server_and_ends_with_it", || {
+        passes("front", &[ECHO, FREEZE, IDLE])?;
+        fails("front-spins", IDLE, Symptom::Spinning, "already before its first client")
+    }),
+    ("a_daemon_is_followed_and_ends_with_the_check", || passes("daemon", &[ECHO, FREEZE, IDLE])),
+    ("a_main_that_ends_before_its_threads_is_no_end", || passes("headless", &[ECHO, FREEZE, IDLE])),
+    ("the_explorer_follows_the_threads_of_a_main_that_has_ended", || explored("headless", "close", false, Verdict::Ok)),
+    ("a_server_for_ipv6_only_is_reached_there", || passes("v6", &[ECHO, FREEZE])),
+    ("a_wrong_port_is_named", || does_not_start("wrong-port", &["listens on port", "--addr 127.0.0.1:"])),
+    ("last_words_are_escaped_and_cut", last_words),
+    ("a_stopped_server_is_said_to_be_stopped", || {
+        fails("stops-later", ECHO, Symptom::Blocked, "is stopped")?;
+        does_not_start("stops-at-start", &["It is stopped"])
+    }),
+    ("a_tick_from_the_start_is_no_spin_and_a_later_one_is", || {
+        passes("ticks", &[IDLE])?;
+        fails("ticks-later", IDLE, Symptom::Spinning, "before its first client: ")
+    }),
+    ("a_client_may_be_turned_away_for_lack_of_descriptors", || {
+        passes("reserve", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
+    }),
+    ("a_timerfd_ends_a_wait_as_a_timeout_does", || {
+        passes("timer", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
+    }),
+    ("the_explorer_has_the_same_rule_for_that", || {
+        explored("reserve", "emfile", false, Verdict::Ok)?;
+        explored("reserve", "emfile", true, Verdict::Truncated)
+    }),
+    ("who_listens_on_its_behalf_is_named_and_left_alone", behind),
+    ("another_users_server_is_refused_and_named", another_user),
+];
+
+/// The exit code of a test that was not tried; its reason is on stdout.
+const IGNORED: u8 = 3;
+
 pub fn tests() -> ExitCode {
-    let tests = vec![
-        Trial::test("what_a_front_has_detached_is_the_server_and_ends_with_it", || {
-            passes("front", &[ECHO, FREEZE, IDLE])?;
-            fails("front-spins", IDLE, Symptom::Spinning, "already before its first client")
-        }),
-        Trial::test("a_daemon_is_followed_and_ends_with_the_check", || passes("daemon", &[ECHO, FREEZE, IDLE])),
-        Trial::test("a_main_that_ends_before_its_threads_is_no_end", || passes("headless", &[ECHO, FREEZE, IDLE])),
-        Trial::ignorable_test("the_explorer_follows_the_threads_of_a_main_that_has_ended", || {
-            explored("headless", "close", false, Verdict::Ok)
-        }),
-        Trial::test("a_server_for_ipv6_only_is_reached_there", || passes("v6", &[ECHO, FREEZE])),
-        Trial::test("a_wrong_port_is_named", || {
-            does_not_start("wrong-port", &["listens on port", "--addr 127.0.0.1:"])
-        }),
-        Trial::test("last_words_are_escaped_and_cut", last_words),
-        Trial::test("a_stopped_server_is_said_to_be_stopped", || {
-            fails("stops-later", ECHO, Symptom::Blocked, "is stopped")?;
-            does_not_start("stops-at-start", &["It is stopped"])
-        }),
-        Trial::test("a_tick_from_the_start_is_no_spin_and_a_later_one_is", || {
-            passes("ticks", &[IDLE])?;
-            fails("ticks-later", IDLE, Symptom::Spinning, "before its first client: ")
-        }),
-        Trial::test("a_client_may_be_turned_away_for_lack_of_descriptors", || {
-            passes("reserve", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
-        }),
-        Trial::test("a_timerfd_ends_a_wait_as_a_timeout_does", || {
-            passes("timer", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
-        }),
-        Trial::ignorable_test("the_explorer_has_the_same_rule_for_that", || {
-            explored("reserve", "emfile", false, Verdict::Ok)?;
-            explored("reserve", "emfile", true, Verdict::Truncated)
-        }),
-        Trial::test("who_listens_on_its_behalf_is_named_and_left_alone", behind),
-        Trial::ignorable_test("another_users_server_is_refused_and_named", another_user),
-    ];
+    let trial = |(name, _): &Test| {
+        let name = *name;
+        Trial::ignorable_test(name, move || in_a_process_of_its_own(name))
+    };
     let mut arguments = Arguments::from_args();
-    // Orphans of a server that kept nothing of it are only told from another's when no other runs.
-    arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, tests).exit_code()
+    arguments.test_threads.get_or_insert_with(harness::workers);
+    libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect()).exit_code()
+}
+
+fn in_a_process_of_its_own(name: &str) -> Result<Completion, Failed> {
+    let output = Command::new(own_program()).args(["--one", name]).output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => Ok(Completion::Completed),
+        Some(code) if code == i32::from(IGNORED) => Ok(Completion::ignored_with(said.trim_end())),
+        _ => Err(format!("{said}{}{}", String::from_utf8_lossy(&output.stderr), output.status).into()),
+    }
+}
+
+/// One test, in this process.
+pub fn one(name: &str) -> ExitCode {
+    let (_, test) = TESTS.iter().find(|(known, _)| *known == name).expect("the parent knows its tests");
+    match test() {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(reason)) => {
+            println!("{reason}");
+            ExitCode::from(IGNORED)
+        }
+        Err(failed) => {
+            println!("{}", failed.message().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn argv(program: &Path, kind: &str, tag: &str) -> Vec<String> {
@@ -90,7 +124,7 @@ fn outcome(subject: &Subject, name: &str) -> Outcome {
     harness::run(check, subject).outcome
 }
 
-fn passes(kind: &str, checks: &[&str]) -> Told {
+fn passes(kind: &str, checks: &[&str]) -> Seen {
     for check in checks {
         match outcome(&subject(kind), check) {
             Outcome::Pass => {}
@@ -98,10 +132,10 @@ fn passes(kind: &str, checks: &[&str]) -> Told {
         }
         nothing_left(&tag(kind))?;
     }
-    Ok(())
+    Ok(None)
 }
 
-fn fails(kind: &str, check: &str, symptom: Symptom, words: &str) -> Told {
+fn fails(kind: &str, check: &str, symptom: Symptom, words: &str) -> Seen {
     match outcome(&subject(kind), check) {
         Outcome::Fail(failure)
             if failure.symptom == symptom && format!("{} {}", failure.what, failure.cause).contains(words) => {}
@@ -110,7 +144,7 @@ fn fails(kind: &str, check: &str, symptom: Symptom, words: &str) -> Told {
     nothing_left(&tag(kind))
 }
 
-fn does_not_start(kind: &str, words: &[&str]) -> Told {
+fn does_not_start(kind: &str, words: &[&str]) -> Seen {
     let said = match Server::start(&subject(kind), &Options::default()) {
         Err(Stop::Fail(failure)) => format!("{} {}", failure.what, failure.cause),
         other => return Err(format!("{kind}: {other:?}").into()),
@@ -121,10 +155,10 @@ fn does_not_start(kind: &str, words: &[&str]) -> Told {
     }
 }
 
-fn last_words() -> Told {
+fn last_words() -> Seen {
     does_not_start("chatty", &["exit code 3", "\\u{1b}]0;title\\u{7}the end", "yyy... (cut; "])?;
     match Server::start(&subject("chatty"), &Options::default()) {
-        Err(Stop::Fail(failure)) if !failure.cause.contains('\u{1b}') && failure.cause.len() < 1000 => Ok(()),
+        Err(Stop::Fail(failure)) if !failure.cause.contains('\u{1b}') && failure.cause.len() < 1000 => Ok(None),
         other => Err(format!("{other:?}").into()),
     }
 }
@@ -139,14 +173,14 @@ fn with_tag(tag: &str) -> BTreeSet<String> {
     processes.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-fn nothing_left(tag: &str) -> Told {
+fn nothing_left(tag: &str) -> Seen {
     let left = with_tag(tag);
-    if left.is_empty() { Ok(()) } else { Err(format!("{tag}: left running: {left:?}").into()) }
+    if left.is_empty() { Ok(None) } else { Err(format!("{tag}: left running: {left:?}").into()) }
 }
 
-fn explored(kind: &str, script: &str, own: bool, verdict: Verdict) -> Result<Completion, Failed> {
+fn explored(kind: &str, script: &str, own: bool, verdict: Verdict) -> Seen {
     if let Err(why) = explorer::possible() {
-        return Ok(Completion::ignored_with(why));
+        return Ok(Some(why));
     }
     let explored = explorer::Subject { name: kind.into(), argv: argv(&own_program(), kind, &tag(kind)), own };
     let script = Script::standard(script).expect("it ships");
@@ -154,13 +188,13 @@ fn explored(kind: &str, script: &str, own: bool, verdict: Verdict) -> Result<Com
     let run = explorer::replay(&explored, &script, Faults::default(), &Schedule::default(), &never);
     let run = run.map_err(|error| error.to_string())?;
     match run.verdict == verdict {
-        true => nothing_left(&tag(kind)).map(|()| Completion::Completed),
+        true => nothing_left(&tag(kind)),
         false => Err(format!("{kind}, own {own}: {}: {}", run.verdict, run.what).into()),
     }
 }
 
 /// The server that was started sleeps, and this process listens where it was told, as a container's proxy does.
-fn behind() -> Told {
+fn behind() -> Seen {
     let folder = Folder::new("behind")?;
     let at = folder.0.clone();
     std::thread::spawn(move || {
@@ -181,7 +215,7 @@ fn behind() -> Told {
         other => return Err(format!("{other:?}").into()),
     }
     match outcome(&subject, IDLE) {
-        Outcome::Skip { reason } if reason.contains("listens on its behalf") => Ok(()),
+        Outcome::Skip { reason } if reason.contains("listens on its behalf") => Ok(None),
         other => Err(format!("{other:?}").into()),
     }
 }
@@ -215,10 +249,10 @@ impl Drop for Folder {
 }
 
 /// Run as root, this starts the harness as nobody, and the harness a server that becomes root again.
-fn another_user() -> Result<Completion, Failed> {
+fn another_user() -> Seen {
     const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
-        return Ok(Completion::ignored_with("needs root, to make a program with the set-uid bit"));
+        return Ok(Some("needs root, to make a program with the set-uid bit".into()));
     }
     let folder = Folder::new("user")?;
     let program = folder.0.join("odd");
@@ -243,11 +277,11 @@ fn another_user() -> Result<Completion, Failed> {
     }
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if said.contains("no set-uid bit") {
-        return Ok(Completion::ignored_with("the folder of temporary files is mounted nosuid"));
+        return Ok(Some("the folder of temporary files is mounted nosuid".into()));
     }
     let words = ["left running: process ", "refuses SIGKILL", "runs as another user", "--addr"];
     match words.iter().all(|word| said.contains(word)) && start.elapsed() < Duration::from_secs(30) {
-        true => Ok(Completion::Completed),
+        true => Ok(None),
         false => Err(format!("after {:?}: {said}", start.elapsed()).into()),
     }
 }

@@ -134,8 +134,9 @@ fn tick(pause: Duration, when: fn() -> bool) {
 }
 
 fn stop() {
-    // SAFETY: kill takes numbers; the process stops itself.
-    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+    // To this thread, which takes it before it goes on. (Sent to the process, another thread may take it, later.)
+    // SAFETY: raise takes a number; the process stops itself.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 fn become_root() {
