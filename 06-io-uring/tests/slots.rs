@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use harness::server::{Options, Server};
+use harness::server::{Limits, Options, Server};
 use harness::{Model, Stop, Subject};
 
 /// The server's limit of descriptors, which also limits its slots.
@@ -15,7 +15,8 @@ const SLOTS: usize = 40;
 
 fn all_are_served_in_turn(example: &str) {
     let subject = Subject::example("uring", example, Model::Completion);
-    let server = match Server::start(&subject, &Options { nofile: Some(SLOTS as u64), ..Options::default() }) {
+    let limits = Limits { nofile: Some(SLOTS as u64), ..Limits::default() };
+    let server = match Server::start(&subject, &Options { limits, ..Options::default() }) {
         Ok(server) => server,
         Err(Stop::Fail(failure)) => panic!("{} {}", failure.what, failure.cause),
         Err(Stop::Skip(why) | Stop::Broken(why)) => panic!("{why}"),

@@ -125,6 +125,32 @@ fn no_exercise_is_unfinished_and_a_starter_tells_its_symptom_at_the_head() {
 }
 
 #[test]
+fn a_story_names_the_modules_that_its_server_uses() {
+    for exercise in lab::course::load(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the exercises") {
+        let read = |name: &str| fs::read_to_string(exercise.folder.join(name)).expect("a text");
+        let (story, starter) = (read("README.md"), read("starter.rs"));
+        for line in starter.lines().filter_map(|line| line.strip_prefix("use ")) {
+            let path: Vec<&str> = line.trim_end_matches(';').split("::").take(2).collect();
+            if let [krate @ ("exercises" | "kqueue"), module] = path[..] {
+                let module = format!("{krate}::{module}");
+                assert!(story.contains(&format!("[`{module}`](")), "{} does not name {module}", exercise.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_of_a_story_leads_to_a_file() {
+    for exercise in lab::course::load(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("the exercises") {
+        let story = fs::read_to_string(exercise.folder.join("README.md")).expect("a story");
+        for target in story.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target) {
+            let is_file = exercise.folder.join(target).is_file();
+            assert!(is_file || target.starts_with("http"), "{}: {target}", exercise.name);
+        }
+    }
+}
+
+#[test]
 fn links_into_the_glossary_lead_to_an_entry() {
     let glossary = fs::read_to_string(workspace().join("common/GLOSSARY.md")).expect("the glossary");
     let headings = glossary.lines().filter(|line| line.starts_with("##"));

@@ -25,7 +25,7 @@ pub struct Plan<'a> {
     pub faults: Faults,
     /// Steps placed at most where the server could have gone on.
     pub max_placements: usize,
-    /// With so many placements, schedules are tried however long it takes.
+    /// With so many placements, schedules are tried for longer than `max_time`: for up to 20 seconds.
     pub always: usize,
     /// Runs at most.
     pub max_runs: Option<u64>,
@@ -68,6 +68,8 @@ pub struct Exploration {
     pub points: usize,
     /// Whether that was all.
     pub coverage: Coverage,
+    /// All schedules with fewer placements than this were run, or are known to have the same results.
+    pub placements: usize,
     /// The first schedule that fails.
     pub finding: Option<Finding>,
     /// Schedules that did not lead to the same system calls each time. They were run all the same.
@@ -99,6 +101,7 @@ pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Syn
         Ok(Exploration {
             runs: search.runs,
             points,
+            placements: search.placements(),
             finding,
             diverged: search.diverged,
             seconds: search.seconds(),

@@ -14,6 +14,9 @@ use crate::order::Order;
 use crate::reduction::Relation;
 use crate::run::{Error, Point, Run, Schedule, Verdict};
 
+/// A plan with a bound on time ends after so long at the latest, however few placements its schedules have. With one placement
+/// most servers take a second; one that answers a lack of descriptors by a timer of a second takes minutes.
+const LONGEST: Duration = Duration::from_secs(20);
 /// Tries of one schedule before the explorer counts it among those that do not replay exactly.
 const TRIES: u32 = 4;
 
@@ -149,10 +152,17 @@ impl<'a> Search<'a> {
             self.cut = Some(format!("at {} runs", self.runs));
         }
         let hurried = self.placements > self.plan.always;
-        if hurried && self.plan.max_time.is_some_and(|max| self.started.elapsed() > max) {
-            self.cut = Some(format!("after {:.1} s", self.seconds()));
+        let bound = self.plan.max_time.map(|max| if hurried { max } else { max.max(LONGEST) });
+        if self.begun && bound.is_some_and(|bound| self.started.elapsed() > bound) {
+            let plural = if self.placements == 1 { "" } else { "s" };
+            self.cut = Some(format!("after {:.1} s at {} placement{plural}", self.seconds(), self.placements));
         }
         self.cut.is_some()
+    }
+
+    /// Of the schedules that come next.
+    pub fn placements(&self) -> usize {
+        self.placements
     }
 
     pub fn seconds(&self) -> f64 {

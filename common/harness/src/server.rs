@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use observe::errno::end_of_process;
-use observe::start::{self, Limits, Mark, NoStart, PORT};
+pub use observe::start::Limits;
+use observe::start::{self, Mark, NoStart, PORT};
 use observe::text::shown;
 use observe::{Family, Listening, Served, Thread, detached};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -28,10 +29,8 @@ const NOT_OURS: &str = "needs a server that the harness starts itself";
 /// How to start a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// RLIMIT_NOFILE of the child, soft and hard; the harness's own limit if not given.
-    pub nofile: Option<u64>,
-    /// Descriptors of /dev/null that the child inherits, from 3 on, so that its own start at high numbers.
-    pub inherit: usize,
+    /// RLIMIT_NOFILE, descriptors that the child inherits, and gaps between its own.
+    pub limits: Limits,
     /// Where a server with this repository's command line is told to listen.
     pub addr: String,
     /// More arguments for it.
@@ -40,7 +39,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nofile: None, inherit: 0, addr: "127.0.0.1:0".into(), args: Vec::new() }
+        Self { limits: Limits::default(), addr: "127.0.0.1:0".into(), args: Vec::new() }
     }
 }
 
@@ -106,11 +105,11 @@ impl Server {
 
     fn spawn(argv: &[String], options: &Options) -> Step<(Self, mpsc::Receiver<String>)> {
         let mark = Mark::new();
-        let limits = Limits { nofile: options.nofile, inherit: options.inherit };
+        let limits = options.limits;
         let mut command = start::command(argv, limits, &mark);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // What fills all descriptors would fill the tracer's too.
-        let follower = if options.inherit == 0 { rerun::follow(&mut command) } else { None };
+        let follower = if limits.inherit == 0 { rerun::follow(&mut command) } else { None };
         let mut child = start::spawn(&mut command, limits).map_err(|error| {
             Stop::Broken(format!("cannot start '{}': {error} (is the path right, and is it executable?)", argv[0]))
         })?;
@@ -240,7 +239,9 @@ impl Server {
         let Some(process) = process else { return Ok(()) };
         let over = elapsed > start::DEADLINE;
         let sleeps = || process.settle(Duration::from_millis(100), Duration::from_millis(150)).is_some();
-        let elsewhere = if over || sleeps() { process.listens_at(&self.mark) } else { Vec::new() };
+        let mut elsewhere = if over || sleeps() { process.listens_at(&self.mark) } else { Vec::new() };
+        // It may have come to listen since the caller looked.
+        elsewhere.retain(|addr| addr.port() != self.addr.port());
         if let Some(addr) = elsewhere.first() {
             let what = format!(
                 "{} s after its start the server listens on port {} ({addr}), and does not do this: it {awaited}",

@@ -73,7 +73,29 @@ pub fn select(words: &[String], checks: &[&'static Check], long: bool) -> Result
     })
 }
 
+/// Whether a word is the whole name of a server, a group or a check, and not a part of one.
+pub fn is_whole_name(word: &str) -> bool {
+    exact(word, &harness::all_checks().collect::<Vec<_>>()).is_some()
+}
+
 fn meaning(word: &str, checks: &[&'static Check]) -> Option<WordMeaning> {
+    let server = folder_word(word);
+    if let Some(exact) = exact(word, checks) {
+        return Some(exact);
+    }
+    if server.len() < SHORTEST_PART {
+        return None;
+    }
+    let check = server.replace([' ', '-'], "_");
+    let found: Vec<&'static Check> = checks.iter().copied().filter(|it| it.full_name().contains(&check)).collect();
+    if !found.is_empty() {
+        return Some(WordMeaning::Checks(found));
+    }
+    let found: Vec<&'static Chapter> = CHAPTERS.iter().filter(|it| it.folder.contains(&server)).collect();
+    if found.is_empty() { None } else { Some(WordMeaning::Chapters(found)) }
+}
+
+fn exact(word: &str, checks: &[&'static Check]) -> Option<WordMeaning> {
     let server = folder_word(word);
     let chapters_that = |test: &dyn Fn(&Chapter) -> bool| {
         let found: Vec<&'static Chapter> = CHAPTERS.iter().filter(|chapter| test(chapter)).collect();
@@ -89,14 +111,10 @@ fn meaning(word: &str, checks: &[&'static Check]) -> Option<WordMeaning> {
     };
     // `a burst of bytes` is what the matrix shows.
     let check = server.replace([' ', '-'], "_");
-    let exact = chapters_that(&|chapter| is_chapter(chapter, &server))
+    chapters_that(&|chapter| is_chapter(chapter, &server))
         .or_else(variants)
         .or_else(|| checks_that(&|it| it.group == check))
-        .or_else(|| checks_that(&|it| it.name == check || it.full_name() == check));
-    if exact.is_some() || server.len() < SHORTEST_PART {
-        return exact;
-    }
-    checks_that(&|it| it.full_name().contains(&check)).or_else(|| chapters_that(&|it| it.folder.contains(&server)))
+        .or_else(|| checks_that(&|it| it.name == check || it.full_name() == check))
 }
 
 /// The chapter that a word names: `04`, `04-epoll-et`, `epoll-et`, or the path of its folder.

@@ -4,6 +4,8 @@
 
 #![cfg(target_os = "linux")]
 
+mod pty;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
@@ -89,8 +91,9 @@ fn from_the_start_to_the_solution() {
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("wait in the accept queue while the server sleeps"), "{out}");
     assert!(out.contains("0 of 2 points (the attempt is still the starter)"), "{out}");
-    let (code, _, err) = folder.lab(&["solution", "19"]);
+    let (code, _, err) = folder.lab(&["solution"]);
     assert!(code == 1 && err.contains("--spoil"), "{err}");
+    assert!(err.contains("19_accept_queue, which was checked last"), "{err}");
     assert_eq!(folder.lab(&["diff", "19"]).0, 1);
 
     for hints in [1, 2, 3, 3] {
@@ -100,7 +103,7 @@ fn from_the_start_to_the_solution() {
     }
 
     fs::write(folder.attempt(), "pub fn main() { nonsense() }").expect("a file");
-    let (code, out, _) = folder.lab(&["check", "19"]);
+    let (code, out, _) = folder.lab(&["check", "accept_queue"]);
     assert!(code == 1 && out.contains("does not compile") && out.contains("nonsense"), "{out}");
 
     folder.solve();
@@ -135,6 +138,9 @@ fn watch_checks_at_each_save_and_answers_while_a_server_hangs() {
     };
     until("not yet 19");
     until("waiting for the next save");
+    let (code, _, err) = folder.lab(&["watch"]);
+    assert!(code == 1 && err.contains("runs already: process ") && err.contains(", on 19_accept_queue"), "{err}");
+    assert!(folder.lab(&["solution"]).2.contains("19_accept_queue, which is being watched"));
     folder.solve();
     until("passed 19");
     until("waiting for the next save");
@@ -145,8 +151,58 @@ fn watch_checks_at_each_save_and_answers_while_a_server_hangs() {
     until("c check again");
     keys.write_all(b"l").expect("it reads");
     until("of 2 points");
+    // A slip of the finger leads nowhere.
+    keys.write_all(b"nln").expect("it reads");
+    until("press n again to go to 19");
+    until("of 2 points");
+    until("press n again to go to 19");
+    fs::remove_file(folder.attempt()).expect("it is there");
+    until("19_accept_queue.rs was deleted or renamed");
+    keys.write_all(b"r").expect("it reads");
+    until("19_accept_queue.rs is the starter again");
+    assert!(folder.attempt().exists());
     keys.write_all(b"q").expect("it reads");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_command_without_a_number_says_which_exercise_it_took() {
+    let folder = Folder::new("which");
+    let (code, out, _) = folder.lab(&["hint"]);
+    assert!(code == 0 && out.starts_with("19_accept_queue, the first that is not begun\n"), "{out}");
+    let (code, _, err) = folder.lab(&["reset"]);
+    assert!(code == 2 && err.contains("no exercise is begun; name one"), "{err}");
+    let (code, out, _) = folder.lab(&["start"]);
+    assert!(code == 0 && out.starts_with("19_accept_queue, the first that is not begun\n"), "{out}");
+    for command in ["hint", "reset"] {
+        let (code, out, _) = folder.lab(&[command]);
+        assert!(code == 0 && out.starts_with("19_accept_queue, which is begun and does not pass\n"), "{out}");
+    }
+    // What is named is not told.
+    assert!(folder.lab(&["hint", "accept_queue"]).1.starts_with("hint 1 of 3"));
+}
+
+#[test]
+fn a_diff_fits_a_terminal_of_100_columns_and_goes_through_the_pager() {
+    let folder = Folder::new("pager");
+    let diff = |pager: &str, columns| {
+        let mut command = folder.command(&["diff", "03", "04"]);
+        let (code, text) = pty::on_a_terminal(command.env("PAGER", pager), columns);
+        assert_eq!(code, 0, "{text}");
+        console::strip_ansi_codes(&text).into_owned()
+    };
+    let narrow = diff("sed s/^/P:/", 100);
+    assert!(narrow.lines().all(|line| line.starts_with("P:")), "{narrow}");
+    assert!(narrow.lines().all(|line| line.chars().count() <= 102), "{narrow}");
+    assert!(narrow.contains("\nP:-  ") && narrow.contains("\nP:+  "), "{narrow}");
+    // Most lines of code are not broken: in two columns on this terminal, most are.
+    let broken = narrow.lines().filter(|line| line.starts_with("P:       ")).count();
+    assert!(4 * broken < narrow.lines().count(), "{broken} of {}", narrow.lines().count());
+    let wide = diff("cat", 200);
+    assert!(wide.lines().any(|line| line.contains(" | ")), "{wide}");
+    assert!(diff("no-such-pager", 100).contains("04-epoll-et/src/server.rs"));
+    let (_, piped, _) = folder.lab(&["diff", "03", "04"]);
+    assert!(piped.starts_with("- 03-epoll-lt"), "{piped}");
 }
 
 #[test]

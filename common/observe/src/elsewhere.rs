@@ -66,6 +66,11 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
+    pub fn allocated(self) -> Option<u64> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
     pub fn fd_count(self) -> Option<usize> {
         None
     }

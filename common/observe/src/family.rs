@@ -77,6 +77,11 @@ impl Family {
         processes.into_iter().map(Process::resident).sum()
     }
 
+    /// Resident memory of malloc (glibc's), in bytes.
+    pub fn allocated(self) -> Option<u64> {
+        Some(self.processes()?.into_iter().filter_map(Process::allocated).sum())
+    }
+
     /// How many file descriptors it has open.
     pub fn fd_count(self) -> Option<usize> {
         Some(self.processes()?.into_iter().filter_map(Process::fds).map(|fds| fds.len()).sum())

@@ -9,6 +9,7 @@
 pub mod advice;
 pub mod detached;
 pub mod errno;
+pub mod inherit;
 pub mod made;
 pub mod mask;
 pub mod pattern;
@@ -17,6 +18,8 @@ pub mod syscall;
 pub mod text;
 pub mod view;
 
+#[cfg(target_os = "linux")]
+mod allocated;
 #[cfg(target_os = "linux")]
 pub mod decode;
 #[cfg(target_os = "linux")]

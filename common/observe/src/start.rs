@@ -1,7 +1,8 @@
 //! How a server is started: with a mark by which it is found again, with its limits, on a port that is free.
 //!
 //! Invariant: nothing that was started can get lost. A server leads a process group of its own, dies with the thread
-//! that started it (Linux), and hands its mark on to whatever it starts itself.
+//! that started it (Linux), and hands its mark on to whatever it starts itself. It inherits what `inherit` gives it, and
+//! nothing of the terminal.
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use crate::detached;
+use crate::inherit;
 
 /// The variable in the environment of every server that was started here, and of all that it starts.
 pub const MARK: &str = "ECHO_HARNESS_SUBJECT";
@@ -102,31 +104,28 @@ pub fn started_by(starter: u32) -> io::Result<Vec<i32>> {
 /// What a server gets at its start, besides its command.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// RLIMIT_NOFILE, soft and hard; this program's own limit if not given.
+    /// RLIMIT_NOFILE; the hard limit, and at most `inherit::DESCRIPTORS`, if not given.
     pub nofile: Option<u64>,
+    /// `nofile` is only the soft limit, and may be raised later.
+    pub raisable: bool,
     /// How many file descriptors of /dev/null it inherits, from 3 on, so that its own start at high numbers.
     pub inherit: usize,
+    /// Single descriptors of /dev/null that it inherits, so that its own have gaps between them.
+    pub gaps: &'static [i32],
 }
 
 /// The command of a server that can be found again, and ended with all that it has started.
 pub fn command(argv: &[String], limits: Limits, mark: &Mark) -> Command {
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]);
-    command.env(MARK, mark.to_string()).env("RUST_BACKTRACE", "0");
+    command.env_clear().envs(inherit::environment()).env(MARK, mark.to_string());
     // A group of its own, so that what it starts can be ended with it.
     command.process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls are made: setrlimit, open, dup2, fcntl, getsockopt,
-    // lseek, prctl. None of them allocates or takes a lock that another thread of this program might have held at the
-    // fork.
+    // SAFETY: between fork and exec only async-signal-safe calls are made: those of `inherit::set_up`, and prctl. None of
+    // them allocates or takes a lock that another thread of this program might have held at the fork.
     unsafe {
         command.pre_exec(move || {
-            if let Some(limit) = limits.nofile {
-                let limit = libc::rlimit { rlim_cur: limit as libc::rlim_t, rlim_max: limit as libc::rlim_t };
-                if libc::setrlimit(libc::RLIMIT_NOFILE, &limit) != 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            inherit_null(limits.inherit as i32)?;
+            inherit::set_up(&limits)?;
             #[cfg(target_os = "linux")]
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             Ok(())
@@ -142,11 +141,12 @@ static STARTS: RwLock<()> = RwLock::new(());
 /// # Errors
 /// As `Command::spawn`.
 pub fn spawn(command: &mut Command, limits: Limits) -> io::Result<Child> {
-    // A start that is under way in another thread has a descriptor that `inherit_null` must leave alone if it is its
+    // A start that is under way in another thread has a descriptor that `inherit::set_up` must leave alone if it is its
     // own, and the copy of which would be a gap: the listener that was to come behind 1,023 would fit into it.
     let started = |child: io::Result<Child>| child.inspect(|child| detached::has_started(child.id() as i32));
-    if limits.inherit > 0 {
+    if limits.inherit > 0 || !limits.gaps.is_empty() {
         let _alone = hold_starts();
+        let _occupied = inherit::occupy(limits.gaps)?;
         return started(command.spawn());
     }
     let _among_others = STARTS.read().unwrap_or_else(PoisonError::into_inner);
@@ -158,39 +158,6 @@ pub fn spawn(command: &mut Command, limits: Limits) -> io::Result<Child> {
 /// sent.
 pub fn hold_starts() -> RwLockWriteGuard<'static, ()> {
     STARTS.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Fills the numbers from 3 on with /dev/null. What this program has open there goes at exec anyway, and would leave
-/// gaps.
-///
-/// # Safety
-/// To be called between fork and exec only: it closes descriptors that others own.
-unsafe fn inherit_null(count: i32) -> io::Result<()> {
-    // SAFETY: the path is a C string. The descriptors that are replaced belong to the child alone, whose program is
-    // about to be replaced; the caller promises that.
-    let done = unsafe {
-        let null = if count > 0 { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) } else { 0 };
-        null >= 0
-            && (3..3 + count).filter(|fd| !reports_a_failed_exec(*fd)).all(|fd| match fd == null {
-                true => libc::fcntl(fd, libc::F_SETFD, 0) >= 0,
-                false => libc::dup2(null, fd) >= 0,
-            })
-    };
-    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Whether `Command` may need this descriptor to say that exec failed: it uses a SEQPACKET pair on Linux, a pipe
-/// elsewhere.
-fn reports_a_failed_exec(fd: i32) -> bool {
-    let (mut kind, mut len): (libc::c_int, libc::socklen_t) = (0, size_of::<libc::c_int>() as libc::socklen_t);
-    // SAFETY: both pointers are to variables of the types that SO_TYPE wants, and both outlive the call.
-    let is_socket =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &mut len) == 0 };
-    match cfg!(target_os = "linux") {
-        true => is_socket && kind == libc::SOCK_SEQPACKET,
-        // SAFETY: lseek takes any number; for one that is no open file it fails, which is one of the two answers.
-        false => !is_socket && unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) < 0 },
-    }
 }
 
 /// A start that takes longer is a fault, even on a machine with a load of 20 and under ptrace(2).

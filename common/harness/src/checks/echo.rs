@@ -3,6 +3,8 @@
 //! Invariant: each check compares every byte with the byte that the connection sent at that offset. A client sends and
 //! reads at the same time. A client that sends first and reads later sends no more than the socket buffers hold.
 
+use std::time::{Duration, Instant};
+
 use harness_macros::check;
 
 use crate::client::{Client, ConnectOptions, echo_all};
@@ -171,6 +173,28 @@ fn messages_that_end_at_2_and_at_4_gib_come_back(trial: &mut Trial<'_>) -> Step 
             client.echo(1).map_err(at_the_edge)?;
         }
         client.echo(100_000).map_err(at_the_edge)?;
+    }
+    Ok(())
+}
+
+/// 70,000 round trips of 1 byte on one connection: a number of 16 bits that counts reads, writes or messages comes round.
+#[check(clause = 2, long)]
+fn seventy_thousand_messages_on_one_connection_come_back(trial: &mut Trial<'_>) -> Step {
+    const MESSAGES: u32 = 70_000;
+    const NEEDED: u32 = 1 << 16;
+    const LONGEST: Duration = Duration::from_secs(180);
+    let mut client = trial.connect()?;
+    trial.step(format!("c0 sends a byte and reads it back, {MESSAGES} times"));
+    let start = Instant::now();
+    for count in 0..MESSAGES {
+        if start.elapsed() > LONGEST && count <= NEEDED {
+            return Err(Stop::skip(format!("only {count} round trips came about in {} s", LONGEST.as_secs())));
+        }
+        client.plan(1);
+        echo_all(std::slice::from_mut(&mut client)).map_err(|stop| match count {
+            65_530..=65_540 => stop.because("It worked 65,536 times, more or less: a number of 16 bits wraps there."),
+            _ => stop,
+        })?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::limit::{self, Limit};
-use crate::server::Options;
+use crate::server::{Limits, Options};
 use crate::trial::Trial;
 
 /// Clients that get the last descriptors.
@@ -100,6 +100,36 @@ fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> 
     trial.probe()
 }
 
+/// The same with a limit that the server has from its start, which is all that an accept in flight knows (io_uring).
+#[check(clause = 9)]
+fn queued_clients_are_served_when_the_limit_of_the_start_is_raised(trial: &mut Trial<'_>) -> Step {
+    let (base, each) = descriptors_for_clients(trial)?;
+    let limits = Limits { nofile: Some((base + INSIDE * each) as u64), raisable: true, ..Limits::default() };
+    trial.step(format!(
+        "the server starts with a limit of {} descriptors: room for {INSIDE} clients",
+        base + INSIDE * each
+    ));
+    match trial.start(&Options { limits, ..Options::default() }).map(drop) {
+        Err(Stop::Fail(_)) if !trial.subject.own => {
+            return Err(Stop::skip("it does not start with so few descriptors (ulimit -n)"));
+        }
+        started => started?,
+    }
+    if trial.descriptor_limit()? != limits.nofile {
+        return Err(Stop::skip("it raises its own limit of descriptors when it starts"));
+    }
+    trial.suspect(EMFILE);
+    let mut inside = trial.connect_many(INSIDE as u32)?;
+    trial.echo_all(&mut inside, 100)?;
+    let outside = queue_up(trial)?;
+    trial.expect_lack(&mut inside, &outside)?;
+    trial.lift_limit()?;
+    let mut served = trial.admitted(outside)?;
+    trial.echo_all(&mut inside, 100)?;
+    trial.echo_all(&mut served, 100)?;
+    trial.probe()
+}
+
 /// 40 clients of a server with room for 12: each leaves once it has its 1,000 bytes, which frees a descriptor for
 /// another.
 #[check(clause = 9)]
@@ -112,7 +142,8 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
             "the server starts with a limit of {} descriptors: room for {INSIDE} clients",
             base + INSIDE
         ));
-        trial.start(&Options { nofile: Some((base + INSIDE) as u64), ..Options::default() })?;
+        let limits = Limits { nofile: Some((base + INSIDE) as u64), ..Limits::default() };
+        trial.start(&Options { limits, ..Options::default() })?;
     } else {
         trial.leave_room(INSIDE)?;
     }
@@ -398,12 +429,7 @@ fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_
 fn fill_up(trial: &mut Trial<'_>, will_be_freed: bool) -> Step<(Vec<Client>, Vec<Client>)> {
     trial.suspect(EMFILE);
     let base = trial.descriptors_without_clients()?;
-    // A foreign server may use several descriptors for a client, for example a pair of pipes. Several clients are
-    // measured, because the first may get pipes that were opened for an earlier client.
-    let first = if trial.subject.own { 1 } else { 4 };
-    let mut inside = trial.connect_many(first)?;
-    trial.echo_all(&mut inside, 1)?;
-    let each = trial.descriptors()?.saturating_sub(base).div_ceil(inside.len()).max(1);
+    let (mut inside, each) = some_clients(trial, base)?;
     let rest = INSIDE - inside.len();
     trial.leave_room(rest * each)?;
     inside.extend(trial.connect_many(rest as u32)?);
@@ -419,6 +445,23 @@ fn fill_up(trial: &mut Trial<'_>, will_be_freed: bool) -> Step<(Vec<Client>, Vec
     }
     trial.expect_lack(&mut inside, &outside)?;
     Ok((inside, outside))
+}
+
+/// A few clients of a server that had `base` descriptors before, and how many it uses for each.
+fn some_clients(trial: &mut Trial<'_>, base: usize) -> Step<(Vec<Client>, usize)> {
+    // A foreign server may use several descriptors for a client, for example a pair of pipes. Several clients are
+    // measured, because the first may get pipes that were opened for an earlier client.
+    let first = if trial.subject.own { 1 } else { 4 };
+    let mut clients = trial.connect_many(first)?;
+    trial.echo_all(&mut clients, 1)?;
+    let each = trial.descriptors()?.saturating_sub(base).div_ceil(clients.len()).max(1);
+    Ok((clients, each))
+}
+
+/// The descriptors that the server has without clients, and those for each client.
+fn descriptors_for_clients(trial: &mut Trial<'_>) -> Step<(usize, usize)> {
+    let base = trial.descriptors_without_clients()?;
+    Ok((base, some_clients(trial, base)?.1))
 }
 
 /// More clients; each sends a byte.

@@ -96,10 +96,14 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
         other => Stop::Broken(other.to_string()),
     })?;
     let Some(finding) = explored.finding else {
-        if let Coverage::Cut(why) = explored.coverage {
-            let (server, script) = (&subject.name, &script.name);
-            eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} at 2 ({} runs)", explored.runs);
+        let Coverage::Cut(why) = explored.coverage else { return Ok(()) };
+        let (server, script, runs) = (&subject.name, &script.name, explored.runs);
+        if explored.placements <= 1 {
+            return Err(Stop::skip(format!(
+                "no schedule that was run fails, and not all with one placement could be run: CUT {why} ({runs} runs)"
+            )));
         }
+        eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} ({runs} runs)");
         return Ok(());
     };
     if finding.verdict == Verdict::NonDeterministic {

@@ -62,4 +62,12 @@ impl Trial<'_> {
         self.log.step("the server's limit of descriptors is raised");
         self.server()?.lift_limit()
     }
+
+    /// The soft limit of descriptors of the process that serves; `None` where it cannot be seen.
+    pub fn descriptor_limit(&mut self) -> Step<Option<u64>> {
+        #[cfg(target_os = "linux")]
+        return Ok(observe::Process { pid: self.process()?.pid }.fd_limit());
+        #[cfg(not(target_os = "linux"))]
+        return Ok(None);
+    }
 }

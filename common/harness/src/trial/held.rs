@@ -90,36 +90,4 @@ impl Trial<'_> {
                      epoll instance, a file) has to be closed with it.";
         Err(self.with_view(Symptom::Leak, what, cause))
     }
-
-    /// The resident memory of a server of this repository, in bytes, after each of many equal rounds of `clients` clients:
-    /// it does not grow without end. What collects garbage grows until it collects, so other servers are not judged. A leak
-    /// of `each` bytes for every client is seen, and one of half as many is not: so much an allocator may keep.
-    pub fn expect_no_memory_growth(&mut self, resident: &[u64], clients: u32, each: u64) -> Step {
-        if !self.subject.own {
-            return Ok(());
-        }
-        let third = resident.len().div_ceil(3);
-        let mut thirds = resident.chunks(third);
-        let (Some(first), Some(second), Some(last)) = (thirds.next(), thirds.next(), thirds.next()) else {
-            return Ok(());
-        };
-        let least = each * u64::from(clients) * third as u64 / 2;
-        let above = |later: &[u64], earlier: &[u64]| {
-            let (later, earlier) = (later.iter().min(), earlier.iter().min());
-            later.zip(earlier).is_some_and(|(later, earlier)| *later > earlier + least)
-        };
-        if !(above(last, second) && above(second, first)) {
-            return Ok(());
-        }
-        let kib = |part: &[u64]| part.first().copied().unwrap_or_default() / 1024;
-        let what = format!(
-            "its resident memory is {} KiB, {} KiB and {} KiB after the same number of clients each time, and nobody is \
-             connected: it grows without end",
-            kib(first),
-            kib(second),
-            kib(last)
-        );
-        let cause = "Every socket was closed, and what the server allocated for its connections is never freed.";
-        Err(self.with_view(Symptom::Leak, what, cause))
-    }
 }

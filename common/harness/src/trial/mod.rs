@@ -16,6 +16,7 @@ use crate::subject::{Launch, Model, Subject};
 mod attempts;
 mod circumstances;
 mod crowd;
+pub(crate) mod growth;
 mod held;
 mod leftovers;
 mod patience;

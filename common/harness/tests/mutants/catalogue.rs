@@ -202,6 +202,24 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "reads_in_16_bits",
+        "counts a connection's reads in 16 bits, and takes 0 for the end",
+        &[caught("echo::seventy_thousand_messages_on_one_connection_come_back", Truncated, "16 bits")],
+    ),
+    mutant(
+        EpollLt,
+        "serial_of_16_bits",
+        "numbers connections in 16 bits, and takes 0 for none",
+        &[caught("scale::seventy_thousand_clients_come_and_go", ReadLost, "16 bits")],
+    ),
+    mutant(
+        EpollLt,
+        "table_of_2048",
+        "has a table of 2,048 connections, by descriptor, and leaves alone whose number is higher",
+        &[caught("fd_setsize::descriptors_past_every_power_of_two_are_served", ReadLost, "what is indexed by it")],
+    ),
+    mutant(
+        EpollLt,
         "write_interest_left_on",
         "keeps OUT after the last byte was sent",
         &[caught("idle::a_drained_connection_costs_nothing_again", Spinning, "while bytes are owed")],
@@ -409,6 +427,26 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Select,
+        "nfds_counted",
+        "takes the number of connections for what the highest descriptor has grown by",
+        &[caught(
+            "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
+            ReadLost,
+            "have gaps between them",
+        )],
+    ),
+    mutant(
+        Poll,
+        "slot_by_number",
+        "takes a descriptor's distance from the first one for its place in the list",
+        &[caught(
+            "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
+            ReadLost,
+            "have gaps between them",
+        )],
+    ),
+    mutant(
+        Select,
         "nfds_after_any_close",
         "takes the next descriptor below a closed one for the highest, whichever was closed",
         &[caught("wakeup::the_highest_descriptor_is_heard_whoever_closes_below_it", ReadLost, "nfds is too small")],
@@ -461,6 +499,17 @@ pub const MUTANTS: &[Mutant] = &[
         "does not arm a multishot accept again after it ended with an error",
         &[caught(
             "faults::twice_as_many_clients_as_descriptors_are_all_served_in_turn",
+            AcceptQueueNotDrained,
+            "EMFILE",
+        )],
+    )
+    .own(),
+    mutant(
+        Uring,
+        "accept_armed_by_a_close_only",
+        "arms the accept that ended with an error again when a connection ends, and at no other time",
+        &[caught(
+            "faults::queued_clients_are_served_when_the_limit_of_the_start_is_raised",
             AcceptQueueNotDrained,
             "EMFILE",
         )],
@@ -570,6 +619,12 @@ pub const MUTANTS: &[Mutant] = &[
         "not_joined",
         "has a thread for each connection, neither detached nor joined",
         &[caught("lifetime::threads_that_have_ended_are_joined", Leak, "detach")],
+    ),
+    mutant(
+        Threads,
+        "state_never_freed",
+        "has a thread for each connection, and never frees the 4 KiB that it had for it",
+        &[caught("scale::two_thousand_clients_come_and_go_without_a_trace", Leak, "is never freed")],
     ),
     mutant(
         Fork,

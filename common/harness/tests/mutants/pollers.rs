@@ -41,17 +41,20 @@ pub trait Poller {
 }
 
 const WORDS: usize = 1024 / 64;
+/// The listener and the wake socket come before the first connection.
+const FIRST: usize = 2;
 
 /// The two bitmaps lie one behind the other, as two `fd_set`s do in C; what is behind them stands for the rest of the
 /// program's memory.
 pub struct Select {
     bits: [u64; 8 * WORDS],
     highest: RawFd,
+    added: usize,
 }
 
 impl Select {
     pub fn new() -> Self {
-        Self { bits: [0; 8 * WORDS], highest: 0 }
+        Self { bits: [0; 8 * WORDS], highest: 0, added: 0 }
     }
 
     fn put(&mut self, set: usize, fd: RawFd, on: bool) {
@@ -67,7 +70,12 @@ impl Poller for Select {
         if fd >= 1024 && !bug!("bit_beyond_the_set") {
             return Err(io::Error::other("select holds only descriptors below 1024"));
         }
-        self.highest = self.highest.max(fd);
+        // "One connection more, one number more": so it is where the numbers have no gaps.
+        self.added += 1;
+        self.highest = match bug!("nfds_counted") && self.added > FIRST + 1 {
+            true => (self.highest + 1).min(1023),
+            false => self.highest.max(fd),
+        };
         self.set(fd, interest)
     }
 
@@ -122,18 +130,28 @@ impl Poller for Select {
 pub struct Poll {
     slots: Vec<libc::pollfd>,
     places: HashMap<RawFd, usize>,
+    /// The descriptor of the first connection.
+    first: RawFd,
 }
 
 impl Poll {
     pub fn new() -> Self {
-        Self { slots: Vec::new(), places: HashMap::new() }
+        Self { slots: Vec::new(), places: HashMap::new(), first: 0 }
     }
 }
 
 impl Poller for Poll {
     fn add(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
-        self.places.insert(fd, self.slots.len());
-        self.slots.push(libc::pollfd { fd, events: 0, revents: 0 });
+        let (new, mut place) = (libc::pollfd { fd, events: 0, revents: 0 }, self.slots.len());
+        if bug!("slot_by_number") && place >= FIRST {
+            self.first = if place == FIRST { fd } else { self.first };
+            place = FIRST + (fd - self.first).max(0) as usize;
+        }
+        self.places.insert(fd, place);
+        match self.slots.get_mut(place) {
+            Some(slot) => *slot = new,
+            None => self.slots.push(new),
+        }
         self.set(fd, interest)
     }
 
@@ -149,6 +167,11 @@ impl Poller for Poll {
 
     fn remove(&mut self, fd: RawFd) {
         let place = self.places.remove(&fd).expect("added");
+        // Free for the next descriptor with this number.
+        if let Some(slot) = self.slots.get_mut(place).filter(|_| bug!("slot_by_number")) {
+            slot.fd = -1;
+            return;
+        }
         // The classic: close(fd), and the slot stays. poll answers POLLNVAL at once, for ever.
         if bug!("closed_slot_left") || place >= self.slots.len() {
             return;

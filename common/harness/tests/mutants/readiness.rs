@@ -39,6 +39,8 @@ struct Connection {
     _buffer: Vec<u8>,
     /// Only for bugs that count: bytes read and written.
     totals: (u64, u64),
+    /// Only under `reads_in_16_bits`.
+    reads: u16,
     /// Only under `iov_max`: what is pending, in pieces as they were read.
     pieces: VecDeque<usize>,
     /// Only under `slow_reader_timeout`.
@@ -52,6 +54,8 @@ pub struct Server<P> {
     connections: Vec<Option<Connection>>,
     /// Only under `duplicate_kept`: of the newest connection.
     duplicate: Option<TcpStream>,
+    /// Connections so far, as a number of 16 bits, for a bug that counts so.
+    serial: u16,
     unfinished: Vec<RawFd>,
     buffer: Vec<u8>,
     accept_at: Option<Instant>,
@@ -79,6 +83,7 @@ impl<P: Poller> Server<P> {
             wake,
             connections,
             duplicate,
+            serial: 0,
             unfinished,
             buffer,
             accept_at,
@@ -133,8 +138,20 @@ impl<P: Poller> Server<P> {
         oddities::accepted(&stream);
         // Linux does not inherit O_NONBLOCK from the listener, and who believes it does forgets this.
         let nonblocking = stream.set_nonblocking(!bug!("blocking_sockets"));
-        if let Err(error) = nonblocking.and_then(|()| self.poller.add(fd, READ)) {
+        self.serial = self.serial.wrapping_add(1);
+        let in_table = match () {
+            () if bug!("table_of_2048") => fd < 2048,
+            // 0 is the number of a place that is free.
+            () if bug!("serial_of_16_bits") => self.serial != 0,
+            () => true,
+        };
+        if let Err(error) = nonblocking.and_then(|()| if in_table { self.poller.add(fd, READ) } else { Ok(()) }) {
             self.say(&format!("fd {fd} refused: {error}"));
+            return;
+        }
+        if !in_table {
+            // "Nobody has so many."
+            std::mem::forget(stream);
             return;
         }
         if bug!("duplicate_kept") {
@@ -162,6 +179,7 @@ impl<P: Poller> Server<P> {
             // Written to, because untouched memory costs nothing.
             _buffer: vec![1; if bug!("buffer_each") { 4096 } else { 0 }],
             totals: (0, 0),
+            reads: 0,
             pieces: VecDeque::new(),
             owes_since: None,
         });
@@ -422,6 +440,11 @@ impl Connection {
                 Ok(0) => self.peer_finished = true,
                 Ok(n) => {
                     self.totals.0 += n as u64;
+                    self.reads = self.reads.wrapping_add(1);
+                    if bug!("reads_in_16_bits") && self.reads == 0 {
+                        self.peer_finished = true;
+                        break;
+                    }
                     // "Nothing came", says a total of 32 bits.
                     if bug!("total_of_zero_is_eof") && self.totals.0 as u32 == 0 {
                         self.peer_finished = true;

@@ -47,6 +47,8 @@ pub struct Server {
     /// Receives so far, which only `buffers_in_turn` counts.
     receives: usize,
     accept_at: Option<Instant>,
+    /// Only under `accept_armed_by_a_close_only`.
+    starved: bool,
 }
 
 impl Server {
@@ -56,7 +58,7 @@ impl Server {
             true => IoUring::builder().setup_sqpoll(5).build(256)?,
             false => IoUring::new(256)?,
         };
-        Ok(Self { ring, listener, wake, lanes: Vec::new(), memory: Vec::new(), receives: 0, accept_at: None })
+        Ok(Self { ring, listener, wake, lanes: Vec::new(), memory: Vec::new(), receives: 0, accept_at: None, starved: false })
     }
 
     pub fn run(mut self, listening: impl FnOnce()) -> io::Result<()> {
@@ -151,6 +153,7 @@ impl Server {
         if !cqueue::more(completion.flags()) && !bug!("accept_not_rearmed") {
             match fd {
                 0.. => self.arm_accept()?,
+                _ if bug!("accept_armed_by_a_close_only") => self.starved = true,
                 _ => self.accept_at = Some(Instant::now() + RETRY),
             }
         }
@@ -277,7 +280,7 @@ impl Server {
             Some(lane) => *lane = None,
             None => {}
         }
-        if self.accept_at.is_some() {
+        if self.accept_at.is_some() || std::mem::take(&mut self.starved) {
             self.accept_at = Some(Instant::now());
         }
         Ok(())

@@ -63,7 +63,7 @@ With --json --list, stdout gets an array with an object for each check:
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{JSON}\n\n{}", fuzz::long_help()))]
 pub struct CheckArgs {
     /// A server (04, 04-epoll-et, epoll-et, ev_clear), a group (drain), a check or part of its name; or an exercise
-    /// (09) [default: all chapters]
+    /// (08, nfds) [default: all chapters]
     #[arg(value_name = "WORD")]
     words: Vec<String>,
     /// Check the variants too: those of the chapters you name, or all of them
@@ -134,6 +134,12 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
                 return fuzz::run(&args.fuzz, &attempts, args.at_once(), args.json, &interrupt);
             }
             return check_attempt::run(course, &places, args.json);
+        }
+        for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course.hidden_behind(word)?))) {
+            terminal::complain(&format!(
+                "'{word}' is a server's name too; the exercise: cargo lab check {:02}",
+                exercise.number
+            ));
         }
     }
     let all: Vec<&'static Check> = harness::all_checks().collect();

@@ -1,4 +1,4 @@
-//! `cargo lab diff`: two sources side by side.
+//! `cargo lab diff`: two sources side by side, or one below the other where the terminal is too narrow for two.
 //!
 //! Invariant: no row is wider than the terminal, and no character of either source is left out. A long line goes on in
 //! the next row of its column.
@@ -13,9 +13,11 @@ use super::solution;
 use crate::course::Course;
 use crate::error::LabError;
 use crate::selection;
-use crate::terminal::{self, Palette};
+use crate::terminal::{self, Palette, pager};
 use crate::workspace;
 
+/// On a narrower terminal, two columns would break most lines of code.
+const WIDE: usize = 160;
 /// How many unchanged lines stand around a change.
 const CONTEXT: usize = 3;
 /// ` | `
@@ -28,9 +30,13 @@ Examples:
   cargo lab diff 03 04             level-triggered and edge-triggered epoll
   cargo lab diff 09                your attempt, once it passes, and the solution
   cargo lab diff 09 --starter      the starter and your attempt
-  cargo lab diff 03 my_server.rs   a chapter and any file";
+  cargo lab diff 03 my_server.rs   a chapter and any file
+  PAGER=cat cargo lab diff 03 04   without a pager";
 
-/// Show two sources side by side: two chapters, or your attempt and the solution
+/// Compare two sources: two chapters, or your attempt and the solution
+///
+/// They stand side by side if the terminal has 160 columns, and otherwise in one column, with - and + for the lines that
+/// differ. On a terminal the text goes through $PAGER (or less); PAGER=cat prints it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DiffArgs {
@@ -49,7 +55,7 @@ pub struct DiffArgs {
     full: bool,
 }
 
-/// Prints two sources side by side.
+/// Prints two sources.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     let (left, right) = match &args.right {
         Some(right) => (source(&args.left)?, source(right)?),
@@ -62,7 +68,8 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
     let (old, new) = (read(&left)?, read(&right)?);
     let (width, palette) = (terminal::width(), Palette::stdout());
     let names = (workspace::shown(&left), workspace::shown(&right));
-    terminal::print(&side_by_side((&names.0, &old), (&names.1, &new), args.full, width, palette));
+    let layout = if width < WIDE { in_one_column } else { side_by_side };
+    pager::page(&layout((&names.0, &old), (&names.1, &new), args.full, width, palette));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -128,7 +135,6 @@ pub fn side_by_side(
     if diff.ratio() == 1.0 {
         return out + "they are the same\n";
     }
-    let lines = |text: &str| -> Vec<String> { text.lines().map(|line| line.replace('\t', "    ")).collect() };
     let (old, new) = (lines(old), lines(new));
     for (i, group) in groups.iter().enumerate() {
         if i > 0 {
@@ -139,6 +145,69 @@ pub fn side_by_side(
         }
     }
     out
+}
+
+/// Both texts in one column: `-` stands before a line of the left one, and `+` before a line of the right one.
+pub fn in_one_column(
+    (left, old): (&str, &str),
+    (right, new): (&str, &str),
+    full: bool,
+    width: usize,
+    palette: Palette,
+) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    let groups = if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) };
+    let mut out = format!("{}\n{}\n", palette.heading(&format!("- {left}")), palette.heading(&format!("+ {right}")));
+    if diff.ratio() == 1.0 {
+        return out + "they are the same\n";
+    }
+    let (old, new) = (lines(old), lines(new));
+    // A mark and a space stand before the number.
+    let side = width.saturating_sub(2).max(NUMBER + 10);
+    for group in &groups {
+        let _ = writeln!(out, "{}", palette.faint(&"·".repeat(width)));
+        for op in group {
+            stacked(&mut out, op, &old, &new, side, palette);
+        }
+    }
+    out
+}
+
+/// The lines of one difference, or of what is the same, in one column.
+fn stacked(out: &mut String, op: &DiffOp, old: &[String], new: &[String], side: usize, palette: Palette) {
+    let (before, after) = (op.old_range(), op.new_range());
+    let whole = |line: &String| vec![(line.clone(), false)];
+    let mut left: Vec<Vec<Piece>> = old[before.clone()].iter().map(whole).collect();
+    let mut right: Vec<Vec<Piece>> = new[after.clone()].iter().map(whole).collect();
+    if op.tag() == similar::DiffTag::Equal {
+        for (i, line) in right.into_iter().enumerate() {
+            put(out, ' ', column(Some((after.start + i + 1, line)), side, |text, _| text.to_owned()));
+        }
+        return;
+    }
+    for (a, b) in left.iter_mut().zip(&mut right) {
+        (*a, *b) = words(&a[0].0, &b[0].0);
+    }
+    for (i, line) in left.into_iter().enumerate() {
+        let style = |text: &str, mark| if mark { palette.bad_mark(text) } else { palette.bad_faint(text) };
+        put(out, '-', column(Some((before.start + i + 1, line)), side, style));
+    }
+    for (i, line) in right.into_iter().enumerate() {
+        let style = |text: &str, mark| if mark { palette.good_mark(text) } else { palette.good(text) };
+        put(out, '+', column(Some((after.start + i + 1, line)), side, style));
+    }
+}
+
+/// Adds the rows of a line, with a mark before the first.
+fn put(out: &mut String, mark: char, rows: Vec<String>) {
+    for (i, row) in rows.iter().enumerate() {
+        let line = format!("{} {row}", if i == 0 { mark } else { ' ' });
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.replace('\t', "    ")).collect()
 }
 
 fn rows(out: &mut String, op: &DiffOp, old: &[String], new: &[String], side: usize, palette: Palette) {
@@ -261,6 +330,20 @@ mod tests {
         let right: String =
             shown.lines().skip(1).map(|row| row.chars().skip(31 + NUMBER).collect::<String>()).collect();
         assert_eq!(right.replace(' ', ""), format!("{long} // changed").replace(' ', ""));
+    }
+
+    #[test]
+    fn in_one_column_each_line_has_its_mark_and_its_number() {
+        let shown = in_one_column(("left", "a\nb\nc\n"), ("right", "a\nB\nc\nd\n"), false, 60, Palette::plain());
+        let rows: Vec<&str> = shown.lines().collect();
+        assert_eq!(rows[..2], ["- left", "+ right"]);
+        assert_eq!(rows[3..], ["     1 a", "-    2 b", "+    2 B", "     3 c", "+    4 d"]);
+        let long = "let events = server.epoll.wait(timeout_ms).context(\"epoll_wait\")?;";
+        let narrow = in_one_column(("l", ""), ("r", &format!("{long}\n")), false, 40, Palette::plain());
+        assert!(narrow.lines().all(|line| terminal::columns(line) <= 40), "{narrow}");
+        // On 100 columns, code of the usual length is not broken.
+        let wide = in_one_column(("l", ""), ("r", &format!("{long}\n")), false, 100, Palette::plain());
+        assert_eq!(wide.lines().last().unwrap(), format!("+    1 {long}"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct ExploreArgs {
     /// Place at most N steps before calls of a running server
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=6))]
     max_placements: u8,
-    /// Explore each script for at most S seconds
+    /// Explore each script for at most S seconds; schedules with one placement get 20 seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     max_seconds: u32,
     /// Add faults that any server can meet, wherever they can occur

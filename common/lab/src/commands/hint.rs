@@ -11,15 +11,16 @@ use crate::terminal::{self, Palette};
 /// Show one more of an exercise's three hints
 #[derive(Debug, clap::Args)]
 pub struct HintArgs {
-    /// The exercise (08, 08_nfds, nfds) [default: the exercise you are at]
+    /// The exercise (08, 08_nfds, nfds) [default: the one being watched, or last checked]
     exercise: Option<String>,
 }
 
 /// Shows the hints that were shown before, and the next hint.
 pub fn run(args: &HintArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
-    let at = super::named_or_current(&course, args.exercise.as_deref())?;
-    terminal::print(&next_hint(&mut course, at, Palette::stdout())?);
+    let chosen = course.named_or_current(args.exercise.as_deref())?;
+    let said = chosen.said(&course);
+    terminal::print(&(said + &next_hint(&mut course, chosen.at, Palette::stdout())?));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,14 +20,3 @@ pub mod reset;
 pub mod solution;
 pub mod start;
 pub mod watch;
-
-use crate::course::Course;
-use crate::error::LabError;
-
-/// The exercise that a word names, or the exercise that the student is at.
-fn named_or_current(course: &Course, word: Option<&str>) -> Result<usize, LabError> {
-    match word {
-        Some(word) => course.find(word),
-        None => course.current().ok_or_else(|| LabError::usage("every exercise passes; name one: cargo lab list")),
-    }
-}

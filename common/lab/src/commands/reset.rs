@@ -12,15 +12,16 @@ use crate::workspace::shown;
 /// Put the starter back; your attempt is kept beside it
 #[derive(Debug, clap::Args)]
 pub struct ResetArgs {
-    /// The exercise (08, 08_nfds, nfds)
-    exercise: String,
+    /// The exercise (08, 08_nfds, nfds) [default: the one being watched, or last checked]
+    exercise: Option<String>,
 }
 
 /// Resets one exercise.
 pub fn run(args: &ResetArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
-    let at = course.find(&args.exercise)?;
-    terminal::print(&reset(&mut course, at)?);
+    let chosen = course.named_or_begun(args.exercise.as_deref())?;
+    let said = chosen.said(&course);
+    terminal::print(&(said + &reset(&mut course, chosen.at)?));
     Ok(ExitCode::SUCCESS)
 }
 

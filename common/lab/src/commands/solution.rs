@@ -12,7 +12,7 @@ use crate::workspace::shown;
 /// Show the solution, after your attempt has passed
 #[derive(Debug, clap::Args)]
 pub struct SolutionArgs {
-    /// The exercise (08, 08_nfds, nfds) [default: the exercise you are at]
+    /// The exercise (08, 08_nfds, nfds) [default: the one being watched, or last checked]
     exercise: Option<String>,
     /// Show the solution even though your attempt does not pass
     #[arg(long)]
@@ -22,7 +22,12 @@ pub struct SolutionArgs {
 /// Prints the solution's source.
 pub fn run(args: &SolutionArgs) -> Result<ExitCode, LabError> {
     let mut course = Course::load()?;
-    let at = super::named_or_current(&course, args.exercise.as_deref())?;
+    let chosen = course.named_or_current(args.exercise.as_deref())?;
+    // Not on stdout, where only the source goes.
+    let (at, said) = (chosen.at, chosen.said(&course));
+    if !said.is_empty() {
+        terminal::complain(said.trim_end());
+    }
     require_shown(&mut course, at, args.spoil)?;
     let path = course.exercises[at].file("solution.rs");
     let source = std::fs::read_to_string(&path);

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::course::{Course, Exercise, Standing, attempt};
+use crate::course::{Course, Exercise, attempt};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
 use crate::workspace::shown;
@@ -26,21 +26,17 @@ impl StartArgs {
 /// Copies the starter, and tells the exercise's story.
 pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
-    let at = match &args.exercise {
-        Some(word) => course.find(word)?,
-        None => (0..course.exercises.len())
-            .find(|at| course.standing(*at) == Standing::New)
-            .ok_or_else(|| LabError::usage("every exercise is begun; see: cargo lab list"))?,
-    };
-    let exercise = &course.exercises[at];
+    let chosen = course.named_or_new(args.exercise.as_deref())?;
+    let exercise = &course.exercises[chosen.at];
     let edit = if attempt::start(exercise)? { "edit" } else { "it was begun before; it is" };
     let (about, number, path) = (&exercise.about, exercise.number, shown(&exercise.attempt()));
     let (points, minutes) =
         (terminal::count(about.points as usize, "point"), terminal::count(about.minutes as usize, "minute"));
     let palette = Palette::stdout();
     terminal::print(&format!(
-        "{}  {}\n\n{}\n\n{edit} {path}\ncheck it: cargo lab check {number:02}, \
+        "{}{}  {}\n\n{}\n\n{edit} {path}\ncheck it: cargo lab check {number:02}, \
          or at every save: cargo lab watch {number:02}\n",
+        chosen.said(&course),
         palette.heading(&format!("{number:02} {}", about.title)),
         palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
         paragraphs(&story(exercise), terminal::width()),
@@ -52,11 +48,37 @@ pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
 fn story(exercise: &Exercise) -> String {
     let readme = std::fs::read_to_string(exercise.file("README.md")).unwrap_or_default();
     let lines: Vec<&str> = readme.lines().skip(1).take_while(|line| !line.starts_with("```")).collect();
-    lines.join("\n")
+    links_as_paths(&lines.join("\n"), exercise)
+}
+
+/// `[text](../src/ring.rs)` as `text (exercises/src/ring.rs)`: on a terminal nobody can follow a link.
+fn links_as_paths(text: &str, exercise: &Exercise) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, (words, (target, after)))) = rest.split_once('[').and_then(|(before, link)| {
+        Some((before, link.split_once("](").and_then(|(words, link)| Some((words, link.split_once(')')?)))?))
+    }) {
+        let path = exercise.file(target).canonicalize().map_or_else(|_| target.to_owned(), |path| shown(&path));
+        out += &format!("{before}{words} ({path})");
+        rest = after;
+    }
+    out + rest
 }
 
 /// Wraps each line of the story, which is a paragraph.
 fn paragraphs(story: &str, width: usize) -> String {
     let wrapped: Vec<String> = story.trim().lines().map(|line| terminal::wrap(line, width).join("\n")).collect();
     wrapped.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_shown_as_the_path_from_the_root() {
+        let exercises = crate::course::load(&crate::workspace::root().unwrap().join("exercises")).unwrap();
+        let text = "by [`a`](../src/select.rs), and [b](nowhere). [c";
+        assert_eq!(links_as_paths(text, &exercises[0]), "by `a` (exercises/src/select.rs), and b (nowhere). [c");
+    }
 }

@@ -15,9 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{hint, list, reset};
-use crate::course::Course;
-use crate::course::attempt;
 use crate::course::feedback::{CheckNews, CheckedAttempt};
+use crate::course::{Course, WatchLock, attempt};
 use crate::error::LabError;
 use crate::interrupt::{Interrupt, kill_servers};
 use crate::terminal::{self, Palette};
@@ -25,6 +24,8 @@ use crate::workspace;
 
 /// How often the attempt's file is looked at.
 const LOOK: Duration = Duration::from_millis(150);
+/// A file that is missing at so many looks was deleted, and is not just being replaced.
+const DELETED: u32 = 7;
 /// How long a check that was stopped gets to end.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -34,7 +35,7 @@ const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check ag
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("Keys: {KEYS}"))]
 pub struct WatchArgs {
-    /// The exercise (08, 08_nfds, nfds) [default: the exercise you are at]
+    /// The exercise (08, 08_nfds, nfds) [default: the one last checked]
     exercise: Option<String>,
 }
 
@@ -44,6 +45,8 @@ enum WatchEvent {
     Key(u8),
     /// The attempt's file has changed.
     Saved,
+    /// The attempt's file is gone.
+    Deleted,
     /// The check of this number has something to show.
     News(usize, CheckNews),
     /// The check of this number has ended.
@@ -68,14 +71,18 @@ struct WatchSession {
     running: Option<RunningCheck>,
     /// How many checks were begun.
     begun: usize,
-    /// `r` was pressed once; a second `r` resets the attempt.
-    resetting: bool,
+    /// The key that was pressed last and has to be pressed again.
+    asked: Option<u8>,
+    /// That the attempt is gone was said.
+    told_of_deletion: bool,
+    lock: Option<WatchLock>,
 }
 
 /// Watches until `q`, a signal, or the loss of stdout.
 pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     let course = Course::load()?;
-    let at = super::named_or_current(&course, args.exercise.as_deref())?;
+    let at = course.named_or_current(args.exercise.as_deref())?.at;
+    let lock = WatchLock::take(&course.exercises)?;
     let interrupt = Interrupt::watch()?;
     let _terminal = RawTerminal::on();
     let (events, receiver) = mpsc::channel();
@@ -84,13 +91,25 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     std::thread::spawn(move || read_keys(&keys));
     std::thread::spawn(move || look_at(&watched, &saves));
     let palette = Palette::stdout();
-    let mut watch = WatchSession { course, at, palette, events, file, running: None, begun: 0, resetting: false };
+    let mut watch = WatchSession {
+        course,
+        at,
+        palette,
+        events,
+        file,
+        running: None,
+        begun: 0,
+        asked: None,
+        told_of_deletion: false,
+        lock,
+    };
     watch.go_to(at)?;
     let result = loop {
         match receiver.recv_timeout(LOOK) {
             Ok(WatchEvent::Key(b'q' | 4)) => break Ok(ExitCode::SUCCESS),
             Ok(WatchEvent::Key(key)) => watch.key(key)?,
             Ok(WatchEvent::Saved) => watch.check(),
+            Ok(WatchEvent::Deleted) => watch.deleted(),
             Ok(WatchEvent::News(number, news)) => watch.news(number, news),
             Ok(WatchEvent::Checked(number, checked)) => watch.checked(number, checked)?,
             Err(RecvTimeoutError::Timeout) => {}
@@ -123,6 +142,9 @@ impl WatchSession {
         self.at = at;
         let exercise = &self.course.exercises[at];
         attempt::start(exercise)?;
+        if let Some(lock) = &self.lock {
+            lock.watches(exercise);
+        }
         *self.file.lock().expect("no panic while it is held") = exercise.attempt();
         self.check();
         Ok(())
@@ -131,6 +153,7 @@ impl WatchSession {
     /// Begins a check, and stops the check that runs.
     fn check(&mut self) {
         self.stop_check();
+        self.told_of_deletion = false;
         self.begun += 1;
         let (number, at, palette, events) = (self.begun, self.at, self.palette, self.events.clone());
         let stop = Arc::new(AtomicBool::new(false));
@@ -184,6 +207,12 @@ impl WatchSession {
         }
         self.running = None;
         self.course = Course::load()?;
+        // The compiler's words about a file that went away meanwhile would be about something else.
+        let is_judged = matches!(checked, Ok(CheckedAttempt::Judged(..)));
+        if !is_judged && !self.course.exercises[self.at].attempt().exists() {
+            self.deleted();
+            return Ok(());
+        }
         match checked? {
             CheckedAttempt::Judged(_, told) => terminal::print(&format!("{}\n{told}", over_progress())),
             CheckedAttempt::Refused(why) => terminal::print(&why),
@@ -193,31 +222,61 @@ impl WatchSession {
         Ok(())
     }
 
+    /// The attempt is gone: there is nothing to check until it is back.
+    fn deleted(&mut self) {
+        self.stop_check();
+        if std::mem::replace(&mut self.told_of_deletion, true) {
+            return;
+        }
+        let path = workspace::shown(&self.course.exercises[self.at].attempt());
+        terminal::print(&format!(
+            "{}{}\nsave it again, or press r to begin anew with the starter\n",
+            over_progress(),
+            self.palette.bad(&format!("{path} was deleted or renamed"))
+        ));
+    }
+
     fn key(&mut self, key: u8) -> Result<(), LabError> {
-        let again = std::mem::take(&mut self.resetting);
+        let key = key.to_ascii_lowercase();
+        let again = self.asked.take() == Some(key);
         terminal::print(over_progress());
         let all = self.course.exercises.len();
-        match key.to_ascii_lowercase() {
+        let exercise = &self.course.exercises[self.at];
+        match key {
             b'h' => terminal::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
             b'l' => terminal::print(
                 &(list::table(&self.course, Some(self.at), self.palette) + &list::bar(&self.course, self.palette)),
             ),
-            b'n' => return self.go_to((self.at + 1) % all),
-            b'p' => return self.go_to((self.at + all - 1) % all),
+            b'n' if again => return self.go_to((self.at + 1) % all),
+            b'p' if again => return self.go_to((self.at + all - 1) % all),
+            b'n' => self.ask_to_go(key, (self.at + 1) % all),
+            b'p' => self.ask_to_go(key, (self.at + all - 1) % all),
             b'c' => self.check(),
-            b'r' if again => {
+            b'r' if again || !exercise.attempt().exists() => {
                 self.stop_check();
                 terminal::print(&reset::reset(&mut self.course, self.at)?);
                 self.check();
             }
             b'r' => {
-                self.resetting = true;
+                self.asked = Some(key);
                 terminal::print("press r again to put the starter back; your attempt is kept beside it\n");
             }
             b'\n' | b'\r' | b' ' => {}
             _ => terminal::print(&format!("{KEYS}\n")),
         }
         Ok(())
+    }
+
+    /// Says where the key leads. To leave an exercise by a slip of the finger would be a nuisance.
+    fn ask_to_go(&mut self, key: u8, at: usize) {
+        let exercise = &self.course.exercises[at];
+        let begins = match exercise.attempt().exists() {
+            true => String::new(),
+            false => format!("; that begins it: {}", workspace::shown(&exercise.attempt())),
+        };
+        self.asked = Some(key);
+        let (number, title) = (exercise.number, &exercise.about.title);
+        terminal::print(&format!("press {} again to go to {number:02} {title}{begins}\n", char::from(key)));
     }
 }
 
@@ -265,19 +324,22 @@ fn read_keys(events: &Sender<WatchEvent>) {
     }
 }
 
-/// Reports each change of the file that is watched at the time. The file may be missing for a moment, while an editor
-/// replaces it.
+/// Reports each change of the file that is watched at the time, and its end. The file may be missing for a moment, while
+/// an editor replaces it.
 fn look_at(file: &Mutex<PathBuf>, events: &Sender<WatchEvent>) {
     type Stamp = Option<(SystemTime, u64)>;
     let mut seen: (PathBuf, Stamp) = (PathBuf::new(), None);
+    let mut missing = 0;
     loop {
         let path = file.lock().expect("no panic while it is held").clone();
         let stamp = std::fs::metadata(&path).ok().and_then(|it| Some((it.modified().ok()?, it.len())));
         let changed = seen.0 == path && stamp.is_some() && seen.1 != stamp;
-        if stamp.is_some() || seen.0 != path {
+        missing = if stamp.is_some() || seen.0 != path { 0 } else { missing + 1 };
+        if stamp.is_some() || seen.0 != path || missing == DELETED {
             seen = (path, stamp);
         }
-        if changed && events.send(WatchEvent::Saved).is_err() {
+        let event = if missing == DELETED { Some(WatchEvent::Deleted) } else { changed.then_some(WatchEvent::Saved) };
+        if event.is_some_and(|event| events.send(event).is_err()) {
             return;
         }
         std::thread::sleep(LOOK);

@@ -51,7 +51,11 @@ impl Course {
         let exercise = &self.exercises[at];
         // Taken before the build: what the student saves while the checks run is another text.
         let digest = progress::digest(exercise);
-        let (program, warnings) = match attempt::build(exercise, palette.is_on(), stop)? {
+        let built = attempt::build(exercise, palette.is_on(), stop)?;
+        self.progress = StudentProgress::load(&self.exercises)?;
+        self.progress.is_checked(exercise);
+        self.save()?;
+        let (program, warnings) = match built {
             AttemptBuild::Program(program, warnings) => (program, warnings),
             AttemptBuild::Refused(why) => {
                 let (fail, path) = (palette.bad("FAIL"), shown(&exercise.attempt()));

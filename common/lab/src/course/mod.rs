@@ -10,11 +10,13 @@ pub mod judging;
 pub mod progress;
 pub mod proof;
 pub mod starters;
+pub mod whereabouts;
 
 pub use exercise::{Exercise, ExerciseWord, load};
 pub use judging::{Extent, JudgedChecks, Judgement, judge};
 pub use progress::{Standing, StudentProgress};
 pub use starters::StarterRecord;
+pub use whereabouts::{Chosen, WatchLock};
 
 use crate::error::LabError;
 use crate::selection;
@@ -53,11 +55,12 @@ impl Course {
         })
     }
 
-    /// The places of the exercises that words name by number or name; `None` if no word does. A short name is not taken
-    /// for an exercise here, because it may be a variant's.
+    /// The places of the exercises that words name; `None` if no word does. A short name that is a variant's too
+    /// (`oneshot`) is the variant's.
     pub fn places(&self, words: &[String]) -> Result<Option<Vec<usize>>, LabError> {
-        let names = |exercise: &Exercise, word: &str| {
-            matches!(exercise.named_by(word), Some(ExerciseWord::Number | ExerciseWord::Name))
+        let names = |exercise: &Exercise, word: &str| match exercise.named_by(word) {
+            Some(ExerciseWord::ShortName) => !selection::is_whole_name(word),
+            other => other.is_some(),
         };
         let place = |word: &String| self.exercises.iter().position(|exercise| names(exercise, word));
         let places: Vec<Option<usize>> = words.iter().map(place).collect();
@@ -71,6 +74,11 @@ impl Course {
             )));
         }
         Ok(Some(places.into_iter().flatten().collect()))
+    }
+
+    /// The exercise that has this short name, which stands for something else where servers are named.
+    pub fn hidden_behind(&self, word: &str) -> Option<&Exercise> {
+        self.exercises.iter().find(|it| it.named_by(word) == Some(ExerciseWord::ShortName))
     }
 
     /// `exercises are 07 to 39: cargo lab list`.

@@ -34,6 +34,9 @@ pub enum Standing {
 pub struct StudentProgress {
     /// By the names of the exercises' folders.
     exercises: BTreeMap<String, ExerciseProgress>,
+    /// The name of the exercise that was checked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_checked: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -101,6 +104,16 @@ impl StudentProgress {
         let before = entry.result.as_ref().is_some_and(|result| result.passed_once);
         let (share, passed) = (verdict.share(), verdict.passed());
         entry.result = Some(LastCheck { digest, share, passed, passed_once: before || passed });
+    }
+
+    /// Notes which exercise is checked.
+    pub fn is_checked(&mut self, exercise: &Exercise) {
+        self.last_checked = Some(exercise.name.clone());
+    }
+
+    /// The name of the exercise that was checked last.
+    pub fn last_checked(&self) -> Option<&str> {
+        self.last_checked.as_deref()
     }
 
     /// Forgets the result. The hints were seen, so their number stays.

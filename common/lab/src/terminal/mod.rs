@@ -4,6 +4,8 @@
 //! any stream if NO_COLOR is set. A reader that goes away (`| head`) is no error; any other failure to write to stdout
 //! is, and the exit code says so.
 
+pub mod pager;
+
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
