@@ -98,6 +98,9 @@ impl Family {
     /// Nothing paces here by default.
     pub fn unpace(self) {}
 
+    /// Nobody's socket but one's own can be set here.
+    pub fn widen(self, _bytes: usize) {}
+
     /// `false`: nobody's socket but one's own can be set here.
     pub fn narrow(self, _bytes: usize) -> bool {
         false

@@ -122,6 +122,16 @@ impl Family {
         done
     }
 
+    /// Gives the connections that its listeners accept from here on buffers of `bytes` in both directions, where that is
+    /// allowed: a user may go up to net.core.rmem_max, and root further. Elsewhere the kernel goes on sizing them itself.
+    pub fn widen(self, bytes: usize) {
+        use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
+        self.each_listener(|listener| {
+            let _ = set_socket_recv_buffer_size_force(listener, bytes);
+            let _ = set_socket_send_buffer_size_force(listener, bytes);
+        });
+    }
+
     /// Gives its end of the connection to a client's `port` a send buffer of `bytes`. Whether that was possible.
     pub fn narrow_connection(self, port: u16, bytes: usize) -> bool {
         let mut done = false;

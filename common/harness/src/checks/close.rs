@@ -146,6 +146,26 @@ fn connections_are_freed_in_whatever_order_they_end(trial: &mut Trial<'_>) -> St
     trial.probe()
 }
 
+/// Of three clients the newest leaves first, by FIN and by reset, then the others: no descriptor of a connection outlives it.
+#[check(clause = 4)]
+fn a_connection_that_has_ended_is_held_by_nobody(trial: &mut Trial<'_>) -> Step {
+    for by in ["FIN", "reset"] {
+        let mut clients = trial.connect_many(3)?;
+        trial.echo_all(&mut clients, 10)?;
+        // Without a new client in between: it would take the place of what was kept of the newest.
+        while let Some(client) = clients.pop() {
+            let (id, inode) = (client.id, trial.socket_of(&client)?);
+            if by == "FIN" {
+                client.close()
+            } else {
+                client.reset()
+            }
+            trial.expect_let_go(inode, &format!("c{id} has left by {by}"))?;
+        }
+    }
+    trial.probe()
+}
+
 /// A client reads 1 byte of its 64 KiB and closes, 10 times over.
 #[check(clause = 4)]
 fn a_client_that_closes_with_unread_echoes_is_freed(trial: &mut Trial<'_>) -> Step {

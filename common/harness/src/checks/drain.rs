@@ -33,6 +33,7 @@ fn burst_of_connects(trial: &mut Trial<'_>, count: u32, least: u32) -> Step {
     trial.step(format!("each of the {count} sends 1 byte"));
     send_all(&mut clients, 1)?;
     trial.thaw()?;
+    trial.expect_no_pause_at_the_door()?;
     // No client connects before the verdict: a connect would bring the missing edge.
     echo_all(&mut clients)
 }
@@ -48,6 +49,32 @@ fn a_burst_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step {
     }
     trial.thaw()?;
     client.expect_echo()
+}
+
+/// 3 MiB in one wake, in wide sockets: more than 16 reads of 64 KiB, and no lack of room that could bring another edge.
+#[check(clause = 2)]
+fn more_bytes_than_any_batch_of_reads_in_one_wakeup_are_all_read(trial: &mut Trial<'_>) -> Step {
+    const MIB: u64 = 1 << 20;
+    /// Where the kernel gives a connection less room than this, there is no such batch.
+    const ENOUGH: u64 = 5 * MIB / 4;
+    trial.process()?.widen(4 << 20);
+    let mut client = trial.connect_with(ConnectOptions::UNPACED)?;
+    let mut most = 0;
+    for round in 0..4 {
+        // Where nothing was widened, the sockets grow by what they carry.
+        client.echo(if round == 0 { 1 } else { 16 * MIB })?;
+        trial.rest()?;
+        trial.freeze()?;
+        client.send_until_stuck(3 * MIB)?;
+        let unread = client.at_server().map(|(unread, _)| unread);
+        trial.thaw()?;
+        client.expect_echo()?;
+        most = most.max(unread.ok_or_else(|| Stop::skip("needs Linux's /proc"))?);
+        if most >= ENOUGH {
+            return Ok(());
+        }
+    }
+    Err(Stop::skip(format!("the kernel took {} for the stopped server, and {} are needed", size(most), size(ENOUGH))))
 }
 
 /// Sizes around every usual buffer, each in one wake of its own on one connection.

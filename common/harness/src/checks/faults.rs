@@ -398,6 +398,42 @@ fn a_reset_while_output_is_owed_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.probe()
 }
 
+/// FIN and RST come at each moment of the turn that answers a byte (ptrace): between the wait and the read, and between the
+/// read and the write.
+#[check(clause = 4)]
+fn a_reset_at_any_moment_of_a_turn_is_survived(trial: &mut Trial<'_>) -> Step {
+    /// Entries and exits of calls in one turn. One that answers a single byte makes fewer.
+    const MOST: u32 = 24;
+    /// On an idle machine all moments take half a second.
+    const ENOUGH: Duration = Duration::from_secs(5);
+    trial.suspect(EPIPE);
+    trial.needs_proc()?;
+    let mut neighbour = trial.connect()?;
+    neighbour.echo(1)?;
+    let (end, mut held) = (Instant::now() + ENOUGH, 0);
+    for calls in 0..MOST {
+        let mut client = trial.connect()?;
+        client.echo(1)?;
+        trial.rest()?;
+        let Some(moment) = trial.before_it_answers(&client)? else { break };
+        client.send(1)?;
+        if !moment.hold(calls)? || Instant::now() > end {
+            break;
+        }
+        held += 1;
+        trial.step(format!("c{} sends FIN and RST while the server is held at stop {calls} of its calls", client.id));
+        client.half_close_quietly()?;
+        let (local, server) = (client.local, trial.server()?.addr);
+        client.reset_quietly();
+        let has_gone = move || observe::queues(server, local).is_none();
+        trial.wait_until("the RST has arrived", |_| Ok(has_gone()))?;
+        drop(moment);
+        neighbour.echo(1)?;
+    }
+    trial.probe()?;
+    if held == 0 { Err(Stop::skip("no thread could be held at work on a client (ptrace)")) } else { Ok(()) }
+}
+
 fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {
     send_all(clients, bytes)?;
     if finish { clients.iter_mut().try_for_each(Client::half_close_quietly) } else { Ok(()) }

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{SOON, Trial};
+use crate::client::Client;
 use crate::failure::{Step, Stop, Symptom};
 
 impl Trial<'_> {
@@ -48,6 +49,45 @@ impl Trial<'_> {
                 return Err(self.with_view(Symptom::Leak, what, cause));
             }
             rests_with_more = at_rest;
+        }
+    }
+
+    /// The inode of the server's end of a connection, by which it is known however many descriptors it has.
+    pub fn socket_of(&mut self, client: &Client) -> Step<u64> {
+        let (process, port) = (self.process()?, self.server()?.addr.port());
+        let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
+        let socket = view.connection(client.local);
+        let holder = socket.and_then(|socket| socket.holders.first()).copied();
+        let holder =
+            holder.ok_or_else(|| Stop::skip("its connections are no descriptors, but slots of an io_uring"))?;
+        let sockets = view.processes.iter().filter(|process| process.pid == holder.pid);
+        let mut sockets = sockets.flat_map(|process| &process.descriptors.sockets);
+        let found = sockets.find(|(_, fd)| *fd == holder.fd).map(|(inode, _)| *inode);
+        found.ok_or_else(|| Stop::Broken("a socket has a holder and no inode".into()))
+    }
+
+    /// Waits until no process of the server has this socket open any more; it has failed if it rests and one has.
+    pub fn expect_let_go(&mut self, inode: u64, who: &str) -> Step {
+        let end = Instant::now() + SOON;
+        let mut rests_with_it = false;
+        loop {
+            self.await_ends()?;
+            let at_rest = self.comes_to_rest(Duration::from_millis(20))?;
+            let (process, port) = (self.process()?, self.server()?.addr.port());
+            let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
+            let holds = view.processes.iter().find_map(|process| {
+                let fd = process.descriptors.sockets.iter().find(|(socket, _)| *socket == inode)?.1;
+                Some((process.pid, fd))
+            });
+            let Some((pid, fd)) = holds else { return Ok(()) };
+            if at_rest && rests_with_it || self.restless || Instant::now() > end {
+                let what = format!("{who}, and process {pid} still has its socket open as descriptor {fd}");
+                let cause = "A connection lives as long as one of its descriptors: the one that was registered, or a \
+                             duplicate (dup, try_clone). Close every one of them when the connection ends, and not when \
+                             the next client comes.";
+                return Err(self.with_view(Symptom::Leak, what, cause));
+            }
+            rests_with_it = at_rest;
         }
     }
 

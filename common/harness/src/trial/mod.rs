@@ -13,9 +13,11 @@ use crate::server::{Options, Server};
 use crate::steps::Log;
 use crate::subject::{Launch, Model, Subject};
 
+mod answers;
 mod attempts;
 mod circumstances;
 mod crowd;
+mod door;
 pub(crate) mod growth;
 mod held;
 mod leftovers;

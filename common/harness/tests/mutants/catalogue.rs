@@ -40,6 +40,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollEt,
+        "accept_batch_pauses",
+        "accepts 64 for an edge and comes back for more after a pause",
+        &[caught(
+            "drain::more_connects_than_any_batch_in_one_wakeup_are_all_accepted",
+            AcceptQueueNotDrained,
+            "no reason to wait",
+        )],
+    ),
+    mutant(
+        EpollEt,
         "read_once_per_edge",
         "reads once for an edge",
         &[
@@ -50,6 +60,16 @@ pub const MUTANTS: &[Mutant] = &[
             ),
             caught("echo::what_was_sent_whole_before_the_first_read_comes_back", ReadLost, "bytes wait unread"),
         ],
+    ),
+    mutant(
+        EpollEt,
+        "sixteen_reads_per_edge",
+        "reads up to 16 times for an edge, and does not come back for more",
+        &[caught(
+            "drain::more_bytes_than_any_batch_of_reads_in_one_wakeup_are_all_read",
+            ReadLost,
+            "bytes wait unread",
+        )],
     ),
     mutant(
         EpollEt,
@@ -274,6 +294,18 @@ pub const MUTANTS: &[Mutant] = &[
             caught("close::fin_alone_is_answered_with_fin", Spinning, "is not open any more"),
             caught("idle::a_server_without_clients_sleeps", Spinning, "is not open any more"),
         ],
+    ),
+    mutant(
+        EpollLt,
+        "duplicate_deregistered",
+        "keeps a duplicate of the newest connection's descriptor, and deregisters and shuts down before it closes",
+        &[caught("close::a_connection_that_has_ended_is_held_by_nobody", Leak, "a duplicate (dup, try_clone)")],
+    ),
+    mutant(
+        EpollLt,
+        "sigpipe_after_a_look",
+        "asks for a connection's error (SO_ERROR) before it writes, with SIGPIPE at its default",
+        &[caught("faults::a_reset_at_any_moment_of_a_turn_is_survived", Exited, "MSG_NOSIGNAL")],
     ),
     mutant(
         EpollLt,

@@ -260,8 +260,11 @@ impl Poller for Epoll {
         if self.edge { Ok(()) } else { self.control(libc::EPOLL_CTL_MOD, fd, interest) }
     }
 
-    fn remove(&mut self, _fd: RawFd) {
-        // close(2) does it.
+    fn remove(&mut self, fd: RawFd) {
+        // close(2) does it, where the socket has no other descriptor.
+        if bug!("duplicate_deregistered") {
+            let _ = self.control(libc::EPOLL_CTL_DEL, fd, Interest { read: false, write: false });
+        }
     }
 
     fn wait(&mut self, timeout_ms: i32, ready: &mut Vec<Ready>) -> io::Result<()> {

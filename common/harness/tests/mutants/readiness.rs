@@ -52,7 +52,7 @@ pub struct Server<P> {
     listener: TcpListener,
     wake: UnixStream,
     connections: Vec<Option<Connection>>,
-    /// Only under `duplicate_kept`: of the newest connection.
+    /// Only under `duplicate_kept` and `duplicate_deregistered`: of the newest connection.
     duplicate: Option<TcpStream>,
     /// Connections so far, as a number of 16 bits, for a bug that counts so.
     serial: u16,
@@ -128,7 +128,9 @@ impl<P: Poller> Server<P> {
         }
         // A batch is right under level-triggering; an edge is used up.
         if self.poller.edge() && batch == 64 {
-            self.accept_at = Some(Instant::now());
+            // "Enough for now."
+            let pause = if bug!("accept_batch_pauses") { RETRY } else { Duration::ZERO };
+            self.accept_at = Some(Instant::now() + pause);
         }
         Ok(())
     }
@@ -154,7 +156,7 @@ impl<P: Poller> Server<P> {
             std::mem::forget(stream);
             return;
         }
-        if bug!("duplicate_kept") {
+        if bug!("duplicate_kept") || bug!("duplicate_deregistered") {
             self.duplicate = stream.try_clone().ok();
         }
         if bug!("lingers") {
@@ -240,7 +242,8 @@ impl<P: Poller> Server<P> {
         if self.poller.edge() {
             connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
-            if may_go_on && !connection.unfinished && !bug!("read_once_per_edge") {
+            let forgets = bug!("read_once_per_edge") || bug!("sixteen_reads_per_edge");
+            if may_go_on && !connection.unfinished && !forgets {
                 connection.unfinished = true;
                 self.unfinished.push(ready.fd);
             }
@@ -274,6 +277,11 @@ impl<P: Poller> Server<P> {
             std::mem::forget(vec![1u8; 4096]);
         }
         self.poller.remove(fd);
+        if bug!("duplicate_deregistered")
+            && let Some(connection) = &self.connections[fd as usize]
+        {
+            let _ = connection.stream.shutdown(std::net::Shutdown::Both);
+        }
         self.connections[fd as usize] = None;
         self.accept_at = self.accept_at.map(|_| Instant::now());
     }
@@ -424,6 +432,7 @@ impl Connection {
             // To the end, however far that is.
             true if bug!("no_budget") => usize::MAX,
             true if bug!("read_once_per_edge") => 1,
+            true if bug!("sixteen_reads_per_edge") => 16,
             true => 4,
             false => 1,
         };
@@ -539,7 +548,11 @@ impl Connection {
 
     /// Bytes the socket took; 0 when it is full.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = if bug!("sigpipe_kills") { 0 } else { libc::MSG_NOSIGNAL };
+        let flags = if bug!("sigpipe_kills") || bug!("sigpipe_after_a_look") { 0 } else { libc::MSG_NOSIGNAL };
+        // SO_ERROR: "who has gone is not written to". Who goes now, is.
+        if bug!("sigpipe_after_a_look") {
+            self.stream.take_error()?.map_or(Ok(()), Err)?;
+        }
         // SAFETY: the slice is as long as said.
         match unsafe { libc::send(self.stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) } {
             -1 => match io::Error::last_os_error() {

@@ -123,7 +123,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         handle(libc::SIGINT, on_signal as *const () as usize);
         handle(libc::SIGTERM, on_signal as *const () as usize);
     }
-    if bug!("sigpipe_kills") {
+    if bug!("sigpipe_kills") || bug!("sigpipe_after_a_look") {
         // Every program starts like this, unless its runtime ignores the signal as Rust's does.
         handle(libc::SIGPIPE, libc::SIG_DFL);
     }
