@@ -31,6 +31,7 @@ pub mod trial;
 mod turns;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::{all_checks, checks};
@@ -64,6 +65,9 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Most checks wait most of the time, so more of them than cores are under way at once.
     arguments.test_threads.get_or_insert_with(workers);
+    // Whoever changes a server line by line (cargo-mutants) asks only whether anything fails.
+    let first_alone = std::env::var_os("FAIL_FAST").is_some();
+    let over: &'static AtomicBool = Box::leak(Box::default());
     let several = subjects.len() > 1;
     let subjects: &'static [(Subject, bool)] = subjects.leak();
     let tests = subjects.iter().flat_map(|(subject, here)| all_checks().map(move |check| (subject, here, check)));
@@ -84,11 +88,17 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
                     "run by cargo lab check --all, or with VARIANTS=all",
                 ));
             }
+            if over.load(Ordering::Relaxed) {
+                return Ok(libtest_mimic::Completion::ignored_with("another check has failed, and FAIL_FAST is set"));
+            }
             let report = run(check, subject);
             match &report.outcome {
                 Outcome::Pass => Ok(libtest_mimic::Completion::Completed),
                 Outcome::Skip { reason } => Ok(libtest_mimic::Completion::ignored_with(reason)),
-                Outcome::Fail(_) => Err(report.explain().unwrap_or_default().into()),
+                Outcome::Fail(_) => {
+                    over.store(first_alone, Ordering::Relaxed);
+                    Err(report.explain().unwrap_or_default().into())
+                }
             }
         })
     });
@@ -116,7 +126,7 @@ fn fuzz_briefly(subject: &Subject, here: bool, all: bool) -> Result<libtest_mimi
     let time = std::time::Duration::from_secs_f64(seconds.unwrap_or(1.5));
     let seed = asked("FUZZ_SEED").unwrap_or(1.0) as u64;
     let plan = fuzz::Plan { seed, time, scripts: u64::MAX, servers: 2, shrinking: std::time::Duration::from_secs(20) };
-    let fuzzed = fuzz::run(subject, plan, &std::sync::atomic::AtomicBool::new(false), &|_| ());
+    let fuzzed = fuzz::run(subject, plan, &AtomicBool::new(false), &|_| ());
     let fuzz::Fuzzed { scripts, steps, .. } = fuzzed;
     eprintln!(
         "fuzz of {}: seed {seed}, {scripts} scripts, {steps} steps, {} without a verdict",

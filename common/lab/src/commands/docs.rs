@@ -13,13 +13,13 @@ use crate::workspace;
 
 const AFTER: &str = "\
 Generated are
-  common/harness/README.md     the groups of checks, and the mutants
+  common/harness/README.md     the groups of checks, the mutants, and what survives of mutate.py
   exercises/src/servers.rs     the registry of the exercises
   exercises/INSTRUCTORS.md     titles, minutes, points and lessons
   exercises/README.md          the kill matrix, from exercises/starters.toml
   README.md                    the matrix, only with --measure (about a minute)
 
-The sources are the checks, the mutants' catalogue and the exercises' exercise.toml. 'cargo test' fails when a part is stale. \
+The sources are the checks, the mutants' catalogue, survivors.toml and the exercises' exercise.toml. 'cargo test' fails when a part is stale. \
 'cargo lab matrix --write' writes exercises/starters.toml.";
 
 /// Write the generated tables and the registry of the exercises
