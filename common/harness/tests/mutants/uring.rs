@@ -58,7 +58,16 @@ impl Server {
             true => IoUring::builder().setup_sqpoll(5).build(256)?,
             false => IoUring::new(256)?,
         };
-        Ok(Self { ring, listener, wake, lanes: Vec::new(), memory: Vec::new(), receives: 0, accept_at: None, starved: false })
+        Ok(Self {
+            ring,
+            listener,
+            wake,
+            lanes: Vec::new(),
+            memory: Vec::new(),
+            receives: 0,
+            accept_at: None,
+            starved: false,
+        })
     }
 
     pub fn run(mut self, listening: impl FnOnce()) -> io::Result<()> {
