@@ -138,8 +138,9 @@ fn unread(run: &Run, end: &Snapshot, connection: &ConnectionState, fd: i32) -> S
     match interest(end, fd) {
         Some(interest) if has(&interest.mask, "ET") && has(&interest.mask, "IN") => format!(
             "{unread}, which is registered for {}.{placed} The edge that reported these bytes is used up, and no new \
-             edge comes. Only EAGAIN shows that a socket is empty, so clear a ready flag only at EAGAIN.",
-            interest.mask
+             edge comes. {}",
+            interest.mask,
+            used_up(run, client)
         ),
         Some(interest) if has(&interest.mask, "ONESHOT") && !has(&interest.mask, "IN") => {
             format!("{unread}. {}", advice::not_armed_again(fd, &interest.mask, "reading"))
@@ -152,6 +153,34 @@ fn unread(run: &Run, end: &Snapshot, connection: &ConnectionState, fd: i32) -> S
             format!("{unread}, and no receive is in flight on it: {}.", advice::START_THE_NEXT)
         }
         None => format!("{unread}, and the server does not wait for this descriptor."),
+    }
+}
+
+/// What became of the last edge.
+fn used_up(run: &Run, client: usize) -> String {
+    let name = format!(" c{client} ");
+    let reports = |call: &&ServerCall| {
+        let told = format!(" {} ", call.out);
+        call.wait && told.split(',').any(|event| event.contains(&name) && event.contains("IN"))
+    };
+    let reads = |call: &&ServerCall| {
+        call.client == Some(client) && matches!(call.name, "read" | "recvfrom" | "recvmsg" | "readv")
+    };
+    let mut before = calls(run).rev().skip_while(|call| !reports(call) && !reads(call));
+    match before.next() {
+        Some(event) if event.wait => {
+            let read = before.find(reads).filter(|read| read.result == "EAGAIN");
+            let read =
+                read.map_or_else(String::new, |read| format!(" (after {}({}) = EAGAIN)", read.name, read.arguments));
+            format!(
+                "{} reported them{read}, and no read followed: what the event had set was taken back, or was not looked at. \
+                 Clear a ready flag at EAGAIN, at once, before the next wait.",
+                event.name
+            )
+        }
+        _ => {
+            "Only EAGAIN shows that a socket is empty: clear a ready flag at EAGAIN, at once, and nowhere else.".into()
+        }
     }
 }
 

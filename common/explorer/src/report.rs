@@ -126,15 +126,26 @@ pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -
         Some(passing) => beside(&finding.run, passing, width),
         None => "No schedule near this one passes: the server fails wherever the steps are placed.\n".to_owned(),
     };
+    out
+}
+
+/// What replays a finding, behind `cargo lab explore SERVER`.
+pub fn replay_arguments(script: &Script, finding: &Finding) -> String {
     let faults = match (finding.faults.eintr, finding.faults.econnaborted) {
         (false, false) => "",
         (true, false) => " --faults eintr",
         (false, true) => " --faults econnaborted",
         (true, true) => " --faults eintr,econnaborted",
     };
-    out += &format!("\nreplay: --script '{}'{faults} --replay {}\n", script_argument(script), finding.schedule);
-    out
+    format!("--script '{}'{faults} --replay {}", script_argument(script), finding.schedule)
 }
+
+/// What the words of a summary and of a finding mean.
+pub const WORDS: &str = "\
+A schedule says where the script's steps come in a run. Normally a step comes while the server sleeps. A step that comes \
+before a system call of a running server is a placement. In a schedule, each number is a decision: 0 lets the server go on, \
+and 1 lets the step come first. COMPLETE: every schedule with so many placements was run, or has the same results as one \
+that was. CUT: not all were run.";
 
 /// The script as an argument of a command line: its name, if it is a standard script.
 pub fn script_argument(script: &Script) -> String {
@@ -237,9 +248,13 @@ fn beside(failing: &Run, passing: &Run, width: usize) -> String {
     let column = (width - 3) / 2;
     let mut out = wrap(
         &format!(
-            "The nearest schedule that passes is {}. The runs differ from row {} on (>> marks a placed step, > another step \
-             of a client):",
+            "The nearest schedule that passes is {}{}. The runs differ from row {} on (>> marks a placed step, > another \
+             step of a client):",
             passing.schedule(),
+            match passing.placements() {
+                0 => ", in which no step is placed: each comes while the server sleeps",
+                _ => "",
+            },
             part + 1
         ),
         width,

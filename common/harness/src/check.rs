@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::kevent;
 use crate::limit::{self, Limit};
 use crate::rerun::Reruns;
 use crate::steps::Culprit;
@@ -115,6 +116,9 @@ pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
     }
     if let Outcome::Fail(failure) = &mut outcome {
         reruns.explain(check, subject, failure, start.elapsed());
+        if subject.kqueue && cfg!(target_os = "linux") {
+            kevent::speak_of_kevent(failure);
+        }
     }
     Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
 }
@@ -187,6 +191,14 @@ pub fn clause(number: u8) -> &'static str {
 }
 
 impl Report {
+    /// What it failed with, if it failed.
+    pub fn symptom(&self) -> Option<Symptom> {
+        match &self.outcome {
+            Outcome::Fail(failure) => Some(failure.symptom),
+            _ => None,
+        }
+    }
+
     /// The whole story of a failure, as printed below the matrix and by `cargo test`.
     pub fn explain(&self) -> Option<String> {
         let Outcome::Fail(failure) = &self.outcome else { return None };

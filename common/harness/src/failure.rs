@@ -60,15 +60,26 @@ pub struct Failure {
     /// The server's own last system calls, a line each, where the check could be run once more under a tracer.
     #[serde(default)]
     pub calls: Vec<String>,
+    /// The last lines that the server wrote to stderr, where its end, or its silence, is the failure.
+    #[serde(default)]
+    pub said: Vec<String>,
     /// The likely cause and what to change. Empty if unknown.
     pub cause: String,
+    /// Nearly every other check fails for this reason too, whatever it is about.
+    #[serde(default)]
+    pub is_fundamental: bool,
 }
 
 impl Failure {
     /// A failure without steps, kernel view and calls.
     pub fn new(symptom: Symptom, what: impl Into<String>, cause: impl Into<String>) -> Self {
-        let (steps, kernel, calls) = Default::default();
-        Self { symptom, what: what.into(), steps, kernel, calls, cause: cause.into() }
+        let (steps, kernel, calls, said) = Default::default();
+        Self { symptom, what: what.into(), steps, kernel, calls, said, cause: cause.into(), is_fundamental: false }
+    }
+
+    /// Whether nothing but a guess is known of its cause.
+    pub fn is_unclear(&self) -> bool {
+        self.cause.is_empty() || self.cause.contains(crate::causes::UNCLEAR)
     }
 }
 
@@ -100,6 +111,14 @@ impl Stop {
         }
     }
 
+    /// The same failure with what the server wrote to stderr.
+    pub fn saying(self, said: Vec<String>) -> Self {
+        match self {
+            Self::Fail(failure) => Self::Fail(Box::new(Failure { said, ..*failure })),
+            other => other,
+        }
+    }
+
     /// A skip with its reason.
     pub fn skip(reason: impl Into<String>) -> Self {
         Self::Skip(reason.into())
@@ -125,6 +144,9 @@ impl fmt::Display for Failure {
         }
         for line in &self.calls {
             writeln!(f, "  calls: {line}")?;
+        }
+        for line in &self.said {
+            writeln!(f, "  stderr: {line}")?;
         }
         if !self.cause.is_empty() {
             writeln!(f, "  cause: {}", self.cause)?;

@@ -18,10 +18,12 @@ mod ending;
 mod facts;
 pub mod failure;
 pub mod fuzz;
+mod kevent;
 mod limit;
 mod moments;
 mod output;
 pub mod rerun;
+mod said;
 pub mod server;
 pub mod steps;
 pub mod subject;
@@ -37,7 +39,7 @@ pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
-pub use subject::{CHAPTERS, Chapter, Launch, Model, Subject, VARIANTS, Variant};
+pub use subject::{CHAPTERS, Chapter, Launch, Model, Source, Subject, VARIANTS, Variant};
 
 /// The `main` of a chapter's `tests/conformance.rs`: every check is one test under libtest's command line, so that
 /// `cargo test -p epoll-et drain` and cargo-nextest do what one expects.

@@ -169,14 +169,7 @@ impl Kept {
                               it served {again}"
             ),
         };
-        Failure {
-            symptom: self.symptom(),
-            what,
-            steps: Vec::new(),
-            kernel: Vec::new(),
-            calls: Vec::new(),
-            cause: self.cause(),
-        }
+        Failure::new(self.symptom(), what, self.cause())
     }
 
     /// What that means.

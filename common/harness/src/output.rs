@@ -59,13 +59,13 @@ impl Output {
         String::from_utf8_lossy(&self.lock().beginning).into_owned()
     }
 
-    /// The last lines as one, for a message.
-    pub fn last_lines(&self) -> String {
+    /// The last lines, for a message.
+    pub fn last_lines(&self) -> Vec<String> {
         let kept = self.lock();
         let text = String::from_utf8_lossy(if kept.end.is_empty() { &kept.beginning } else { &kept.end });
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(LINES)..];
-        last.iter().map(|line| line_of(line)).collect::<Vec<_>>().join(" / ")
+        last.iter().map(|line| line_of(line)).collect()
     }
 }
 
@@ -100,6 +100,7 @@ mod tests {
         }
         assert!(output.text().starts_with("first\nyyy") && output.text().len() == BEGINNING);
         let last = output.last_lines();
-        assert!(last.ends_with(" / \\u{1b}[31mlast") && last.len() < 400, "{last}");
+        assert_eq!(last.last().map(String::as_str), Some("\\u{1b}[31mlast"));
+        assert!(last.iter().all(|line| line.len() < 200), "{last:?}");
     }
 }

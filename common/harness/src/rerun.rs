@@ -13,7 +13,8 @@ use std::time::Duration;
 use observe::made::{self, Record};
 
 use crate::causes::{self, Case};
-use crate::check::{Check, Outcome, once};
+use crate::check::{Check, Outcome, Report, once};
+use crate::diagnose::single::OWN_CODE;
 use crate::failure::{Failure, Symptom};
 use crate::subject::{Launch, Subject};
 
@@ -37,6 +38,11 @@ static ALLOWED: AtomicBool = AtomicBool::new(true);
 /// be trusted with a tracer.
 pub fn forbid() {
     ALLOWED.store(false, Ordering::Relaxed);
+}
+
+/// Whether servers may be looked at more closely, and are trusted.
+pub(crate) fn allowed() -> bool {
+    ALLOWED.load(Ordering::Relaxed)
 }
 
 /// Which failures of a server are looked at more closely.
@@ -88,15 +94,15 @@ impl Reruns {
 
     /// Runs the check once more, and adds what that showed to the failure.
     pub(crate) fn explain(&self, check: &Check, subject: &Subject, failure: &mut Failure, took: Duration) {
-        if !ALLOWED.load(Ordering::Relaxed) || failure.symptom == Symptom::Contract || NOT_TRACED.contains(&check.group)
-        {
+        if !allowed() || failure.symptom == Symptom::Contract || NOT_TRACED.contains(&check.group) {
             return;
         }
-        if matches!(subject.launch, Launch::Served(_)) {
+        // It makes no calls.
+        if failure.cause.contains(OWN_CODE) || matches!(subject.launch, Launch::Served(_)) {
             return;
         }
         if let Some(first) = self.earlier(subject, failure.symptom, check) {
-            failure.calls.push(format!("not looked at; those of {first} are, which has the same symptom"));
+            failure.calls.push(format!("{NOT_LOOKED_AT}{first} are, which has the same symptom"));
             return;
         }
         if took > TOO_LONG && failure.symptom != Symptom::Spinning {
@@ -109,6 +115,32 @@ impl Reruns {
         if !again(check, subject, failure, limit) {
             self.not_shown(subject, failure.symptom);
         }
+    }
+}
+
+/// How the note on a failure begins that was not run once more, because another one with the same symptom was.
+const NOT_LOOKED_AT: &str = "not looked at; those of ";
+
+/// What was seen of one failure is told of the others with the same symptom too, where they know no better.
+pub fn share<'a>(reports: impl IntoIterator<Item = &'a mut Report>) {
+    let mut reports: Vec<&mut Report> = reports.into_iter().collect();
+    let mut seen: HashMap<(String, String), String> = HashMap::new();
+    for report in &reports {
+        if let Outcome::Fail(failure) = &report.outcome
+            && !failure.calls.is_empty()
+            && !failure.is_unclear()
+        {
+            seen.insert((report.check.clone(), failure.symptom.to_string()), failure.cause.clone());
+        }
+    }
+    for report in &mut reports {
+        let Outcome::Fail(failure) = &mut report.outcome else { continue };
+        let first = failure.calls.iter().find_map(|line| line.strip_prefix(NOT_LOOKED_AT)?.split(' ').next());
+        let Some(first) = first.filter(|_| failure.is_unclear()) else { continue };
+        let Some(cause) = seen.get(&(first.to_owned(), failure.symptom.to_string())) else { continue };
+        let facts = failure.cause.split(causes::UNCLEAR).next().unwrap_or_default().trim_end();
+        let seen = cause.rsplit("Seen under a tracer: ").next().unwrap_or_default();
+        failure.cause = format!("{facts} Seen in {first}, which has the same symptom: {seen}").trim_start().to_owned();
     }
 }
 

@@ -20,7 +20,8 @@ use crate::ending;
 use crate::failure::{Step, Stop, Symptom};
 use crate::output::{Output, line_of};
 use crate::rerun::{self, Follower};
-use crate::subject::{Launch, Subject};
+use crate::said;
+use crate::subject::{Launch, Source, Subject};
 
 /// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
 const ELSEWHERE: Duration = Duration::from_secs(5);
@@ -59,6 +60,7 @@ pub struct Server {
     mark: Mark,
     stdout: Output,
     stderr: Output,
+    source: Option<Source>,
 }
 
 /// What a finished command left.
@@ -88,6 +90,7 @@ impl Server {
                 argv.extend(options.args.iter().cloned());
             }
             let (mut server, first_line) = Self::spawn(&argv, options)?;
+            server.source = subject.source.clone();
             match port {
                 Some(port) => server.wait_for_port(port, &subject.launch)?,
                 None => server.wait_for_line(&first_line, subject.own)?,
@@ -100,7 +103,8 @@ impl Server {
     fn elsewhere(addr: SocketAddr) -> Self {
         let (stdout, stderr) = Default::default();
         let (child, follower) = (None, None);
-        Self { addr, process: None, child, end: None, behind: None, follower, mark: Mark::new(), stdout, stderr }
+        let (process, end, behind, source) = Default::default();
+        Self { addr, process, child, end, behind, follower, mark: Mark::new(), stdout, stderr, source }
     }
 
     fn spawn(argv: &[String], options: &Options) -> Step<(Self, mpsc::Receiver<String>)> {
@@ -118,8 +122,8 @@ impl Server {
         let stderr = Output::collect(child.stderr.take().expect("piped"), None);
         let process = Some(Family::of(child.id() as i32));
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (child, end, behind) = (Some(child), None, None);
-        Ok((Self { addr, process, child, end, behind, follower, mark, stdout, stderr }, receiver))
+        let (child, end, behind, source) = (Some(child), None, None, None);
+        Ok((Self { addr, process, child, end, behind, follower, mark, stdout, stderr, source }, receiver))
     }
 
     fn wait_for_port(&mut self, port: u16, launch: &Launch) -> Result<(), NoStart<Stop>> {
@@ -232,7 +236,7 @@ impl Server {
         {
             self.output();
             let what = format!("the server ended with {} before it {awaited}", end_of_process(status));
-            return Err(Stop::fail(Symptom::Exited, what, self.last_words()));
+            return Err(self.failed(Symptom::Exited, what));
         }
         let elapsed = start.elapsed();
         let process = self.process.filter(|_| elapsed > ELSEWHERE);
@@ -250,10 +254,9 @@ impl Server {
             );
             let cause = format!(
                 "Write {PORT} where its command takes the port, or, if its port is fixed, start the server yourself and \
-                 give --addr {addr}. {}",
-                self.last_words()
+                 give --addr {addr}."
             );
-            return Err(Stop::fail(Symptom::Slow, what, cause.trim_end()));
+            return Err(Stop::fail(Symptom::Slow, what, cause).saying(self.said()));
         }
         let states = process.threads().unwrap_or_default();
         let stopped = !states.is_empty() && states.iter().all(Thread::is_stopped);
@@ -261,7 +264,7 @@ impl Server {
             let stopped = if stopped { " It is stopped: it, or somebody else, has sent it a SIGSTOP." } else { "" };
             let seconds = elapsed.as_secs();
             let what = format!("{seconds} s after its start the server does not yet do this: it {awaited}.{stopped}");
-            return Err(Stop::fail(Symptom::Slow, what, self.last_words()));
+            return Err(self.failed(Symptom::Slow, what));
         }
         Ok(())
     }
@@ -333,12 +336,15 @@ impl Server {
         self.process.is_some_and(|process| rustix::process::test_kill_process_group(pid(process.pid)).is_ok())
     }
 
-    /// The end of its stderr as a sentence; empty if it said nothing.
-    pub fn last_words(&self) -> String {
-        match self.stderr.last_lines() {
-            last if last.is_empty() => String::new(),
-            last => format!("Its last words on stderr: {}.", last.trim_end_matches('.')),
-        }
+    /// The last lines of its stderr.
+    pub fn said(&self) -> Vec<String> {
+        said::lines(self.stderr.last_lines(), self.source.as_ref())
+    }
+
+    /// A failure whose cause is what it said last.
+    pub fn failed(&self, symptom: Symptom, what: impl Into<String>) -> Stop {
+        let said = self.said();
+        Stop::fail(symptom, what, said::in_short(&said)).saying(said)
     }
 
     /// Sends a signal to the process, to its group, and to whatever of the family has left that.
@@ -434,7 +440,7 @@ pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Ste
             let instead =
                 if listens { "it listens".into() } else { format!("still runs after {} s", deadline.as_secs()) };
             let what = format!("'{}' was to end by itself, and {instead}", argv.join(" "));
-            return Err(Stop::fail(Symptom::Contract, what, server.last_words()));
+            return Err(server.failed(Symptom::Contract, what));
         }
         std::thread::sleep(Duration::from_millis(2));
     };

@@ -2,6 +2,7 @@
 //!
 //! Invariant: they are in the order in which they were taken, and the last one is where the check stopped.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,8 @@ pub struct Log(Arc<Mutex<Steps>>);
 struct Steps {
     taken: Vec<String>,
     culprit: Option<Culprit>,
+    /// The clients' numbers, by their ports.
+    clients: HashMap<u16, u32>,
 }
 
 impl Log {
@@ -34,6 +37,16 @@ impl Log {
     /// Remembers a step.
     pub fn step(&self, what: impl Into<String>) {
         self.lock().taken.push(what.into());
+    }
+
+    /// Remembers which port a client has.
+    pub(crate) fn connected(&self, client: u32, port: u16) {
+        self.lock().clients.insert(port, client);
+    }
+
+    /// `c3`, from the port of a client of this check.
+    pub(crate) fn name(&self, port: u16) -> Option<String> {
+        self.lock().clients.get(&port).map(|client| format!("c{client}"))
     }
 
     /// Remembers the client's end of the connection that a failure is about.

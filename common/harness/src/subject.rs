@@ -6,6 +6,17 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+/// A server's source file, which a panic names.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// As the compiler knows it.
+    pub named: String,
+    /// As its author knows it.
+    pub shown: String,
+    /// Where it can be read.
+    pub file: std::path::PathBuf,
+}
+
 /// How a server comes to be reachable.
 #[derive(Debug, Clone)]
 pub enum Launch {
@@ -45,6 +56,10 @@ pub struct Subject {
     pub max_clients: Option<u32>,
     /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
     pub differs: &'static [(&'static str, &'static str)],
+    /// Its source file, if that is known by another path than the one that a panic of it names.
+    pub source: Option<Source>,
+    /// It calls kevent(2). On Linux that is a stand-in over epoll, and a failure speaks of what the server calls.
+    pub kqueue: bool,
 }
 
 /// A chapter of this workspace: what its folder, its package and its checks need to know.
@@ -201,6 +216,8 @@ impl Subject {
             fd_limit: chapter.fd_limit,
             max_clients: None,
             differs: &[],
+            source: None,
+            kqueue: chapter.folder == "05-kqueue",
         }
     }
 
@@ -231,6 +248,8 @@ impl Subject {
             fd_limit: None,
             max_clients: None,
             differs: &[],
+            source: None,
+            kqueue: false,
         }
     }
 
@@ -245,6 +264,8 @@ impl Subject {
             fd_limit: variant.fd_limit,
             max_clients: None,
             differs: variant.differs,
+            source: None,
+            kqueue: variant.folder == "05-kqueue" || variant.args.contains(&"kqueue"),
         }
     }
 
@@ -263,6 +284,8 @@ impl Subject {
             fd_limit: None,
             max_clients: None,
             differs: &[],
+            source: None,
+            kqueue: false,
         }
     }
 

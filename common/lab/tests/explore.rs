@@ -127,7 +127,7 @@ fn a_wrong_one_is_shown_replayed_and_recorded() {
     let output = lab(&["explore", "--cmd", &command, "--script", "close"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let shown = text(&output.stdout);
-    for part in ["LOST WAKEUP", "for ever", "IN|ET", "bytes unread", "replay: --script 'close' --replay "] {
+    for part in ["LOST WAKEUP", "for ever", "IN|ET", "bytes unread", "again: cargo lab explore --cmd '"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let schedule = shown.rsplit("--replay ").next().unwrap_or_default().trim().to_owned();

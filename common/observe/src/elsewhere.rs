@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::start::Mark;
-use crate::view::{Activity, Holder, Thread, View, Wakeups};
+use crate::view::{Activity, Computing, Holder, Thread, View, Wakeups};
 use crate::{Family, Listening};
 
 /// A process, by its id.
@@ -15,6 +15,17 @@ use crate::{Family, Listening};
 pub struct Process {
     /// Its id.
     pub pid: i32,
+}
+
+/// What a server's threads have used of the processor; never made here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {}
+
+impl Work {
+    /// Never asked.
+    pub fn computing_since(&self, _before: &Self) -> Option<Computing> {
+        match *self {}
+    }
 }
 
 impl Process {
@@ -72,6 +83,16 @@ impl Family {
 
     /// `None`: there is no /proc here.
     pub fn fd_count(self) -> Option<usize> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn work(self) -> Option<Work> {
+        None
+    }
+
+    /// `None`: there is no /proc here.
+    pub fn computing(self) -> Option<Computing> {
         None
     }
 
@@ -164,6 +185,11 @@ pub fn ends_under_way(_port: u16) -> bool {
 
 /// `None`: this system has no io_uring, and no server asks for one.
 pub fn io_uring_denied() -> Option<String> {
+    None
+}
+
+/// `None`: no other process's socket can be asked here.
+pub fn corked(_holder: Holder) -> Option<bool> {
     None
 }
 

@@ -111,6 +111,13 @@ pub fn low_water(holder: Holder) -> Option<u32> {
     (got == 0).then_some(u32::try_from(value).ok()).flatten()
 }
 
+/// Whether a process's socket has TCP_CORK: only full segments are sent, or what is there after 200 ms. `None` if that
+/// cannot be asked.
+pub fn corked(holder: Holder) -> Option<bool> {
+    let socket = Handle::open(holder.pid).ok()?.borrow(holder.fd)?;
+    socket2::SockRef::from(&socket).tcp_cork().ok()
+}
+
 /// What the kernel says of a TCP socket.
 pub fn tcp_info(socket: &impl AsRawFd) -> Option<libc::tcp_info> {
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;

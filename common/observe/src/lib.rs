@@ -21,6 +21,8 @@ pub mod view;
 #[cfg(target_os = "linux")]
 mod allocated;
 #[cfg(target_os = "linux")]
+mod computing;
+#[cfg(target_os = "linux")]
 pub mod decode;
 #[cfg(target_os = "linux")]
 mod family;
@@ -44,10 +46,14 @@ mod younger;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Process, accept_queue, ends_under_way, io_uring_denied, is_listening, low_water, queues};
 #[cfg(target_os = "linux")]
-pub use handle::{Handle, low_water};
+pub use computing::Work;
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{
+    Process, Work, accept_queue, corked, ends_under_way, io_uring_denied, is_listening, low_water, queues,
+};
+#[cfg(target_os = "linux")]
+pub use handle::{Handle, corked, low_water};
 pub use mask::Mask;
 #[cfg(target_os = "linux")]
 pub use process::Process;

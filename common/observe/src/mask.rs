@@ -49,6 +49,12 @@ impl Mask {
         Self(u32::from(events as u16))
     }
 
+    /// From its words, as `Display` writes them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bit = |word: &str| NAMES.iter().find(|(_, name)| *name == word).map(|(bit, _)| bit.0);
+        text.split('|').map(bit).try_fold(0, |mask, bit| Some(mask | bit?)).map(Self)
+    }
+
     /// Whether any of these bits are in the mask.
     pub fn has(self, bits: Self) -> bool {
         self.0 & bits.0 != 0
@@ -77,6 +83,8 @@ mod tests {
         assert_eq!(Mask(0x8000_2005).to_string(), "IN|OUT|RDHUP|ET");
         assert_eq!(Mask(0x4000_0018).asked_for().to_string(), "ONESHOT");
         assert_eq!(Mask(0).to_string(), "nothing");
+        assert_eq!(Mask::parse("IN|OUT|RDHUP|ET"), Some(Mask(0x8000_2005)));
+        assert_eq!((Mask::parse("nothing"), Mask::parse("IN|"), Mask::parse("In")), (None, None, None));
         assert_eq!(Mask::of_poll(-1).to_string(), "IN|PRI|OUT|RDHUP|ERR|HUP|NVAL");
     }
 

@@ -33,6 +33,15 @@ impl Thread {
     }
 }
 
+/// A thread that has worked for a while and has made no system call meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Computing {
+    /// Thread id.
+    pub tid: i32,
+    /// The processor's time that it was seen to use, in milliseconds.
+    pub ms: u64,
+}
+
 /// How often one thread has gone to sleep by itself: each of its wakeups ends in a voluntary context switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wakeups {

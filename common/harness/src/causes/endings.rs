@@ -227,9 +227,7 @@ fn parents_copy(case: &Case<'_>) -> Option<String> {
     let kept = case.record.connections.values().find_map(|connection| {
         let accepted = connection.accepted.as_ref()?;
         let read = connection.calls.iter().find(|made| made.kind == Kind::Read && made.pid != accepted.pid)?;
-        let closes =
-            |made: &&Made| made.kind == Kind::Close && made.pid == accepted.pid && made.client == accepted.client;
-        (!case.record.in_order().iter().any(closes)).then_some((accepted, read))
+        (!connection.closed_by.contains(&accepted.pid)).then_some((accepted, read))
     })?;
     let (accepted, read) = kept;
     Some(format!(

@@ -12,6 +12,7 @@ mod bytes;
 mod endings;
 mod spins;
 mod stalls;
+mod tables;
 
 /// How a cause begins that is none.
 pub const UNCLEAR: &str = "The cause is not clear from outside.";
@@ -45,7 +46,7 @@ struct Rule {
 
 /// All rules, the more special ones first.
 fn rules() -> impl Iterator<Item = &'static Rule> {
-    [endings::RULES, bytes::RULES, spins::RULES, stalls::RULES].into_iter().flatten()
+    [tables::RULES, endings::RULES, bytes::RULES, spins::RULES, stalls::RULES].into_iter().flatten()
 }
 
 /// What the rules are about, in their order.

@@ -146,7 +146,10 @@ fn repeated(case: &Case<'_>) -> Option<String> {
 fn ticks(case: &Case<'_>) -> Option<String> {
     let calls = calls(case);
     let (made, count) = often(&calls, |made| made.kind.is_wait() && made.value == Some(0))?;
-    let why = if made.timed { "it wakes by its own clock" } else { "it asks, and does not wait" };
+    let why = match made.timed {
+        true => "it wakes by its own clock",
+        false => "it asks, and does not wait, as if a flag or a list of its own said that there is work",
+    };
     Some(format!(
         "{made}, {count} times among its last {} calls: {why}. Wait without a timeout while nothing is due.",
         calls.len()

@@ -13,6 +13,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { about: "a deadline that a signal cut off", symptoms: &[AcceptQueueNotDrained, Slow], holds: cut_off },
     Rule { about: "DEFER_TASKRUN without GETEVENTS", symptoms: STALLS, holds: deferred },
     Rule { about: "a receive or accept of a ring that was not armed again", symptoms: STALLS, holds: not_armed },
+    Rule { about: "a full pipe taken for an empty socket", symptoms: STALLS, holds: full_pipe },
     Rule { about: "accepts that stop too early", symptoms: &[AcceptQueueNotDrained], holds: accepts },
     Rule { about: "an event that was not used", symptoms: &[ReadLost, EofLost, WriteLost], holds: unused },
     Rule { about: "a read that stops too early", symptoms: &[ReadLost, EofLost], holds: stops_reading },
@@ -113,6 +114,20 @@ fn unused(case: &Case<'_>) -> Option<String> {
     })
 }
 
+/// splice has two ends, and its EAGAIN does not say which of them would block.
+fn full_pipe(case: &Case<'_>) -> Option<String> {
+    if is_closed(case) {
+        return None;
+    }
+    let read = case.last(Kind::Read)?;
+    (read.name == "splice" && read.failed_with(libc::EAGAIN) && read.unread > 0).then(|| {
+        format!(
+            "{read}: the pipe was full, and the server took the EAGAIN for an empty socket. splice says EAGAIN when either \
+             end would block. While the pipe holds bytes, empty it, and splice from the socket again before you wait."
+        )
+    })
+}
+
 fn stops_reading(case: &Case<'_>) -> Option<String> {
     if is_closed(case) {
         return None;
@@ -121,11 +136,13 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
     let length = read.length.filter(|length| *length > 0)?;
     let eof = if case.symptom == EofLost { ": the read that returns 0 was not made" } else { "" };
     match read.value? {
-        value if value as u64 == length => {
-            Some(format!("its last read was {read}, which filled the buffer, and no other one followed{eof}."))
-        }
+        value if value as u64 == length => Some(format!(
+            "its last read was {read}, which filled the buffer, and no other one followed{eof}. Read until EAGAIN or 0, or \
+             come back by yourself."
+        )),
         value if value > 0 => Some(format!(
-            "its last read was {read}. It took the short read for the end of what there is, and no other read followed{eof}."
+            "its last read was {read}. It took the short read for the end of what there is, and no other read followed{eof}. \
+             Read until EAGAIN or 0."
         )),
         _ => None,
     }

@@ -142,6 +142,39 @@ fn an_operation_that_was_not_started_again() {
 }
 
 #[test]
+fn an_event_that_was_given_to_the_wrong_connection() {
+    let other = Made { fd: Some(9), client: Some(8), ..call("recvfrom", Kind::Read, -i64::from(libc::EAGAIN)) };
+    let poll = Made { value: Some(1), events: vec![(7, Mask::IN)], ..Made::new("poll", Kind::Poll) };
+    let poll = Made { tid: 1, pid: 1, ..poll };
+    let turn = [poll.clone(), other.clone()];
+    let spin = std::iter::repeat_n(turn.clone(), 40).flatten();
+    says(Spinning, spin, "poll reported fd 7 IN, and then came recvfrom(9, len 100) = EAGAIN");
+    // A server with a list of its own looks at another one first, and at this one later.
+    let later = [poll.clone(), call("recvfrom", Kind::Read, 5)];
+    assert_eq!(cause(WrongBytes, turn.into_iter().chain(later)), UNCLEAR);
+    // Two connections were reported, and the first one was served.
+    let both = Made { events: vec![(7, Mask::IN), (9, Mask::IN)], ..poll.clone() };
+    assert_eq!(cause(WrongBytes, [both, other, poll]), UNCLEAR);
+}
+
+#[test]
+fn a_flag_of_its_own_keeps_it_going_round() {
+    let asks = Made { events: Vec::new(), value: Some(0), ..wait(Mask::IN) };
+    let tries = call("recvfrom", Kind::Read, -i64::from(libc::EAGAIN));
+    let spin = std::iter::repeat_n([asks.clone(), tries], 40).flatten();
+    says(Spinning, spin, "Its own flag keeps it going round: epoll_wait(4) = 0, 40 times");
+    says(Spinning, std::iter::repeat_n(asks, 50), "it asks, and does not wait");
+}
+
+#[test]
+fn a_full_pipe_taken_for_an_empty_socket() {
+    let full = Made { length: None, unread: 4096, ..call("splice", Kind::Read, -i64::from(libc::EAGAIN)) };
+    says(ReadLost, [accept(), full.clone()], "splice(7) = EAGAIN with 4,096 bytes unread: the pipe was full");
+    let empty = Made { unread: 0, ..full };
+    assert_eq!(cause(ReadLost, [accept(), empty]), UNCLEAR);
+}
+
+#[test]
 fn facts_stay_and_guesses_go() {
     let record = record([]);
     let case = Case::new(Reset, &record, Some(CLIENT));

@@ -19,6 +19,21 @@ fn one_byte_comes_back(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
+/// One byte, five times, each to a server at rest: what the server has written does not wait in its socket.
+#[check(clause = 2, quick)]
+fn an_answer_is_not_held_back(trial: &mut Trial<'_>) -> Step {
+    const TIMES: u32 = 5;
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    trial.step(format!("c0 sends a byte and reads it back, {TIMES} times, with a rest before each"));
+    for _ in 0..TIMES {
+        trial.rest()?;
+        client.plan(1);
+        trial.expect_at_once(&mut client)?;
+    }
+    Ok(())
+}
+
 /// 1 to 131,073 bytes on one connection: one less than each usual buffer, as many, and one more.
 #[check(clause = 2, quick)]
 fn messages_around_every_usual_buffer_size_come_back(trial: &mut Trial<'_>) -> Step {

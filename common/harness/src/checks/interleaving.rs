@@ -115,6 +115,8 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     let report = explorer::report::finding(&subject.name, &script, &finding, 100);
     let mut steps: Vec<String> = vec![format!("clients' steps: {script}")];
     steps.extend(report.lines().map(str::to_owned));
+    let words = if subject.own { subject.name.clone() } else { format!("--cmd '{}'", subject.argv.join(" ")) };
+    steps.push(format!("replay: cargo lab explore {words} {}", explorer::report::replay_arguments(&script, &finding)));
     Err(Stop::Fail(Box::new(Failure {
         steps,
         kernel: finding.run.end.as_ref().map(explorer::report::state).unwrap_or_default(),

@@ -293,7 +293,7 @@ fn ends_well(trial: &mut Trial<'_>, signal: Signal) -> Step {
         }
         Some(status) => {
             let what = format!("after {name} it ended with {} and not with exit code 0", end_of_process(status));
-            Err(Stop::fail(Symptom::Contract, what, server.last_words()))
+            Err(server.failed(Symptom::Contract, what))
         }
         None => {
             let what = format!("{name} was sent, and the server does not end");

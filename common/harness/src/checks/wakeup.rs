@@ -306,7 +306,7 @@ fn meanwhile(stop: Stop) -> Stop {
     match stop {
         Stop::Fail(mut failure) if failure.symptom == Symptom::ReadLost => {
             failure.cause += " These bytes came while the server was at work on the ones before, and their edge was lost: what \
-                              announces new bytes must not be taken back (clear a flag at EAGAIN or before the read, not after), \
+                              announces new bytes must not be taken back (clear a flag at EAGAIN, at once, before the next wait), \
                               and no event may be dropped because its connection is being served.";
             Stop::Fail(failure)
         }

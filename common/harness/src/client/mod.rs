@@ -75,7 +75,7 @@ pub struct Client {
     socket: Held,
     server: SocketAddr,
     process: Option<Family>,
-    log: Log,
+    pub(crate) log: Log,
     /// Counts it as connected, as long as it is.
     _counted: Option<Arc<()>>,
 }
@@ -125,6 +125,7 @@ impl Client {
             }
         })?;
         let local = socket.local_addr()?;
+        log.connected(id, local.port());
         Ok(Self {
             id,
             local,

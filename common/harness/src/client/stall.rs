@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use observe::{Call, Family, Thread, View, queues};
+use observe::{Call, Family, Thread, View, Work, queues};
 
 use super::{BACKSTOP, Client};
-use crate::diagnose;
+use crate::diagnose::{self, single};
 use crate::failure::{Failure, Step, Stop, Symptom, size};
 
 /// Without /proc nothing tells slow from stuck, so the backstop is all there is.
@@ -32,12 +32,14 @@ pub(crate) struct Stall {
     dozing_since: Instant,
     /// CPU of the server at the first look.
     ticks: Option<u64>,
+    /// And of each of its threads.
+    work: Option<Work>,
 }
 
 impl Stall {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
-        Self { since: now, before: None, same_since: now, dozing_since: now, ticks: None }
+        Self { since: now, before: None, same_since: now, dozing_since: now, ticks: None, work: None }
     }
 
     pub(crate) fn check(&mut self, client: &Client) -> Step {
@@ -59,9 +61,12 @@ impl Stall {
         if !again {
             self.note(&now);
             let ticks = process.activity().map_or(0, |activity| activity.ticks);
+            if self.work.is_none() {
+                self.work = process.work();
+            }
             let spun = ticks.saturating_sub(*self.ticks.get_or_insert(ticks)) > BUSY_TICKS;
             if spun || self.since.elapsed() >= BACKSTOP {
-                return Err(explain(client, process));
+                return Err(self.computes(client, process).unwrap_or_else(|| explain(client, process)));
             }
         }
         let (threads, own) = &now;
@@ -99,6 +104,13 @@ impl Stall {
             _ if self.since.elapsed() >= BACKSTOP => Err(explain(client, process)),
             _ => Ok(()),
         }
+    }
+
+    /// A server whose own code has looped since the first look.
+    fn computes(&self, client: &Client, process: Family) -> Option<Stop> {
+        let computing = process.work()?.computing_since(self.work.as_ref()?)?;
+        client.log.blame(client.local);
+        Some(diagnose::computes(&process.view(client.server.port())?, computing, stall_text(client)))
     }
 
     /// Remembers a look that differs from the one before.
@@ -149,7 +161,13 @@ fn explain(client: &Client, process: Family) -> Stop {
 
 fn explain_view(client: &Client, view: &View) -> Stop {
     client.log.blame(client.local);
-    let diagnosis = diagnose::stalled(view, &client.facts());
+    let mut diagnosis = diagnose::stalled(view, &client.facts());
+    let name = |port: u16| client.log.name(port).unwrap_or_else(|| format!("the client at port {port}"));
+    let one_at_a_time = single::one_at_a_time(view, client.local, &name);
+    let is_fundamental = one_at_a_time.is_some();
+    if let Some(cause) = one_at_a_time {
+        (diagnosis.symptom, diagnosis.cause) = (Symptom::Blocked, cause);
+    }
     let failure = Failure::new(diagnosis.symptom, stall_text(client), diagnosis.cause);
-    Stop::Fail(Box::new(Failure { kernel: diagnosis.kernel, ..failure }))
+    Stop::Fail(Box::new(Failure { kernel: diagnosis.kernel, is_fundamental, ..failure }))
 }

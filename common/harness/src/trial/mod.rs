@@ -16,6 +16,7 @@ use crate::subject::{Launch, Model, Subject};
 mod answers;
 mod attempts;
 mod circumstances;
+mod corked;
 mod crowd;
 mod door;
 pub(crate) mod growth;

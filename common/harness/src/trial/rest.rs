@@ -59,7 +59,13 @@ impl Trial<'_> {
 
     pub(crate) fn spinning(&mut self, what: &str) -> Stop {
         crate::rerun::snapshot(None);
+        let process = self.server.as_ref().and_then(|server| server.process);
         let view = self.server.as_ref().and_then(|server| server.process?.view(server.addr.port())).unwrap_or_default();
+        if !view.asleep()
+            && let Some(computing) = process.and_then(observe::Family::computing)
+        {
+            return diagnose::computes(&view, computing, what.to_owned());
+        }
         let cause = match diagnose::spinning(&view) {
             // A list of all that it can be; the check may know better.
             cause if cause == diagnose::spinning(&View::default()) && !self.suspicion.is_empty() => {

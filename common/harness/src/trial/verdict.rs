@@ -10,6 +10,8 @@ use observe::errno::end_of_process;
 use super::Trial;
 use crate::diagnose;
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::said;
+use crate::server::Server;
 
 impl Trial<'_> {
     /// A failure with the threads' state as the kernel's view.
@@ -44,18 +46,31 @@ impl Trial<'_> {
                     what,
                     kernel: Vec::new(),
                     cause: self.death(status),
+                    said: self.said(),
                     ..*failure
                 })
             }
-            (Ok(()) | Err(Stop::Broken(_)), Some(status)) => Box::new(Failure::new(
-                Symptom::Exited,
-                format!("the server ended with {} during the check", end_of_process(status)),
-                self.death(status),
-            )),
+            (Ok(()) | Err(Stop::Broken(_)), Some(status)) => Box::new(Failure {
+                said: self.said(),
+                ..Failure::new(
+                    Symptom::Exited,
+                    format!("the server ended with {} during the check", end_of_process(status)),
+                    self.death(status),
+                )
+            }),
             (other, _) => return other,
         };
         failure.steps = self.log.steps();
         Err(Stop::Fail(failure))
+    }
+
+    /// What the server, which has ended, wrote to stderr last.
+    fn said(&self) -> Vec<String> {
+        let said = |server: &Server| {
+            server.output();
+            server.said()
+        };
+        self.server.as_ref().map(said).unwrap_or_default()
     }
 
     fn death(&self, status: std::process::ExitStatus) -> String {
@@ -69,11 +84,7 @@ impl Trial<'_> {
             _ => "What a client or the machine's state can cause must not end a server.",
         };
         // What the server itself says comes first: the check's own suspicion may be about something else.
-        let words = self.server.as_ref().map(|server| {
-            server.output();
-            server.last_words()
-        });
-        let words = words.filter(|words| !words.is_empty());
+        let words = Some(said::in_short(&self.said())).filter(|words| !words.is_empty());
         let suspicion = Some(self.suspicion).filter(|suspicion| !suspicion.is_empty());
         let suspicion = suspicion.map(|suspicion| format!("This check is about: {suspicion}"));
         [words, Some(known.to_owned()), suspicion].into_iter().flatten().collect::<Vec<_>>().join(" ")

@@ -718,6 +718,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "corked",
+        "sets TCP_CORK, and never takes it off",
+        &[caught("echo::an_answer_is_not_held_back", Slow, "TCP_CORK is set on fd")],
+    ),
+    mutant(
+        EpollLt,
         "lingers_not",
         "closes with SO_LINGER at 0 seconds",
         &[caught("close::fin_alone_is_answered_with_fin", Reset, "SO_LINGER")],
@@ -764,7 +770,7 @@ pub const MUTANTS: &[Mutant] = &[
         OneByOne,
         "",
         "serves one client after the other",
-        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "lacks O_NONBLOCK")],
+        &[caught("echo::sixty_four_connections_keep_their_bytes_apart", Blocked, "It serves one client at a time")],
     ),
     mutant(
         Limited,

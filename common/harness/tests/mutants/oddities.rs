@@ -18,6 +18,10 @@ pub fn accepted(stream: &TcpStream) {
         // "Wake me for a header, and not for less."
         set(stream, libc::SO_RCVLOWAT, 64);
     }
+    if bug!("corked") {
+        // "So that segments are full."
+        let _ = SockRef::from(stream).set_tcp_cork(true);
+    }
     if bug!("lingers_not") {
         // "So that no TIME_WAIT is left."
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));

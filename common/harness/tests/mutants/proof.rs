@@ -237,6 +237,8 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         fd_limit,
         max_clients: None,
         differs: &[],
+        source: None,
+        kqueue: false,
     })
 }
 

@@ -146,7 +146,7 @@ fn fails(kind: &str, check: &str, symptom: Symptom, words: &str) -> Seen {
 
 fn does_not_start(kind: &str, words: &[&str]) -> Seen {
     let said = match Server::start(&subject(kind), &Options::default()) {
-        Err(Stop::Fail(failure)) => format!("{} {}", failure.what, failure.cause),
+        Err(Stop::Fail(failure)) => format!("{} {} {}", failure.what, failure.said.join(" "), failure.cause),
         other => return Err(format!("{kind}: {other:?}").into()),
     };
     match words.iter().all(|word| said.contains(word)) {
@@ -158,7 +158,9 @@ fn does_not_start(kind: &str, words: &[&str]) -> Seen {
 fn last_words() -> Seen {
     does_not_start("chatty", &["exit code 3", "\\u{1b}]0;title\\u{7}the end", "yyy... (cut; "])?;
     match Server::start(&subject("chatty"), &Options::default()) {
-        Err(Stop::Fail(failure)) if !failure.cause.contains('\u{1b}') && failure.cause.len() < 1000 => Ok(None),
+        Err(Stop::Fail(failure)) if !format!("{failure}").contains('\u{1b}') && format!("{failure}").len() < 1500 => {
+            Ok(None)
+        }
         other => Err(format!("{other:?}").into()),
     }
 }

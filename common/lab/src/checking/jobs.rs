@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use harness::rerun::Reruns;
+use harness::rerun::{self, Reruns};
 use harness::{Check, Failure, Outcome, Report, Subject, Symptom};
 
 /// One check on one server, by their places in the lists given to [`run`].
@@ -28,6 +28,15 @@ pub enum RunEvent<'a> {
     Started(CheckJob),
     /// A check has ended.
     Finished(CheckJob, &'a Report),
+}
+
+/// What a run leaves out from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// The checks of the server that the event is about.
+    Server,
+    /// All checks.
+    Run,
 }
 
 /// The reports of a run: a list for each server, with a place for each check.
@@ -57,27 +66,29 @@ pub fn run(
     checks: &[&Check],
     batches: &[JobBatch],
     stop: &AtomicBool,
-    handler: impl FnMut(RunEvent<'_>) -> ControlFlow<()> + Send,
+    handler: impl FnMut(RunEvent<'_>) -> ControlFlow<Halt> + Send,
 ) -> Reports {
     let reports: Reports = subjects.iter().map(|_| checks.iter().map(|_| None).collect()).collect();
     let (reports, handler, halted) = (Mutex::new(reports), Mutex::new(handler), AtomicBool::new(false));
-    let tell = |event: RunEvent<'_>| {
-        if lock(&handler)(event).is_break() {
-            halted.store(true, Ordering::Relaxed);
-        }
+    let left_out: Vec<AtomicBool> = subjects.iter().map(|_| AtomicBool::new(false)).collect();
+    let tell = |server: usize, event: RunEvent<'_>| match lock(&handler)(event) {
+        ControlFlow::Continue(()) => {}
+        ControlFlow::Break(Halt::Server) => left_out[server].store(true, Ordering::Relaxed),
+        ControlFlow::Break(Halt::Run) => halted.store(true, Ordering::Relaxed),
     };
     let reruns = Reruns::once_a_symptom();
     for batch in batches {
         let queue = Mutex::new(batch.jobs.iter());
         let next = || {
             let stopped = stop.load(Ordering::Relaxed) || halted.load(Ordering::Relaxed);
-            if stopped { None } else { lock(&queue).next().copied() }
+            let is_wanted = |job: &&CheckJob| !left_out[job.server].load(Ordering::Relaxed);
+            if stopped { None } else { lock(&queue).find(is_wanted).copied() }
         };
         let work = || {
             while let Some(job) = next() {
-                tell(RunEvent::Started(job));
+                tell(job.server, RunEvent::Started(job));
                 let report = run_one(checks[job.check], subjects[job.server], &reruns);
-                tell(RunEvent::Finished(job, &report));
+                tell(job.server, RunEvent::Finished(job, &report));
                 lock(&reports)[job.server][job.check] = Some(report);
             }
         };
@@ -87,7 +98,9 @@ pub fn run(
             }
         });
     }
-    reports.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.iter_mut().for_each(|of_a_server| rerun::share(of_a_server.iter_mut().flatten()));
+    reports
 }
 
 /// A poisoned lock is taken all the same: a panic while it is held leaves nothing half done.
@@ -155,12 +168,27 @@ mod tests {
         let check = check("one", false, |_| Ok(()));
         let checks = [&check; 50];
         let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &AtomicBool::new(false), |event| {
-            if matches!(event, RunEvent::Finished(..)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let ended = matches!(event, RunEvent::Finished(..));
+            if ended { ControlFlow::Break(Halt::Run) } else { ControlFlow::Continue(()) }
         });
         assert_eq!(reports[0].iter().flatten().count(), 1);
         let stopped = AtomicBool::new(true);
         let reports = run(&[&subject()], &checks, &[batch([0], &checks, 1)], &stopped, |_| ControlFlow::Continue(()));
         assert!(reports[0].iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_server_that_is_left_out_leaves_the_others_alone() {
+        let check = check("one", false, |_| Ok(()));
+        let checks = [&check; 5];
+        let subjects = [&subject(), &subject()];
+        let reports =
+            run(&subjects, &checks, &[batch(0..2, &checks, 1)], &AtomicBool::new(false), |event| match event {
+                RunEvent::Finished(CheckJob { server: 0, .. }, _) => ControlFlow::Break(Halt::Server),
+                _ => ControlFlow::Continue(()),
+            });
+        let run = |server: usize| reports[server].iter().flatten().count();
+        assert_eq!((run(0), run(1)), (1, 5));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use harness::{Check, Outcome, Report};
+use harness::{Check, Outcome, Report, Symptom};
 use serde::Serialize;
 
 use crate::checking::jobs::Reports;
@@ -144,15 +144,22 @@ impl<'a> Results<'a> {
         names
     }
 
-    /// Each failure's story, wrapped to the width if there is one. A log gets no width.
-    pub fn failures(&self, width: Option<usize>, palette: Palette) -> String {
+    /// The failures' stories, wrapped to the width if there is one. A log gets no width. Of each server's failures with
+    /// the same symptom the first one is told, and the others are counted; `all` tells each.
+    pub fn failures(&self, width: Option<usize>, palette: Palette, all: bool) -> String {
         let mut out = String::new();
-        for (server, report) in self.failed() {
-            let story = report.explain().unwrap_or_default();
-            let (check, story) = story.split_once('\n').unwrap_or((&story, ""));
-            let story = width.map_or_else(|| story.to_owned(), |width| terminal::wrap_lines(story, width));
-            let head = format!("{}  {check}", server.subject.name);
-            let _ = writeln!(out, "{} {}\n{story}", palette.bad("FAIL"), palette.heading(&head));
+        for (server, reports) in self.servers.iter().zip(&self.reports) {
+            let failed: Vec<&Report> = reports.iter().flatten().filter(|report| report.symptom().is_some()).collect();
+            for kind in kinds(&failed) {
+                let told = if all { &kind[..] } else { &kind[..1] };
+                told.iter().for_each(|report| out += &story(server, report, width, palette));
+                let others = kind.len() - told.len();
+                if let (1.., Some(symptom)) = (others, kind[0].symptom()) {
+                    let fail = if others == 1 { "fails" } else { "fail" };
+                    let more = terminal::count(others, "more check");
+                    let _ = writeln!(out, "{more} {fail} in the same way ({symptom}); -v tells of each\n");
+                }
+            }
         }
         out
     }
@@ -208,6 +215,32 @@ impl<'a> Results<'a> {
     }
 }
 
+/// Failures by their symptoms, both in order of appearance.
+pub fn kinds<'a>(failed: &[&'a Report]) -> Vec<Vec<&'a Report>> {
+    let mut kinds: Vec<(Option<Symptom>, Vec<&Report>)> = Vec::new();
+    failed.iter().for_each(|report| entry(&mut kinds, report.symptom()).push(report));
+    let sorted = |(_, mut reports): (_, Vec<&'a Report>)| {
+        // One of which the calls were seen tells most.
+        reports.sort_by_key(|report| !was_looked_at(report));
+        reports
+    };
+    kinds.into_iter().map(sorted).collect()
+}
+
+fn was_looked_at(report: &Report) -> bool {
+    let Outcome::Fail(failure) = &report.outcome else { return false };
+    failure.calls.first().is_some_and(|line| !line.starts_with("not "))
+}
+
+/// One failure's story.
+fn story(server: &TestedServer, report: &Report, width: Option<usize>, palette: Palette) -> String {
+    let story = report.explain().unwrap_or_default();
+    let (check, story) = story.split_once('\n').unwrap_or((&story, ""));
+    let story = width.map_or_else(|| story.to_owned(), |width| terminal::wrap_lines(story, width));
+    let head = format!("{}  {check}", server.subject.name);
+    format!("{} {}\n{story}\n", palette.bad("FAIL"), palette.heading(&head))
+}
+
 /// `0.3 s` for what is short, `63 s` for what is not.
 pub fn duration(seconds: f64) -> String {
     match seconds {
@@ -229,7 +262,7 @@ fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use harness::{Failure, Subject, Symptom};
+    use harness::{Failure, Subject};
 
     const fn check(group: &'static str, name: &'static str) -> Check {
         Check { group, name, clause: 2, about: "", alone: false, quick: false, long: false, line: 0, run: |_| Ok(()) }
@@ -319,7 +352,7 @@ pub(crate) mod tests {
     #[test]
     fn a_failure_is_told_with_its_server_and_its_clause() {
         with_results(|results| {
-            let told = results.failures(Some(60), Palette::plain());
+            let told = results.failures(Some(60), Palette::plain(), false);
             assert!(told.starts_with("FAIL epoll-et  drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"), "{told}");
             assert!(told.contains("  kernel: asleep in epoll_wait\n"), "{told}");
             assert!(told.contains("  contract, clause 2: "), "{told}");

@@ -59,7 +59,13 @@ pub fn start_once(subject: &Subject) -> Result<(), StartFailure> {
         Ok(_) => Ok(()),
         Err(Stop::Broken(what)) => Err(StartFailure::NoProcess(what)),
         Err(Stop::Skip(what)) => Err(StartFailure::NotHere(what)),
-        Err(Stop::Fail(failure)) => Err(StartFailure::NotListening { what: failure.what, cause: failure.cause }),
+        Err(Stop::Fail(failure)) => {
+            // A single line stands in the cause.
+            let lines =
+                failure.said.iter().filter(|_| failure.said.len() > 1).map(|line| format!("\n  stderr: {line}"));
+            let cause = failure.cause + &lines.collect::<String>();
+            Err(StartFailure::NotListening { what: failure.what, cause })
+        }
     }
 }
 

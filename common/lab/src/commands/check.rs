@@ -14,7 +14,7 @@ use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIAN
 use super::check_attempt;
 use super::fuzz::{self, FuzzArgs};
 use crate::checking::bars::{self, RunProgress};
-use crate::checking::jobs::{self, JobBatch, RunEvent};
+use crate::checking::jobs::{self, CheckJob, Halt, JobBatch, RunEvent};
 use crate::checking::listing;
 use crate::checking::results::Results;
 use crate::checking::servers::{self, NoAnswer, TestedServer};
@@ -49,8 +49,9 @@ With --json, stdout gets an array with an object for each server:
 Reports is an array with an object for each check:
   check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
   a skip also has reason;
-  a failure also has symptom (\"read-lost\"), what, steps, kernel, calls and
-  cause, of which steps, kernel and calls are lists of lines.
+  a failure also has symptom (\"read-lost\"), what, steps, kernel, calls, said,
+  cause and is_fundamental (it makes nearly all other checks fail too). Steps,
+  kernel, calls and said are lists of lines.
 With --json --list, stdout gets an array with an object for each check:
   group, name, check (\"group::name\"), clause, about, alone and long.";
 
@@ -84,6 +85,12 @@ pub struct CheckArgs {
     /// Start no more checks after the first failure
     #[arg(long)]
     fail_fast: bool,
+    /// Run all checks, also on a server that fails nearly all of them for one reason
+    #[arg(long, conflicts_with = "fail_fast")]
+    no_fail_fast: bool,
+    /// Tell of every failure in full; otherwise, of those with the same symptom, of the first one only
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     own: OwnServerArgs,
     #[command(flatten)]
@@ -133,7 +140,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
                 let attempts = fuzz::attempts(&course, &places, &interrupt)?;
                 return fuzz::run(&args.fuzz, &attempts, args.at_once(), args.json, &interrupt);
             }
-            return check_attempt::run(course, &places, args.json);
+            return check_attempt::run(course, &places, args.json, args.verbose);
         }
         for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course.hidden_behind(word)?))) {
             terminal::complain(&format!(
@@ -177,7 +184,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
         terminal::print(&results.json());
         notes.iter().for_each(|note| terminal::complain(note));
     } else {
-        terminal::print(&report(&results, &notes));
+        terminal::print(&report(&results, &notes, args.verbose));
     }
     let complete = results.counts().failed == 0 && results.not_run() == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -254,7 +261,7 @@ fn check<'a>(
     let start = Instant::now();
     let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
         if interrupt.check().is_err() {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(Halt::Run);
         }
         progress.show(&event);
         match event {
@@ -262,7 +269,13 @@ fn check<'a>(
                 let gone = gone(subjects[job.server], &report.check);
                 let go_on = gone.is_none() && !args.fail_fast;
                 notes.extend(gone);
-                if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                match go_on {
+                    true if is_fundamental(report) && !args.no_fail_fast && checks.len() > 1 => {
+                        ControlFlow::Break(Halt::Server)
+                    }
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(Halt::Run),
+                }
             }
             _ => ControlFlow::Continue(()),
         }
@@ -272,15 +285,47 @@ fn check<'a>(
     // The last one to end may have been the explorer's, which knows of no orphans.
     harness::end_orphans();
     notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| not_started_here(server, reports)));
+    if !args.fail_fast && !args.no_fail_fast {
+        notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| left_out(server, reports)));
+    }
     Ok(Results { checks, servers, reports, seconds: start.elapsed().as_secs_f64() })
 }
+
+/// The first check of all: one byte. Whoever fails it fails nearly all others too.
+const ONE_BYTE: &str = "echo::one_byte_comes_back";
+
+/// Whether nearly every other check fails for the same reason.
+fn is_fundamental(report: &Report) -> bool {
+    let Outcome::Fail(failure) = &report.outcome else { return false };
+    failure.is_fundamental || report.check == ONE_BYTE
+}
+
+/// A note on the checks that were left out, because they would fail for a reason that is known.
+fn left_out(server: &TestedServer, reports: &[Option<Report>]) -> Option<String> {
+    let reason = reports.iter().flatten().find(|report| is_fundamental(report))?;
+    let (run, all) = (reports.iter().flatten().count(), reports.len());
+    (run < all).then(|| {
+        format!(
+            "{}: {run} of {all} checks were run. What {} says makes nearly all others fail too, whatever they are about. \
+             To run them all the same: --no-fail-fast",
+            server.subject.name, reason.check
+        )
+    })
+}
+
+/// These are run first: whoever fails one of them fails nearly all others too, some of which then take minutes.
+const BASIC: [&str; 3] =
+    [ONE_BYTE, "echo::an_answer_is_not_held_back", "echo::sixty_four_connections_keep_their_bytes_apart"];
 
 /// Each check starts a server of its own, so many run at once. A server that runs already is shared by all checks, so
 /// its checks run one at a time.
 fn batches(subjects: &[&Subject], checks: &[&'static Check], workers: usize) -> Vec<JobBatch> {
     let shared = |server: &usize| matches!(subjects[*server].launch, Launch::Served(_));
     let (shared, started): (Vec<usize>, Vec<usize>) = (0..subjects.len()).partition(shared);
-    vec![jobs::batch(shared, checks, 1), jobs::batch(started, checks, workers)]
+    let started = jobs::batch(started, checks, workers);
+    let is_basic = |job: &CheckJob| BASIC.contains(&checks[job.check].full_name().as_str());
+    let (basic, rest): (Vec<CheckJob>, Vec<CheckJob>) = started.jobs.into_iter().partition(is_basic);
+    vec![jobs::batch(shared, checks, 1), JobBatch { workers, jobs: basic }, JobBatch { workers, jobs: rest }]
 }
 
 /// A note on how to have more checked of a server that ran already.
@@ -311,7 +356,7 @@ fn gone(subject: &Subject, check: &str) -> Option<String> {
 }
 
 /// What a person reads: the matrix, or the list of a single server; then skips, failures, notes and the summary.
-fn report(results: &Results<'_>, notes: &[String]) -> String {
+fn report(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
     let (width, palette) = (terminal::width(), Palette::stdout());
     let columns = results.columns();
     let table = match columns[..] {
@@ -319,7 +364,7 @@ fn report(results: &Results<'_>, notes: &[String]) -> String {
         _ => table::matrix(results.checks, &columns, width, palette),
     };
     // Not wrapped in a file, so that a line can be searched for.
-    let failures = results.failures(terminal::stdout_is_terminal().then_some(width), palette);
+    let failures = results.failures(terminal::stdout_is_terminal().then_some(width), palette, verbose);
     let notes: String = notes.iter().map(|note| terminal::wrap_lines(note, width)).collect();
     let parts = [table, results.skips(width, palette), failures, notes, results.summary(palette)];
     let parts: Vec<&str> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();

@@ -26,7 +26,7 @@ struct AttemptJson<'a> {
 }
 
 /// Checks the attempts at some exercises, one after the other.
-pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode, LabError> {
+pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     let palette = if json { Palette::plain() } else { Palette::stdout() };
     let mut all_passed = true;
@@ -35,7 +35,7 @@ pub fn run(mut course: Course, places: &[usize], json: bool) -> Result<ExitCode,
         let what = format!("building and checking {}", course.exercises[*at].name);
         let lines = Mutex::new(String::new());
         let checked = bars::waiting(what, |so_far| {
-            course.check(*at, palette, interrupt.flag(), |news| match news {
+            course.check(*at, palette, verbose, interrupt.flag(), |news| match news {
                 CheckNews::Line(line) => *lines.lock().expect("no panic while it is held") += &format!("{line}\n"),
                 CheckNews::Progress(text) => so_far(text),
             })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use explorer::script::Step;
-use explorer::{Faults, Plan, Run, Schedule, Script, Verdict, report};
+use explorer::{Faults, Finding, Plan, Run, Schedule, Script, Verdict, report};
 use harness::{Check, Launch, Subject};
 
 use super::explore_json::{ExplorationJson, ScriptJson};
@@ -78,6 +78,9 @@ pub struct ExploreArgs {
     /// Write one run to a file: the run that fails, the run of --replay, or the run without placements
     #[arg(long, value_name = "FILE.json", requires = "script")]
     record: Option<String>,
+    /// Show every script that fails in full, and not only the first one
+    #[arg(long, short)]
+    verbose: bool,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
@@ -122,7 +125,7 @@ fn explore(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, LabError> {
     let mut results = Vec::new();
-    let mut failed = false;
+    let mut failing: Vec<(&Script, Finding)> = Vec::new();
     for script in scripts {
         let plan = Plan {
             subject,
@@ -143,20 +146,46 @@ fn explore(
             };
             write_record(file, subject, script, run)?;
         }
-        failed |= explored.finding.is_some();
         if !args.json {
             terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
-            if let Some(finding) = &explored.finding {
-                terminal::print(&format!("\n{}\n", report::finding(&subject.name, script, finding, terminal::width())));
-            }
         }
         results.push(ScriptJson::new(script, &explored));
+        failing.extend(explored.finding.map(|finding| (script, finding)));
     }
-    if args.json {
+    let failed = !failing.is_empty();
+    if !args.json {
+        terminal::print(&told(args, &subject.name, scripts.len(), &failing));
+    } else {
         let explored = ExplorationJson { server: subject.name.clone(), scripts: results };
         terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The first finding in full, and how to come to it again; the others, which mostly are the same bug, by name. With
+/// `verbose`, all in full.
+fn told(args: &ExploreArgs, server: &str, scripts: usize, failing: &[(&Script, Finding)]) -> String {
+    let width = terminal::width();
+    let words = terminal::wrap(report::WORDS, width).join("\n");
+    let Some(((first, finding), others)) = failing.split_first() else { return format!("\n{words}\n") };
+    let mut out = String::new();
+    let in_full = if args.verbose { failing } else { &failing[..1] };
+    for (script, finding) in in_full {
+        out += &format!("\n{}", report::finding(server, script, finding, width));
+    }
+    out += &format!("\n{words}\n\n");
+    let names: Vec<&str> = others.iter().map(|(script, _)| script.name.as_str()).collect();
+    if !names.is_empty() {
+        let text = format!(
+            "{} of {scripts} scripts fail, perhaps by the same bug: first mend what {} shows, then try {} again. -v shows each \
+             of them in full.",
+            failing.len(),
+            first.name,
+            names.join(", ")
+        );
+        out += &(terminal::wrap(&text, width).join("\n") + "\n");
+    }
+    out + &format!("again: cargo lab explore {} {}\n", args.server_words(), report::replay_arguments(first, finding))
 }
 
 fn replay(
@@ -209,6 +238,12 @@ fn write_record(file: &str, subject: &explorer::Subject, script: &Script, run: &
 }
 
 impl ExploreArgs {
+    /// The words that name the server.
+    fn server_words(&self) -> String {
+        let own = || self.cmd.as_ref().map(|line| format!("--cmd {}", shell_words::quote(line)));
+        own().or_else(|| self.server.clone()).unwrap_or_default()
+    }
+
     fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault) || self.faults.contains(&Fault::All)
     }

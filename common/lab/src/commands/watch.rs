@@ -170,7 +170,7 @@ impl WatchSession {
         std::thread::spawn(move || {
             // A course of its own: the keys are answered from the session's course meanwhile.
             let checked = Course::load().and_then(|mut course| {
-                course.check(at, palette, &stop, |news| drop(events.send(WatchEvent::News(number, news))))
+                course.check(at, palette, false, &stop, |news| drop(events.send(WatchEvent::News(number, news))))
             });
             let _ = events.send(WatchEvent::Checked(number, checked));
         });

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Model, Subject, Symptom};
+use harness::{Model, Source, Subject, Symptom};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use strum::VariantNames;
@@ -14,6 +14,7 @@ use strum::VariantNames;
 use super::starters::StarterRecord;
 use crate::error::LabError;
 use crate::selection;
+use crate::workspace::shown;
 
 /// An exercise.
 #[derive(Debug, Clone)]
@@ -140,7 +141,17 @@ impl Exercise {
         let leak = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
         let differs: Vec<_> = self.about.differs.iter().map(|(check, reason)| (leak(check), leak(reason))).collect();
         let fd_limit = self.about.fd_limit;
-        Subject { own: true, model, fd_limit, differs: differs.leak(), ..Subject::command(self.name.clone(), argv) }
+        let file = self.attempt();
+        let source = Source { named: format!("examples/{}.rs", self.name), shown: shown(&file), file };
+        Subject {
+            own: true,
+            model,
+            fd_limit,
+            differs: differs.leak(),
+            source: Some(source),
+            kqueue: self.about.chapter == "05-kqueue",
+            ..Subject::command(self.name.clone(), argv)
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::attempt::{self, AttemptBuild};
 use super::exercise::Exercise;
 use super::judging::{Extent, Judgement, Stage, judge_until};
 use super::progress::{self, StudentProgress};
-use crate::checking::results::{Results, duration};
+use crate::checking::results::{self, Results, duration};
 use crate::checking::servers::TestedServer;
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
@@ -40,11 +40,12 @@ pub enum CheckNews {
 
 impl Course {
     /// Builds and checks an attempt, notes the result, and says how it went. `tell` gets what can be shown before the
-    /// end.
+    /// end. `verbose` tells of every failure in full.
     pub fn check(
         &mut self,
         at: usize,
         palette: Palette,
+        verbose: bool,
         stop: &AtomicBool,
         mut tell: impl FnMut(CheckNews) + Send,
     ) -> Result<CheckedAttempt, LabError> {
@@ -81,14 +82,14 @@ impl Course {
         self.progress = StudentProgress::load(&self.exercises)?;
         self.progress.note(exercise, digest.unwrap_or_default(), &judgement);
         self.save()?;
-        let told = self.tell(at, &judgement, palette);
+        let told = self.tell(at, &judgement, palette, verbose);
         Ok(CheckedAttempt::Judged(judgement, told))
     }
 
     /// The first failure's story, what else failed, and what to do next.
-    fn tell(&self, at: usize, judgement: &Judgement, palette: Palette) -> String {
+    fn tell(&self, at: usize, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
         let exercise = &self.exercises[at];
-        let mut out = failures(exercise, judgement, palette);
+        let mut out = failures(exercise, judgement, palette, verbose);
         for report in judgement.all() {
             if let Outcome::Skip { reason } = &report.outcome {
                 let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
@@ -122,17 +123,36 @@ impl Course {
     }
 }
 
-fn failures(exercise: &Exercise, judgement: &Judgement, palette: Palette) -> String {
-    let failed: Vec<&Report> = judgement.all().filter(|report| matches!(report.outcome, Outcome::Fail(_))).collect();
-    let Some((first, others)) = failed.split_first() else { return String::new() };
-    let mut out = story(exercise, first, palette);
-    if !others.is_empty() {
-        let fail = if others.len() == 1 { "fails" } else { "fail" };
-        let count = terminal::count(others.len(), "more check");
-        let _ = writeln!(out, "{count} {fail}, perhaps for the same reason:");
-        others.iter().for_each(|report| out += &format!("  {}\n", report.check));
+fn failures(exercise: &Exercise, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
+    let failed: Vec<&Report> = judgement.all().filter(|report| report.symptom().is_some()).collect();
+    let kinds = results::kinds(&failed);
+    if verbose {
+        return failed.iter().map(|report| story(exercise, report, palette)).collect();
+    }
+    let Some((first, others)) = kinds.split_first() else { return String::new() };
+    let mut out = story(exercise, first[0], palette);
+    if let more @ 1.. = first.len() - 1 {
+        let _ = writeln!(out, "{} of the same kind.", terminal::count(more, "more failure"));
+    }
+    for kind in others {
+        out += &other_kind(kind, palette);
+    }
+    if failed.len() > 1 {
+        let _ = writeln!(out, "each in full: cargo lab check {:02} -v", exercise.number);
     }
     out
+}
+
+/// Failures with another symptom than the first one has: their own evidence, in short.
+fn other_kind(kind: &[&Report], palette: Palette) -> String {
+    let Outcome::Fail(failure) = &kind[0].outcome else { return String::new() };
+    let more = match kind.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let text = format!("  {}\n  cause: {}", failure.what, failure.cause);
+    let text = terminal::wrap_lines(&text, terminal::width());
+    format!("{} ({}): {}{more}\n{text}", palette.bad("and in another way"), failure.symptom, kind[0].check)
 }
 
 fn not_yet(exercise: &Exercise, judgement: &Judgement, head: &str, palette: Palette) -> String {
@@ -169,7 +189,7 @@ fn story(exercise: &Exercise, report: &Report, palette: Palette) -> String {
     let servers = [TestedServer { subject: exercise.subject(Vec::new()), folder: None, words }];
     let reports = vec![vec![Some(report.clone())]];
     let results = Results { checks: &check, servers: &servers, reports, seconds: 0.0 };
-    results.failures(Some(terminal::width()), palette)
+    results.failures(Some(terminal::width()), palette, true)
 }
 
 /// `ok`, `FAIL` or `skip`, and the check.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use harness::{Check, Outcome, Report, Subject};
 
 use super::exercise::Exercise;
-use crate::checking::jobs::{self, CheckJob, JobBatch, RunEvent};
+use crate::checking::jobs::{self, CheckJob, Halt, JobBatch, RunEvent};
 
 /// The largest share of the points while the bug is still there, in another shape.
 pub const STILL_THERE: f64 = 0.5;
@@ -185,7 +185,7 @@ pub fn judge_until(
     let reports = jobs::run(&[subject], &judged.checks, &batches, stop, |event| {
         let RunEvent::Finished(job, report) = event else { return ControlFlow::Continue(()) };
         if stop.load(Ordering::Relaxed) {
-            return ControlFlow::Break(());
+            return ControlFlow::Break(Halt::Run);
         }
         done += 1;
         let is_own = job.check < own;
@@ -195,7 +195,7 @@ pub fn judge_until(
         passed |= matches!(report.outcome, Outcome::Pass);
         // Without one that passes, the exercise's own checks cannot be run here.
         let ends_here = extent == Extent::OwnFirst && done == own && (failed || !passed);
-        if ends_here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if ends_here { ControlFlow::Break(Halt::Run) } else { ControlFlow::Continue(()) }
     });
     if stop.load(Ordering::Relaxed) {
         return None;

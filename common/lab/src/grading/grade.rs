@@ -318,12 +318,13 @@ fn not_run(name: &str) -> Report {
 /// A report whose texts may be shown in any terminal.
 fn cleaned(mut report: Report) -> Report {
     if let Outcome::Fail(failure) = &mut report.outcome {
-        let Failure { what, steps, kernel, calls, cause, .. } = failure;
+        let Failure { what, steps, kernel, calls, said, cause, .. } = failure;
         [what, cause]
             .into_iter()
             .chain(steps)
             .chain(kernel)
             .chain(calls)
+            .chain(said)
             .for_each(|text| *text = terminal::clean(text, SAID));
     }
     report

@@ -5,7 +5,7 @@
 
 mod buffers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 pub use buffers::Buffers;
@@ -71,7 +71,7 @@ pub struct Made {
     pub events: Vec<Event>,
     /// A wait: it had a timeout that is not 0.
     pub timed: bool,
-    /// A close: bytes in its socket that were not read.
+    /// A close, or a splice that found one of its ends not ready: bytes in its socket that were not read.
     pub unread: u64,
     /// A close: bytes that the server had read from this connection, and not written to it.
     pub owed: u64,
@@ -162,6 +162,8 @@ impl fmt::Display for Made {
             Kind::Poll if self.asked.is_empty() => {}
             Kind::Poll => arguments.push(format!("[{}]", list(&self.asked))),
             Kind::Select => arguments.extend(self.words.iter().cloned()),
+            // The words begin with the epoll instance.
+            Kind::EpollCtl => {}
             _ => arguments.extend(self.fd.and_then(about)),
         }
         arguments.extend(self.length.map(|length| format!("len {length}")));
@@ -223,6 +225,8 @@ pub struct ConnectionCalls {
     pub wrote: u64,
     /// Calls that were made on it in all.
     pub count: u64,
+    /// The processes that have closed their descriptor of it.
+    pub closed_by: BTreeSet<i32>,
 }
 
 /// Everything that is kept.
@@ -302,7 +306,10 @@ impl Record {
                     self.overfilled = Some((made.clone(), more));
                 }
             }
-            Kind::Close => made.owed = connection.read.saturating_sub(connection.wrote),
+            Kind::Close => {
+                made.owed = connection.read.saturating_sub(connection.wrote);
+                connection.closed_by.insert(made.pid);
+            }
             Kind::Accept if made.value.is_some() => connection.accepted = Some(made.clone()),
             _ => {}
         }
@@ -412,6 +419,9 @@ mod tests {
             ..Made::new("epoll_wait", Kind::EpollWait)
         };
         assert_eq!(wait.to_string(), "epoll_wait(4) = 1 [7 IN]");
+        let words = vec!["4".into(), "ADD".into(), "7".into()];
+        let add = Made { fd: Some(7), value: Some(0), words, ..Made::new("epoll_ctl", Kind::EpollCtl) };
+        assert_eq!(add.to_string(), "epoll_ctl(4, ADD, 7)");
         let operation = Made { fd: Some(7), ..Made::new("RECV", Kind::Read) };
         assert_eq!(operation.to_string(), "RECV(7) submitted");
         assert_eq!(bytes(1_234_567), "1,234,567 bytes");

@@ -220,6 +220,11 @@ impl Families {
                 self.clients.remove(&(made.pid, value as i32));
                 made.client = self.client(made.pid, value as i32);
             }
+            // Either end may be the one that would block.
+            _ if call.name == "splice" && made.kind == Kind::Read && made.failed_with(libc::EAGAIN) => {
+                made.unread =
+                    made.fd.and_then(|fd| self.borrow(made.pid, fd)).map_or(0, |from| handle::in_queue(&from));
+            }
             Kind::EpollWait if value > 0 => made.events = self.epoll_events(process, &call, value as u64),
             Kind::Poll if value > 0 => {
                 let ready = pollfds(process, &call).filter(|(.., ready)| ready.0 != 0);

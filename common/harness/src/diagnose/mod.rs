@@ -11,6 +11,10 @@ use crate::causes::usually;
 use crate::facts;
 use crate::failure::{Symptom, size};
 
+pub(crate) mod single;
+
+pub(crate) use single::computes;
+
 /// A stream this short has met no full send buffer: half of the least that Linux gives a socket (tcp_wmem).
 const ALWAYS_FITS: u64 = 2048;
 
@@ -135,10 +139,13 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     }
     if view.rings().next().is_some() {
         let cause = format!(
-            "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}, and no \
-             accept is in flight. A completion without F_MORE, or with an error such as EMFILE, ends an accept: arm it \
-             again, and come back by yourself after a batch limit or EMFILE.",
-            view.accept_queue()
+            "No accept is armed: {} in the accept queue while the server sleeps in {wait}. The last completion of its \
+             accept lacked F_MORE: an error such as EMFILE ends a multishot, and a single accept ends with each \
+             connection. Arm it again at once, and come back by yourself after a batch limit or EMFILE.",
+            match view.accept_queue() {
+                1 => "1 connection waits".to_owned(),
+                n => format!("{n} connections wait"),
+            }
         );
         return (Symptom::AcceptQueueNotDrained, cause);
     }
@@ -173,9 +180,13 @@ fn read_lost(view: &View, socket: &Socket, holder: Holder, facts: &Stalled, wait
         ));
         return format!("{start} fd {fd} is registered {asked}, and its edge is used up. {usually}");
     }
+    let usually = usually(&format!(
+        "the server stopped reading before EAGAIN, or after a pause (back-pressure, a budget): {read}, and after a pause \
+         come back by yourself."
+    ));
     format!(
-        "{start} fd {fd} is registered {asked}. The server stopped reading before EAGAIN and waits for an edge that \
-         will not come: {read}, and after a pause (back-pressure, a budget) come back by yourself."
+        "{start} fd {fd} is registered {asked}. The edge that told of these bytes is used up, and no other one comes for \
+         them. {usually}"
     )
 }
 
@@ -258,13 +269,6 @@ fn blocking_cause(call: &Call, who: &str) -> String {
              may not have come by then. Wait for it in the one wait, together with everything else."
         );
     }
-    if call.kind == Kind::Close {
-        return format!(
-            "The whole event loop sleeps inside {name} of fd {fd} and serves no client: the socket has SO_LINGER with a \
-             time, and then close(2) waits until the client has taken its bytes, whether or not the socket has \
-             O_NONBLOCK. Leave SO_LINGER off: the kernel sends what is under way after the close too."
-        );
-    }
     format!(
         "{who} sleeps inside {name} on fd {fd} and serves no client: that file descriptor lacks \
          O_NONBLOCK. Linux does not inherit it from the listener: set it on every accepted socket (accept4 with \
@@ -300,8 +304,10 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     if let Some(peer) = view.peer(facts.client).filter(|peer| peer.tx > 0) {
         lines.push(format!("{} bytes wait in the client's socket, because the server's is full", peer.tx));
     }
-    if view.accept_queue() > 0 {
-        lines.push(format!("{} connections wait in the accept queue", view.accept_queue()));
+    match view.accept_queue() {
+        0 => {}
+        1 => lines.push("1 connection waits in the accept queue".into()),
+        n => lines.push(format!("{n} connections wait in the accept queue")),
     }
     for ring in view.rings() {
         lines.push(format!("ring fd {}: {}; {} operations wait for their socket", ring.fd, ring.queues, ring.armed));
