@@ -593,6 +593,39 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Uring,
+        "buffers_256",
+        "has 256 buffers, which connections share that are so far apart",
+        &[caught(
+            "lifetime::connections_share_no_buffer_however_far_apart_they_are",
+            WrongBytes,
+            "lent to two operations at once",
+        )],
+    ),
+    mutant(
+        Uring,
+        "buffers_in_turn",
+        "takes the next of 1,000 buffers for each receive, whoever may still have it",
+        &[caught(
+            "lifetime::bytes_held_while_thousands_of_reads_pass_are_kept",
+            WrongBytes,
+            "lent to two operations at once",
+        )],
+    ),
+    mutant(
+        Uring,
+        "buffer_kept_at_failed_send",
+        "keeps the buffer of a connection whose send failed",
+        &[caught("lifetime::a_send_that_fails_gives_back_what_it_had", Leak, "goes back where a send fails too")],
+    )
+    .own(),
+    mutant(
+        Uring,
+        "poll_left_at_failed_send",
+        "cancels its multishot poll where a receive ends a connection, and not where a send fails",
+        &[caught("lifetime::a_send_that_fails_gives_back_what_it_had", Leak, "Cancel what is in flight")],
+    ),
+    mutant(
+        Uring,
         "close_in_flight",
         "closes a connection with a multishot poll in flight on it",
         &[caught("close::fin_alone_is_answered_with_fin", EofLost, "Cancel what is in flight")],

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::mutant::bug;
@@ -44,6 +44,8 @@ pub struct Server {
     wake: UnixStream,
     lanes: Vec<Option<Lane>>,
     memory: Vec<*mut u8>,
+    /// Receives so far, which only `buffers_in_turn` counts.
+    receives: usize,
     accept_at: Option<Instant>,
     /// Only under `accept_armed_by_a_close_only`.
     starved: bool,
@@ -56,7 +58,16 @@ impl Server {
             true => IoUring::builder().setup_sqpoll(5).build(256)?,
             false => IoUring::new(256)?,
         };
-        Ok(Self { ring, listener, wake, lanes: Vec::new(), memory: Vec::new(), accept_at: None, starved: false })
+        Ok(Self {
+            ring,
+            listener,
+            wake,
+            lanes: Vec::new(),
+            memory: Vec::new(),
+            receives: 0,
+            accept_at: None,
+            starved: false,
+        })
     }
 
     pub fn run(mut self, listening: impl FnOnce()) -> io::Result<()> {
@@ -141,7 +152,7 @@ impl Server {
                 let second = self.add(stream, first);
                 self.lane(first).other = second;
             }
-            if bug!("close_in_flight") || bug!("close_after_shutdown") {
+            if bug!("close_in_flight") || bug!("close_after_shutdown") || bug!("poll_left_at_failed_send") {
                 // Multishot, so it goes on after the FIN that it reports.
                 self.push(opcode::PollAdd::new(Fd(fd), 0).multi(true).build(), WATCH)?;
             }
@@ -162,12 +173,23 @@ impl Server {
         let index = self.lanes.iter().position(Option::is_none).unwrap_or(self.lanes.len());
         if index == self.lanes.len() {
             self.lanes.push(None);
-            self.memory.push(Box::leak(vec![0u8; BUFFER].into_boxed_slice()).as_mut_ptr());
         }
-        // One buffer for all, as a readiness server has. But here a receive needs its buffer before the bytes come.
-        let memory = self.memory[if bug!("buffer_lent_twice") { 0 } else { index }];
+        let buffer = match () {
+            // One buffer for all, as a readiness server has. But here a receive needs its buffer before the bytes come.
+            () if bug!("buffer_lent_twice") => 0,
+            () if bug!("buffers_256") => index % 256,
+            () => index,
+        };
+        let memory = self.buffer(buffer);
         self.lanes[index] = Some(Lane { stream, memory, owed: 0..0, receiving: false, sending: false, other });
         index
+    }
+
+    fn buffer(&mut self, number: usize) -> *mut u8 {
+        while self.memory.len() <= number {
+            self.memory.push(buffer());
+        }
+        self.memory[number]
     }
 
     fn lane(&mut self, index: usize) -> &mut Lane {
@@ -175,6 +197,10 @@ impl Server {
     }
 
     fn recv(&mut self, index: usize) -> io::Result<()> {
+        if bug!("buffers_in_turn") {
+            self.receives += 1;
+            self.lane(index).memory = self.buffer(self.receives % 1000);
+        }
         let lane = self.lane(index);
         lane.receiving = true;
         // As a readiness server would: but then it is EAGAIN that completes, again and again.
@@ -215,7 +241,12 @@ impl Server {
                 Ok(())
             }
             _ if transient(result) => self.recv(index),
-            _ => self.end(index),
+            _ => {
+                if bug!("poll_left_at_failed_send") {
+                    self.cancel_watch(index)?;
+                }
+                self.end(index)
+            }
         }
     }
 
@@ -223,6 +254,9 @@ impl Server {
         let lane = self.lane(index);
         lane.sending = false;
         if result < 0 && !transient(result) {
+            if bug!("buffer_kept_at_failed_send") {
+                self.memory[index] = buffer();
+            }
             return self.end(index);
         }
         lane.owed.start += result.max(0) as usize;
@@ -234,6 +268,13 @@ impl Server {
             Some(Some(other)) if other.receiving => Ok(()),
             _ => self.recv(index),
         }
+    }
+
+    fn cancel_watch(&mut self, index: usize) -> io::Result<()> {
+        let fd = Fd(self.lane(index).stream.as_raw_fd());
+        self.push(opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all()).build(), WATCH)?;
+        // The number is given up next.
+        self.ring.submit().map(drop)
     }
 
     fn end(&mut self, index: usize) -> io::Result<()> {
@@ -253,6 +294,10 @@ impl Server {
         }
         Ok(())
     }
+}
+
+fn buffer() -> *mut u8 {
+    Box::leak(vec![0u8; BUFFER].into_boxed_slice()).as_mut_ptr()
 }
 
 fn transient(result: i32) -> bool {
