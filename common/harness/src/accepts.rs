@@ -4,6 +4,8 @@
 //! ends then.
 
 pub use here::Counter;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use here::{seize, trace};
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod here {
@@ -37,8 +39,10 @@ mod here {
             let tracer = std::thread::spawn(move || {
                 let threads = seize(process);
                 let _ = tell.send(threads.is_some());
-                if let Some(threads) = threads {
-                    trace(threads, &count, &until);
+                if let Some(mut threads) = threads {
+                    trace(&mut threads, &until, |tid, call| {
+                        count.fetch_add(step(tid, call), Ordering::Relaxed);
+                    });
                 }
             });
             let counter = Self { failed, end, tracer: Some(tracer) };
@@ -60,8 +64,11 @@ mod here {
         }
     }
 
-    /// Every thread, stopped; of one that could not be stopped the kernel lets go when this thread ends.
-    fn seize(process: Family) -> Option<HashMap<i32, Option<Call>>> {
+    /// Threads, and the call that each of them has entered.
+    pub(crate) type Threads = HashMap<i32, Option<Call>>;
+
+    /// Every thread, traced; of one that could not be stopped the kernel lets go when this thread ends.
+    pub(crate) fn seize(process: Family) -> Option<Threads> {
         let mut threads = HashMap::new();
         for thread in process.threads()? {
             // A thread of the pool may have ended.
@@ -73,7 +80,8 @@ mod here {
         (!threads.is_empty()).then_some(threads)
     }
 
-    fn trace(mut threads: HashMap<i32, Option<Call>>, failed: &AtomicU64, end: &AtomicBool) {
+    /// Lets them go on until `end`; at each entry and exit of a call `step` sees the thread and the call that it has entered.
+    pub(crate) fn trace(threads: &mut Threads, end: &AtomicBool, mut step: impl FnMut(i32, &mut Option<Call>)) {
         while !end.load(Ordering::Relaxed) && !threads.is_empty() {
             let mut moved = false;
             threads.retain(|tid, call| match ptrace::look_for(*tid) {
@@ -82,7 +90,7 @@ mod here {
                     moved = true;
                     let signal = match stop {
                         Stop::Syscall => {
-                            failed.fetch_add(step(*tid, call), Ordering::Relaxed);
+                            step(*tid, call);
                             0
                         }
                         Stop::Signal(signal) => signal,

@@ -28,10 +28,15 @@ mod here {
     use rustix::process::{Pid, Signal, kill_process};
 
     use crate::client::Client;
-    use crate::failure::{Step, Stop};
+    use crate::failure::{Step, Stop, Symptom};
     use crate::traced::Traced;
 
     const DEADLINE: Duration = Duration::from_secs(20);
+    /// A server may finish what it has at hand, which takes a turn or two.
+    const TURNS: usize = 20;
+    const NEVER_LET_IN: &str = "The server blocks the signal, and lets it in only while pselect or ppoll sleeps. A wait that has \
+                                work does not sleep, so the signal waits for as long as clients send: unblock it for a moment \
+                                in each turn, or watch a socket or a signalfd.";
 
     pub fn signal_before_wait(process: Family, signal: Signal, client: &mut Client) -> Step {
         let traced = Traced::seize(process.pid, DEADLINE)?;
@@ -49,7 +54,7 @@ mod here {
         signal_now(process, signal)?;
         if process.blocked_signals().is_some_and(|blocked| blocked & (1 << (signal.as_raw() - 1)) != 0) {
             // Blocked until the wait itself lets it in (pselect, ppoll): there is no such moment.
-            return Ok(());
+            return let_in_while_busy(&traced, process, signal, client);
         }
         traced.next_syscall()?;
         // At the end of the call: the handler runs first, and then the call is made again.
@@ -60,6 +65,34 @@ mod here {
         };
         ptrace::let_go(process.pid, delivered)?;
         Ok(())
+    }
+
+    /// The signal waits, and each wait has work at hand and does not sleep: the server must end all the same.
+    fn let_in_while_busy(traced: &Traced, process: Family, signal: Signal, client: &mut Client) -> Step {
+        // Another thread may take the signal, at its own time.
+        if process.threads().is_none_or(|threads| threads.len() != 1) {
+            return Ok(());
+        }
+        for _ in 0..TURNS {
+            client.send_quietly(1)?;
+            let mut pass_on = 0;
+            loop {
+                pass_on = match traced.next_stop(pass_on)? {
+                    ptrace::Stop::Signal(it) if it == signal.as_raw() => return Ok(ptrace::let_go(process.pid, it)?),
+                    ptrace::Stop::Signal(other) => other,
+                    ptrace::Stop::Syscall => match ptrace::place(process.pid)? {
+                        Place::Entry(libc::SYS_exit_group | libc::SYS_exit, _) => return Ok(()),
+                        Place::Entry(number, args) if Call::new(number, args).is_wait() => break,
+                        _ => 0,
+                    },
+                    _ => 0,
+                };
+            }
+            client.read_some(1)?;
+        }
+        let what =
+            format!("a signal was sent, and in {TURNS} turns, each of which had work, the server did not take it");
+        Err(Stop::fail(Symptom::Contract, what, NEVER_LET_IN))
     }
 
     fn signal_now(process: Family, signal: Signal) -> Step {

@@ -31,6 +31,7 @@ pub mod subject;
 mod traced;
 pub mod trial;
 mod turns;
+mod waits;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +40,7 @@ pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
-pub use subject::{CHAPTERS, Chapter, Launch, Model, Source, Subject, VARIANTS, Variant};
+pub use subject::{BATCH, Batch, CHAPTERS, Chapter, Launch, Model, Source, Subject, VARIANTS, Variant};
 
 /// The `main` of a chapter's `tests/conformance.rs`: every check is one test under libtest's command line, so that
 /// `cargo test -p epoll-et drain` and cargo-nextest do what one expects.

@@ -39,6 +39,18 @@ pub enum Model {
     Unknown,
 }
 
+/// What one turn of a readiness server does at most, from one wait to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// Connections that it accepts.
+    pub accepts: u32,
+    /// Reads of one connection.
+    pub reads: u32,
+}
+
+/// That of the servers of this repository.
+pub const BATCH: Batch = Batch { accepts: 64, reads: 4 };
+
 /// A server and what is declared of it.
 #[derive(Debug, Clone)]
 pub struct Subject {
@@ -54,6 +66,10 @@ pub struct Subject {
     pub fd_limit: Option<u64>,
     /// It serves at most so many clients at once, by its own choice; the checks stay below that.
     pub max_clients: Option<u32>,
+    /// It has so many workers, threads of the same kind that share the clients.
+    pub workers: Option<u32>,
+    /// What one of its turns does at most. Of a server without a declared batch any bounded one is fair.
+    pub batch: Option<Batch>,
     /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
     pub differs: &'static [(&'static str, &'static str)],
     /// Its source file, if that is known by another path than the one that a panic of it names.
@@ -106,6 +122,8 @@ pub struct Variant {
     pub model: Model,
     /// See `Subject::fd_limit`.
     pub fd_limit: Option<u64>,
+    /// See `Subject::workers`.
+    pub workers: Option<u32>,
     /// See `Subject::differs`.
     pub differs: &'static [(&'static str, &'static str)],
     /// Whether this platform has its API.
@@ -113,7 +131,8 @@ pub struct Variant {
 }
 
 const fn variant(folder: &'static str, package: &'static str, example: &'static str, model: Model) -> Variant {
-    Variant { folder, package, example, name: example, args: &[], model, fd_limit: None, differs: &[], here: LINUX }
+    let (args, fd_limit, workers, differs) = (&[], None, None, &[]);
+    Variant { folder, package, example, name: example, args, model, fd_limit, workers, differs, here: LINUX }
 }
 
 const fn selector(name: &'static str, args: &'static [&'static str]) -> Variant {
@@ -168,8 +187,13 @@ pub const VARIANTS: &[Variant] = &[
     Variant { here: true, ..selector("selector-kqueue", &["--backend", "kqueue"]) },
     Variant { here: true, ..selector("selector-poll", &["--backend", "poll"]) },
     Variant { here: true, fd_limit: Some(1024), ..selector("selector-select", &["--backend", "select"]) },
-    Variant { differs: &[THREADS, PARALLEL], ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness) },
     Variant {
+        workers: Some(4),
+        differs: &[THREADS, PARALLEL],
+        ..variant("04-epoll-et", "epoll-et", "exclusive", Model::Readiness)
+    },
+    Variant {
+        workers: Some(4),
         differs: &[
             THREADS,
             (
@@ -185,7 +209,11 @@ pub const VARIANTS: &[Variant] = &[
         ],
         ..variant("04-epoll-et", "epoll-et", "reuseport", Model::Readiness)
     },
-    Variant { differs: &[THREADS, PARALLEL], ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness) },
+    Variant {
+        workers: Some(4),
+        differs: &[THREADS, PARALLEL],
+        ..variant("04-epoll-et", "epoll-et", "oneshot", Model::Readiness)
+    },
     variant("04-epoll-et", "epoll-et", "short_read", Model::Readiness),
     Variant { here: true, ..variant("05-kqueue", "kqueue", "ev_clear", Model::Readiness) },
     Variant {
@@ -215,6 +243,8 @@ impl Subject {
             model: chapter.model,
             fd_limit: chapter.fd_limit,
             max_clients: None,
+            workers: None,
+            batch: Some(BATCH),
             differs: &[],
             source: None,
             kqueue: chapter.folder == "05-kqueue",
@@ -247,6 +277,8 @@ impl Subject {
             model,
             fd_limit: None,
             max_clients: None,
+            workers: None,
+            batch: Some(BATCH),
             differs: &[],
             source: None,
             kqueue: false,
@@ -263,6 +295,8 @@ impl Subject {
             model: variant.model,
             fd_limit: variant.fd_limit,
             max_clients: None,
+            workers: variant.workers,
+            batch: Some(BATCH),
             differs: variant.differs,
             source: None,
             kqueue: variant.folder == "05-kqueue" || variant.args.contains(&"kqueue"),
@@ -283,6 +317,8 @@ impl Subject {
             model: Model::Unknown,
             fd_limit: None,
             max_clients: None,
+            workers: None,
+            batch: None,
             differs: &[],
             source: None,
             kqueue: false,

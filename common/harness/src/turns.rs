@@ -9,6 +9,20 @@ pub struct Most {
     pub accepted: u32,
     /// Reads of one connection.
     pub reads: u32,
+    /// Bytes that were read of one connection.
+    pub bytes: u64,
+    /// Sleeps (nanosleep and the like) beside the wait.
+    pub sleeps: u32,
+}
+
+impl Most {
+    /// Of each connection, how often it was read in a turn, and how many bytes.
+    fn note(&mut self, turn: impl Iterator<Item = (u32, u64)>) {
+        for (reads, bytes) in turn {
+            self.reads = self.reads.max(reads);
+            self.bytes = self.bytes.max(bytes);
+        }
+    }
 }
 
 /// A server of one thread that stands still from here on, and is counted when it goes on.
@@ -46,25 +60,29 @@ mod here {
         /// each wait, `feed` moves the clients on.
         pub fn count(self, turns: u32, mut feed: impl FnMut() -> Step) -> Step<Option<Most>> {
             let (mut most, mut worked, mut waits) = (Most::default(), 0, 0);
-            let (mut accepted, mut reads, mut call) = (0, BTreeMap::<i32, u32>::new(), None);
+            let (mut accepted, mut reads, mut call) = (0, BTreeMap::<i32, (u32, u64)>::new(), None);
             for _ in 0..STOPS {
                 match (ptrace::place(self.process.pid)?, call) {
                     (Place::Entry(number, args), _) => {
                         let entered = Call::new(number, args);
+                        most.sleeps += u32::from(entered.name.ends_with("nanosleep"));
                         if entered.is_wait() {
                             feed()?;
                             waits += 1;
                             worked += u32::from(accepted > 0 || !reads.is_empty());
                             most.accepted = most.accepted.max(std::mem::take(&mut accepted));
-                            let reads = std::mem::take(&mut reads);
-                            most.reads = most.reads.max(reads.into_values().max().unwrap_or(0));
+                            most.note(std::mem::take(&mut reads).into_values());
                         }
                         call = Some(entered);
                     }
                     (Place::Exit(result), Some(left)) => {
                         match (left.kind, left.fd()) {
                             (Kind::Accept, _) if result >= 0 => accepted += 1,
-                            (Kind::Read, Some(fd)) => *reads.entry(fd).or_default() += 1,
+                            (Kind::Read, Some(fd)) => {
+                                let (times, bytes) = reads.entry(fd).or_default();
+                                *times += 1;
+                                *bytes += u64::try_from(result).unwrap_or(0);
+                            }
                             _ => {}
                         }
                         call = None;
@@ -77,7 +95,7 @@ mod here {
             }
             // The last turn, which may have been cut off: what it did by then was done.
             most.accepted = most.accepted.max(accepted);
-            most.reads = most.reads.max(reads.into_values().max().unwrap_or(0));
+            most.note(reads.into_values());
             Ok((most.accepted > 0 || most.reads > 0).then_some(most))
         }
     }

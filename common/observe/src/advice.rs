@@ -8,7 +8,7 @@ pub const ACCEPT_UNTIL_EAGAIN: &str = "accept until EAGAIN, and come back by you
 pub const RETRY_ACCEPT: &str =
     "leave the clients in the accept queue, and accept again when a file descriptor is free, and after a while";
 /// Input is left in a socket after its edge.
-pub const READ_UNTIL_EAGAIN: &str = "read until EAGAIN or 0";
+pub const READ_UNTIL_EAGAIN: &str = "read until EAGAIN or 0 (in several turns, if that is much)";
 /// A short write, or EAGAIN at a write.
 pub const KEEP_THE_REST: &str = "keep what write() did not take, and send it when the socket is writable";
 /// An operation of io_uring completed, and no other one took its place.

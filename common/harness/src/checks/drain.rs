@@ -2,11 +2,15 @@
 //!
 //! The checks freeze the server: SIGSTOP, the clients' steps, SIGCONT. The server then meets all steps in one wait.
 
+use std::time::{Duration, Instant};
+
 use harness_macros::check;
 
 use crate::client::{Client, ConnectOptions, echo_all, expect_eof_all, make_room, send_all, size};
 use crate::failure::{Step, Stop};
 use crate::trial::Trial;
+
+const TURN: usize = 64 * 1024;
 
 /// 8 clients connect and send a byte while the server is stopped; no further connect may be needed.
 #[check(clause = 2, quick)]
@@ -89,7 +93,12 @@ fn any_number_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step 
             client.expect_echo()?;
         }
     }
-    Ok(())
+    // More than one turn's work of any server, and no more than the sockets of the way back take.
+    trial.freeze()?;
+    client.send(200_000)?;
+    trial.thaw()?;
+    trial.expect_no_pause_in_reading(&client)?;
+    client.expect_echo()
 }
 
 fn bytes_and_fin(trial: &mut Trial<'_>, sizes: &[u64]) -> Step {
@@ -117,6 +126,31 @@ fn bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished(trial: &mut Trial<'_
 #[check(clause = 3, quick)]
 fn many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished(trial: &mut Trial<'_>) -> Step {
     bytes_and_fin(trial, &[1, 4095, 4096, 16_384, 65_536, 65_537, 131_072, 200_000])
+}
+
+/// FIN behind 300,000 bytes and behind 2 MiB, which all wait in the server's socket: more than a turn reads.
+#[check(clause = 3)]
+fn a_fin_behind_more_bytes_than_one_turn_reads_loses_none(trial: &mut Trial<'_>) -> Step {
+    const UNDER_WAY: Duration = Duration::from_millis(300);
+    for bytes in [300_000, 2 << 20] {
+        let mut client = trial.connect()?;
+        // The kernel gives a connection more room the more is read from it.
+        client.echo(4 << 20)?;
+        trial.freeze()?;
+        client.plan(bytes);
+        while client.write_some(TURN)? > 0 {}
+        client.planned = client.sent;
+        trial.step(format!("c{} sends {}", client.id, size(client.outstanding())));
+        client.half_close()?;
+        // Where the room is less, the server meets less at once, and this check sees less.
+        let end = Instant::now() + UNDER_WAY;
+        while client.at_server().is_some_and(|(unread, _)| unread < client.outstanding()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        trial.thaw()?;
+        client.expect_eof()?;
+    }
+    Ok(())
 }
 
 /// 32 KiB on each of 40 connections at once: more than one turn's work, on more than one connection.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use harness_macros::check;
+use observe::Thread;
 
 use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
 use crate::failure::{Step, Stop, Symptom};
@@ -24,6 +25,16 @@ const ROUND_TRIPS: u32 = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 const UNFAIR: &str = "Each connection's turn has to end while there is more to read: after a few reads go on to the next. A \
                       level is reported again by the next wait; under edge triggering keep a list of those not drained.";
+
+const ONE_OF_MANY: &str = "Several workers are of use if a client that comes while one of them is busy is served by another: each \
+                           has to run, and to wait for the listener.";
+
+const SLEEPS: &str = "Nothing but the wait may block: while the event loop sleeps for one connection, it serves none. Wait for the \
+                      event that this connection needs, and serve the others meanwhile.";
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times") }
+}
 
 /// A flood: the bytes that each of its clients has in flight, and how many may come back before a quiet client is
 /// answered.
@@ -119,13 +130,58 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
     echo_all(&mut new)
 }
 
+/// Several hundred clients connect in one wakeup: not one of the declared workers has all of them.
+#[check(clause = 8)]
+fn clients_that_come_at_once_are_shared_by_the_workers(trial: &mut Trial<'_>) -> Step {
+    // Many batches, so that the others have come to the processor before one could have taken all.
+    const CLIENTS: u32 = 600;
+    // The scheduler may let one have them all, once.
+    const ATTEMPTS: u32 = 8;
+    let Some(workers) = trial.subject.workers else {
+        return Err(Stop::skip("it was not declared that this server has several workers"));
+    };
+    trial.needs_proc()?;
+    let process = trial.process()?;
+    let mut all = 0;
+    for _ in 0..ATTEMPTS {
+        trial.freeze()?;
+        let count = trial.up_to(CLIENTS, 64 * workers)?;
+        let mut clients = trial.connect_many(count)?;
+        trial.thaw()?;
+        trial.rest()?;
+        let before = process.threads().unwrap_or_default();
+        trial.echo_all(&mut clients, 1)?;
+        trial.rest()?;
+        let after = process.threads().unwrap_or_default();
+        all = after.len();
+        let slept_on =
+            |thread: &&Thread| before.iter().any(|it| it.tid == thread.tid && it.switches == thread.switches);
+        if after.iter().filter(|thread| !slept_on(thread)).count() > 1 {
+            return Ok(());
+        }
+        clients.into_iter().for_each(Client::reset_quietly);
+        trial.await_ends()?;
+        trial.rest()?;
+    }
+    let what = format!(
+        "{CLIENTS} clients came at once, {ATTEMPTS} times, and each time one thread served all of them; {workers} workers \
+         were to share them, and the server has {}",
+        match all {
+            1 => "one thread".to_owned(),
+            all => format!("{all} threads"),
+        }
+    );
+    Err(trial.with_view(Symptom::Starved, what, ONE_OF_MANY))
+}
+
 /// A flood and 256 connects, call by call (ptrace): in one turn at most 64 accepts, and at most 4 reads of one
 /// connection.
 #[check(clause = 8)]
 fn a_connection_and_the_listener_have_one_batch_in_each_turn(trial: &mut Trial<'_>) -> Step {
-    // The batches of this repository's servers. A server with a larger batch is fair too, if the batch has a bound.
-    const ACCEPTS: u32 = 64;
-    const READS: u32 = 4;
+    // For a server without a declared batch. A batch of another size than that of this repository's servers is fair
+    // too, if it has a bound.
+    const ACCEPTS: u32 = 128;
+    const BYTES: u64 = 2 << 20;
     trial.only_own("how much one turn does")?;
     trial.only_model(Model::Readiness, "a completion server makes no calls that could be counted")?;
     let mut flooder = connect(trial, 1)?;
@@ -137,7 +193,7 @@ fn a_connection_and_the_listener_have_one_batch_in_each_turn(trial: &mut Trial<'
     trial.step("the server stands still (ptrace)");
     let counter = Counter::stop(process)?;
     begin(trial, &mut flooder, &ENDLESS)?;
-    let _new = trial.connect_many(4 * ACCEPTS)?;
+    let _new = trial.connect_many(256)?;
     trial.step("the flood goes on before each wait, for 24 turns");
     let most = counter.count(24, || {
         let client = &mut flooder[0];
@@ -149,9 +205,22 @@ fn a_connection_and_the_listener_have_one_batch_in_each_turn(trial: &mut Trial<'
     let Some(most) = most else {
         return Err(Stop::skip("no system call was seen that accepts or reads, so there is nothing to count"));
     };
-    let what = match most {
-        Most { accepted, .. } if accepted > ACCEPTS => format!("{accepted} connections were accepted in one turn"),
-        Most { reads, .. } if reads > READS => format!("one connection was read {reads} times in one turn"),
+    if most.sleeps > 0 {
+        let what = format!("it slept {} in 24 turns, beside its wait (nanosleep)", times(most.sleeps));
+        return Err(trial.with_view(Symptom::Blocked, what, SLEEPS));
+    }
+    let declared = trial.subject.batch;
+    let accepts = declared.map_or(ACCEPTS, |batch| batch.accepts);
+    let what = match (most, declared) {
+        (Most { accepted, .. }, _) if accepted > accepts => {
+            format!("{accepted} connections were accepted in one turn, and not {accepts} at most")
+        }
+        (Most { reads, .. }, Some(batch)) if reads > batch.reads => {
+            format!("one connection was read {reads} times in one turn, and not {} times at most", batch.reads)
+        }
+        (Most { bytes, .. }, None) if bytes > BYTES => {
+            format!("{} of one connection were read in one turn, and not {} at most", size(bytes), size(BYTES))
+        }
         _ => return Ok(()),
     };
     let cause = "A batch that ends early goes on in the next turn. What the last turn left over and what the wait reports \

@@ -1,6 +1,7 @@
 //! How a server begins and ends: the command line, the first line, the signals.
 //!
-//! Invariant: every check here but the last is about this repository's own choice, and is skipped on other servers.
+//! Invariant: a check about the command line, or about what a signal does, is about this repository's own choice, and is
+//! skipped on other servers.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -11,10 +12,12 @@ use observe::is_listening;
 use rustix::process::Signal;
 
 use crate::before_wait::signal_before_wait;
+use crate::client::ConnectOptions;
 use crate::failure::{Step, Stop, Symptom};
 use crate::server::{Finished, Options, run_to_end};
 use crate::subject::Model;
 use crate::trial::Trial;
+use crate::waits::Waits;
 
 /// A server that refuses its command line, or that was told to stop, ends at once. Under load this takes a while.
 const AT_ONCE: Duration = Duration::from_secs(30);
@@ -134,32 +137,42 @@ fn ipv6_is_served(trial: &mut Trial<'_>) -> Step {
     trial.connect()?.echo(100_000)
 }
 
-/// O_NONBLOCK of the listener and of accepted sockets in /proc/PID/fdinfo; close-on-exec on all.
+/// O_NONBLOCK of the listener and of accepted sockets; where these block, no call on them may wait (ptrace). Close-on-exec
+/// on all.
 #[check(clause = 6, quick)]
 fn every_socket_is_blocking_or_not_as_its_model_needs(trial: &mut Trial<'_>) -> Step {
-    trial.only_own("O_NONBLOCK, where behaviour does not show it,")?;
     trial.needs_proc()?;
     let mut clients = trial.connect_many(3)?;
     trial.echo_all(&mut clients, 1)?;
+    trial.rest()?;
     let process = trial.process()?;
     let port = trial.server()?.addr.port();
     let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
+    let is_loop = view.threads().all(|thread| thread.call.is_some_and(|call| call.is_wait()));
+    let mut blocking = None;
     for socket in &view.sockets {
         let Some(holder) = socket.holder() else { continue };
         let (fd, flags) = (holder.fd, process.fd_flags(holder).unwrap_or(0));
         let kind = if socket.listening { "the listener" } else { "an accepted socket" };
-        // The listener of a completion server may be blocking or not: the kernel waits for its accept.
-        let wanted = match (trial.subject.model, socket.listening) {
-            (Model::Readiness, _) => Some(true),
-            (Model::Completion, false) => Some(false),
-            (Model::Completion, true) | (Model::Unknown, _) => None,
-        };
-        if wanted.is_some_and(|wanted| wanted != (flags & O_NONBLOCK != 0)) {
-            let cause = "A readiness loop that blocks in one call serves nobody meanwhile; with io_uring O_NONBLOCK turns the kernel's own waiting into EAGAIN.";
-            let what = format!("{kind} (fd {fd}) has the flags {flags:#o}; O_NONBLOCK is {O_NONBLOCK:#o}");
-            return Err(Stop::fail(Symptom::Contract, what, cause));
+        let blocks = flags & O_NONBLOCK == 0;
+        match (trial.subject.model, socket.listening) {
+            (Model::Readiness, true) if blocks => {
+                let what = format!("{kind} (fd {fd}) has the flags {flags:#o}; O_NONBLOCK is {O_NONBLOCK:#o}");
+                let cause = "A client that leaves before its accept leaves an accept that waits for the next client, and \
+                             serves nobody meanwhile.";
+                return Err(Stop::fail(Symptom::Contract, what, cause));
+            }
+            (Model::Completion, false) if !blocks => {
+                let what = format!("{kind} (fd {fd}) has the flags {flags:#o}; O_NONBLOCK is {O_NONBLOCK:#o}");
+                let cause = "With io_uring O_NONBLOCK turns the kernel's own waiting into EAGAIN.";
+                return Err(Stop::fail(Symptom::Contract, what, cause));
+            }
+            // What its calls do is what counts.
+            (Model::Readiness | Model::Unknown, false) if blocks => blocking = Some(fd),
+            // The listener of a completion server may be blocking or not: the kernel waits for its accept.
+            _ => {}
         }
-        if flags & O_CLOEXEC == 0 {
+        if trial.subject.own && flags & O_CLOEXEC == 0 {
             let what = format!("{kind} (fd {fd}) has the flags {flags:#o}, without close-on-exec ({O_CLOEXEC:#o})");
             return Err(Stop::fail(
                 Symptom::Contract,
@@ -168,7 +181,47 @@ fn every_socket_is_blocking_or_not_as_its_model_needs(trial: &mut Trial<'_>) -> 
             ));
         }
     }
-    Ok(())
+    match blocking {
+        None => Ok(()),
+        Some(_) if trial.subject.model == Model::Unknown && !is_loop => {
+            Err(Stop::skip("not all of its threads wait for many clients at once, so a call may wait for one of them"))
+        }
+        Some(fd) => no_call_waits(trial, fd),
+    }
+}
+
+/// A client sends without reading, and then reads a little: on a socket without O_NONBLOCK each call has to say itself that
+/// it does not wait.
+fn no_call_waits(trial: &mut Trial<'_>, fd: i32) -> Step {
+    const WAITS: &str = "An event loop that waits in one call serves nobody meanwhile. Set O_NONBLOCK on every accepted \
+                         socket (Linux does not inherit it from the listener), or give each send and each receive \
+                         MSG_DONTWAIT.";
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    client.echo(1)?;
+    trial.rest()?;
+    let process = trial.process()?;
+    let Some(waits) = Waits::start(process) else {
+        return Err(Stop::skip(format!(
+            "fd {fd} has no O_NONBLOCK, and what its calls do cannot be traced here (ptrace)"
+        )));
+    };
+    let sent = client.send_until_stuck(1 << 20);
+    trial.unless_cut_off(sent)?;
+    // Little by little: there is room for a part of what is owed, and not for all.
+    let half = client.outstanding() / 2;
+    let mut asleep = Waits::asleep(process);
+    while asleep.is_none() && client.outstanding() > half {
+        client.receive(client.outstanding().min(24 * 1024))?;
+        trial.rest()?;
+        asleep = Waits::asleep(process);
+    }
+    match asleep.or(waits.found()) {
+        None => Ok(()),
+        Some(call) => {
+            let what = format!("a client that does not read made a call wait, on a socket without O_NONBLOCK: {call}");
+            Err(Stop::fail(Symptom::Contract, what, WAITS))
+        }
+    }
 }
 
 /// SIGTERM to a sleeping server, with no other event to wake it: exit 0.

@@ -69,19 +69,22 @@ fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step
     let process = trial.server()?.process;
     let resident = || process.and_then(|process| process.resident()).unwrap_or(0);
     let before = resident();
-    let mut taken = A_TIME;
+    let (mut taken, mut grown) = (A_TIME, 0);
     while taken == A_TIME && client.outstanding() < OFFERED {
         taken = match client.send_until_stuck(A_TIME) {
             // The other right answer: the server disconnects a client that does not read.
             Err(stop) if trial.cuts_off(&stop)? => return trial.probe(),
             taken => taken?,
         };
-        let grown = resident().saturating_sub(before);
-        if grown > allowed {
-            return Err(unbounded(trial, client.outstanding(), &format!(", and the server grew by {}", mib(grown))));
-        }
+        grown = grown.max(resident().saturating_sub(before));
     }
     let outstanding = client.outstanding();
+    if outstanding < OFFERED && grown > allowed {
+        return Err(too_large(trial, outstanding, grown, bound));
+    }
+    if grown > allowed {
+        return Err(unbounded(trial, outstanding, &format!(", and the server grew by {}", mib(grown))));
+    }
     // One that takes it all without growing has thrown bytes away.
     client.expect_echo()?;
     if outstanding >= OFFERED {
@@ -91,10 +94,23 @@ fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step
 }
 
 fn unbounded(trial: &mut Trial<'_>, taken: u64, grown: &str) -> Stop {
-    let what = format!("a client that read nothing could send {}{grown}", mib(taken));
-    let cause = "What it owes to one client has no bound, so one client can take all its memory: past a fixed number of \
-                 bytes stop reading that connection, and go on when the client has read.";
+    let what = format!("a client that read nothing could send {}, and was not stopped{grown}", mib(taken));
+    let cause = "What it owes to one client has no bound, or none that this client came to, so one client can take all its \
+                 memory: past a fixed number of bytes stop reading that connection, and go on when the client has read.";
     trial.with_view(Symptom::Leak, what, cause)
+}
+
+fn too_large(trial: &mut Trial<'_>, taken: u64, grown: u64, bound: u64) -> Stop {
+    let (grown, bound) = (mib(grown), mib(bound));
+    let what = format!(
+        "a client that read nothing was stopped after {}, and the server grew by {grown}; {bound} are allowed",
+        mib(taken)
+    );
+    let cause = format!(
+        "What it owes to one client has a bound, and the bound is too large: a few clients that do not read can take all \
+         its memory. Keep {bound} for one client at most; a few hundred KiB are enough."
+    );
+    trial.with_view(Symptom::Leak, what, &cause)
 }
 
 fn mib(bytes: u64) -> String {

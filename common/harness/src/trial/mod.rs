@@ -23,6 +23,7 @@ pub(crate) mod growth;
 mod held;
 mod leftovers;
 mod patience;
+mod pause;
 mod pressure;
 mod reached;
 mod rest;

@@ -93,6 +93,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollEt,
+        "rdhup_after_one_turn",
+        "takes RDHUP for the end of the input once it has read for a turn",
+        &[caught("drain::a_fin_behind_more_bytes_than_one_turn_reads_loses_none", Reset, "cut off")],
+    ),
+    mutant(
+        EpollEt,
         "news_taken_for_old",
         "drops what is announced of a connection that was just served: a flag cleared too late",
         &[caught("wakeup::a_second_message_at_any_moment_after_the_first_is_heard", ReadLost, "their edge was lost")],
@@ -112,6 +118,12 @@ pub const MUTANTS: &[Mutant] = &[
         "herd",
         "has four threads that wait for one listener, and a connect wakes them all",
         &[caught("idle::a_connect_wakes_one_worker_and_not_all", Spinning, "EPOLLEXCLUSIVE")],
+    ),
+    mutant(
+        EpollEt,
+        "one_of_four_listens",
+        "has four threads, of which one waits for the listener",
+        &[caught("fairness::clients_that_come_at_once_are_shared_by_the_workers", Starved, "to wait for the listener")],
     ),
     mutant(
         EpollEt,
@@ -670,6 +682,12 @@ pub const MUTANTS: &[Mutant] = &[
             ReadLost,
             "read the descriptor first, and the queue after it",
         )],
+    ),
+    mutant(
+        Pool,
+        "armed_early",
+        "arms a one-shot connection before it works on it, and again at the end: two threads, and the later one's mask stays",
+        &[caught("wakeup::a_client_whose_thread_is_held_at_any_moment_is_heard", WriteLost, "Arm a connection once")],
     ),
     mutant(
         Uring,

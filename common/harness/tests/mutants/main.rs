@@ -32,6 +32,7 @@ mod mutant;
 mod oddities;
 #[cfg(target_os = "linux")]
 mod pollers;
+mod pool;
 #[cfg(target_os = "linux")]
 mod proof;
 #[cfg(target_os = "linux")]

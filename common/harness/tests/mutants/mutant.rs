@@ -105,5 +105,6 @@ pub const CORRECT: &[Base] = &[
     Base::Threads,
     Base::Fork,
     Base::Workers,
+    Base::Pool,
     Base::Limited,
 ];

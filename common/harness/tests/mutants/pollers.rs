@@ -262,7 +262,7 @@ impl Poller for Epoll {
 
     fn remove(&mut self, fd: RawFd) {
         // close(2) does it, where the socket has no other descriptor.
-        if bug!("duplicate_deregistered") {
+        if bug!("duplicate_deregistered") || bug!("one_of_four_listens") {
             let _ = self.control(libc::EPOLL_CTL_DEL, fd, Interest { read: false, write: false });
         }
     }

@@ -220,7 +220,7 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
     let model = match base {
         Base::Select | Base::Poll | Base::EpollLt | Base::EpollEt => Model::Readiness,
         Base::Uring => Model::Completion,
-        Base::Threads | Base::Fork | Base::Workers | Base::OneByOne | Base::Limited => Model::Unknown,
+        Base::Threads | Base::Fork | Base::Workers | Base::Pool | Base::OneByOne | Base::Limited => Model::Unknown,
     };
     if base == Base::Uring {
         IoUring::new(8).map_err(|error| format!("no io_uring here: {error}"))?;
@@ -236,6 +236,8 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         model,
         fd_limit,
         max_clients: None,
+        workers: if name.ends_with("one_of_four_listens") { Some(4) } else { None },
+        batch: Some(harness::BATCH),
         differs: &[],
         source: None,
         kqueue: false,

@@ -94,6 +94,11 @@ impl<P: Poller> Server<P> {
         })
     }
 
+    /// Only under `one_of_four_listens`.
+    pub fn unlisten(&mut self) {
+        self.poller.remove(self.listener.as_raw_fd());
+    }
+
     fn accept(&mut self) -> io::Result<()> {
         let batch = match () {
             () if bug!("accept_once_per_edge") => 1,
@@ -224,6 +229,8 @@ impl<P: Poller> Server<P> {
             }),
         };
         let owed = !connection.pending.is_empty();
+        // "No more will come": but not all that came has been read.
+        connection.peer_finished |= bug!("rdhup_after_one_turn") && ready.finished;
         match served {
             // FIN taken as "the client has gone".
             Ok(()) if connection.peer_finished && (!owed || bug!("half_close_is_close")) => self.close(ready.fd),

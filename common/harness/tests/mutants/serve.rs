@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::mutant::{self, bug};
 use super::pollers::{Epoll, Poll, Select};
 use super::readiness::Server;
-use super::{blocking, forking, limited, uring, workers};
+use super::{blocking, forking, limited, pool, uring, workers};
 
 /// The correct servers, each to be broken by a bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub enum Base {
     Threads,
     Fork,
     Workers,
+    Pool,
     OneByOne,
     Limited,
 }
@@ -41,6 +42,7 @@ impl Base {
             Self::Threads => "threads",
             Self::Fork => "fork",
             Self::Workers => "workers",
+            Self::Pool => "pool",
             Self::OneByOne => "one_by_one",
             Self::Limited => "limited",
         }
@@ -141,8 +143,11 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::EpollLt => Server::new(Epoll::new(false)?, listener, wake)?.run(ready),
         Base::EpollEt => {
             // A worker for each processor, and each waits for the listener.
-            for _ in 0..if bug!("herd") { 3 } else { 0 } {
-                let worker = Server::new(Epoll::new(true)?, listener.try_clone()?, wake.try_clone()?)?;
+            for _ in 0..if bug!("herd") || bug!("one_of_four_listens") { 3 } else { 0 } {
+                let mut worker = Server::new(Epoll::new(true)?, listener.try_clone()?, wake.try_clone()?)?;
+                if bug!("one_of_four_listens") {
+                    worker.unlisten();
+                }
                 std::thread::spawn(move || worker.run(|| ()));
             }
             Server::new(Epoll::new(true)?, listener, wake)?.run(ready)
@@ -151,6 +156,7 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         Base::Threads => blocking::threads(listener, wake, ready),
         Base::Fork => forking::run(&listener, &wake, ready),
         Base::Workers => workers::serve(listener, wake, ready),
+        Base::Pool => pool::serve(listener, wake, ready),
         Base::OneByOne => blocking::one_by_one(&listener, ready),
         Base::Limited => limited::Server::new(listener, wake)?.run(ready),
     }

@@ -50,6 +50,9 @@ pub struct ExerciseManifest {
     /// Its server serves only file descriptors below this number.
     #[serde(default)]
     pub fd_limit: Option<u64>,
+    /// Its server has so many workers, which share the clients.
+    #[serde(default)]
+    pub workers: Option<u32>,
     /// Three hints, from a nudge to nearly the answer.
     pub hints: [String; 3],
     /// The public bug that it is modelled on.
@@ -140,13 +143,14 @@ impl Exercise {
         // The harness wants texts that live for ever. These are a few words for each exercise, leaked once.
         let leak = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
         let differs: Vec<_> = self.about.differs.iter().map(|(check, reason)| (leak(check), leak(reason))).collect();
-        let fd_limit = self.about.fd_limit;
+        let (fd_limit, workers) = (self.about.fd_limit, self.about.workers);
         let file = self.attempt();
         let source = Source { named: format!("examples/{}.rs", self.name), shown: shown(&file), file };
         Subject {
             own: true,
             model,
             fd_limit,
+            workers,
             differs: differs.leak(),
             source: Some(source),
             kqueue: self.about.chapter == "05-kqueue",

@@ -123,3 +123,27 @@ impl Course {
         self.progress.save(&self.exercises)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_name_is_an_exercise_unless_a_server_has_it() {
+        let exercises = load(&workspace::root().unwrap().join("exercises")).unwrap();
+        let course = Course { exercises, progress: StudentProgress::default() };
+        let places = |words: &[&str]| course.places(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        let number = |at: usize| course.exercises[at].number;
+        for (word, named) in
+            [("nfds", 8), ("slots", 12), ("8", 8), ("accept_queue", 19), ("exercises/attempts/08_nfds.rs", 8)]
+        {
+            assert_eq!(places(&[word]).unwrap().map(|places| number(places[0])), Some(named), "{word}");
+        }
+        for word in ["oneshot", "multishot", "drain", "echo", "epoll-et"] {
+            assert_eq!(places(&[word]).unwrap(), None, "{word}");
+        }
+        assert_eq!(course.hidden_behind("oneshot").map(|exercise| exercise.number), Some(26));
+        assert!(course.hidden_behind("drain").is_none());
+        assert_eq!(places(&["nfds", "drain"]).unwrap_err().code, 2);
+    }
+}
