@@ -210,6 +210,11 @@ impl Trial<'_> {
         Ok(())
     }
 
+    /// Whether one of the server's threads is awake all the time.
+    pub(super) fn never_sleeps(&mut self) -> Step<bool> {
+        Ok(Look::at(self.process()?)?.always_awake)
+    }
+
     /// A server that is stopped uses nothing either, and is not idle.
     fn is_not_stopped(&mut self) -> Step {
         let states = self.process()?.threads().unwrap_or_default();
