@@ -130,7 +130,7 @@ impl Server {
         self.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let start = Instant::now();
         loop {
-            match self.listening(port) {
+            match self.listening() {
                 Listening::Own(Served { ip, family }) => {
                     self.addr.set_ip(ip);
                     self.process = Some(family);
@@ -169,8 +169,8 @@ impl Server {
         behind.map_or_else(|| NOT_OURS.into(), |behind| format!("{NOT_OURS}, and can stop and inspect: {behind}"))
     }
 
-    fn listening(&self, port: u16) -> Listening {
-        match self.process.and_then(|process| process.listening(port, &self.mark)) {
+    fn listening(&self) -> Listening {
+        match self.process.and_then(|process| process.listening(self.addr, &self.mark)) {
             Some(listening) => listening,
             // Costs the server a connection it did not expect, so only where the listener can't be seen.
             None if TcpStream::connect(self.addr).is_ok() => {
@@ -220,7 +220,7 @@ impl Server {
     /// The process that listens where the server says that it does may be another one than was started.
     fn find_its_process(&mut self, own: bool) -> Step {
         let port = self.addr.port();
-        match self.process.and_then(|process| process.listening(port, &self.mark)) {
+        match self.process.and_then(|process| process.listening(self.addr, &self.mark)) {
             Some(Listening::Own(served)) => self.process = Some(served.family),
             Some(Listening::Stranger(who)) if own => return Err(taken(port, who)),
             Some(Listening::Stranger(who)) => self.is_served_by(who),

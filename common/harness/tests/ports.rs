@@ -41,6 +41,7 @@ mod lost {
         let tests = vec![
             Trial::test("a_server_that_loses_its_port_is_started_again", || harness("exits").map_err(Failed::from)),
             Trial::test("a_stranger_on_the_port_is_not_the_server", || harness("sleeps").map_err(Failed::from)),
+            Trial::ignorable_test("the_same_port_at_the_other_loopback_address_is_another", twin),
             Trial::ignorable_test("the_explorer_starts_a_server_again_that_lost_its_port", explored),
         ];
         libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
@@ -50,7 +51,8 @@ mod lost {
     /// while the stranger listens. Every later start serves.
     pub fn serve(how: &str, folder: &str, port: &str) -> ExitCode {
         let folder = Path::new(folder);
-        if !folder.join("taken").exists() {
+        let host = if how == "twin" { "[::1]" } else { "127.0.0.1" };
+        if how != "twin" && !folder.join("taken").exists() {
             fs::write(folder.join("new"), port).expect("the test's folder is there");
             fs::rename(folder.join("new"), folder.join("port")).expect("the test's folder is there");
             wait_for(&folder.join("taken"));
@@ -58,13 +60,14 @@ mod lost {
                 std::thread::sleep(Duration::from_secs(600));
             }
         }
-        let listener = match TcpListener::bind(format!("127.0.0.1:{port}")) {
+        let listener = match TcpListener::bind(format!("{host}:{port}")) {
             Ok(listener) => listener,
             Err(error) => {
                 eprintln!("cannot listen on {port}: {error}");
                 return ExitCode::FAILURE;
             }
         };
+        println!("listening on {host}:{port}");
         loop {
             let (mut client, _) = listener.accept().expect("a listener accepts");
             let mut buffer = [0; 4096];
@@ -138,6 +141,25 @@ mod lost {
         match started? {
             port if port == lost => Err(format!("the server is said to listen on {port}, where a stranger does")),
             _ => Ok(()),
+        }
+    }
+
+    /// A server that says [::1] is reached there, whoever has its port's number at 127.0.0.1. (With port 0 the kernel may
+    /// choose a number for one address that another server has at the other.)
+    fn twin() -> Result<Completion, Failed> {
+        let stranger = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+        let port = stranger.local_addr().map_err(|error| error.to_string())?.port();
+        if let Err(error) = TcpListener::bind(("::1", port)) {
+            return Ok(Completion::ignored_with(format!("[::1]:{port}: {error}")));
+        }
+        let folder = folder("twin");
+        let mut argv = argv("twin", &folder);
+        *argv.last_mut().expect("its port") = port.to_string();
+        let subject = Subject::command("has a twin", argv);
+        let server = Server::start(&subject, &Options::default()).map_err(|stop| format!("{stop:?}"))?;
+        match server.process {
+            Some(_) if server.addr.is_ipv6() => Ok(Completion::Completed),
+            _ => Err(format!("at {}: {}", server.addr, server.out_of_reach()).into()),
         }
     }
 

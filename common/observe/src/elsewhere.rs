@@ -153,7 +153,7 @@ impl Family {
     }
 
     /// `None`: there is no /proc here.
-    pub fn listening(self, _port: u16, _mark: &Mark) -> Option<Listening> {
+    pub fn listening(self, _at: SocketAddr, _mark: &Mark) -> Option<Listening> {
         None
     }
 

@@ -223,9 +223,11 @@ impl Family {
         Some(View { processes, sockets, peers })
     }
 
-    /// Who listens where a client of this machine and this port arrives; `None` where that cannot be seen.
-    pub fn listening(self, port: u16, mark: &Mark) -> Option<Listening> {
-        let listeners = sockets::listeners(port)?;
+    /// Who listens where a client that connects to this address arrives; `None` where that cannot be seen.
+    ///
+    /// The port alone does not tell: somebody else may have the same number at the other family's loopback address.
+    pub fn listening(self, at: SocketAddr, mark: &Mark) -> Option<Listening> {
+        let listeners = sockets::listeners(at.port())?;
         if listeners.is_empty() {
             return Some(Listening::Nobody);
         }
@@ -247,7 +249,7 @@ impl Family {
             holders.map(|(process, _)| *process).collect::<Vec<_>>()
         };
         let (own, others): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|(_, inode)| !own_of(*inode).is_empty());
-        let Some((_, inode)) = others.into_iter().find(|(ip, _)| arrives(*ip)) else {
+        let Some((_, inode)) = others.into_iter().find(|(ip, _)| arrives(at.ip(), *ip)) else {
             let Some((_, first)) = own.first() else { return Some(Listening::Nobody) };
             let family = self.led_by(&own_of(*first));
             let own: Vec<_> = own.into_iter().map(|(ip, inode)| (ip, leaves_v4_alone(&own_of(inode), inode))).collect();
@@ -310,16 +312,18 @@ impl Family {
     }
 }
 
-/// Whether a client that connects to 127.0.0.1 arrives at a listener with this address.
-fn arrives(ip: IpAddr) -> bool {
-    ip.is_unspecified() || ip.to_canonical() == IpAddr::V4(Ipv4Addr::LOCALHOST)
+/// Whether a client that connects to one address arrives at a listener with the other. One at `::` may serve IPv4 too.
+fn arrives(at: IpAddr, listener: IpAddr) -> bool {
+    // To connect to the unspecified address is to connect to this machine.
+    let at = if at.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { at.to_canonical() };
+    listener.to_canonical() == at || listener.is_unspecified() && (listener.is_ipv6() || at.is_ipv4())
 }
 
 /// Where a client reaches one of these listeners: at 127.0.0.1 if any of them can be reached there. With each address
 /// it is told whether the listener is for IPv6 only.
 fn reachable(listeners: &[(IpAddr, bool)]) -> IpAddr {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    if listeners.iter().any(|(ip, only_v6)| arrives(*ip) && !only_v6) {
+    if listeners.iter().any(|(ip, only_v6)| arrives(loopback, *ip) && !only_v6) {
         return loopback;
     }
     match listeners.first() {

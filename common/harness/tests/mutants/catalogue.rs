@@ -95,13 +95,13 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "rdhup_after_one_turn",
         "takes RDHUP for the end of the input once it has read for a turn",
-        &[caught("drain::a_fin_behind_more_bytes_than_one_turn_reads_loses_none", Reset, "cut off")],
+        &[caught("drain::a_fin_behind_more_bytes_than_one_turn_reads_loses_none", Reset, "bytes unread")],
     ),
     mutant(
         EpollEt,
         "news_taken_for_old",
         "drops what is announced of a connection that was just served: a flag cleared too late",
-        &[caught("wakeup::a_second_message_at_any_moment_after_the_first_is_heard", ReadLost, "their edge was lost")],
+        &[caught("wakeup::a_second_message_at_any_moment_after_the_first_is_heard", ReadLost, "edge")],
     ),
     mutant(
         EpollEt,
