@@ -95,7 +95,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "rdhup_after_one_turn",
         "takes RDHUP for the end of the input once it has read for a turn",
-        &[caught("drain::a_fin_behind_more_bytes_than_one_turn_reads_loses_none", Reset, "bytes unread")],
+        &[caught("drain::a_fin_behind_more_bytes_than_one_turn_reads_loses_none", Reset, "unread")],
     ),
     mutant(
         EpollEt,
