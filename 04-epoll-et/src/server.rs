@@ -81,7 +81,7 @@ impl Server {
                 Err(AcceptError::Aborted) => {}
                 Err(AcceptError::OutOfFds(error)) => {
                     self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                    // No edge comes for clients that are already queued, so the server tries again without one.
+                    // No edge comes for clients that are already queued, so the server tries again without an edge.
                     self.retry_accept.later();
                     return Ok(());
                 }
@@ -102,7 +102,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
+    /// Sets a connection's flags after its event. `run` serves the connection later: it may be in `ready` already.
     fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         connection.readable |= readable;
@@ -112,8 +112,8 @@ impl Server {
 
     /// Serves one connection, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd) {
-        // No entry is left over for the next owner of a descriptor: a connection stands in `ready` at most once, and is
-        // closed only while that entry is served. Only then can `accept` get the number again.
+        // A connection stands in `ready` at most once, and is closed only while this entry is served. Only then can
+        // `accept` get the number again. So no entry is left over for the next owner of the descriptor.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.in_ready = false;
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));
