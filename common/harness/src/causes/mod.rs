@@ -108,6 +108,8 @@ pub fn best(case: &Case<'_>, told: &str) -> String {
     match (seen, guess) {
         (Some(seen), _) if facts.is_empty() => capitalised(&seen),
         (Some(seen), _) => format!("{facts} Seen under a tracer: {seen}"),
+        // Whose bytes they are was told by the client, and no call shows more: what is usual is all that helps.
+        (None, Some(_)) if case.symptom == Symptom::WrongBytes => told.into(),
         (None, Some(_)) => format!("{facts} {UNCLEAR}").trim_start().to_owned(),
         (None, None) => told.into(),
     }
