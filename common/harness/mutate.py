@@ -133,6 +133,8 @@ def measure(chapter, explained):
 
 
 def main():
+    # Ended by a signal, it ends as by an error: the file is written back first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     chapters = sys.argv[1:] or list(CHAPTERS)
     if unknown := [chapter for chapter in chapters if chapter not in CHAPTERS]:
         sys.exit(f"no such chapter: {', '.join(unknown)}; there are {', '.join(CHAPTERS)}")

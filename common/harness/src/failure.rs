@@ -111,6 +111,17 @@ impl Stop {
         }
     }
 
+    /// The same failure, and what the check is about, if the symptom is one of these.
+    pub fn suspecting(self, (symptoms, advice): (&[Symptom], &str)) -> Self {
+        match self {
+            Self::Fail(failure) if symptoms.contains(&failure.symptom) => {
+                let cause = format!("{} {advice}", failure.cause);
+                Self::Fail(failure).because(cause)
+            }
+            other => other,
+        }
+    }
+
     /// The same failure with what the server wrote to stderr.
     pub fn saying(self, said: Vec<String>) -> Self {
         match self {

@@ -15,16 +15,6 @@ pub struct Most {
     pub sleeps: u32,
 }
 
-impl Most {
-    /// Of each connection, how often it was read in a turn, and how many bytes.
-    fn note(&mut self, turn: impl Iterator<Item = (u32, u64)>) {
-        for (reads, bytes) in turn {
-            self.reads = self.reads.max(reads);
-            self.bytes = self.bytes.max(bytes);
-        }
-    }
-}
-
 /// A server of one thread that stands still from here on, and is counted when it goes on.
 pub use here::Counter;
 
@@ -45,6 +35,16 @@ mod here {
     /// Looked at in all. A turn of 64 accepts and 4 reads makes about 200 calls, so this is enough for 24 turns. Work that
     /// is not done in system calls (io_uring), or a turn without an end, comes to an end here.
     const STOPS: u32 = 20_000;
+
+    impl Most {
+        /// Of each connection, how often it was read in a turn, and how many bytes.
+        fn note(&mut self, turn: impl Iterator<Item = (u32, u64)>) {
+            for (reads, bytes) in turn {
+                self.reads = self.reads.max(reads);
+                self.bytes = self.bytes.max(bytes);
+            }
+        }
+    }
 
     pub struct Counter {
         process: Family,

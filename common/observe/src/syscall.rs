@@ -154,6 +154,12 @@ impl Call {
         }
     }
 
+    /// Where io_uring_enter(2) was given a `struct io_uring_getevents_arg` (IORING_ENTER_EXT_ARG), which may have a timeout.
+    pub fn uring_argument(&self) -> Option<u64> {
+        const EXT_ARG: u64 = 1 << 3;
+        (self.kind == Kind::UringEnter && self.args[3] & EXT_ARG != 0).then_some(self.args[4])
+    }
+
     /// Which file descriptor it is about, if it is about one.
     pub fn fd(&self) -> Option<i32> {
         match self.kind {

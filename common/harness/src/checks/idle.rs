@@ -45,16 +45,14 @@ fn a_server_without_clients_sleeps(trial: &mut Trial<'_>) -> Step {
 
 /// A wait with a timeout of a minute wakes too, after a minute. A foreign server may: a runtime has its own clock.
 fn no_wait_has_an_end(trial: &mut Trial<'_>) -> Step {
-    /// `IORING_ENTER_EXT_ARG`, io_uring_enter(2).
-    const EXT_ARG: u64 = 1 << 3;
     if !trial.subject.own {
         return Ok(());
     }
     let threads = trial.process()?.threads().unwrap_or_default();
     let mut calls = threads.iter().filter_map(|thread| thread.call);
     let has_an_end = |call: &Call| match call.kind {
-        // The servers here pass a struct io_uring_getevents_arg only for its timeout.
-        Kind::UringEnter => call.args[3] & EXT_ARG != 0,
+        // The servers here pass this structure only for its timeout.
+        Kind::UringEnter => call.uring_argument().is_some(),
         _ => call.is_wait() && !call.is_endless(),
     };
     let Some(call) = calls.find(has_an_end) else {

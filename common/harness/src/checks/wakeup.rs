@@ -291,7 +291,7 @@ fn a_second_message_at_any_moment_after_the_first_is_heard(trial: &mut Trial<'_>
             trial.step(format!("{} us later each of them sends another one", moment.as_micros()));
             send_all(&mut clients, 1)?;
         }
-        echo_all(&mut clients).map_err(meanwhile)?;
+        echo_all(&mut clients).map_err(|stop| stop.suspecting(TAKEN_BACK))?;
         work = if round < LEARNING { work.min(thawed.elapsed()) } else { work };
         if start.elapsed() > ENOUGH {
             trial.step(format!("the machine is busy: {round} times were enough"));
@@ -301,85 +301,43 @@ fn a_second_message_at_any_moment_after_the_first_is_heard(trial: &mut Trial<'_>
     Ok(())
 }
 
-/// What a wake-up lost here is about.
-fn meanwhile(stop: Stop) -> Stop {
-    match stop {
-        Stop::Fail(mut failure) if failure.symptom == Symptom::ReadLost => {
-            failure.cause += " These bytes came while the server was at work on the ones before, and their edge was lost: what \
-                              announces new bytes must not be taken back (clear a flag at EAGAIN, at once, before the next wait), \
-                              and no event may be dropped because its connection is being served.";
-            Stop::Fail(failure)
-        }
-        other => other,
-    }
-}
+const TAKEN_BACK: (&[Symptom], &str) = (
+    &[Symptom::ReadLost],
+    "These bytes came while the server was at work on the ones before, and their edge was lost: what \
+     announces new bytes must not be taken back (clear a flag at EAGAIN, at once, before the next wait), and \
+     no event may be dropped because its connection is being served.",
+);
 
 /// Clients connect while one of several threads is held at each of its system calls (ptrace): a hand-over loses nobody.
 #[check(clause = 2)]
 fn a_connection_handed_over_at_any_moment_is_heard(trial: &mut Trial<'_>) -> Step {
     const CLIENTS: u32 = 6;
-    /// Entries and exits of calls in one turn. A turn with a few connections makes fewer.
-    const MOST: u32 = 32;
-    /// On an idle machine all moments take one to two seconds.
-    const ENOUGH: Duration = Duration::from_secs(6);
-    let process = trial.process()?;
-    trial.needs_proc()?;
-    trial.probe()?;
-    trial.rest()?;
-    let threads = Moment::threads(process);
-    if process.threads().is_none_or(|threads| threads.len() < 2) {
-        return Err(Stop::skip(
-            "one thread hands nothing over; the group 'interleaving' holds it at each of its calls",
-        ));
-    }
-    let end = Instant::now() + ENOUGH;
-    for thread in threads {
-        for calls in 0..MOST {
-            if Instant::now() > end {
-                trial.step("the machine is busy, or the turns are long: the moments so far were enough");
-                return Ok(());
-            }
-            let Ok(moment) = Moment::before(process, &thread) else { break };
-            let mut clients = trial.connect_many(CLIENTS)?;
-            trial.step("each sends 1 byte");
-            send_all(&mut clients, 1)?;
-            let held = moment.hold(calls)?;
-            if held {
-                trial.step(format!("a thread that was woken is held at stop {calls} of its system calls (ptrace)"));
-                moment.others_rest();
-                clients.extend(trial.connect_many(CLIENTS)?);
-                trial.step("each of those sends 1 byte");
-                send_all(&mut clients[CLIENTS as usize..], 1)?;
-                moment.others_rest();
-            }
-            drop(moment);
-            trial.step("the thread goes on, and all read their byte");
-            echo_all(&mut clients).map_err(handed_over)?;
-            clients.into_iter().for_each(Client::reset_quietly);
-            trial.await_ends()?;
-            trial.rest()?;
-            if !held {
-                break;
-            }
+    needs_several_threads(trial)?;
+    at_each_moment(trial, |trial, moment, calls| {
+        let mut clients = trial.connect_many(CLIENTS)?;
+        let held = hold(trial, &moment, calls, &mut clients)?;
+        if held {
+            clients.extend(trial.connect_many(CLIENTS)?);
+            trial.step("each of those sends 1 byte");
+            send_all(&mut clients[CLIENTS as usize..], 1)?;
+            moment.others_rest();
         }
-    }
-    Ok(())
+        drop(moment);
+        trial.step("the thread goes on, and all read their byte");
+        echo_all(&mut clients).map_err(|stop| stop.suspecting(HANDED_OVER))?;
+        clients.into_iter().for_each(Client::reset_quietly);
+        trial.await_ends()?;
+        trial.rest()?;
+        Ok(held)
+    })
 }
 
-/// What a wake-up lost here is about.
-fn handed_over(stop: Stop) -> Stop {
-    match stop {
-        Stop::Fail(mut failure)
-            if matches!(failure.symptom, Symptom::ReadLost | Symptom::AcceptQueueNotDrained | Symptom::Slow) =>
-        {
-            failure.cause += " The connection came while a thread was at work on those before. A wake-up of one thread by \
-                              another (eventfd, pipe) has to be taken before the queue is emptied: read the descriptor first, \
-                              and the queue after it.";
-            Stop::Fail(failure)
-        }
-        other => other,
-    }
-}
+const HANDED_OVER: (&[Symptom], &str) = (
+    &[Symptom::ReadLost, Symptom::AcceptQueueNotDrained, Symptom::Slow],
+    "The connection came while a thread was at work on those before. A wake-up of one thread by another \
+     (eventfd, pipe) has to be taken before the queue is emptied: read the descriptor first, and the queue \
+     after it.",
+);
 
 /// One of several threads is held at each of its system calls (ptrace), and its client sends on: whoever serves it meanwhile.
 #[check(clause = 2)]
@@ -432,7 +390,7 @@ fn a_client_whose_thread_is_held_at_any_moment_is_heard(trial: &mut Trial<'_>) -
             trial.step("the thread goes on");
             trial.rest()?;
             trial.step("all read what is owed to them");
-            echo_all(&mut clients).map_err(held_with_its_client)?;
+            echo_all(&mut clients).map_err(|stop| stop.suspecting(HELD_WITH_ITS_CLIENT))?;
             if !held {
                 break;
             }
@@ -441,20 +399,61 @@ fn a_client_whose_thread_is_held_at_any_moment_is_heard(trial: &mut Trial<'_>) -
     Ok(())
 }
 
-/// What a client lost here is about.
-fn held_with_its_client(stop: Stop) -> Stop {
-    match stop {
-        Stop::Fail(mut failure)
-            if matches!(failure.symptom, Symptom::ReadLost | Symptom::WriteLost | Symptom::Slow) =>
-        {
-            failure.cause += " A thread was held at its work on this connection, and another one got the connection's next \
-                              event: what a thread decides about a connection (which events to wait for, or to leave one to \
-                              another thread) holds only until that one has it. Arm a connection once, when all work on it \
-                              is done, or decide and arm under one lock.";
-            Stop::Fail(failure)
-        }
-        other => other,
+const HELD_WITH_ITS_CLIENT: (&[Symptom], &str) = (
+    &[Symptom::ReadLost, Symptom::WriteLost, Symptom::Slow],
+    "A thread was held at its work on this connection, and another one got the connection's next event: what \
+     a thread decides about a connection (which events to wait for, or to leave one to another thread) holds \
+     only until that one has it. Arm a connection once, when all work on it is done, or decide and arm under \
+     one lock.",
+);
+
+fn needs_several_threads(trial: &mut Trial<'_>) -> Step {
+    let process = trial.process()?;
+    trial.needs_proc()?;
+    trial.probe()?;
+    trial.rest()?;
+    if process.threads().is_none_or(|threads| threads.len() < 2) {
+        return Err(Stop::skip("it has one thread; the group 'interleaving' holds it at each of its calls"));
     }
+    Ok(())
+}
+
+/// For each thread, and each stop of its system calls in a turn, calls `act`, which tells whether the turn came so far.
+/// Skips the check if the time did not suffice: a moment that is left out is a bug that is not seen.
+fn at_each_moment(trial: &mut Trial<'_>, mut act: impl FnMut(&mut Trial<'_>, Moment, u32) -> Step<bool>) -> Step {
+    /// Entries and exits of calls in one turn. A turn with a few connections makes fewer.
+    const MOST: u32 = 32;
+    /// On an idle machine all moments take one to three seconds.
+    const LONGEST: Duration = Duration::from_secs(15);
+    let process = trial.process()?;
+    let start = Instant::now();
+    for thread in Moment::threads(process) {
+        for calls in 0..MOST {
+            if start.elapsed() > LONGEST {
+                let seconds = LONGEST.as_secs();
+                return Err(Stop::skip(format!(
+                    "the machine is busy, or the turns are long: not all moments were tried in {seconds} s"
+                )));
+            }
+            let Ok(moment) = Moment::before(process, &thread) else { break };
+            if !act(trial, moment, calls)? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The clients send a byte each, and the thread that is traced is held at this stop of its turn, if it comes so far.
+fn hold(trial: &mut Trial<'_>, moment: &Moment, calls: u32, clients: &mut [Client]) -> Step<bool> {
+    trial.step("each sends 1 byte");
+    send_all(clients, 1)?;
+    let held = moment.hold(calls)?;
+    if held {
+        trial.step(format!("a thread that was woken is held at stop {calls} of its system calls (ptrace)"));
+        moment.others_rest();
+    }
+    Ok(held)
 }
 
 /// SQPOLL: the server is held just before it publishes a submission (ptrace), until the kernel's thread has fallen

@@ -90,9 +90,6 @@ mod here {
     use crate::failure::Step;
     use crate::trial::Trial;
 
-    /// IORING_ENTER_EXT_ARG: the fifth argument is a structure with a timeout.
-    const EXT_ARG: u64 = 8;
-
     impl Trial<'_> {
         /// What measures time in the server while it is at rest: the same in each of several looks.
         pub(super) fn clocks(&mut self, clients: &[Client]) -> Step<BTreeSet<Clock>> {
@@ -132,8 +129,8 @@ mod here {
     }
 
     fn of_ring(process: Process, call: &Call) -> Option<Duration> {
-        // struct io_uring_getevents_arg: the address of the timespec stands at 16.
-        let at = (call.args[3] & EXT_ARG != 0).then(|| u64::from_le_bytes(process.word(call.args[4] + 16)))?;
+        // The address of the timespec stands at 16.
+        let at = u64::from_le_bytes(process.word(call.uring_argument()? + 16));
         (at != 0).then(|| Duration::from_secs(u64::from_le_bytes(process.word(at))))
     }
 

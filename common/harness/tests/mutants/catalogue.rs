@@ -101,7 +101,11 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "news_taken_for_old",
         "drops what is announced of a connection that was just served: a flag cleared too late",
-        &[caught("wakeup::a_second_message_at_any_moment_after_the_first_is_heard", ReadLost, "edge")],
+        &[caught(
+            "wakeup::a_second_message_at_any_moment_after_the_first_is_heard",
+            ReadLost,
+            "edge that told of these bytes",
+        )],
     ),
     mutant(
         EpollEt,

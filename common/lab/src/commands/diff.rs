@@ -125,14 +125,13 @@ pub fn side_by_side(
     palette: Palette,
 ) -> String {
     let side = (width.saturating_sub(GUTTER) / 2).max(NUMBER + 10);
-    let diff = TextDiff::from_lines(old, new);
-    let groups = if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) };
+    let groups = differences(old, new, full);
     let mut out = format!(
         "{}   {}\n",
         palette.heading(&terminal::padded(&terminal::cut(left, side), side)),
         palette.heading(right)
     );
-    if diff.ratio() == 1.0 {
+    if old == new {
         return out + "they are the same\n";
     }
     let (old, new) = (lines(old), lines(new));
@@ -147,6 +146,12 @@ pub fn side_by_side(
     out
 }
 
+/// The differences, each with some lines around it, or all lines.
+fn differences(old: &str, new: &str, full: bool) -> Vec<Vec<DiffOp>> {
+    let diff = TextDiff::from_lines(old, new);
+    if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) }
+}
+
 /// Both texts in one column: `-` stands before a line of the left one, and `+` before a line of the right one.
 pub fn in_one_column(
     (left, old): (&str, &str),
@@ -155,10 +160,9 @@ pub fn in_one_column(
     width: usize,
     palette: Palette,
 ) -> String {
-    let diff = TextDiff::from_lines(old, new);
-    let groups = if full { vec![diff.ops().to_vec()] } else { diff.grouped_ops(CONTEXT) };
+    let groups = differences(old, new, full);
     let mut out = format!("{}\n{}\n", palette.heading(&format!("- {left}")), palette.heading(&format!("+ {right}")));
-    if diff.ratio() == 1.0 {
+    if old == new {
         return out + "they are the same\n";
     }
     let (old, new) = (lines(old), lines(new));
