@@ -339,64 +339,37 @@ const HANDED_OVER: (&[Symptom], &str) = (
      after it.",
 );
 
-/// One of several threads is held at each of its system calls (ptrace), and its client sends on: whoever serves it meanwhile.
+/// One of several threads is held at each of its system calls (ptrace), and its client sends on, whichever thread serves
+/// it then.
 #[check(clause = 2)]
 fn a_client_whose_thread_is_held_at_any_moment_is_heard(trial: &mut Trial<'_>) -> Step {
     /// Enough for each of a few threads.
     const CLIENTS: u32 = 4;
-    /// Entries and exits of calls in one turn.
-    const MOST: u32 = 32;
-    /// On an idle machine all moments take two or three seconds. A busy one gets more time: a moment that is left out
-    /// is a bug that is not seen.
-    const ENOUGH: Duration = Duration::from_secs(15);
-    let process = trial.process()?;
-    trial.needs_proc()?;
-    trial.probe()?;
-    trial.rest()?;
-    if process.threads().is_none_or(|threads| threads.len() < 2) {
-        return Err(Stop::skip(
-            "with one thread nobody else serves; the group 'interleaving' holds it at each of its calls",
-        ));
-    }
+    needs_several_threads(trial)?;
     trial.small_send_buffers()?;
     let bytes = trial.more_than_fits_by(4 * 1024)?;
     let mut clients = trial.connect_many_with(CLIENTS, ConnectOptions::NARROW)?;
     trial.echo_all(&mut clients, 1)?;
     trial.rest()?;
-    let end = Instant::now() + ENOUGH;
-    for thread in Moment::threads(process) {
-        for calls in 0..MOST {
-            if Instant::now() > end {
-                trial.step("the machine is busy, or the turns are long: the moments so far were enough");
-                return Ok(());
+    at_each_moment(trial, |trial, moment, calls| {
+        let held = hold(trial, &moment, calls, &mut clients)?;
+        if held {
+            trial.step(format!("each sends up to {}, and reads nothing", size(bytes)));
+            for client in &mut clients {
+                client.plan(bytes);
+                while client.write_some(64 * 1024)? > 0 {}
+                // What comes later would be another event.
+                client.planned = client.sent;
             }
-            let Ok(moment) = Moment::before(process, &thread) else { break };
-            trial.step("each sends 1 byte");
-            send_all(&mut clients, 1)?;
-            let held = moment.hold(calls)?;
-            if held {
-                trial.step(format!("a thread that was woken is held at stop {calls} of its system calls (ptrace)"));
-                moment.others_rest();
-                trial.step(format!("each sends up to {}, and reads nothing", size(bytes)));
-                for client in &mut clients {
-                    client.plan(bytes);
-                    while client.write_some(64 * 1024)? > 0 {}
-                    // What comes later would be another event.
-                    client.planned = client.sent;
-                }
-                moment.others_rest();
-            }
-            drop(moment);
-            trial.step("the thread goes on");
-            trial.rest()?;
-            trial.step("all read what is owed to them");
-            echo_all(&mut clients).map_err(|stop| stop.suspecting(HELD_WITH_ITS_CLIENT))?;
-            if !held {
-                break;
-            }
+            moment.others_rest();
         }
-    }
-    Ok(())
+        drop(moment);
+        trial.step("the thread goes on");
+        trial.rest()?;
+        trial.step("all read what is owed to them");
+        echo_all(&mut clients).map_err(|stop| stop.suspecting(HELD_WITH_ITS_CLIENT))?;
+        Ok(held)
+    })
 }
 
 const HELD_WITH_ITS_CLIENT: (&[Symptom], &str) = (
