@@ -102,7 +102,7 @@ mod linux {
                     Err(AcceptError::Aborted) => {}
                     Err(AcceptError::OutOfFds(error)) => {
                         self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
-                        // No edge comes for clients that are already queued, so the server tries again without one.
+                        // No edge comes for clients that are already queued, so the server tries again without an edge.
                         self.retry_accept.later();
                         return Ok(());
                     }
@@ -122,7 +122,7 @@ mod linux {
             Ok(())
         }
 
-        /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
+        /// Sets a connection's flags after its event. `run` serves the connection later: it may be in `ready` already.
         fn note(&mut self, fd: RawFd, events: u32) {
             let Some((connection, to_the_end)) = self.connections.get_mut(fd) else { return };
             connection.note(events);

@@ -112,8 +112,8 @@ impl Server {
 
     /// Serves one connection, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd) {
-        // A connection stands in `ready` at most once, and is closed only while this entry is served. Only then can
-        // `accept` get the number again. So no entry is left over for the next owner of the descriptor.
+        // No entry is left over for the next owner of a descriptor: a connection stands in `ready` at most once, and is
+        // closed only while that entry is served. Only then can `accept` get the number again.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.in_ready = false;
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));

@@ -112,7 +112,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sets the flags of one connection after its event. It is served later, because it may be in `ready` already.
+    /// Sets a connection's flags after its event. `run` serves the connection later: it may be in `ready` already.
     fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         connection.readable |= readable;
