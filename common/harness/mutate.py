@@ -137,7 +137,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     chapters = sys.argv[1:] or list(CHAPTERS)
     if unknown := [chapter for chapter in chapters if chapter not in CHAPTERS]:
-        sys.exit(f"no such chapter: {', '.join(unknown)}; there are {', '.join(CHAPTERS)}")
+        print(f"no such chapter: {', '.join(unknown)}; there are {', '.join(CHAPTERS)}", file=sys.stderr)
+        print("usage: common/harness/mutate.py [CHAPTER ...]", file=sys.stderr)
+        sys.exit(2)
     known = tomllib.loads((HERE / "survivors.toml").read_text())
     explained = {(it["chapter"], it["change"], it["line"]) for it in known.get("survivor", [])}
     unexplained = [entry for chapter in chapters for entry in measure(chapter, explained)]
