@@ -18,6 +18,9 @@ use crate::start::Limits;
 /// numbers that it could have takes minutes there.
 pub const DESCRIPTORS: u64 = if cfg!(target_os = "macos") { 10_240 } else { 1 << 16 };
 
+/// No `Limits::gaps` names this number or a higher one.
+pub(crate) const ABOVE_GAPS: i32 = 256;
+
 /// The stack of the first thread, and of others by default: what most systems give.
 const STACK: u64 = 8 << 20;
 const UMASK: libc::mode_t = 0o022;

@@ -110,7 +110,7 @@ pub struct Limits {
     pub raisable: bool,
     /// How many file descriptors of /dev/null it inherits, from 3 on, so that its own start at high numbers.
     pub inherit: usize,
-    /// Single descriptors of /dev/null that it inherits, so that its own have gaps between them.
+    /// Single descriptors of /dev/null, below 256, that it inherits, so that its own have gaps between them.
     pub gaps: &'static [i32],
 }
 

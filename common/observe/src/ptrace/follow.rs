@@ -5,9 +5,8 @@
 //! this program must not wait for it (waitpid): the stops would go to the wrong thread. `Follower` knows how it ended.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use super::calls::{Entered, Families};
 use super::{Place, Stop};
+use crate::inherit::ABOVE_GAPS;
 use crate::made::Record;
 use crate::process::Process;
 
@@ -52,8 +52,9 @@ impl Follower {
     /// # Errors
     /// If there are no file descriptors left for two pipes.
     pub fn of(command: &mut Command, limit: Duration) -> io::Result<Self> {
-        let (says_pid, pid_said) = io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)))?;
-        let (may_go, lets_go) = io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)))?;
+        let (says_pid, pid_said) = io::pipe()?;
+        let (may_go, lets_go) = io::pipe()?;
+        let (pid_said, may_go) = (out_of_the_way(&pid_said)?, out_of_the_way(&may_go)?);
         // SAFETY: between fork and exec, getpid, write and read alone are called; none of them allocates or takes a lock.
         unsafe {
             command.pre_exec(move || {
@@ -76,7 +77,7 @@ impl Follower {
                     kill_all(&watched);
                 }
             });
-            trace(&shared, File::from(says_pid), File::from(lets_go));
+            trace(&shared, says_pid, lets_go);
             lock(&shared).over = true;
             drop(over);
         });
@@ -119,6 +120,12 @@ impl Follower {
     }
 }
 
+/// A copy with a number that no `Limits::gaps` names: `inherit::set_up` puts /dev/null in the place of those, and a child
+/// that tells its number to /dev/null waits for ever.
+fn out_of_the_way(pipe: &impl AsFd) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(pipe, ABOVE_GAPS)?)
+}
+
 fn kill_all(state: &Mutex<State>) {
     let state = lock(state);
     for pid in &state.processes {
@@ -128,7 +135,7 @@ fn kill_all(state: &Mutex<State>) {
 }
 
 /// The tracer's thread, from the child's fork to the family's end.
-fn trace(state: &Mutex<State>, mut says_pid: File, mut lets_go: File) {
+fn trace(state: &Mutex<State>, mut says_pid: PipeReader, mut lets_go: PipeWriter) {
     let mut pid = [0; 4];
     if says_pid.read_exact(&mut pid).is_err() {
         // It was not started.
@@ -138,6 +145,8 @@ fn trace(state: &Mutex<State>, mut says_pid: File, mut lets_go: File) {
     let seized = super::seize_family(pid, STOPS_WITHIN);
     if let Err(error) = seized {
         lock(state).denied = Some(format!("this machine does not let the harness trace a child ({error})"));
+        // The end of the pipe would not do: another child that waits for its own tracer has a copy of it.
+        let _ = lets_go.write_all(&[1]);
         return;
     }
     {
@@ -246,5 +255,32 @@ impl Tracer<'_> {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::start::{self, Limits, Mark};
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "its tracer waits for it, and nobody else may")]
+    fn a_server_with_any_descriptors_taken_is_followed() {
+        static ALL: LazyLock<Vec<i32>> = LazyLock::new(|| (3..ABOVE_GAPS).collect());
+        let limits = Limits { gaps: &ALL, ..Limits::default() };
+        let mut command = start::command(&["true".to_owned()], limits, &Mark::new());
+        command.stdin(Stdio::null());
+        let follower = Follower::of(&mut command, Duration::from_secs(60)).expect("there are descriptors left");
+        let child = start::spawn(&mut command, limits).expect("it starts");
+        drop(command);
+        while follower.ended().is_none() && follower.denied().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        crate::detached::has_ended(child.id() as i32);
+        // What it did was seen, where a child may be traced at all.
+        assert!(follower.denied().is_some() || follower.ended().is_some_and(|status| status.success()));
     }
 }
