@@ -270,7 +270,7 @@ class Results:
 @dataclasses.dataclass
 class Score:
     """What came of a server's changes. Survivors are (change, line)."""
-    server: str
+    name: str
     compile: int = 0
     same: int = 0
     caught: int = 0
@@ -314,21 +314,18 @@ def measure(subject, options):
     return score
 
 
-def write(scores):
-    """measured.toml with these scores, in the order of the servers; what it says of other servers stays."""
+def write(score):
+    """measured.toml with this score, in the order of the servers; what it says of other servers stays."""
     file = HERE / "measured.toml"
     before = tomllib.loads(file.read_text())["server"] if file.exists() else []
-    entries = {it["name"]: it for it in before}
-    for score in scores:
-        survivors = sorted(set(score.survivors))
-        entries[score.server] = {"name": score.server, "compile": score.compile, "same": score.same,
-                                 "caught": score.caught, "survivors": [list(it) for it in survivors]}
+    entries = {it["name"]: it for it in before} | {score.name: dataclasses.asdict(score)}
     text = "# Written by mutate.py --write: what came of the changes of each server. A survivor is a change and its line.\n"
     for name in sorted(entries):
         entry = entries[name]
         text += f"\n[[server]]\nname = '{name}'\n"
         text += "".join(f"{key} = {entry[key]}\n" for key in ("compile", "same", "caught"))
-        pairs = "".join(f"    ['{what}', '''{line}'''],\n" for what, line in entry["survivors"])
+        survivors = sorted({tuple(it) for it in entry["survivors"]})
+        pairs = "".join(f"    ['{what}', '''{line}'''],\n" for what, line in survivors)
         text += f"survivors = [\n{pairs}]\n" if pairs else "survivors = []\n"
     file.write_text(text)
 
@@ -336,7 +333,7 @@ def write(scores):
 def unexplained(scores):
     known = tomllib.loads((HERE / "survivors.toml").read_text()).get("survivor", [])
     explained = {(server, it["change"], it["line"]) for it in known for server in it["servers"]}
-    entries = [(score.server, *survivor) for score in scores for survivor in score.survivors]
+    entries = [(score.name, *survivor) for score in scores for survivor in score.survivors]
     return sorted({entry for entry in entries if entry not in explained})
 
 
@@ -367,9 +364,11 @@ def main():
     subjects = chosen([word for word in words if word not in options])
     shutil.rmtree(COPY, ignore_errors=True)
     shutil.copytree(ROOT, COPY, symlinks=True, ignore=lambda folder, names: {"target", ".git"} & set(names))
-    scores = [measure(subject, options) for subject in subjects]
-    if "--write" in options:
-        write(scores)
+    scores = []
+    for subject in subjects:
+        scores.append(measure(subject, options))
+        if "--write" in options:
+            write(scores[-1])
     left = unexplained(scores)
     for server, what, line in left:
         print(f"[[survivor]]\nservers = ['{server}']\nchange = '{what}'\nline = '''{line}'''\nwhy = \"\"\n")
