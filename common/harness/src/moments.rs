@@ -76,6 +76,27 @@ mod here {
             Ok(it)
         }
 
+        /// `wake` gives the server something to do, while all its other threads stand still: where several wait for the same,
+        /// this one gets it. Then they go on.
+        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step {
+            /// It was not meant for this thread, if it sleeps on for so long.
+            const MEANT_FOR_OTHERS: Duration = Duration::from_millis(50);
+            let others = self.process.threads().unwrap_or_default().into_iter().filter(|thread| thread.tid != self.tid);
+            let others: Vec<Traced> = others.filter_map(|thread| Traced::seize(thread.tid, ASLEEP).ok()).collect();
+            wake()?;
+            let start = Instant::now();
+            // Woken, it stands still where it leaves its call. On a busy machine it has to come to a processor before.
+            while match self.state() {
+                Some('R') => start.elapsed() < ASLEEP,
+                Some('t') | None => false,
+                Some(_) => start.elapsed() < MEANT_FOR_OTHERS,
+            } {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            drop(others);
+            Ok(())
+        }
+
         /// Waits until something wakes the thread, and lets it go on for `calls` entries and exits of system calls.
         pub fn hold(&self, calls: u32) -> Step<Held> {
             loop {
@@ -173,6 +194,10 @@ mod here {
 
         pub fn hold(&self, _: u32) -> Step<Held> {
             Ok(Held::Over)
+        }
+
+        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step {
+            wake()
         }
 
         pub fn calls_until_asleep(&self) -> Option<u32> {

@@ -25,6 +25,8 @@ const LEFT: &str = "A client that has left shows as the end of input (read retur
 const TIMER: &str = "Nothing has happened that could wake it: a wait with a short timeout, or one that returns at once because of \
                      its own wake-up descriptor, is a busy loop in disguise.";
 
+const ENDS: &str = "It wakes for nothing, however seldom. A server that has planned nothing (no accept to try again, no connection \
+                    to go on with) waits without a timeout: -1, or no pointer to one.";
 const NAPS: &str = "It wakes again and again after its work is done: a wait with a short timeout, a wake-up descriptor that \
                     is never drained, or a registration that reports the same event again. Wait without a timeout.";
 const HERD: &str = "Several threads wait for one listener, so a connect wakes them all, and all but one for nothing. Register the \
@@ -59,7 +61,7 @@ fn no_wait_has_an_end(trial: &mut Trial<'_>) -> Step {
         return Ok(());
     };
     let what = format!("it has nothing to do, and sleeps in {call}, which ends by itself");
-    Err(trial.with_view(Symptom::Spinning, what, TIMER))
+    Err(trial.with_view(Symptom::Spinning, what, ENDS))
 }
 
 /// 100 connections, half of which have had a round trip.

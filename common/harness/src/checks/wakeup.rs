@@ -332,7 +332,9 @@ fn a_connection_handed_over_at_any_moment_is_heard(trial: &mut Trial<'_>) -> Ste
     needs_several_threads(trial)?;
     at_each_moment(trial, |trial, moment, calls| {
         let mut clients = trial.connect_many(CLIENTS)?;
-        let held = hold(trial, &moment, calls, &mut clients)?;
+        trial.step("each sends 1 byte");
+        send_all(&mut clients, 1)?;
+        let held = hold(trial, &moment, calls)?;
         if held == Held::Yes {
             clients.extend(trial.connect_many(CLIENTS)?);
             trial.step("each of those sends 1 byte");
@@ -369,7 +371,9 @@ fn a_client_whose_thread_is_held_at_any_moment_is_heard(trial: &mut Trial<'_>) -
     trial.echo_all(&mut clients, 1)?;
     trial.rest()?;
     at_each_moment(trial, |trial, moment, calls| {
-        let held = hold(trial, &moment, calls, &mut clients)?;
+        trial.step("each sends 1 byte, and one thread alone goes on until it has the first of them");
+        moment.wake_alone(|| send_all(&mut clients, 1))?;
+        let held = hold(trial, &moment, calls)?;
         if held == Held::Yes {
             trial.step(format!("each sends up to {}, and reads nothing", size(bytes)));
             for client in &mut clients {
@@ -448,10 +452,8 @@ fn at_each_moment(trial: &mut Trial<'_>, mut act: impl FnMut(&mut Trial<'_>, Mom
 
 const LATE: &str = "the machine is busy: a thread that was awake got no processor for a second, so it was not held";
 
-/// The clients send a byte each, and the thread that is traced is held at this stop of its turn, if it comes so far.
-fn hold(trial: &mut Trial<'_>, moment: &Moment, calls: u32, clients: &mut [Client]) -> Step<Held> {
-    trial.step("each sends 1 byte");
-    send_all(clients, 1)?;
+/// The clients have sent a byte each, and the thread that is traced is held at this stop of its turn, if it comes so far.
+fn hold(trial: &mut Trial<'_>, moment: &Moment, calls: u32) -> Step<Held> {
     let held = moment.hold(calls)?;
     if held == Held::Yes {
         trial.step(format!("a thread that was woken is held at stop {calls} of its system calls (ptrace)"));

@@ -40,7 +40,7 @@ impl Trial<'_> {
                 let naps = planned.is_some_and(|call| call.name.ends_with("nanosleep"));
                 let (planned, cause) = (planned.map(Call::to_string), if naps { NAP } else { PAUSE });
                 let what = format!(
-                    "{} wait unread, and the server sleeps in {} before it reads on",
+                    "the server has {} unread, and sleeps in {} before it reads on",
                     size(unread),
                     planned.unwrap_or_default()
                 );
