@@ -22,6 +22,7 @@ mod kevent;
 mod limit;
 mod moments;
 mod output;
+mod overdue;
 pub mod rerun;
 mod said;
 pub mod server;
