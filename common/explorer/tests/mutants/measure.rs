@@ -20,7 +20,8 @@ pub fn measure() -> ExitCode {
             let scripts = explorer::script::STANDARD.iter().map(|(script, _)| *script);
             for script in scripts.filter(|script| *script != "stop" || mutant.base == Base::Select) {
                 let exploration =
-                    match explore(&server(&mutant.name()), script, faults_of(script), 2, Some(Duration::from_secs(60))) {
+                    match explore(&server(&mutant.name()), script, faults_of(script), 2, Some(Duration::from_secs(60)))
+                    {
                         Ok(exploration) => exploration,
                         Err(error) => {
                             eprintln!("{}: {error}", mutant.name());

@@ -425,7 +425,10 @@ fn at_each_moment(trial: &mut Trial<'_>, mut act: impl FnMut(&mut Trial<'_>, Mom
     for thread in Moment::threads(process) {
         for calls in 0.. {
             if calls == MOST {
-                return Err(Stop::skip(format!("a turn has more than {} system calls, and not all were tried", MOST / 2)));
+                return Err(Stop::skip(format!(
+                    "a turn has more than {} system calls, and not all were tried",
+                    MOST / 2
+                )));
             }
             if start.elapsed() > LONGEST {
                 let seconds = LONGEST.as_secs();
