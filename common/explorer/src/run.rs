@@ -150,19 +150,19 @@ pub struct Point {
     pub chosen: u8,
     /// The number of choices.
     pub options: u8,
-    /// The number of steps that choice 1 places here.
-    pub steps: u8,
+    /// The number of placements of choice 1.
+    pub placements: u8,
     /// A hash of all earlier events.
     pub before: u64,
 }
 
 impl Point {
-    /// The number of placements of a choice. Each step before a call of a running server counts, and so do a change of
-    /// threads and a fault.
+    /// The number of placements of a choice. Each step before a call of a running server counts (steps that come together
+    /// count once), and so do a change of threads and a fault.
     pub fn placements(&self, choice: u8) -> usize {
         match choice {
             0 => 0,
-            1 => self.steps.into(),
+            1 => self.placements.into(),
             _ => 1,
         }
     }

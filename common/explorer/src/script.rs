@@ -1,7 +1,8 @@
 //! The clients' steps of an exploration, as a small text.
 //!
 //! Invariant: a parsed script can be carried out. Every client connects before it does anything else, and does nothing
-//! after it has left. An error names the line and, for an unknown word, the nearest known word.
+//! after it has left. Steps that come together are steps of clients, and stand side by side. An error names the line and,
+//! for an unknown word, the nearest known word.
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ pub const MAX_CLIENTS: usize = 8;
 /// The words of a script. `cargo lab explore --help` and the README show this text, so its lines hold 80 columns.
 pub const LANGUAGE: &str = "\
 A script has one step per line, or several steps separated by ';'.
+'&' joins steps of clients that come together: 'c0 send 3 & c0 shutdown'.
 '#' begins a comment. Clients are c0 to c7, and read unless they are paused.
   c0 connect       opens a connection
   c0 send N        sends N bytes; a full socket takes the rest later
@@ -110,6 +112,8 @@ pub struct Script {
     pub name: String,
     /// The steps in order.
     pub steps: Vec<Step>,
+    /// Whether a step comes together with the one before it: the server makes no call between the two.
+    joined: Vec<bool>,
     /// Small socket buffers on both sides.
     pub small_buffers: bool,
 }
@@ -121,7 +125,7 @@ impl fmt::Display for Script {
         }
         for (at, step) in self.steps.iter().enumerate() {
             if at > 0 {
-                f.write_str("; ")?;
+                f.write_str(if self.joined[at] { " & " } else { "; " })?;
             }
             write!(f, "{step}")?;
         }
@@ -137,6 +141,8 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("half-close", "c0 connect; c0 send 20000; c0 shutdown; c0 expect-eof"),
     ("emfile", "c0 connect; c0 send 3; fds none; c1 connect; c1 send 4; c0 shutdown; c0 expect-eof; c1 shutdown"),
     ("stop", "c0 connect; c0 send 3; signal TERM"),
+    ("finish", "c0 connect; c0 send 3; c0 send 5000 & c0 shutdown; c0 expect-eof"),
+    ("queue", "c0 connect & c1 connect; c0 send 3; c1 send 4; c0 shutdown; c1 shutdown"),
     ("back-pressure", "small-buffers; c0 connect; c0 pause; c0 send 450000; c0 recv; c0 send 3; c0 shutdown"),
 ];
 
@@ -154,11 +160,13 @@ impl Script {
 
     /// Parses a text. The error names the line and the reason.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let mut script = Self { name: name.to_owned(), steps: Vec::new(), small_buffers: false };
+        let mut script = Self { name: name.to_owned(), steps: Vec::new(), joined: Vec::new(), small_buffers: false };
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default();
-            for part in line.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-                script.add(part).map_err(|what| format!("line {}, '{part}': {what}", number + 1))?;
+            for moment in line.split(';').map(str::trim).filter(|moment| !moment.is_empty()) {
+                for (at, part) in moment.split('&').map(str::trim).enumerate() {
+                    script.add(part, at > 0).map_err(|what| format!("line {}, '{part}': {what}", number + 1))?;
+                }
             }
         }
         if script.steps.is_empty() {
@@ -169,13 +177,13 @@ impl Script {
 
     /// Short reads: each message is sent in two pieces.
     pub fn with_short_reads(mut self) -> Self {
-        let split = |step: &Step| match *step {
+        let split = |(step, joined): (&Step, &bool)| match *step {
             Step::Send(client, bytes @ 2..) => {
-                vec![Step::Send(client, bytes / 2), Step::Send(client, bytes - bytes / 2)]
+                vec![(Step::Send(client, bytes / 2), *joined), (Step::Send(client, bytes - bytes / 2), false)]
             }
-            step => vec![step],
+            step => vec![(step, *joined)],
         };
-        self.steps = self.steps.iter().flat_map(split).collect();
+        (self.steps, self.joined) = self.steps.iter().zip(&self.joined).flat_map(split).unzip();
         self
     }
 
@@ -189,28 +197,51 @@ impl Script {
         if !self.steps.contains(&Step::FdsNone)
             && let Some(at) = self.steps.iter().position(|step| matches!(step, Step::Connect(_)))
         {
-            self.steps.insert(at + 1, Step::FdsNone);
+            self.insert(self.end_of_moment(at) + 1, Step::FdsNone);
             // A signal ends the server, so nothing comes after it.
             let end = self.steps.iter().position(|step| matches!(step, Step::Signal(_))).unwrap_or(self.steps.len());
-            self.steps.insert(end, Step::FdsFree);
+            self.insert(end, Step::FdsFree);
         }
         self
     }
 
-    fn add(&mut self, part: &str) -> Result<(), String> {
+    fn insert(&mut self, at: usize, step: Step) {
+        self.steps.insert(at, step);
+        self.joined.insert(at, false);
+    }
+
+    /// The last of the steps that come together with this one.
+    pub(crate) fn end_of_moment(&self, at: usize) -> usize {
+        at + self.joined.iter().skip(at + 1).take_while(|joined| **joined).count()
+    }
+
+    /// How many moments these steps are: those that come together are one.
+    pub(crate) fn moments(&self, steps: std::ops::Range<usize>) -> usize {
+        self.joined[steps].iter().filter(|joined| !**joined).count()
+    }
+
+    fn add(&mut self, part: &str, joined: bool) -> Result<(), String> {
         let words: Vec<&str> = part.split_whitespace().collect();
-        if words[0] == "small-buffers" {
+        let Some(first) = words.first() else {
+            return Err("a step is missing beside '&', as in 'c0 send 3 & c0 shutdown'".into());
+        };
+        if *first == "small-buffers" {
             if !self.steps.is_empty() {
                 return Err("put it before the first step, because buffers are set before a connection exists".into());
             }
             self.small_buffers = true;
             return nothing_after(&words, 1);
         }
-        let step = match client(words[0]) {
+        let step = match client(first) {
             Some(client) => self.of_client(client?, &words)?,
             None => of_server(&words)?,
         };
+        let together = |step: &Step| step.client().is_some() && !matches!(step, Step::Pause(_) | Step::ExpectEof(_));
+        if joined && !(together(&step) && self.steps.last().is_some_and(together)) {
+            return Err("'&' joins what clients do: connect, send, recv, shutdown, close and reset".into());
+        }
         self.steps.push(step);
+        self.joined.push(joined);
         Ok(())
     }
 
@@ -324,9 +355,22 @@ mod tests {
             ("c0 connect; small-buffers", &["before the first step"]),
             ("c0 connect now", &["one word too many"]),
             ("# nothing", &["no step"]),
+            ("c0 connect & signal TERM", &["line 1", "'signal TERM'", "joins what clients do"]),
+            ("c0 connect; c0 send 3 &", &["a step is missing beside '&'"]),
+            ("c0 connect; c0 pause & c0 send 3", &["joins what clients do"]),
         ] {
             let said = Script::parse("x", text).unwrap_err();
             assert!(parts.iter().all(|part| said.contains(part)), "{text}: {said}");
         }
+    }
+
+    #[test]
+    fn steps_that_come_together_stay_together() {
+        let script = Script::parse("x", "c0 connect; c0 send 4 & c0 shutdown; c1 connect").unwrap();
+        assert_eq!((script.end_of_moment(0), script.end_of_moment(1), script.moments(0..4)), (0, 2, 3));
+        let short = script.clone().with_short_reads().to_string();
+        assert_eq!(short, "c0 connect; c0 send 2; c0 send 2 & c0 shutdown; c1 connect");
+        let two = Script::parse("x", "c0 connect & c1 connect; c0 send 1").unwrap();
+        assert_eq!(two.with_emfile().to_string(), "c0 connect & c1 connect; fds none; c0 send 1; fds free");
     }
 }

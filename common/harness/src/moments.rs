@@ -4,6 +4,18 @@
 
 /// A thread that is held at one of its system calls.
 pub use here::Moment;
+
+/// What came of an attempt to hold a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It is held.
+    Yes,
+    /// Its turn was over before, or it sleeps, and nothing has woken it.
+    Over,
+    /// It is awake, and came to no call for long: on a busy machine it has no processor.
+    Late,
+}
+
 /// The next submission of a server whose ring has a kernel's thread (SQPOLL), held just before it is published.
 pub use sqpoll::Unpublished;
 
@@ -18,10 +30,10 @@ fn is_entered(call: &observe::Call, place: observe::ptrace::Place) -> bool {
 mod here {
     use std::time::{Duration, Instant};
 
-    use observe::ptrace::{self, Stop as Stopped};
+    use observe::ptrace::{self, Place, Stop as Stopped};
     use observe::{Call, Family, Kind, Thread};
 
-    use super::is_entered;
+    use super::{Held, is_entered};
     use crate::failure::{Step, Stop};
     use crate::traced::Traced;
 
@@ -64,23 +76,78 @@ mod here {
             Ok(it)
         }
 
-        /// Waits until something wakes the thread, and lets it go on for `calls` entries and exits of system calls. False
-        /// if nothing wakes it, or its turn is over before.
-        pub fn hold(&self, calls: u32) -> Step<bool> {
+        /// `wake` gives the server something to do, while all its other threads stand still: where several wait for the same,
+        /// this one gets it. Then they go on.
+        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step {
+            /// It was not meant for this thread, if it sleeps on for so long.
+            const MEANT_FOR_OTHERS: Duration = Duration::from_millis(50);
+            let others = self.process.threads().unwrap_or_default().into_iter().filter(|thread| thread.tid != self.tid);
+            let others: Vec<Traced> = others.filter_map(|thread| Traced::seize(thread.tid, ASLEEP).ok()).collect();
+            wake()?;
+            let start = Instant::now();
+            // Woken, it stands still where it leaves its call. On a busy machine it has to come to a processor before.
+            while match self.state() {
+                Some('R') => start.elapsed() < ASLEEP,
+                Some('t') | None => false,
+                Some(_) => start.elapsed() < MEANT_FOR_OTHERS,
+            } {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            drop(others);
+            Ok(())
+        }
+
+        /// Waits until something wakes the thread, and lets it go on for `calls` entries and exits of system calls.
+        pub fn hold(&self, calls: u32) -> Step<Held> {
             loop {
                 match self.traced.stopped() {
                     Ok(Stopped::Syscall) => break,
                     Ok(Stopped::Signal(signal)) => self.traced.resume(signal)?,
                     Ok(_) => self.traced.resume(0)?,
-                    Err(_) => return Ok(false),
+                    Err(_) => return Ok(self.over_or_late()),
                 }
             }
             for _ in 0..calls {
-                if self.traced.next_syscall().is_err() || self.is_at_rest()? {
-                    return Ok(false);
+                if self.traced.next_syscall().is_err() {
+                    return Ok(self.over_or_late());
+                }
+                if self.is_at_rest()? {
+                    return Ok(Held::Over);
                 }
             }
-            Ok(true)
+            Ok(Held::Yes)
+        }
+
+        /// Counts the system calls that the thread makes from where it sleeps until it sleeps again. `None` if it does not
+        /// come to that.
+        pub fn calls_until_asleep(&self) -> Option<u32> {
+            /// No call comes for so long, and it sleeps: it has nothing to do.
+            const QUIET: Duration = Duration::from_millis(20);
+            let (mut calls, end) = (0, Instant::now() + ASLEEP);
+            loop {
+                let signal = match ptrace::wait_for(self.tid, QUIET) {
+                    Ok(Stopped::Syscall) => {
+                        calls += u32::from(matches!(ptrace::place(self.tid).ok()?, Place::Entry(..)));
+                        0
+                    }
+                    Ok(Stopped::Signal(signal)) => signal,
+                    Ok(Stopped::Exited(_) | Stopped::Killed(_)) => return None,
+                    Ok(_) => 0,
+                    Err(_) if calls > 0 && self.state() == Some('S') => return Some(calls),
+                    Err(_) if Instant::now() < end => continue,
+                    Err(_) => return None,
+                };
+                self.traced.resume(signal).ok()?;
+            }
+        }
+
+        fn over_or_late(&self) -> Held {
+            if self.state() == Some('R') { Held::Late } else { Held::Over }
+        }
+
+        fn state(&self) -> Option<char> {
+            let threads = self.process.threads()?;
+            threads.iter().find(|thread| thread.tid == self.tid).map(|thread| thread.state)
         }
 
         /// Waits until all other threads sleep, or for a short while.
@@ -111,6 +178,7 @@ mod here {
 mod here {
     use observe::{Family, Thread};
 
+    use super::Held;
     use crate::failure::{Step, Stop};
 
     pub struct Moment;
@@ -124,8 +192,16 @@ mod here {
             Err(Stop::skip("needs ptrace(2) as it is on Linux on x86-64 and aarch64"))
         }
 
-        pub fn hold(&self, _: u32) -> Step<bool> {
-            Ok(false)
+        pub fn hold(&self, _: u32) -> Step<Held> {
+            Ok(Held::Over)
+        }
+
+        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step {
+            wake()
+        }
+
+        pub fn calls_until_asleep(&self) -> Option<u32> {
+            None
         }
 
         pub fn others_rest(&self) {}

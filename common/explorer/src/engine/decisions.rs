@@ -19,8 +19,8 @@ impl<'a> Decisions<'a> {
         Self { schedule, before_last, points: Vec::new(), diverged: false }
     }
 
-    /// Decides among `options`, of which the first places `steps` steps; `before` is the hash of all that has happened.
-    pub fn choose(&mut self, options: usize, steps: usize, before: u64) -> usize {
+    /// Decides among `options`, of which the first has so many placements; `before` is the hash of all that has happened.
+    pub fn choose(&mut self, options: usize, placements: usize, before: u64) -> usize {
         if options <= 1 {
             return 0;
         }
@@ -31,7 +31,7 @@ impl<'a> Decisions<'a> {
             self.diverged = true;
             return 0;
         }
-        self.points.push(Point { chosen, options: options as u8, steps: steps as u8, before });
+        self.points.push(Point { chosen, options: options as u8, placements: placements as u8, before });
         usize::from(chosen)
     }
 }

@@ -8,7 +8,8 @@
 //! before a step of the script that has stopped already, because the script's order is fixed; or where the server sleeps,
 //! and there the script's next step comes anyway. So it is enough to place steps before a call of which at least one, the
 //! last of those placed there, depends on the call. `steps_to_place` offers exactly these. Moving a step adds no
-//! placement, so if a verdict needs two placements it is found with two.
+//! placement, so if a verdict needs two placements it is found with two. Steps that come together are one step here, which
+//! depends on what any of them depends on.
 //!
 //! Two things are taken for granted. The server's own code between two calls sees of the outside only what calls return:
 //! that is not so for signal handlers and for the rings that a process shares with the kernel, so there every call depends
@@ -31,12 +32,13 @@ const TAKES_FD: [&str; 5] = ["socket", "socketpair", "epoll_create1", "eventfd2"
 /// Calls of `Kind::Other` of which it is known that they touch no socket.
 const ELSEWHERE: [&str; 4] = ["futex", "nanosleep", "clock_nanosleep", "wait4"];
 
-/// How many of the script's next steps to place before the call at once: up to the first that depends on it.
+/// How many of the script's next steps to place before the call at once: up to the first that depends on it, and those that
+/// come together with that one.
 pub fn steps_to_place(scene: Scene<'_>, tid: i32, call: &Call, relation: Relation) -> Option<usize> {
     let has_started = scene.world.has_started || waits_for_clients(call);
     let placeable = scene.world.to_come().iter().take_while(|step| can_be_placed(**step, has_started));
     let mut depends = placeable.map(|step| relation(call.name, *step, depends(scene, tid, call, *step)));
-    depends.position(|depends| depends).map(|at| at + 1)
+    depends.position(|depends| depends).map(|at| scene.world.end_of_moment(at) + 1)
 }
 
 /// Some steps come only where the server sleeps: what the client does not do, what it only looks at, and what ends a sleep.

@@ -163,7 +163,8 @@ impl<'a> Machine<'a> {
         if may_abort && self.tracee.accept_would_succeed(tid, call) {
             choices.push(Choice::AbortConnection);
         }
-        let chosen = self.decisions.choose(choices.len(), steps.unwrap_or(1), self.recorder.hash());
+        let placements = steps.map_or(1, |steps| self.world.moments(steps));
+        let chosen = self.decisions.choose(choices.len(), placements, self.recorder.hash());
         choices.swap_remove(chosen)
     }
 

@@ -300,8 +300,13 @@ impl Machine<'_> {
         })
     }
 
-    /// The script's next step, while the server sleeps.
+    /// The script's next step, and what comes together with it, while the server sleeps.
     fn next_step(&mut self) -> Result<(), Error> {
+        for _ in 0..self.world.end_of_moment(0) {
+            let Some(step) = self.world.take_step() else { return Ok(()) };
+            let bytes = self.perform(step)?;
+            self.record_step(step, None, bytes)?;
+        }
         let Some(step) = self.world.take_step() else { return Ok(()) };
         let Step::Signal(signal) = step else {
             let bytes = self.perform(step)?;

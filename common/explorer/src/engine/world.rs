@@ -80,6 +80,16 @@ impl<'a> World<'a> {
         step
     }
 
+    /// Of the steps to come, the last that comes together with this one.
+    pub fn end_of_moment(&self, at: usize) -> usize {
+        self.script.end_of_moment(self.done + at) - self.done
+    }
+
+    /// How many moments the next steps are.
+    pub fn moments(&self, steps: usize) -> usize {
+        self.script.moments(self.done..self.done + steps)
+    }
+
     /// The client whose port this is.
     pub fn client_at(&self, port: u16) -> Option<usize> {
         self.clients.iter().position(|client| client.as_ref().is_some_and(|client| client.port == port))

@@ -22,9 +22,11 @@ const fn mutant(
 pub const MUTANTS: &[Mutant] = &[
     mutant(EpollEt, "read_once", "reads once per edge", "close", LostWakeup, 0),
     mutant(EpollEt, "flag_cleared_late", "clears its ready flag after it has waited for events again", "close", LostWakeup, 1),
+    mutant(EpollEt, "reads_once_more", "reads once more before it clears its ready flag too late", "finish", NoEof, 1),
     mutant(EpollEt, "short_read_is_dry", "takes a short read for an empty socket", "close", NoEof, 1),
     mutant(EpollEt, "close_at_rdhup", "closes at RDHUP, before it has read", "close", Truncated, 1),
     mutant(EpollEt, "accept_once", "accepts once per edge", "reset", LostWakeup, 1),
+    mutant(EpollEt, "aborted_is_drained", "takes ECONNABORTED for the end of the accept queue", "queue", LostWakeup, 1),
     mutant(EpollEt, "two_fins", "ends when two clients finish between two waits", "two", Exited, 2),
     mutant(EpollEt, "pause_forgets", "does not read again after a pause for back-pressure", "back-pressure", LostWakeup, 0),
     mutant(EpollEt, "short_write_drops", "drops what a short write did not take", "back-pressure", Truncated, 0),

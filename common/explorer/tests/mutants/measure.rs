@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::catalogue::MUTANTS;
-use super::proof::{EINTR, TIMES, explore, server};
+use super::proof::{TIMES, explore, faults_of, server};
 use super::serve::Base;
 
 /// Tries the standard scripts in order until one finds something, ten times for each mutant, and prints a table.
@@ -20,7 +20,8 @@ pub fn measure() -> ExitCode {
             let scripts = explorer::script::STANDARD.iter().map(|(script, _)| *script);
             for script in scripts.filter(|script| *script != "stop" || mutant.base == Base::Select) {
                 let exploration =
-                    match explore(&server(&mutant.name()), script, EINTR, 2, Some(Duration::from_secs(60))) {
+                    match explore(&server(&mutant.name()), script, faults_of(script), 2, Some(Duration::from_secs(60)))
+                    {
                         Ok(exploration) => exploration,
                         Err(error) => {
                             eprintln!("{}: {error}", mutant.name());

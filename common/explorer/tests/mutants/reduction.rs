@@ -18,6 +18,7 @@ const TWO: &str = "c0 connect; c1 connect; c0 send 3; c1 send 4; c0 shutdown; c1
 const PAIR: &str = "c0 connect; c1 connect; c1 send 4; c0 shutdown; c1 shutdown";
 const RESET: &str = "c0 connect; c1 connect; c0 send 3; c0 reset; c1 shutdown";
 const EMFILE: &str = "c0 connect; c0 send 3; fds none; c1 connect; c0 shutdown";
+const TOGETHER: &str = "c0 connect; c0 send 3; c0 send 50 & c0 shutdown";
 const STOP: &str = "c0 connect; c0 send 3; signal TERM";
 
 /// Servers and short scripts.
@@ -26,6 +27,7 @@ pub const CASES: &[(&str, &str)] = &[
     ("et_read_once", ONE),
     ("et_flag_cleared_late", ONE),
     ("et_short_read_is_dry", ONE),
+    ("et_reads_once_more", TOGETHER),
     ("et_close_at_rdhup", ONE),
     ("et_flag_cleared_late", TWO),
     ("et_accept_once", TWO),

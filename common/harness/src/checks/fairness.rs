@@ -126,10 +126,11 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
         if new.iter().any(|client| client.eof)
             || !any_ready(&new, PATIENCE)? && !waits_for_processor(trial, &mut unmoved)?
         {
-            break;
+            // If a client is not served at all, this step says why.
+            echo_all(&mut new)?;
+            return Err(Stop::skip(format!("the server stood still after {served} of {count} new clients")));
         }
     }
-    // If a client is not served at all, this step says why.
     echo_all(&mut new)
 }
 
@@ -287,7 +288,10 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
             clients.iter_mut().for_each(|client| client.planned = client.sent);
             // Scheduled as idle work, the server might never finish on a busy machine.
             drop(lockstep);
-            return echo_all(clients);
+            echo_all(clients)?;
+            return Err(Stop::skip(format!(
+                "the flood stood still after {answered} of {round_trips} round trips, so not all were made in a flood"
+            )));
         }
     }
 }

@@ -11,16 +11,10 @@ use rustix::process::Signal;
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::limit::{self, Limit};
+use crate::moments::Held;
 use crate::server::{Limits, Options};
-use crate::trial::Trial;
+use crate::trial::{EMFILE, INSIDE, Trial};
 
-/// Clients that get the last descriptors.
-const INSIDE: usize = 12;
-/// Clients that come after those.
-const OUTSIDE: usize = 6;
-
-const EMFILE: &str = "accept fails with EMFILE and the connection stays queued: stop watching the listener, and try again \
-                      when a connection was closed, and after a while.";
 const EINTR: &str = "A stop and a continue (ctrl-Z, a debugger, a laptop's sleep) make epoll_wait and io_uring_enter \
                      return EINTR although no handler ran. That is no error: wait again.";
 const CUT: &str = "A stop and a continue cut short a send that waits for room: it returns a part of its bytes, or EINTR \
@@ -33,7 +27,7 @@ const EPIPE: &str = "A write to a connection that was reset fails with EPIPE or 
 /// 6 clients more than the server has descriptors for: the listener stays readable, and the server must not spin.
 #[check(clause = 9, quick)]
 fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
-    let (_inside, _outside) = fill_up(trial, false)?;
+    let (_inside, _outside) = trial.fill_up(false)?;
     // The servers here try again 4 times a second. A foreign server may pause for any time between two attempts: a
     // retry after a pause is no spin. A retry without a pause uses the processor, or wakes more often than each
     // millisecond.
@@ -44,23 +38,39 @@ fn out_of_descriptors_the_server_rests(trial: &mut Trial<'_>) -> Step {
 /// Two seconds without a descriptor: the attempts to accept do not grow in number.
 #[check(clause = 9)]
 fn out_of_descriptors_attempts_stay_few(trial: &mut Trial<'_>) -> Step {
-    let (_inside, _outside) = fill_up(trial, false)?;
+    let (_inside, _outside) = trial.fill_up(false)?;
     trial.expect_steady_attempts()
 }
 
-/// While others wait in the accept queue, 12 clients send 64 KiB each, and one of them sends 2 MiB.
+/// While others wait in the accept queue, 12 clients send 64 KiB each, one of them 2 MiB, and then a byte each for half a
+/// second.
 #[check(clause = 9)]
 fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {
-    let (mut inside, _outside) = fill_up(trial, false)?;
+    /// Longer than the servers here wait between two attempts to accept.
+    const WATCHED: Duration = Duration::from_millis(600);
+    const APART: Duration = Duration::from_millis(2);
+    let (mut inside, _outside) = trial.fill_up(false)?;
     trial.echo_all(&mut inside, 64 * 1024)?;
     inside[0].echo(2 << 20)?;
+    trial.step(format!("for {} ms each in turn sends 1 byte and reads it back", WATCHED.as_millis()));
+    let end = Instant::now() + WATCHED;
+    for turn in 0.. {
+        let at = turn % inside.len();
+        inside[at].send_quietly(1)?;
+        trial.expect_no_pause_in_reading(&inside[at])?;
+        echo_all(&mut inside[at..=at])?;
+        if Instant::now() > end {
+            break;
+        }
+        std::thread::sleep(APART);
+    }
     trial.echo_all(&mut inside, 1)
 }
 
 /// Descriptors are freed one by one, and in one wake; no new connect may be needed.
 #[check(clause = 9, quick)]
 fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> Step {
-    let (mut inside, mut outside) = fill_up(trial, true)?;
+    let (mut inside, mut outside) = trial.fill_up(true)?;
     for in_one_wake in [false, true] {
         if in_one_wake {
             trial.freeze()?;
@@ -79,7 +89,7 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
             inside.extend(trial.connect_many(missing as u32)?);
         }
         trial.echo_all(&mut inside, 100)?;
-        outside = queue_up(trial)?;
+        outside = trial.queue_up()?;
     }
     drop((inside, outside));
     // A server that closes excess clients at once would close the probe too, until it has seen the others end.
@@ -92,7 +102,7 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
 /// itself.
 #[check(clause = 9)]
 fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> Step {
-    let (mut inside, outside) = fill_up(trial, false)?;
+    let (mut inside, outside) = trial.fill_up(false)?;
     trial.lift_limit()?;
     let mut served = trial.admitted(outside)?;
     trial.echo_all(&mut inside, 100)?;
@@ -103,26 +113,8 @@ fn queued_clients_are_served_when_the_limit_is_raised(trial: &mut Trial<'_>) -> 
 /// The same with a limit that the server has from its start, which is all that an accept in flight knows (io_uring).
 #[check(clause = 9)]
 fn queued_clients_are_served_when_the_limit_of_the_start_is_raised(trial: &mut Trial<'_>) -> Step {
-    let (base, each) = descriptors_for_clients(trial)?;
-    let limits = Limits { nofile: Some((base + INSIDE * each) as u64), raisable: true, ..Limits::default() };
-    trial.step(format!(
-        "the server starts with a limit of {} descriptors: room for {INSIDE} clients",
-        base + INSIDE * each
-    ));
-    match trial.start(&Options { limits, ..Options::default() }).map(drop) {
-        Err(Stop::Fail(_)) if !trial.subject.own => {
-            return Err(Stop::skip("it does not start with so few descriptors (ulimit -n)"));
-        }
-        started => started?,
-    }
-    if trial.descriptor_limit()? != limits.nofile {
-        return Err(Stop::skip("it raises its own limit of descriptors when it starts"));
-    }
-    trial.suspect(EMFILE);
-    let mut inside = trial.connect_many(INSIDE as u32)?;
-    trial.echo_all(&mut inside, 100)?;
-    let outside = queue_up(trial)?;
-    trial.expect_lack(&mut inside, &outside)?;
+    let (base, each) = trial.descriptors_for_clients()?;
+    let (mut inside, outside) = trial.full_from_the_start(base, each)?;
     trial.lift_limit()?;
     let mut served = trial.admitted(outside)?;
     trial.echo_all(&mut inside, 100)?;
@@ -238,7 +230,10 @@ fn a_send_that_a_stop_cuts_short_goes_on(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 10)]
 fn stops_while_bytes_trickle_are_survived(trial: &mut Trial<'_>) -> Step {
     const STOPS: usize = 300;
+    /// With so many, it is left at that after a while; with fewer, nothing is said of the server.
+    const NEEDED: usize = 100;
     const ENOUGH: Duration = Duration::from_millis(1500);
+    const LONGEST: Duration = Duration::from_secs(10);
     /// The bytes in flight of a stuck client, whose sends wait for room, and of a busy client. Many busy clients keep
     /// the server at work, so that a stop hits it at work.
     const WINDOWS: [u64; 2] = [1 << 20, 32 << 10];
@@ -256,8 +251,8 @@ fn stops_while_bytes_trickle_are_survived(trial: &mut Trial<'_>) -> Step {
     trial.echo_all(&mut busy, 1)?;
     trial.fill_up_to(&mut stuck, WINDOWS[0])?;
     trial.step(format!("all send 1 to 4000 bytes and read 1 to 3000 at a time, with {STOPS} stops (SIGSTOP, SIGCONT)"));
-    let end = Instant::now() + ENOUGH;
-    for stop in 0..STOPS {
+    let (start, mut stop) = (Instant::now(), 0);
+    while stop < STOPS && start.elapsed() < if stop < NEEDED { LONGEST } else { ENOUGH } {
         trickle(&mut stuck, stop, WINDOWS[0]).map_err(cut_short)?;
         for turn in 0..2 {
             trickle(&mut busy, 2 * stop + turn, WINDOWS[1]).map_err(cut_short)?;
@@ -266,19 +261,24 @@ fn stops_while_bytes_trickle_are_survived(trial: &mut Trial<'_>) -> Step {
         trial.server()?.signal_all(Signal::STOP)?;
         trickle(&mut busy, stop, WINDOWS[1]).map_err(cut_short)?;
         trial.server()?.signal_all(Signal::CONT)?;
-        if Instant::now() > end {
-            trial.step(format!("the machine is busy: {stop} stops were enough"));
-            break;
-        }
+        stop += 1;
     }
-    trial.step(format!("each reads {} more of what is owed to it", size(TAIL)));
+    trial.step(format!("after {stop} stops each reads {} more of what is owed to it", size(TAIL)));
     let mut clients: Vec<_> = stuck.into_iter().chain(busy).collect();
     for client in &mut clients {
         client.planned = client.sent;
         client.receive_quietly(TAIL.min(client.outstanding())).map_err(cut_short)?;
     }
     clients.into_iter().for_each(Client::reset_quietly);
-    trial.probe()
+    trial.probe()?;
+    if stop < NEEDED {
+        let seconds = LONGEST.as_secs();
+        return Err(Stop::skip(format!(
+            "the server was stopped {stop} times in {seconds} s, and {NEEDED} are needed: the machine is busy, or the server \
+             is slow"
+        )));
+    }
+    Ok(())
 }
 
 /// Each client writes and reads once, other sizes each time.
@@ -410,17 +410,25 @@ fn a_reset_at_any_moment_of_a_turn_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.needs_proc()?;
     let mut neighbour = trial.connect()?;
     neighbour.echo(1)?;
-    let (end, mut held) = (Instant::now() + ENOUGH, 0);
+    let (end, mut held, mut tried) = (Instant::now() + ENOUGH, 0, Tried::Some);
     for calls in 0..MOST {
         let mut client = trial.connect()?;
         client.echo(1)?;
         trial.rest()?;
         let Some(moment) = trial.before_it_answers(&client)? else { break };
         client.send(1)?;
-        if !moment.hold(calls)? || Instant::now() > end {
+        match moment.hold(calls)? {
+            Held::Yes => held += 1,
+            Held::Over => tried = Tried::All,
+            Held::Late => {}
+        }
+        // Behind the answer there may be any number of calls, and no moment of another kind.
+        if client.has_an_answer() {
+            tried = Tried::All;
+        }
+        if held <= calls || Instant::now() > end {
             break;
         }
-        held += 1;
         trial.step(format!("c{} sends FIN and RST while the server is held at stop {calls} of its calls", client.id));
         client.half_close_quietly()?;
         let (local, server) = (client.local, trial.server()?.addr);
@@ -431,7 +439,21 @@ fn a_reset_at_any_moment_of_a_turn_is_survived(trial: &mut Trial<'_>) -> Step {
         neighbour.echo(1)?;
     }
     trial.probe()?;
-    if held == 0 { Err(Stop::skip("no thread could be held at work on a client (ptrace)")) } else { Ok(()) }
+    match tried {
+        _ if held == 0 => Err(Stop::skip("no thread could be held at work on a client (ptrace)")),
+        Tried::All => Ok(()),
+        Tried::Some => Err(Stop::skip(format!(
+            "not all moments of a turn were tried, but {held}: the machine is busy, or the server answers after more than {} \
+             calls",
+            MOST / 2
+        ))),
+    }
+}
+
+/// Of the moments up to the answer.
+enum Tried {
+    Some,
+    All,
 }
 
 fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {
@@ -458,53 +480,4 @@ fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_
     clients[0].send_urgent()?;
     trial.expect_idle("urgent data was sent to it, and nothing after that")?;
     clients[0].echo(1000)
-}
-
-/// A server without a free descriptor: the clients that it serves, and the clients in the accept queue, which sent a
-/// byte. `will_be_freed`: the clients inside are to leave, and to let the others in.
-fn fill_up(trial: &mut Trial<'_>, will_be_freed: bool) -> Step<(Vec<Client>, Vec<Client>)> {
-    trial.suspect(EMFILE);
-    let base = trial.descriptors_without_clients()?;
-    let (mut inside, each) = some_clients(trial, base)?;
-    let rest = INSIDE - inside.len();
-    trial.leave_room(rest * each)?;
-    inside.extend(trial.connect_many(rest as u32)?);
-    trial.echo_all(&mut inside, 100)?;
-    let mut outside = queue_up(trial)?;
-    // A process for each client has its descriptor there, and none becomes free in the one that accepts when clients leave.
-    let one_process = trial.process()?.processes().is_some_and(|processes| processes.len() == 1);
-    if outside.iter().all(Client::has_an_answer) && (one_process || !will_be_freed) {
-        // The first clients took more descriptors than later ones: a pool that fills up, say.
-        inside.append(&mut outside);
-        trial.leave_room(0)?;
-        outside = queue_up(trial)?;
-    }
-    trial.expect_lack(&mut inside, &outside)?;
-    Ok((inside, outside))
-}
-
-/// A few clients of a server that had `base` descriptors before, and how many it uses for each.
-fn some_clients(trial: &mut Trial<'_>, base: usize) -> Step<(Vec<Client>, usize)> {
-    // A foreign server may use several descriptors for a client, for example a pair of pipes. Several clients are
-    // measured, because the first may get pipes that were opened for an earlier client.
-    let first = if trial.subject.own { 1 } else { 4 };
-    let mut clients = trial.connect_many(first)?;
-    trial.echo_all(&mut clients, 1)?;
-    let each = trial.descriptors()?.saturating_sub(base).div_ceil(clients.len()).max(1);
-    Ok((clients, each))
-}
-
-/// The descriptors that the server has without clients, and those for each client.
-fn descriptors_for_clients(trial: &mut Trial<'_>) -> Step<(usize, usize)> {
-    let base = trial.descriptors_without_clients()?;
-    Ok((base, some_clients(trial, base)?.1))
-}
-
-/// More clients; each sends a byte.
-fn queue_up(trial: &mut Trial<'_>) -> Step<Vec<Client>> {
-    let mut clients = trial.connect_until_full(OUTSIDE as u32)?;
-    trial.knock(&mut clients, 1);
-    // Before that, the server has not met the lack, and might see only what comes next.
-    trial.rest()?;
-    Ok(clients)
 }

@@ -44,6 +44,12 @@ fn a_half_close_between_any_two_calls_is_answered(trial: &mut Trial<'_>) -> Step
     explore(trial, "half-close", NONE)
 }
 
+/// 5,000 bytes and FIN come together, placed between any two of the server's system calls.
+#[check(clause = 3)]
+fn bytes_together_with_fin_between_any_two_calls_are_answered(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "finish", NONE)
+}
+
 /// A client that does not read sends 450,000 bytes and reads again, between any two of the system calls.
 #[check(clause = 5)]
 fn back_pressure_is_lifted_at_any_time(trial: &mut Trial<'_>) -> Step {
@@ -54,6 +60,12 @@ fn back_pressure_is_lifted_at_any_time(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 10)]
 fn an_interruption_of_any_wait_is_survived(trial: &mut Trial<'_>) -> Step {
     explore(trial, "close", Faults { eintr: true, econnaborted: true })
+}
+
+/// Two clients wait in the accept queue, and accept may return ECONNABORTED for the first: the second is accepted.
+#[check(clause = 10)]
+fn a_client_behind_an_aborted_one_is_accepted(trial: &mut Trial<'_>) -> Step {
+    explore(trial, "queue", Faults { eintr: false, econnaborted: true })
 }
 
 /// A second client connects while no descriptor is free, and the first leaves, between any two system calls.

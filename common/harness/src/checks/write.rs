@@ -170,6 +170,8 @@ fn small_pieces_sent_while_the_server_cannot_write_stay_in_order(trial: &mut Tri
         }
         client.receive(read)?;
     }
+    trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
     client.expect_echo()
 }
 

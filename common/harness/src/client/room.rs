@@ -43,6 +43,11 @@ impl Client {
         matches!(self.socket.peek(&mut [0]), Ok(1))
     }
 
+    /// Whether the server's socket has bytes that this client's socket has not taken; true where that cannot be seen.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.nothing_under_way() != Some(true)
+    }
+
     fn nothing_on_the_way(&self) -> Option<bool> {
         queues(self.local, self.server).map(|(_, unacknowledged)| unacknowledged == 0)
     }

@@ -19,6 +19,7 @@ mod circumstances;
 mod corked;
 mod crowd;
 mod door;
+mod effort;
 pub(crate) mod growth;
 mod held;
 mod leftovers;
@@ -27,8 +28,11 @@ mod pause;
 mod pressure;
 mod reached;
 mod rest;
+mod scarce;
 mod verdict;
 mod watch;
+
+pub use scarce::{EMFILE, INSIDE};
 
 /// A backstop for states that have to come about at once.
 const SOON: Duration = Duration::from_secs(20);

@@ -18,6 +18,8 @@ const LOOKS: u32 = 3;
 
 const PAUSE: &str = "A bound for one turn is good, and no reason to wait: a connection with more to read has its next turn at once. \
                      Until then wait with a timeout of 0, which serves the others in between.";
+const NAP: &str = "It sleeps outside of its wait, and serves nobody meanwhile. Nothing but the wait may block: give the time to the \
+                   wait as its timeout, or to a timer that the wait watches, and serve the others until then.";
 
 impl Trial<'_> {
     /// Waits until the server has read all that `client` sent, or sleeps for good. The server fails if it sleeps meanwhile
@@ -34,10 +36,15 @@ impl Trial<'_> {
             let asleep = held == 0 && seen.1.iter().all(|thread| thread.state == 'S');
             if same >= LOOKS && before.as_ref() != Some(&seen) {
                 let calls: Vec<Call> = seen.1.iter().filter_map(|thread| thread.call).collect();
-                let planned = calls.iter().find(|call| !call.is_endless()).map(Call::to_string).unwrap_or_default();
-                let what =
-                    format!("{} wait unread, and the server sleeps in {planned} before it reads on", size(unread));
-                return Err(self.with_view(Symptom::Slow, what, PAUSE));
+                let planned = calls.iter().find(|call| !call.is_endless());
+                let naps = planned.is_some_and(|call| call.name.ends_with("nanosleep"));
+                let (planned, cause) = (planned.map(Call::to_string), if naps { NAP } else { PAUSE });
+                let what = format!(
+                    "the server has {} unread, and sleeps in {} before it reads on",
+                    size(unread),
+                    planned.unwrap_or_default()
+                );
+                return Err(self.with_view(Symptom::Slow, what, cause));
             }
             same = if asleep && before.as_ref() == Some(&seen) { same + 1 } else { 0 };
             // No time of its own ends this sleep. Whether it is one for ever is the client's to find out. The timeouts of an

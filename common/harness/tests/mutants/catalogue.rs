@@ -73,6 +73,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollEt,
+        "read_batch_pauses",
+        "reads once for an edge and comes back for more after a pause",
+        &[caught("drain::any_number_of_bytes_in_one_wakeup_is_all_read", Slow, "no reason to wait")],
+    ),
+    mutant(
+        EpollEt,
         "short_read_is_drained",
         "takes a short read for the end of what there is, and misses the FIN behind it",
         &[caught(
@@ -262,6 +268,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "write_interest_left_by_out",
+        "keeps OUT after the last byte was sent, unless there is something to read then",
+        &[caught("idle::a_drained_connection_costs_nothing_again", Spinning, "while bytes are owed")],
+    ),
+    mutant(
+        EpollLt,
         "eof_ignored",
         "takes read's 0 for \"nothing yet\"",
         &[caught("drain::bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished", Spinning, "end of input")],
@@ -328,6 +340,12 @@ pub const MUTANTS: &[Mutant] = &[
         "emfile_forgotten",
         "keeps the listener registered at EMFILE",
         &[caught("faults::out_of_descriptors_the_server_rests", Spinning, "stop watching it until one is free")],
+    ),
+    mutant(
+        EpollLt,
+        "emfile_naps",
+        "sleeps for 100 ms when an accept fails for lack of a descriptor",
+        &[caught("faults::out_of_descriptors_those_connected_go_on", Slow, "sleeps outside of its wait")],
     ),
     mutant(
         EpollLt,
@@ -400,6 +418,18 @@ pub const MUTANTS: &[Mutant] = &[
         "flag_not_seen",
         "sets a flag in the handler, and its wait goes on",
         &[caught("start::sigterm_ends_an_idle_server", Contract, "A flag that is set by a handler")],
+    ),
+    mutant(
+        Select,
+        "flag_before_wait",
+        "sets a flag in the handler, and tests it before each wait",
+        &[caught("start::a_signal_between_the_last_look_and_the_wait_is_not_lost", Contract, "comes in between")],
+    ),
+    mutant(
+        EpollLt,
+        "wakes_each_minute",
+        "has a timeout of a minute for its wait, with nothing to do",
+        &[caught("idle::a_server_without_clients_sleeps", Spinning, "waits without a timeout")],
     ),
     mutant(
         EpollLt,

@@ -112,6 +112,10 @@ impl<P: Poller> Server<P> {
                     Some(libc::EAGAIN) => return Ok(()),
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) if !bug!("emfile_is_fatal") => {
                         self.say(&format!("accept: {error}"));
+                        // "Give it time": and everybody else.
+                        if bug!("emfile_naps") {
+                            std::thread::sleep(Duration::from_millis(100));
+                        }
                         // "Try again when the listener is ready": it still is (level), or will not be again (edge).
                         if !bug!("emfile_forgotten") {
                             self.poller.set(self.listener.as_raw_fd(), NOTHING)?;
@@ -266,7 +270,9 @@ impl<P: Poller> Server<P> {
             },
             // Turned on when needed, and never off.
             write: owed && (!bug!("waits_for_more") || connection.pending.len() >= 4096)
-                || bug!("write_interest_left_on") && connection.interest.write,
+                || bug!("write_interest_left_on") && connection.interest.write
+                // The handler for OUT writes, and leaves it to the handler for IN to say what is waited for.
+                || bug!("write_interest_left_by_out") && connection.interest.write && !ready.readable,
         };
         if interest != connection.interest {
             connection.interest = interest;
@@ -298,6 +304,10 @@ impl<P: Poller> Server<P> {
         let mut ready = Vec::new();
         loop {
             ready.clear();
+            // Looked at before the wait: and what comes in between?
+            if bug!("flag_before_wait") && STOP.load(Ordering::SeqCst) {
+                return Ok(());
+            }
             match self.poller.wait(self.timeout_ms(), &mut ready) {
                 // A stop and a continue, a debugger, a laptop's lid.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && !bug!("eintr_is_fatal") => continue,
@@ -417,9 +427,12 @@ impl<P: Poller> Server<P> {
         let owing = self.connections.iter().flatten().filter_map(|connection| connection.owes_since);
         let first = self.timers.iter().copied().chain(owing.map(|since| since + SLOW)).chain(self.accept_at).min();
         match first {
-            _ if !self.unfinished.is_empty() => 0,
+            // "The others first."
+            _ if !self.unfinished.is_empty() => 20 * i32::from(bug!("read_batch_pauses")),
             // "More may come soon."
             _ if bug!("naps_after_work") && self.naps > 0 => 1,
+            // "Now and then, to be sure."
+            None if bug!("wakes_each_minute") => 60_000,
             None => -1,
             Some(at) => at.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000) as i32,
         }
@@ -440,6 +453,7 @@ impl Connection {
             true if bug!("no_budget") => usize::MAX,
             true if bug!("read_once_per_edge") => 1,
             true if bug!("sixteen_reads_per_edge") => 16,
+            true if bug!("read_batch_pauses") => 1,
             true => 4,
             false => 1,
         };

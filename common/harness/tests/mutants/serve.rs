@@ -57,7 +57,7 @@ impl Base {
 
 const USAGE: &str = "usage: mutant [--addr ADDR:PORT] [--backlog N] [--help]";
 
-/// Set by the handler of a server that has `flag_not_seen`.
+/// Set by the handler of a server that has `flag_not_seen` or `flag_before_wait`.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 
@@ -192,7 +192,7 @@ pub fn handle(signal: libc::c_int, handler: usize) {
 }
 
 extern "C" fn on_signal(_signal: libc::c_int) {
-    if bug!("flag_not_seen") {
+    if bug!("flag_not_seen") || bug!("flag_before_wait") {
         // A flag that the loop tests when a wait has ended with events. One that ended with EINTR is done again.
         STOP.store(true, Ordering::SeqCst);
         return;
