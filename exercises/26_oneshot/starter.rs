@@ -138,7 +138,7 @@ impl Connection {
         let output = lock(&self.output);
         let input = if output.may_read() { IN } else { 0 };
         let owed = if output.pending.is_empty() { 0 } else { OUT };
-        Some(input | owed).filter(|_| !output.peer_finished || owed != 0)
+        (!output.peer_finished || owed != 0).then_some(input | owed)
     }
 
     fn echo(&self, buffer: &mut [u8]) -> io::Result<()> {

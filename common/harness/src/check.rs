@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::kevent;
 use crate::limit::{self, Limit};
+use crate::overdue;
 use crate::rerun::Reruns;
 use crate::steps::Culprit;
 use crate::subject::{Model, Subject};
@@ -110,6 +111,11 @@ pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
     let _shared = (!check.alone).then(among_others);
     let start = Instant::now();
+    let outcome = overdue::within_bounds(&check.full_name(), &subject.name, || judge(check, subject, reruns, start));
+    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+}
+
+fn judge(check: &Check, subject: &Subject, reruns: &Reruns, start: Instant) -> Outcome {
     let (mut outcome, crowd) = run_once(check, subject);
     if matches!(outcome, Outcome::Fail(_)) {
         outcome = judged_by_its_limits(check, subject, outcome, crowd);
@@ -120,7 +126,7 @@ pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
             kevent::speak_of_kevent(failure);
         }
     }
-    Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
+    outcome
 }
 
 /// What came of a check, and how many clients it had: in all, and at once.

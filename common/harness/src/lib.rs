@@ -22,6 +22,7 @@ mod kevent;
 mod limit;
 mod moments;
 mod output;
+mod overdue;
 pub mod rerun;
 mod said;
 pub mod server;
@@ -44,7 +45,12 @@ pub use subject::{BATCH, Batch, CHAPTERS, Chapter, Launch, Model, Source, Subjec
 
 /// The `main` of a chapter's `tests/conformance.rs`: every check is one test under libtest's command line, so that
 /// `cargo test -p epoll-et drain` and cargo-nextest do what one expects.
-pub fn conformance(subject: Subject) -> ExitCode {
+///
+/// MUTATED_SERVER in the environment is another program to check in its place, as mutate.py makes many.
+pub fn conformance(mut subject: Subject) -> ExitCode {
+    if let Ok(mutated) = std::env::var("MUTATED_SERVER") {
+        subject.launch = Launch::Command(vec![mutated]);
+    }
     let here = CHAPTERS.iter().find(|chapter| chapter.package == subject.name).is_none_or(|chapter| chapter.here);
     run_as_tests(vec![(subject, here)], true)
 }
@@ -68,8 +74,13 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Most checks wait most of the time, so more of them than cores are under way at once.
     arguments.test_threads.get_or_insert_with(workers);
-    // Whoever changes a server line by line (cargo-mutants) asks only whether anything fails.
-    let first_alone = std::env::var_os("FAIL_FAST").is_some();
+    // Whoever changes a server line by line (mutate.py) asks only whether anything fails, and may know what is likely to.
+    let fail_fast = std::env::var("FAIL_FAST").ok();
+    let first_alone = fail_fast.is_some();
+    let likely = fail_fast.unwrap_or_default();
+    if first_alone {
+        rerun::forbid();
+    }
     let over: &'static AtomicBool = Box::leak(Box::default());
     let several = subjects.len() > 1;
     let subjects: &'static [(Subject, bool)] = subjects.leak();
@@ -111,6 +122,7 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
         let name = if several { format!("{}::{name}", subject.name) } else { name.to_owned() };
         libtest_mimic::Trial::ignorable_test(name, move || fuzz_briefly(subject, *here, all))
     }));
+    tests.sort_by_key(|test| likely.split(' ').position(|name| name == test.name()).unwrap_or(usize::MAX));
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 

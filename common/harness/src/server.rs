@@ -31,6 +31,8 @@ const NOT_ITS_OWN: &str =
 pub(crate) const HIDES: &str = "the server hides from /proc, by which it is judged";
 pub(crate) const WHY_IT_HIDES: &str =
     "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out.";
+/// What a server leaves behind, and what still has its pipes, is not waited for longer.
+const KEPT_OPEN: Duration = Duration::from_secs(1);
 const NOT_OURS: &str = "needs a server that the harness starts itself";
 
 /// How to start a server.
@@ -364,9 +366,11 @@ impl Server {
 
     /// All that it wrote to stdout and to stderr, once it has ended.
     pub fn output(&self) -> (String, String) {
-        // The pipes' readers end with the process, or at most a moment later; nothing may be missing.
-        let end = Instant::now() + Duration::from_secs(1);
-        while (self.stdout.is_open() || self.stderr.is_open()) && Instant::now() < end {
+        // The pipes' readers end with the last process that can write, or when they come to the processor; nothing may be
+        // missing. What the server left behind may keep the pipes open.
+        let start = Instant::now();
+        let waits = |so_far: Duration| so_far < start::DEADLINE && (so_far < KEPT_OPEN || !self.has_detached());
+        while (self.stdout.is_open() || self.stderr.is_open()) && waits(start.elapsed()) {
             std::thread::sleep(Duration::from_millis(1));
         }
         (self.stdout(), self.stderr())

@@ -307,7 +307,7 @@ impl Family {
         }
         let Some(orphan) = holders.iter().find_map(|holder| detached::orphan_above(*holder)) else { return self };
         let starter = Process { pid: self.pid };
-        let starter = Some(self.pid).filter(|_| !starter.threads().is_empty() && !starter.is_zombie());
+        let starter = (!starter.threads().is_empty() && !starter.is_zombie()).then_some(self.pid);
         Self { pid: orphan.pid, besides: starter }
     }
 }

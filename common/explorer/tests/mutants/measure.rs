@@ -23,7 +23,7 @@ pub fn measure() -> ExitCode {
                     match explore(&server(&mutant.name()), script, EINTR, 2, Some(Duration::from_secs(60))) {
                         Ok(exploration) => exploration,
                         Err(error) => {
-                            eprintln!("{}: {error}", &mutant.name());
+                            eprintln!("{}: {error}", mutant.name());
                             return ExitCode::FAILURE;
                         }
                     };

@@ -89,7 +89,7 @@ fn closed_twice(case: &Case<'_>) -> Option<String> {
 
 fn zero_length(case: &Case<'_>) -> Option<String> {
     let close = close(case)?;
-    let read = case.backwards().filter(|made| made.at < close.at).find(|made| made.kind == Kind::Read)?;
+    let read = case.connection?.last_read.as_ref().filter(|read| read.at < close.at)?;
     (read.length == Some(0) && read.value == Some(0)).then(|| {
         format!(
             "It took {read} for the end of input, and closed. A read of length 0 returns 0 whatever waits: its buffer \

@@ -39,6 +39,34 @@ fn a_client_that_never_reads_leaves_others_served(trial: &mut Trial<'_>) -> Step
     other.echo(1)
 }
 
+/// One client is stuck, reads 16 KiB and rests, again and again: another client is served each time.
+#[check(clause = 6, quick)]
+fn a_client_that_reads_a_little_and_rests_leaves_others_served(trial: &mut Trial<'_>) -> Step {
+    const A_LITTLE: u64 = 16 * 1024;
+    const TIMES: u32 = 16;
+    let mut other = trial.connect()?;
+    other.echo(1)?;
+    // There is soon room in these, and never room for all that is owed.
+    trial.small_send_buffers()?;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    trial.fill(std::slice::from_mut(&mut client))?;
+    trial.step(format!(
+        "c{} reads up to {} and rests, {TIMES} times; c{} sends 1 byte and reads it back each time",
+        client.id,
+        size(A_LITTLE),
+        other.id
+    ));
+    for _ in 0..TIMES {
+        let read = client.receive_quietly(A_LITTLE.min(client.outstanding()));
+        trial.unless_cut_off(read)?;
+        trial.rest()?;
+        other.plan(1);
+        echo_all(std::slice::from_mut(&mut other))?;
+    }
+    let rest = client.expect_echo();
+    trial.unless_cut_off(rest)
+}
+
 /// 20 clients send up to 1 MiB and read nothing, and others are served. Then the 20 read, and every byte is there.
 #[check(clause = 5)]
 fn twenty_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> Step {

@@ -98,7 +98,7 @@ fn grows(rates: &[f64]) -> bool {
     let more = |before: f64, after: f64| after > GROWTH * before + FEW;
     let [first, second, rest @ ..] = rates else { return false };
     let mut pairs: Vec<f64> = vec![(first + second) / 2.0];
-    pairs.extend(rest.chunks_exact(2).map(|pair| (pair[0] + pair[1]) / 2.0));
+    pairs.extend(rest.as_chunks().0.iter().map(|[first, second]| (first + second) / 2.0));
     more(*first, *second) && pairs.windows(2).all(|pair| more(pair[0], pair[1]))
 }
 

@@ -4,8 +4,14 @@
 //! Invariant: a number is compared with the same server's own after an earlier round. What a server keeps once (a pool,
 //! a cache, the children of the last round) is no growth.
 
+use std::time::{Duration, Instant};
+
+use observe::Process;
+use rustix::process::Signal;
+
 use super::Trial;
 use super::verdict::gone;
+use crate::client::Client;
 use crate::failure::{Step, Stop, Symptom};
 
 /// Clients of a round.
@@ -27,9 +33,7 @@ impl Trial<'_> {
         for round in 0..ROUNDS {
             let mut clients = self.connect_many(ROUND)?;
             self.echo_all(&mut clients, 10)?;
-            self.step(format!("all {ROUND} close"));
-            drop(clients);
-            self.await_ends()?;
+            self.leave_at_once(clients)?;
             self.rest()?;
             // A server may see to it at its next accept: what this one leaves is within the margin.
             for _ in 0..2 {
@@ -48,6 +52,35 @@ impl Trial<'_> {
         let shown: Vec<String> = counts.iter().map(usize::to_string).collect();
         let what = format!("{what} after each {ROUND} clients that came and left: {}", shown.join(", "));
         Err(self.with_view(Symptom::Leak, what, cause))
+    }
+
+    /// The clients close. Children that serve one client each end while their parent is stopped, so that one SIGCHLD stands
+    /// for all of them.
+    fn leave_at_once(&mut self, clients: Vec<Client>) -> Step {
+        const BACKSTOP: Duration = Duration::from_secs(5);
+        let process = self.process()?;
+        let children = || {
+            let processes = process.processes().unwrap_or_default();
+            processes.into_iter().filter(|child| child.pid != process.pid).collect::<Vec<_>>()
+        };
+        let one_each = children().into_iter().filter(|child| !child.is_zombie()).count() >= clients.len();
+        if one_each {
+            self.step("the server's first process is stopped (SIGSTOP), and its children are not");
+            self.server()?.signal(Signal::STOP)?;
+            self.frozen = true;
+        }
+        self.step(format!("all {} close", clients.len()));
+        drop(clients);
+        self.await_ends()?;
+        if one_each {
+            let busy = |child: &Process| !child.is_zombie() && child.threads().iter().any(|it| it.state != 'S');
+            let end = Instant::now() + BACKSTOP;
+            while children().iter().any(busy) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.thaw()?;
+        }
+        Ok(())
     }
 
     /// Asserts that children which have ended are waited for.

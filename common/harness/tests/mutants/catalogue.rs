@@ -415,6 +415,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "pending_bytes_wait",
+        "sends pending bytes with a call that waits until all have room",
+        &[caught("write::a_client_that_reads_a_little_and_rests_leaves_others_served", Blocked, "send")],
+    ),
+    mutant(
+        EpollLt,
         "slow_reader_timeout",
         "ends a connection that owes bytes for three seconds",
         &[caught("write::a_reader_that_rests_is_not_thrown_out", Reset, "not read for some seconds")],

@@ -500,6 +500,13 @@ impl Connection {
                 // Remembered was a place in the loop's read buffer, which others have used since.
                 true => self.send(&buffer[buffer.len() - front.len().min(buffer.len())..])?,
                 false if bug!("iov_max") => self.send_pieces()?,
+                // Without MSG_DONTWAIT: OUT says that there is room, and not for how much.
+                false if bug!("pending_bytes_wait") => {
+                    self.stream.set_nonblocking(false)?;
+                    let sent = self.send(front);
+                    self.stream.set_nonblocking(true)?;
+                    sent?
+                }
                 false => self.send(front)?,
             };
             self.totals.1 += sent as u64;

@@ -1,39 +1,54 @@
 //! common/harness/README.md: the groups of checks, and the changes of servers that no check notices.
 //!
-//! Invariant: a group's line is the first line of its file, so that it stands once. What survives is in survivors.toml alone.
+//! Invariant: a group's line is the first line of its file, so that it stands once. What survives is in
+//! measured.toml, and each survivor has its reason in survivors.toml, or there is no README.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 
+use harness::CHAPTERS;
 use harness::checks::GROUPS;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::region;
 use crate::workspace;
 
-/// `common/harness/survivors.toml`, of what mutate.py has found.
+/// `common/harness/measured.toml`, as mutate.py writes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Survivors {
-    score: Vec<Score>,
-    survivor: Vec<Survivor>,
+struct Measured {
+    server: Vec<Score>,
 }
 
-/// How many changes of a chapter's server compile, and how many of these a check notices.
+/// What came of the changes of one server.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Score {
-    chapter: String,
-    viable: usize,
+    name: String,
+    /// How many changes compile.
+    compile: usize,
+    /// How many of these make the same program as the original.
+    same: usize,
+    /// How many a check notices.
     caught: usize,
+    /// The others: each change, and its line.
+    survivors: Vec<(String, String)>,
+}
+
+/// `common/harness/survivors.toml`, written by hand.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Explanations {
+    survivor: Vec<Explanation>,
 }
 
 /// A change that no check notices, and why that is right.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Survivor {
-    chapter: String,
+struct Explanation {
+    servers: Vec<String>,
     change: String,
     line: String,
     why: String,
@@ -46,27 +61,59 @@ pub fn readme(text: &str) -> Result<String, String> {
 }
 
 fn survivors() -> Result<String, String> {
-    let root = workspace::root().map_err(|error| error.message)?;
-    let read = |path: &str| fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"));
-    let found: Survivors =
-        toml::from_str(&read("common/harness/survivors.toml")?).map_err(|error| format!("survivors.toml: {error}"))?;
-    let mut table = String::from("| chapter | changes | caught | survive, each with its reason |\n|---|---|---|---|\n");
-    for Score { chapter, viable, caught } in &found.score {
-        let _ = writeln!(table, "| {chapter} | {viable} | {caught} | {} |", viable - caught);
+    let measured: Measured = parsed("common/harness/measured.toml")?;
+    let explained: Explanations = parsed("common/harness/survivors.toml")?;
+    for Explanation { servers, change, line, why } in &explained.survivor {
+        for server in servers {
+            is_current(server, change, line, &measured)?;
+        }
+        if why.is_empty() {
+            return Err(format!("survivors.toml: '{change}' has no reason: {line}"));
+        }
+    }
+    let mut table = String::from(
+        "| server | changes that compile | make the same program | caught | survive, each with its reason |\n\
+         |---|---|---|---|---|\n",
+    );
+    for Score { name, compile, same, caught, survivors } in &measured.server {
+        for (change, line) in survivors {
+            let is_this = |it: &&Explanation| it.servers.contains(name) && it.change == *change && it.line == *line;
+            if explained.survivor.iter().find(is_this).is_none() {
+                return Err(format!("no check notices '{change}' of {name}, and survivors.toml has no reason: {line}"));
+            }
+        }
+        let _ = writeln!(table, "| {name} | {compile} | {same} | {caught} | {} |", compile - same - caught);
     }
     table += "\n| where | the line | the change | why no check can notice |\n|---|---|---|---|\n";
     let cell = |text: &str| text.replace('|', "\\|");
-    for Survivor { chapter, change, line, why } in &found.survivor {
-        let file = format!("{chapter}/src/server.rs");
-        // A line that is edited is another change, which nobody has explained.
-        if !read(&file)?.contains(line.as_str()) || why.is_empty() {
-            return Err(format!(
-                "survivors.toml: '{change}' has no reason, or {file} has no such line any more: {line}"
-            ));
-        }
-        let _ = writeln!(table, "| {chapter} | `{}` | {} | {} |", cell(line), cell(change), cell(why));
+    for Explanation { servers, change, line, why } in &explained.survivor {
+        let servers = servers.join(", ");
+        let _ = writeln!(table, "| {servers} | `{}` | {} | {} |", cell(line), cell(change), cell(why));
     }
     Ok(table)
+}
+
+/// A line that is edited is another change, which nobody has explained; and what is caught needs no reason.
+fn is_current(server: &str, change: &str, line: &str, measured: &Measured) -> Result<(), String> {
+    let is_chapter = CHAPTERS.iter().any(|chapter| chapter.folder == server);
+    let file = if is_chapter { format!("{server}/src/server.rs") } else { format!("exercises/{server}/solution.rs") };
+    if !read(&file)?.contains(line) {
+        return Err(format!("survivors.toml: {file} has no such line any more: {line}"));
+    }
+    let survives = |score: &Score| score.survivors.iter().any(|(what, whose)| what == change && whose == line);
+    match measured.server.iter().find(|score| score.name == server).is_some_and(survives) {
+        true => Ok(()),
+        false => Err(format!("survivors.toml: '{change}' does not survive in {server}: {line}")),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(path: &str) -> Result<T, String> {
+    toml::from_str(&read(path)?).map_err(|error| format!("{path}: {error}"))
+}
+
+fn read(path: &str) -> Result<String, String> {
+    let root = workspace::root().map_err(|error| error.message)?;
+    fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))
 }
 
 fn groups() -> Result<String, String> {

@@ -219,6 +219,8 @@ pub struct ConnectionCalls {
     pub accepted: Option<Made>,
     /// The last calls on it, oldest first; of a wait, only what it said of this connection.
     pub calls: VecDeque<Made>,
+    /// The last read. A server that sends what it owes may make many calls after that.
+    pub last_read: Option<Made>,
     /// Bytes that were read from it.
     pub read: u64,
     /// Bytes that were written to it.
@@ -297,6 +299,9 @@ impl Record {
         }
         let connection = self.connections.entry(port).or_default();
         connection.count += 1;
+        if made.kind == Kind::Read {
+            connection.last_read = Some(made.clone());
+        }
         match made.kind {
             Kind::Read if made.flags & (PEEK | ERROR_QUEUE | URGENT) == 0 => connection.read += made.moved(),
             Kind::Write => {

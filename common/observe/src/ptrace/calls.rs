@@ -316,11 +316,11 @@ fn pollfds(process: Process, call: &Call) -> impl Iterator<Item = (i32, Mask, Ma
     let count = call.args[1].min(4 * KEPT) as usize;
     let mut bytes = vec![0; count * 8];
     process.read_memory(call.args[0], &mut bytes);
-    let entry = |entry: &[u8]| {
+    let entry = |entry: &[u8; 8]| {
         let half = |at: usize| Mask::of_poll(i16::from_le_bytes([entry[at], entry[at + 1]]));
         (i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]), half(4), half(6))
     };
-    let entries: Vec<_> = bytes.chunks_exact(8).map(entry).filter(|(fd, ..)| *fd >= 0).collect();
+    let entries: Vec<_> = bytes.as_chunks().0.iter().map(entry).filter(|(fd, ..)| *fd >= 0).collect();
     entries.into_iter()
 }
 
