@@ -240,7 +240,7 @@ mod tests {
             let grades = grades(states);
             assert_eq!(grades.github_json(OUTPUT)["status"], "error", "{states:?}");
             let junit = grades.junit();
-            assert_eq!(junit.matches("<error").count(), states.contains(&AttemptState::Withheld).into(), "{junit}");
+            assert_eq!(junit.contains("<error"), states.contains(&AttemptState::Withheld), "{junit}");
             assert!(!junit.contains("<skipped"), "{junit}");
         }
         let withheld: Value = serde_json::from_str(&grades(&[AttemptState::Withheld]).gradescope()).expect("JSON");
