@@ -459,7 +459,7 @@ fn why_not_all(verdict: &Judgement) -> String {
 }
 
 fn join(a: &str, b: &str) -> String {
-    if b.is_empty() { a.to_owned() } else { format!("{a}; {b}") }
+    [a, b].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// A report for a check that was not run.
