@@ -214,7 +214,9 @@ def compiled(subject, text):
     digest = hashlib.sha256(built.read_bytes()).hexdigest()
     program = WORK / "programs" / digest[:16]
     program.parent.mkdir(exist_ok=True)
-    shutil.copy2(built, program)
+    # The change before may have made the same program, which runs now.
+    if not program.exists():
+        shutil.copy2(built, program)
     return program, digest
 
 
@@ -285,8 +287,10 @@ def measure(subject, options):
     lines, wanted = original.split("\n"), changes(original)
     program, digest = compiled(subject, original) or sys.exit(f"{subject.file} does not compile")
     results = Results.load(subject, options)
-    if by := noticed(subject, program, []):
-        sys.exit(f"{subject.name} as it is fails {by}, so its changes would tell nothing")
+    if digest not in results.known:
+        if by := noticed(subject, program, []):
+            sys.exit(f"{subject.name} as it is fails {by}, so its changes would tell nothing")
+        results.add(digest, None)
     score = Score(subject.name)
     with concurrent.futures.ThreadPoolExecutor(1) as compiler:
         coming = compiler.submit(compiled, subject, wanted[0][2])
@@ -362,7 +366,8 @@ def main():
         return
     options = {word for word in words if word in ("--again", "--fresh", "--write")}
     subjects = chosen([word for word in words if word not in options])
-    shutil.rmtree(COPY, ignore_errors=True)
+    for folder in (COPY, WORK / "programs"):
+        shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT, COPY, symlinks=True, ignore=lambda folder, names: {"target", ".git"} & set(names))
     scores = []
     for subject in subjects:

@@ -50,7 +50,7 @@ impl Client {
             ),
         };
         let (id, right) = (self.id, size(offset));
-        let what = format!("c{id} got wrong bytes at offset {offset} (after {right} that were right): {origin}");
+        let what = format!("c{id} got wrong bytes at offset {offset} ({right} before it came back right): {origin}");
         let failed = self.failed(Symptom::WrongBytes, what, cause);
         if pattern::locate(wrong).is_some_and(|(id, _)| id != self.id) {
             self.log.blame_others_bytes();
