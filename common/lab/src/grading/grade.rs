@@ -143,10 +143,7 @@ impl PublicCopy {
     fn of(program: &Path, name: &str) -> Result<Self, LabError> {
         // Programs cannot be started from some folders of temporary files.
         let places = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into()];
-        let starts_programs = |place: &&PathBuf| {
-            rustix::fs::statvfs(*place).is_ok_and(|it| !it.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
-        };
-        let place = places.iter().find(starts_programs).ok_or_else(|| {
+        let place = places.iter().find(|place| starts_programs(place)).ok_or_else(|| {
             LabError::failed(format!(
                 "no program can be started from {}, because it is mounted noexec, nor from /var/tmp or /dev/shm; set \
                  TMPDIR to a folder where programs can be started",
@@ -166,6 +163,17 @@ impl PublicCopy {
         }
         Ok(copy)
     }
+}
+
+/// Whether a program in this folder can be started, as far as that can be asked.
+fn starts_programs(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let noexec = rustix::fs::StatVfsMountFlags::NOEXEC;
+        rustix::fs::statvfs(folder).is_ok_and(|it| !it.f_flag.contains(noexec))
+    }
+    #[cfg(not(target_os = "linux"))]
+    folder.is_dir()
 }
 
 impl Drop for PublicCopy {
