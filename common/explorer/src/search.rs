@@ -19,6 +19,10 @@ use crate::run::{Error, Point, Run, Schedule, Verdict};
 const LONGEST: Duration = Duration::from_secs(20);
 /// Tries of one schedule before the explorer counts it among those that do not replay exactly.
 const TRIES: u32 = 4;
+/// A schedule that failed and then passes is replayed so often, or for so long: a server that fails at random may fail
+/// again.
+const REPLAYS: u32 = 100;
+const REPLAYING: Duration = Duration::from_secs(2);
 
 /// A run that has fewer placements than the bound allows: its later decisions are still to be changed, one at a time.
 struct Parent {
@@ -196,15 +200,13 @@ impl<'a> Search<'a> {
 
     /// Runs the failing schedule once more for the record, and looks for one near it that passes.
     pub fn confirm(&mut self, failed: Tried) -> Result<Finding, Error> {
-        let schedule = match failed.run.verdict {
-            Verdict::NonDeterministic => failed.schedule,
-            _ => failed.run.schedule(),
-        };
+        let Tried { schedule, run: failed, .. } = failed;
+        let schedule = if failed.verdict == Verdict::NonDeterministic { schedule } else { failed.schedule() };
         let mut run = self.run(&schedule, None, true)?;
-        for _ in 0..TRIES {
-            if run.verdict != Verdict::Ok {
-                break;
-            }
+        let mut passed = 0;
+        let started = Instant::now();
+        while run.verdict == Verdict::Ok && (passed < TRIES || passed < REPLAYS && started.elapsed() < REPLAYING) {
+            passed += 1;
             run = self.run(&schedule, None, true)?;
         }
         let passing = match self.nearest_passing(&run) {
@@ -213,11 +215,16 @@ impl<'a> Search<'a> {
         };
         let (verdict, what) = match run.verdict {
             Verdict::Ok => {
-                (Verdict::NonDeterministic, "the schedule failed once and passed when it was replayed".into())
+                let Run { verdict, what, .. } = &failed;
+                let what = format!(
+                    "under the schedule {schedule} it failed once ({verdict}: {what}) and passed {passed} times"
+                );
+                (Verdict::NonDeterministic, what)
             }
             verdict => (verdict, run.what.clone()),
         };
-        Ok(Finding { verdict, what, schedule, faults: self.plan.faults, run, passing })
+        let once = (run.verdict == Verdict::Ok).then_some(failed.verdict);
+        Ok(Finding { verdict, what, schedule, faults: self.plan.faults, run, passing, once })
     }
 
     /// With one placement less, it passed. If it had none, one placement may help.

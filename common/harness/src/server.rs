@@ -25,6 +25,12 @@ use crate::subject::{Launch, Source, Subject};
 
 /// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
 const ELSEWHERE: Duration = Duration::from_secs(5);
+const NOT_ITS_OWN: &str =
+    "The process that was started has to listen itself, or a process that it has started, and to say where.";
+/// What a server that cannot be looked at is told.
+pub(crate) const HIDES: &str = "the server hides from /proc, by which it is judged";
+pub(crate) const WHY_IT_HIDES: &str =
+    "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out.";
 /// What a server leaves behind, and what still has its pipes, is not waited for longer.
 const KEPT_OPEN: Duration = Duration::from_secs(1);
 const NOT_OURS: &str = "needs a server that the harness starts itself";
@@ -209,7 +215,7 @@ impl Server {
                         let hint = format!("A server with no {PORT} in its command has to say where it listens.");
                         Stop::fail(Symptom::Contract, what, hint)
                     })?;
-                    return self.find_its_process(own);
+                    return if own { self.is_its_own(start) } else { self.find_its_process() };
                 }
                 Err(_) => {
                     let awaited = format!("prints 'listening on ADDR:PORT' to stdout (no {PORT} in its command)");
@@ -220,14 +226,49 @@ impl Server {
     }
 
     /// The process that listens where the server says that it does may be another one than was started.
-    fn find_its_process(&mut self, own: bool) -> Step {
-        let port = self.addr.port();
+    fn find_its_process(&mut self) -> Step {
         match self.process.and_then(|process| process.listening(self.addr, &self.mark)) {
             Some(Listening::Own(served)) => self.process = Some(served.family),
-            Some(Listening::Stranger(who)) if own => return Err(taken(port, who)),
             Some(Listening::Stranger(who)) => self.is_served_by(who),
             // It may have said so a moment too early.
             Some(Listening::Nobody) | None => {}
+        }
+        Ok(())
+    }
+
+    /// A server with this repository's command line is what it was started as: at this machine's own address, one of its
+    /// processes listens, and all of its processes can be looked at. Whatever else it prints, no client connects there.
+    fn is_its_own(&mut self, start: Instant) -> Step {
+        let wrong = |what: String| Stop::fail(Symptom::Contract, what, NOT_ITS_OWN);
+        let addr = self.addr;
+        if !addr.ip().is_loopback() {
+            return Err(wrong(format!(
+                "the server says that it listens on {addr}, and was told to listen on loopback"
+            )));
+        }
+        loop {
+            match self.process.and_then(|process| process.listening(addr, &self.mark)) {
+                Some(Listening::Own(served)) => {
+                    self.process = Some(served.family);
+                    break;
+                }
+                Some(Listening::Stranger(who)) => {
+                    return Err(wrong(format!(
+                        "the server says that it listens on {addr}, and {} listens there",
+                        none_of_its(who)
+                    )));
+                }
+                // It may have said so a moment too early.
+                Some(Listening::Nobody) if start.elapsed() < ELSEWHERE => std::thread::sleep(Duration::from_millis(2)),
+                Some(Listening::Nobody) => {
+                    return Err(wrong(format!("the server says that it listens on {addr}, and nobody listens there")));
+                }
+                // Nobody can see that here.
+                None => break,
+            }
+        }
+        if self.process.is_some_and(Family::hides) {
+            return Err(Stop::fail(Symptom::Contract, HIDES, WHY_IT_HIDES));
         }
         Ok(())
     }
@@ -456,11 +497,14 @@ pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Ste
 
 /// The port that was given to the server belongs to another process.
 fn taken(port: u16, who: Option<(i32, String)>) -> Stop {
-    let who = match who {
-        Some((pid, name)) => format!("process {pid} ({}), which is none of the server's", shown(&name, 40)),
+    Stop::Broken(format!("the server was to listen on port {port}, and {} listens there", none_of_its(who)))
+}
+
+fn none_of_its(who: Option<(i32, String)>) -> String {
+    match who {
+        Some((pid, name)) => format!("process {pid} ({}), which is none of the server's,", shown(&name, 40)),
         None => "a process that is none of the server's".into(),
-    };
-    Stop::Broken(format!("the server was to listen on port {port}, and {who}, listens there"))
+    }
 }
 
 /// Whether a process that is none of the server's listens on the server's behalf (a container's proxy, a remote shell).

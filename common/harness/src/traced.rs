@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use observe::ptrace;
 
-use crate::failure::Stop;
+use crate::failure::{Stop, Symptom};
 
 /// A traced thread; let go when this is dropped.
 pub struct Traced {
@@ -20,7 +20,14 @@ impl Traced {
     pub fn seize(pid: i32, deadline: Duration) -> std::result::Result<Self, Stop> {
         match ptrace::seize(pid, deadline) {
             Ok(()) => Ok(Self { pid, deadline }),
-            Err(error) => Err(Stop::skip(format!("this machine does not let the harness trace a child ({error})"))),
+            Err(error) => Err(match tracer_of(pid) {
+                Some(tracer) => Stop::fail(
+                    Symptom::Contract,
+                    format!("process {tracer} traces the server, so that the harness cannot see its calls"),
+                    "Only one process can trace another: a server that is traced by its own child hides what it does.",
+                ),
+                None => Stop::skip(format!("this machine does not let the harness trace a child ({error})")),
+            }),
         }
     }
 
@@ -55,6 +62,11 @@ impl Traced {
             stop => Ok(stop),
         }
     }
+}
+
+/// The process that traces this one already.
+fn tracer_of(pid: i32) -> Option<i32> {
+    observe::Process { pid }.status().map(|status| status.tracerpid).filter(|tracer| *tracer != 0)
 }
 
 impl Drop for Traced {

@@ -55,6 +55,8 @@ enum Command {
     #[command(hide = true)]
     GradeWorker(grading::worker::WorkerArgs),
     #[command(hide = true)]
+    Apart(grading::apart::ApartArgs),
+    #[command(hide = true)]
     Confine(grading::confine::ConfineArgs),
 }
 
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Some(Command::Docs(args)) => commands::docs::run(args),
         Some(Command::Grade(args)) => commands::grade::run(args),
         Some(Command::GradeWorker(args)) => grading::worker::run(args),
+        Some(Command::Apart(args)) => grading::apart::run(args),
         Some(Command::Confine(args)) => grading::confine::run(args),
     };
     // A result that could not be written has reached nobody, so the command has failed.

@@ -4,98 +4,15 @@
 //! from an exercise's solution, so that what is taken off is taken off for the hostility alone.
 #![cfg(target_os = "linux")]
 
+mod attempt;
+
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use lab::course::{self, Exercise, Extent, JudgedChecks};
+use attempt::{Attempt, exercise, exercises, has, root};
+use lab::course::{Extent, JudgedChecks};
 use serde_json::Value;
-
-/// A folder with one attempt; gone with the test.
-struct Attempt {
-    exercise: Exercise,
-    folder: PathBuf,
-}
-
-impl Attempt {
-    fn new(test: &str, source: impl FnOnce(&str) -> String) -> Self {
-        Self::of(exercise(), test, source)
-    }
-
-    fn of(exercise: Exercise, test: &str, source: impl FnOnce(&str) -> String) -> Self {
-        let folder = std::env::temp_dir().join(format!("lab-grade-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder");
-        let solution = fs::read_to_string(exercise.file("solution.rs")).expect("it has a solution");
-        fs::write(folder.join(format!("{}.rs", exercise.name)), source(&solution)).expect("written");
-        Self { exercise, folder }
-    }
-
-    /// The solution, with this done first.
-    fn that_first(test: &str, code: &str) -> Self {
-        Self::new(test, |solution| {
-            let (before, after) =
-                solution.split_once("pub fn main() -> ExitCode {\n").expect("every server has a main");
-            format!("{before}pub fn main() -> ExitCode {{\n{code}\n{after}")
-        })
-    }
-
-    fn run(&self, options: &[&str]) -> Output {
-        let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
-        // The whole suite would take minutes for all tests here; what it does to the points is tried in judging.rs.
-        lab.args(["grade", "--quick", "--only", &self.exercise.name, "--attempts"]).arg(&self.folder).args(options);
-        // As in CI: there are things in the environment that are nobody's business.
-        let output = lab.env("SECRET_TOKEN", "hunter2").output().expect("the lab starts");
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        assert_eq!(left_behind(&self.exercise.name), Vec::<String>::new());
-        output
-    }
-
-    fn grade(&self, options: &[&str]) -> Value {
-        let output = self.run(&[&["--format", "json"], options].concat());
-        let grades: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout and nothing else");
-        let grade = grades["exercises"][0].clone();
-        assert_eq!(grades["exercises"].as_array().map(Vec::len), Some(1));
-        assert_eq!(grades["score"], grade["score"]);
-        grade
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// One that is edge-triggered epoll's; any would do.
-fn exercise() -> Exercise {
-    let found = exercises().find(|exercise| exercise.about.chapter == "04-epoll-et");
-    found.expect("epoll has exercises")
-}
-
-fn exercises() -> impl Iterator<Item = Exercise> {
-    course::load(&root().join("exercises")).expect("the exercises are whole").into_iter()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace")
-}
-
-/// The processes that run an attempt's program.
-fn left_behind(name: &str) -> Vec<String> {
-    let end = format!("/{name}");
-    let program = |entry: fs::DirEntry| fs::read_link(entry.path().join("exe")).ok();
-    let programs = fs::read_dir("/proc").expect("Linux").flatten().filter_map(program);
-    programs
-        .map(|path| path.to_string_lossy().replace(" (deleted)", ""))
-        .filter(|path| path.contains("/lab-grade-") && path.ends_with(&end))
-        .collect()
-}
-
-fn has(value: &Value, words: &str) -> bool {
-    value.to_string().contains(words)
-}
 
 #[test]
 fn a_solution_gets_all_points_in_every_format() {

@@ -103,9 +103,9 @@ impl Family {
         Some((sockets.len(), armed))
     }
 
-    /// Whether the process hides from whoever looks into /proc.
+    /// Whether one of its processes hides from whoever looks into /proc.
     pub fn hides(self) -> bool {
-        Process { pid: self.pid }.hides()
+        self.processes().is_some_and(|processes| processes.into_iter().any(Process::hides))
     }
 
     /// Takes pacing off the connections that its listeners accept from here on. Where that may not be done (no

@@ -248,12 +248,11 @@ impl Process {
     /// Whether it hides itself: it is ours, and what is ours can be looked at unless it has asked the kernel not to let
     /// anybody (PR_SET_DUMPABLE).
     pub fn hides(self) -> bool {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid));
-        let denied = entries.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-        // What a first thread that has ended leaves under /proc belongs to root.
-        denied
-            && !self.leader_has_ended()
-            && self.status().is_some_and(|status| status.euid == rustix::process::geteuid().as_raw())
+        // Of a first thread that has ended, another one's folder is asked.
+        let folder = self.of_another_thread().unwrap_or_else(|| format!("/proc/{}", self.pid));
+        let denied = fs::read_dir(folder + "/fd").is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        // What a process that has ended leaves under /proc belongs to root.
+        denied && self.lives() && self.status().is_some_and(|status| status.euid == rustix::process::geteuid().as_raw())
     }
 
     /// `/proc/PID/status`; the id of a thread will do, for what is the thread's own.

@@ -11,7 +11,7 @@ use super::Trial;
 use crate::diagnose;
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::said;
-use crate::server::Server;
+use crate::server::{self, Server};
 
 impl Trial<'_> {
     /// A failure with the threads' state as the kernel's view.
@@ -32,11 +32,9 @@ impl Trial<'_> {
         let died = self.server.as_mut().and_then(|server| server.wait_exit(patience));
         let hides = || self.server.as_ref().and_then(|server| server.process).is_some_and(|process| process.hides());
         let mut failure = match (result, died) {
-            (Ok(()) | Err(Stop::Skip(_)), None) if self.subject.own && hides() => Box::new(Failure::new(
-                Symptom::Contract,
-                "the server hides from /proc, by which it is judged",
-                "It has called prctl(PR_SET_DUMPABLE, 0), or its program file cannot be read: leave it out.",
-            )),
+            (Ok(()) | Err(Stop::Skip(_)), None) if self.subject.own && hides() => {
+                Box::new(Failure::new(Symptom::Contract, server::HIDES, server::WHY_IT_HIDES))
+            }
             (Err(Stop::Fail(failure)), None) => failure,
             (Err(Stop::Fail(failure)), Some(_)) if failure.symptom == Symptom::Contract => failure,
             (Err(Stop::Fail(failure)), Some(status)) => {

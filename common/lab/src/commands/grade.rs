@@ -12,9 +12,10 @@ use clap::ValueEnum;
 use crate::checking::results::duration;
 use crate::course::{self, Exercise, Extent};
 use crate::error::LabError;
+use crate::grading::apart::Apart;
 use crate::grading::compile::AttemptCompiler;
 use crate::grading::formats::Grades;
-use crate::grading::grade::{self, Grader};
+use crate::grading::grade::{self, Grader, Without};
 use crate::grading::{AttemptState, Grade, confine, supervise};
 use crate::interrupt::Interrupt;
 use crate::terminal::{self, Palette};
@@ -62,6 +63,12 @@ pub struct GradeArgs {
     /// Do as on a kernel without Landlock
     #[arg(long, hide = true)]
     no_landlock: bool,
+    /// Do as on a kernel without seccomp
+    #[arg(long, hide = true)]
+    no_seccomp: bool,
+    /// Do as where no namespaces may be made
+    #[arg(long, hide = true)]
+    no_namespaces: bool,
 }
 
 /// A format of the grades.
@@ -87,18 +94,27 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     if !folder.is_dir() {
         return Err(LabError::usage(format!("--attempts {}: there is no such folder", folder.display())));
     }
+    refuse_links(&folder)?;
     // Now, and not after everything was graded.
     args.output.as_deref().map_or(Ok(()), require_writable)?;
     let interrupt = Interrupt::watch()?;
     supervise::adopt_orphans()?;
     let start = Instant::now();
-    let confined = confined(args.no_landlock)?;
+    let without = Without { landlock: args.no_landlock, seccomp: args.no_seccomp, namespaces: args.no_namespaces };
+    let confined = confined(without)?;
     confined.missing.iter().for_each(|what| terminal::complain(&format!("not confined: {what}")));
     let compiler = AttemptCompiler::prepare(&interrupt, !args.no_landlock)?;
     let time = Duration::from_secs(args.timeout);
-    let no_landlock = args.no_landlock;
     let extent = if args.quick { Extent::Quick } else { Extent::Whole };
-    let grader = Grader { compiler: &compiler, time, confined: &confined, extent, no_landlock, interrupt: &interrupt };
+    let grader = Grader {
+        compiler: &compiler,
+        time,
+        confined: &confined,
+        extent,
+        without,
+        starts: false.into(),
+        interrupt: &interrupt,
+    };
     let mut grades = Vec::new();
     for exercise in &exercises {
         let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;
@@ -126,6 +142,25 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// An error if any part of the path is a symbolic link: a student may have put it there, and it may lead to the solutions.
+fn refuse_links(folder: &Path) -> Result<(), LabError> {
+    let absolute = std::path::absolute(folder)
+        .map_err(|error| LabError::usage(format!("--attempts {}: {error}", folder.display())))?;
+    let is_link = |path: &&Path| fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink());
+    match absolute.ancestors().find(is_link) {
+        None => Ok(()),
+        Some(link) => {
+            let real = absolute.canonicalize().unwrap_or_else(|_| absolute.clone());
+            Err(LabError::usage(format!(
+                "--attempts {}: {} is a symbolic link, which could lead anywhere; if you have made it, give {}",
+                folder.display(),
+                link.display(),
+                real.display()
+            )))
+        }
+    }
+}
+
 /// An error unless the path can be a file's.
 fn require_writable(output: &Path) -> Result<(), LabError> {
     if output.is_dir() {
@@ -139,17 +174,56 @@ fn require_writable(output: &Path) -> Result<(), LabError> {
 }
 
 /// How far a server can be confined here. A process that is confined in the same way finds out.
-fn confined(no_landlock: bool) -> Result<confine::Confinement, LabError> {
+fn confined(without: Without) -> Result<confine::Confinement, LabError> {
     if !cfg!(target_os = "linux") {
         let missing = vec!["servers are confined on Linux only: an attempt can do what its grader can".into()];
         return Ok(confine::Confinement { missing, ..confine::Confinement::default() });
     }
+    let everything = (!without.namespaces).then(|| confined_in(Some(Apart::Everything), without)).transpose()?;
+    let network = match &everything {
+        Some(Err(_)) => Some(confined_in(Some(Apart::Network), without)?),
+        _ => None,
+    };
+    match (everything, network) {
+        (Some(Ok(confined)), _) => Ok(confined),
+        (Some(Err(why)), Some(Ok(mut confined))) => {
+            confined.missing.push(format!(
+                "no process ids and mounts of its own ({why}): a server sees the processes of this machine, and writes \
+                 files unless Landlock forbids it"
+            ));
+            Ok(confined)
+        }
+        (why, _) => {
+            let why = why.and_then(Result::err).unwrap_or_else(|| "they are switched off".into());
+            let mut confined = confined_in(None, without)?
+                .map_err(|said| LabError::failed(format!("servers cannot be confined here, so none is run: {said}")))?;
+            confined.missing.push(format!(
+                "no namespaces ({why}): a server shares this machine's network and sees its processes, and reaches \
+                 them unless Landlock or the filter of system calls forbids it"
+            ));
+            Ok(confined)
+        }
+    }
+}
+
+/// As `confined`, in these namespaces; why that is not possible, if it is not.
+fn confined_in(apart: Option<Apart>, without: Without) -> Result<Result<confine::Confinement, String>, LabError> {
     let mut lab: Command = supervise::lab();
-    lab.args(["confine", "--report"]).args(grade::confinement(grade::own_user(), no_landlock));
+    if let Some(from) = apart {
+        lab.args(["apart", "--from", from.word(), "--"]).arg(supervise::lab_path());
+    }
+    let uid = grade::own_user();
+    lab.args(["confine", "--report", "--io-uring"]).args(grade::confinement(uid, without, apart));
+    if let Some(uid) = uid {
+        lab.args(["--uid", &uid.to_string()]);
+    }
     let output = lab.output().map_err(|error| LabError::failed(format!("cannot start the lab once more: {error}")))?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        LabError::failed(format!("servers cannot be confined here, so none is run: {}", said.trim_end()))
+    let confined = serde_json::from_slice::<confine::Confinement>(&output.stdout);
+    Ok(match confined {
+        Ok(confined) => Ok(confine::Confinement { apart, ..confined }),
+        Err(_) => Err(terminal::clean(String::from_utf8_lossy(&output.stderr).trim_start_matches("error: "), 300)
+            .trim_end()
+            .to_owned()),
     })
 }
 
@@ -172,5 +246,6 @@ fn ignored(folder: &Path, exercises: &[Exercise]) -> Vec<String> {
     let mut strange: Vec<String> =
         names.filter(|name| name.strip_suffix(".rs").is_some_and(|name| !known(name))).collect();
     strange.sort();
-    strange.iter().map(|name| format!("ignored: {} has the name of no exercise", terminal::clean(name, 80))).collect()
+    let shown = |name: &String| terminal::clean(&name.escape_debug().to_string(), 80);
+    strange.iter().map(|name| format!("ignored: {} has the name of no exercise", shown(name))).collect()
 }

@@ -4,6 +4,7 @@
 //! the kernel has Landlock, the compiler cannot read the exercises. Elsewhere the compiler's own list of the files that
 //! it read is checked.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -11,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 
-use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
+use super::supervise::{self, EndCause, ProcessLimits};
 use crate::cargo::{self, BuildMessages};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -25,6 +27,8 @@ const LARGEST: u64 = 256 << 10;
 /// For the attempt alone: its dependencies are compiled before.
 const TIME: Duration = Duration::from_secs(120);
 const MEMORY: u64 = 4 << 30;
+/// The beginning of a line, by which it is looked for.
+const KEY: usize = 16;
 /// The compiler's errors are cut after so many characters.
 const SAID: usize = 6000;
 /// All that cargo and the compiler get of the environment: `env!` could put the rest into an attempt's program.
@@ -40,6 +44,16 @@ pub struct AttemptCompiler {
     /// Held until the end, because two graders would compile into one folder.
     _lock: File,
     wrapper: Option<PathBuf>,
+}
+
+/// How a build ended.
+#[derive(Debug)]
+struct Built {
+    end: EndCause,
+    /// The compiler's errors, or cargo's own.
+    said: String,
+    /// They are the compiler's.
+    rejected: bool,
 }
 
 /// What became of an attempt.
@@ -74,8 +88,8 @@ impl AttemptCompiler {
             compiler.wrapper = Some(compiler.wrapper().map_err(|error| cannot(&compiler.folder, &error))?);
         }
         compiler.package("nothing", b"fn main() {}\n").map_err(|error| cannot(&compiler.folder, &error))?;
-        let (outcome, said) = compiler.cargo("nothing", &["--locked"], Duration::from_secs(3600), interrupt)?;
-        match outcome.end {
+        let Built { end, said, .. } = compiler.cargo("nothing", &["--locked"], Duration::from_secs(3600), interrupt)?;
+        match end {
             EndCause::Exited(status) if status.success() => Ok(compiler),
             _ => Err(LabError::failed(format!(
                 "the dependencies of attempts could not be compiled ({}/nothing); grading needs the crates of \
@@ -94,19 +108,19 @@ impl AttemptCompiler {
             Err(refused) => return Ok(Compilation::Refused(refused)),
         };
         let cannot = |error| LabError::failed(format!("{}: {error}", self.folder.display()));
+        // An attempt's compiler may find nothing of another student; and the lists of an earlier run would be taken for
+        // lists of this run.
+        self.forget_all().map_err(cannot)?;
         let copy = self.package(name, &source).map_err(cannot)?;
-        // The lists of an earlier run would be taken for lists of this run.
-        for old in self.dependency_files(name) {
-            fs::remove_file(old).map_err(cannot)?;
-        }
-        let (outcome, said) = self.cargo(name, &["--locked", "--offline"], TIME, interrupt)?;
-        match outcome.end {
+        let Built { end, said, rejected } = self.cargo(name, &["--locked", "--offline"], TIME, interrupt)?;
+        match end {
             EndCause::TimeUp => {
                 return Ok(Compilation::Refused(format!("the compiler did not finish within {} s", TIME.as_secs())));
             }
             EndCause::OutOfMemory => {
                 return Ok(Compilation::Refused(format!("the compiler needed more than {} GiB", MEMORY >> 30)));
             }
+            EndCause::Flooded => return Ok(Compilation::Refused("the compiler wrote errors without end".into())),
             EndCause::Exited(_) => {}
         }
         // Also when it did not compile, because errors quote what was read.
@@ -118,13 +132,56 @@ impl AttemptCompiler {
                 )));
             }
         }
-        match outcome.end {
+        match end {
             EndCause::Exited(status) if status.success() => {
                 // The folder is locked and the name is fixed, so this is the program that was just made.
-                Ok(Compilation::Program(self.folder.join("target/debug").join(name)))
+                let program = self.folder.join("target/debug").join(name);
+                if let Some(quoted) = self.quoted_solution(&program).map_err(cannot)? {
+                    return Ok(Compilation::Refused(format!(
+                        "the program has text of {quoted} in it; an attempt is one file, without .incbin"
+                    )));
+                }
+                Ok(Compilation::Program(program))
             }
+            _ if !rejected => self.still_compiles(said, interrupt),
             _ => Ok(Compilation::Wrong(said)),
         }
+    }
+
+    /// The compiler has named no error in the attempt. If it can compile nothing else either, the machine is at fault (a
+    /// full disk, a toolchain that is gone).
+    fn still_compiles(&self, said: String, interrupt: &Interrupt) -> Result<Compilation, LabError> {
+        let cannot = |error| LabError::failed(format!("{}: {error}", self.folder.display()));
+        self.package("nothing", b"fn main() { let _ = 1; }\n").map_err(cannot)?;
+        let Built { end, said: nothing, .. } = self.cargo("nothing", &["--locked", "--offline"], TIME, interrupt)?;
+        match end {
+            EndCause::Exited(status) if status.success() => Ok(Compilation::Wrong(said)),
+            _ => Err(LabError::failed(format!(
+                "nothing can be compiled on this machine any more, so nobody gets a grade: {nothing}"
+            ))),
+        }
+    }
+
+    /// Removes what is left of all attempts: their texts, and their programs.
+    fn forget_all(&self) -> std::io::Result<()> {
+        let attempts = self.folder.join("attempts");
+        let Ok(entries) = fs::read_dir(&attempts) else { return Ok(()) };
+        for name in entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+            fs::remove_dir_all(attempts.join(&name))?;
+            let debug = self.folder.join("target/debug");
+            for folder in [debug.join("deps"), debug] {
+                let is_of = |file: &str| {
+                    let stem = file.split('.').next().unwrap_or_default();
+                    stem == name || stem.rsplit_once('-').is_some_and(|(it, _)| it == name)
+                };
+                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                    if entry.path().is_file() && is_of(&entry.file_name().to_string_lossy()) {
+                        fs::remove_file(entry.path())?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes a package of one file; returns the file's path.
@@ -144,16 +201,9 @@ impl AttemptCompiler {
         Ok(folder.join(file))
     }
 
-    /// Runs cargo on one package; returns how cargo ended, and the compiler's errors or cargo's own.
-    fn cargo(
-        &self,
-        name: &str,
-        options: &[&str],
-        time: Duration,
-        interrupt: &Interrupt,
-    ) -> Result<(ProcessEnd, String), LabError> {
+    /// Runs cargo on one package.
+    fn cargo(&self, name: &str, options: &[&str], time: Duration, interrupt: &Interrupt) -> Result<Built, LabError> {
         let folder = self.folder.join("attempts").join(name);
-        let errors = folder.join("cargo.stderr");
         let mut command = cargo::cargo();
         command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("CARGO_TARGET_DIR", self.folder.join("target")).env("TMPDIR", self.folder.join("tmp"));
@@ -162,31 +212,54 @@ impl AttemptCompiler {
             command.env("RUSTC_WORKSPACE_WRAPPER", wrapper);
         }
         command.current_dir(&folder).args(["build", "--quiet", "--message-format=json", "--bin", name]).args(options);
-        let stderr =
-            File::create(&errors).map_err(|error| LabError::failed(format!("{}: {error}", errors.display())))?;
-        command.stderr(stderr);
+        command.stderr(Stdio::piped());
         let mut messages = BuildMessages::default();
         let limits = ProcessLimits { time, memory: MEMORY, uid: None };
-        let outcome = supervise::run(&mut command, limits, interrupt, |line| messages.add_line(&line))?;
+        let outcome = supervise::run(&mut command, "", limits, interrupt, |line| messages.add_line(&line))?;
         // Warnings cost no points.
         let mut said: String = messages.errors().filter_map(|error| error.rendered.as_deref()).collect();
         let mut quoted = messages.errors().flat_map(cargo::quoted_files);
+        let rejected = !said.is_empty();
         let copy = folder.join(format!("{name}.rs"));
         if let Some(other) = quoted.find(|path| self.is_of_the_exercises(&folder.join(path), &copy)) {
             said = format!("the compiler quotes '{other}', which is not the attempt's file");
         }
         if said.is_empty() {
-            let mut bytes = Vec::new();
-            let _ = File::open(&errors).and_then(|file| file.take(SAID as u64).read_to_end(&mut bytes));
-            said = String::from_utf8_lossy(&bytes).into_owned();
+            said.clone_from(&outcome.said);
         }
-        Ok((outcome, terminal::clean(&said, SAID)))
+        Ok(Built { end: outcome.end, said: terminal::clean(&said, SAID), rejected })
     }
 
     /// Whether a message must not quote this file: it lies in the exercises and is not the attempt.
     fn is_of_the_exercises(&self, path: &Path, copy: &Path) -> bool {
         let exercises = self.lock.ancestors().nth(2).expect("in exercises/attempts");
         path.canonicalize().is_ok_and(|path| path.starts_with(exercises) && !same(copy, &path))
+    }
+
+    /// The solution of which the program has whole lines: an assembler's `.incbin` stands in no list of files. With
+    /// Landlock the compiler has not seen one, unless the workspace lies among the system's programs.
+    fn quoted_solution(&self, program: &Path) -> std::io::Result<Option<String>> {
+        /// A program has no lines of its own source in it, so that a few are enough.
+        const ENOUGH: usize = 3;
+        let exercises = self.lock.ancestors().nth(2).expect("in exercises/attempts");
+        let mut names = Vec::new();
+        let mut lines: HashMap<Vec<u8>, Vec<(usize, Vec<u8>)>> = HashMap::new();
+        for entry in fs::read_dir(exercises)?.flatten() {
+            let Ok(solution) = fs::read_to_string(entry.path().join("solution.rs")) else { continue };
+            for line in solution.lines().map(str::trim_start).filter(|line| line.len() >= 2 * KEY) {
+                let line = line.as_bytes();
+                lines.entry(line[..KEY].to_vec()).or_default().push((names.len(), line.to_vec()));
+            }
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        let bytes = fs::read(program)?;
+        let mut found = vec![HashSet::new(); names.len()];
+        for (at, key) in bytes.windows(KEY).enumerate() {
+            for (of, line) in lines.get(key).into_iter().flatten().filter(|(_, line)| bytes[at..].starts_with(line)) {
+                found[*of].insert(line);
+            }
+        }
+        Ok(found.iter().position(|lines| lines.len() >= ENOUGH).map(|of| format!("the solution of {}", names[of])))
     }
 
     /// The compiler's lists of the files that it read for this program.
@@ -212,12 +285,17 @@ impl AttemptCompiler {
         read.push(String::from_utf8_lossy(&rustc.stdout).trim().into());
         // Not the whole folder: it may hold the grader's credentials.
         read.extend(cargo_home.iter().flat_map(|home| [home.join("bin"), home.join("registry"), home.join("git")]));
-        fs::create_dir_all(self.folder.join("tmp"))?;
+        fs::create_dir_all(self.folder.join("attempts"))?;
         let mut words = vec![lab.to_string_lossy().into_owned(), "confine".into(), "--compiler".into()];
         for path in read {
             words.extend(["--read".into(), path.to_string_lossy().into_owned()]);
         }
-        words.extend(["--write".into(), self.folder.to_string_lossy().into_owned(), "--".into()]);
+        words.extend(["--read".into(), self.folder.join("attempts").to_string_lossy().into_owned()]);
+        for folder in ["target", "tmp"] {
+            fs::create_dir_all(self.folder.join(folder))?;
+            words.extend(["--write".into(), self.folder.join(folder).to_string_lossy().into_owned()]);
+        }
+        words.push("--".into());
         let path = self.folder.join("rustc-confined");
         fs::write(&path, format!("#!/bin/sh\nexec {} \"$@\"\n", shell_words::join(words)))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
@@ -250,18 +328,25 @@ fn lock(folder: &Path) -> Result<File, LabError> {
 
 /// The attempt's text; nothing if there is no attempt, or why it is refused.
 fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
-    let metadata = match fs::symlink_metadata(attempt) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+    const NOT_A_FILE: &str = "it is not a regular file (a link could point anywhere); hand in the file itself";
+    // Looked at after it is open, because a path can come to name another file meanwhile. A pipe is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(attempt, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::LOOP) => return Err(NOT_A_FILE.into()),
         Err(error) => return Err(format!("it cannot be read: {error}")),
     };
-    if !metadata.is_file() {
-        return Err("it is not a regular file (a link could point anywhere); hand in the file itself".into());
+    if !file.metadata().is_ok_and(|it| it.is_file()) {
+        return Err(NOT_A_FILE.into());
     }
-    if metadata.len() > LARGEST {
+    let mut source = Vec::new();
+    let read = file.take(LARGEST + 1).read_to_end(&mut source);
+    read.map_err(|error| format!("it cannot be read: {error}"))?;
+    if source.len() as u64 > LARGEST {
         return Err(format!("it is larger than {} KiB", LARGEST >> 10));
     }
-    fs::read(attempt).map(Some).map_err(|error| format!("it cannot be read: {error}"))
+    Ok(Some(source))
 }
 
 /// Makes the paths of dependencies absolute, because the copy lies in another folder.

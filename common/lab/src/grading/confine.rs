@@ -1,8 +1,9 @@
 //! `lab confine`, hidden: gives up the rights that an attempt's server, or the compiler of its source, does not need,
 //! and becomes that program under the same process id.
 //!
-//! Invariant: a limit that was asked for holds, or nothing is started. Only Landlock is left out where the kernel lacks
-//! it. `--report` takes the same steps, then names what is missing instead of starting a program.
+//! Invariant: a limit that was asked for holds, or nothing is started. Only Landlock and the filter of system calls are
+//! left out where the kernel lacks them. `--report` takes the same steps, then names what is missing instead of starting
+//! a program.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use super::apart::Apart;
 use crate::error::LabError;
 
 /// The command line, as the lab itself writes it.
@@ -34,6 +36,15 @@ pub struct ConfineArgs {
     /// Do as on a kernel without Landlock
     #[arg(long)]
     no_landlock: bool,
+    /// Do as on a kernel without seccomp
+    #[arg(long)]
+    no_seccomp: bool,
+    /// The process is in a namespace with no other user's or program's processes
+    #[arg(long)]
+    apart: bool,
+    /// The server may use io_uring, whose operations pass no filter of calls
+    #[arg(long)]
+    io_uring: bool,
     /// Report what holds, and start nothing
     #[arg(long)]
     report: bool,
@@ -58,6 +69,8 @@ pub struct Confinement {
     pub missing: Vec<String>,
     /// Why a confined server cannot use io_uring; nothing if it can.
     pub no_io_uring: Option<String>,
+    /// What the process that checks an attempt has for itself.
+    pub apart: Option<Apart>,
 }
 
 /// Confines this process, and becomes the program.
@@ -115,7 +128,9 @@ mod platform {
     const LIBRARIES: &[&str] = &["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/nix/store"];
     /// The folders that the compiler and the linker need.
     const TOOLS: &[&str] = &["/bin", "/usr", "/opt", "/nix/store", "/lib", "/lib32", "/lib64"];
-    const FILES: &[&str] = &["/etc/ld.so.cache", "/etc/ld.so.conf", "/dev/urandom", "/proc/self", "/etc/alternatives"];
+    const FILES: &[&str] = &["/etc/ld.so.cache", "/etc/ld.so.conf", "/dev/urandom", "/etc/alternatives"];
+    /// What the compiler reads of itself. A server that reads this learns whether it is traced.
+    const OWN: &[&str] = &["/proc/self"];
     /// All that a server gets of the environment, because the rest may hold secrets of the grader.
     const ENVIRONMENT: &[&str] = &[observe::start::MARK, "RUST_BACKTRACE"];
 
@@ -137,12 +152,19 @@ mod platform {
             true => None,
             false => Some(ruleset(args, program.as_ref()).map_err(|error| cannot("prepare Landlock", error))?),
         };
+        if program.is_some() {
+            // Not later: Landlock then hides the list of descriptors.
+            close_on_exec().map_err(|error| cannot("close descriptors", error))?;
+        }
         limit(args, &mut report)?;
         // The kernel then kills this process first when memory is short. It is only a hint, so a failure is no error.
         let _ = fs::write("/proc/self/oom_score_adj", "1000");
         become_user(uid)?;
-        if uid.is_some() {
-            report.holds.push("a user of its own".into());
+        match uid {
+            Some(_) => report.holds.push("a user of its own".into()),
+            // The compiler writes to folders that another user may own.
+            None if args.compiler => {}
+            None => drop_capabilities().map_err(|error| cannot("give up root's capabilities", error))?,
         }
         // Not before: the kernel forgets it when the user changes. The compiler needs none, because it ends with cargo.
         if !args.compiler {
@@ -151,9 +173,18 @@ mod platform {
         }
         set_no_new_privs(true).map_err(|error| cannot("give up new privileges", error))?;
         let status = landlock.map(RulesetCreated::restrict_self).transpose();
-        enforced(status.map_err(|error| cannot("apply Landlock", error))?, uid.is_some(), &mut report);
+        let abi = enforced(
+            status.map_err(|error| cannot("apply Landlock", error))?,
+            uid.is_some() || args.apart,
+            &mut report,
+        );
         if args.report {
             report.no_io_uring = no_io_uring();
+        }
+        if !args.compiler {
+            refuse_calls(args, abi >= ABI::V6 || args.apart, &mut report);
+        }
+        if args.report {
             println!("{}", serde_json::to_string(&report).expect("strings"));
             return Ok(ExitCode::SUCCESS);
         }
@@ -161,7 +192,6 @@ mod platform {
         let mut command = match &program {
             None => Command::new(path),
             Some(program) => {
-                close_on_exec().map_err(|error| cannot("close descriptors", error))?;
                 let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
                 command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
                 command.arg0(path).current_dir("/");
@@ -195,6 +225,7 @@ mod platform {
         let mut rules = rules.create()?;
         rules = rules.add_rules(path_beneath_rules(if args.compiler { TOOLS } else { LIBRARIES }, run))?;
         rules = rules.add_rules(path_beneath_rules(FILES, read))?;
+        rules = rules.add_rules(path_beneath_rules(if args.compiler { OWN } else { &[] }, read))?;
         rules = rules.add_rules(path_beneath_rules(["/dev/null"], null))?;
         rules = rules.add_rules(path_beneath_rules(&args.read, run))?;
         rules = rules.add_rules(path_beneath_rules(&args.write, all))?;
@@ -208,7 +239,7 @@ mod platform {
     }
 
     /// Reports how far Landlock's rules are enforced.
-    fn enforced(status: Option<landlock::RestrictionStatus>, own_user: bool, report: &mut Confinement) {
+    fn enforced(status: Option<landlock::RestrictionStatus>, out_of_reach: bool, report: &mut Confinement) -> ABI {
         let abi = match status {
             Some(status) if status.ruleset != RulesetStatus::NotEnforced => match status.landlock {
                 LandlockStatus::Available { effective_abi, .. } => effective_abi,
@@ -216,8 +247,8 @@ mod platform {
             },
             _ => ABI::Unsupported,
         };
-        // A server with a user of its own cannot signal the grader anyway.
-        if abi < ABI::V6 && !own_user {
+        // A server with a user or with processes of its own cannot signal the grader anyway.
+        if abi < ABI::V6 && !out_of_reach {
             report.missing.push(
                 "a server runs as the grader's own user (only root can give it another user), and this kernel's \
                  Landlock is missing or too old to block signals: a server can end the grader, and with it its own grading"
@@ -226,15 +257,50 @@ mod platform {
         }
         if abi == ABI::Unsupported {
             report.missing.push(
-                "no Landlock on this kernel: a server can read the files that its user can read, and write small files"
+                "no Landlock on this kernel: a server can read the files that its user can read, and write small files \
+                 where its user can write"
                     .into(),
             );
-            return;
+            return abi;
         }
         report.holds.push("Landlock: only the system's libraries can be read, and nothing can be written".into());
         if abi < ABI::V4 {
             report.missing.push("this kernel's Landlock is too old to block connections to other servers".into());
         }
+        abi
+    }
+
+    /// Refuses the system calls that no server needs, where the kernel can.
+    fn refuse_calls(args: &ConfineArgs, signals_are_confined: bool, report: &mut Confinement) {
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        let refused = match args.no_seccomp {
+            true => Err("it is switched off".into()),
+            false => {
+                let io_uring = args.io_uring;
+                crate::grading::syscalls::refuse(crate::grading::syscalls::Refusals { io_uring, signals_are_confined })
+            }
+        };
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let refused: Result<(), String> = {
+            let _ = (args, signals_are_confined);
+            Err("there is none for this architecture".into())
+        };
+        match refused {
+            Ok(()) => report.holds.push("a filter of system calls: no tracing, no connecting, no limits of others".into()),
+            Err(why) => report.missing.push(format!(
+                "no filter of system calls ({why}): a server can trace and slow down processes of its user, reach other \
+                 servers by MPTCP, and keep memory that no limit counts"
+            )),
+        }
+    }
+
+    /// Root without a user of its own keeps its files, and nothing else that is root's alone. With no_new_privs, exec
+    /// gives nothing back.
+    fn drop_capabilities() -> std::io::Result<()> {
+        use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+        Ok(())
     }
 
     fn limit(args: &ConfineArgs, report: &mut Confinement) -> Result<(), LabError> {

@@ -111,11 +111,12 @@ impl Grades {
             suite.set_time(Duration::from_secs_f64(grade.seconds));
             suite.add_property(("score", grade.score.to_string().as_str()));
             suite.add_property(("max_score", grade.max_score.to_string().as_str()));
-            if grade.reports.is_empty() {
-                let mut status = match grade.state {
-                    AttemptState::Withheld => TestCaseStatus::skipped(),
-                    _ => TestCaseStatus::non_success(NonSuccessKind::Failure),
-                };
+            // Where points are withheld, checks that were skipped and others that passed would look like a pass.
+            if grade.reports.is_empty() || grade.state == AttemptState::Withheld {
+                let mut status = TestCaseStatus::non_success(match grade.state {
+                    AttemptState::Withheld => NonSuccessKind::Error,
+                    _ => NonSuccessKind::Failure,
+                });
                 status.set_message(grade.note.lines().next().unwrap_or_default()).set_description(grade.note.as_str());
                 let mut case = TestCase::new("the attempt", status);
                 case.set_classname(grade.name.as_str());
@@ -164,14 +165,24 @@ impl Grades {
     }
 
     fn github_json(&self, most: usize) -> Value {
-        // Withheld points are not the attempt's fault, so they do not count as a failure.
-        let passes = |grade: &Grade| matches!(grade.state, AttemptState::Passed | AttemptState::Withheld);
-        let status = |passes: bool| if passes { "pass" } else { "fail" };
-        let all = self.exercises.iter().all(passes);
+        // Withheld points are not the attempt's fault, and no pass.
+        let status = |grade: &Grade| match grade.state {
+            AttemptState::Passed => "pass",
+            AttemptState::Withheld => "error",
+            _ => "fail",
+        };
+        let any = |wanted: &str| self.exercises.iter().any(|grade| status(grade) == wanted);
+        let whole = if any("fail") {
+            "fail"
+        } else if any("error") || self.exercises.is_empty() {
+            "error"
+        } else {
+            "pass"
+        };
         let tests = self.exercises.iter().map(|grade| {
             json!({
                 "name": format!("{}: {}", grade.name, grade.title),
-                "status": status(passes(grade)),
+                "status": status(grade),
                 "score": grade.score,
                 "message": terminal::clean(&grade.explain(), most),
                 "test_code": format!("cargo lab check {}", grade.number),
@@ -183,7 +194,7 @@ impl Grades {
         });
         json!({
             "version": 1,
-            "status": status(all),
+            "status": whole,
             "max_score": self.max_score,
             "tests": tests.collect::<Vec<_>>(),
         })
@@ -197,5 +208,45 @@ impl Grades {
             if text.starts_with("::") { format!("' {text}\n") } else { format!("{line}\n") }
         };
         self.text(Palette::plain()).lines().map(harmless).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grades(states: &[AttemptState]) -> Grades {
+        let grade = |state: &AttemptState| {
+            let points = if *state == AttemptState::Withheld { 0.0 } else { 1.0 };
+            Grade {
+                number: 7,
+                name: "07_a".into(),
+                title: "A".into(),
+                state: *state,
+                score: if *state == AttemptState::Passed { points } else { 0.0 },
+                max_score: points,
+                seconds: 0.1,
+                note: "why".into(),
+                own_checks: 0,
+                reports: Vec::new(),
+            }
+        };
+        Grades::new(states.iter().map(grade).collect(), &confine::Confinement::default(), Vec::new(), 0.1)
+    }
+
+    #[test]
+    fn no_points_of_none_are_a_pass_in_no_format() {
+        for states in [&[AttemptState::Withheld][..], &[AttemptState::Passed, AttemptState::Withheld], &[]] {
+            let grades = grades(states);
+            assert_eq!(grades.github_json(OUTPUT)["status"], "error", "{states:?}");
+            let junit = grades.junit();
+            assert_eq!(junit.contains("<error"), states.contains(&AttemptState::Withheld), "{junit}");
+            assert!(!junit.contains("<skipped"), "{junit}");
+        }
+        let withheld: Value = serde_json::from_str(&grades(&[AttemptState::Withheld]).gradescope()).expect("JSON");
+        assert_eq!((&withheld["tests"][0]["status"], &withheld["score"]), (&"failed".into(), &0.0.into()));
+        let failed = grades(&[AttemptState::Withheld, AttemptState::Failed]).github_json(OUTPUT);
+        assert_eq!((&failed["status"], &failed["tests"][0]["status"]), (&"fail".into(), &"error".into()));
+        assert_eq!(grades(&[AttemptState::Passed]).github_json(OUTPUT)["status"], "pass");
     }
 }

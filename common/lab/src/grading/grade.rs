@@ -1,19 +1,21 @@
 //! What an attempt is worth, and why.
 //!
 //! Invariant: every check of an exercise counts once: by its report, or as failed if it has no report. Points are
-//! withheld only where this machine cannot check anybody's attempt.
+//! withheld only where this machine cannot check anybody's attempt: not even the solution.
 
+use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::{Failure, Model, Outcome, Report, Symptom};
 use serde::Serialize;
 
+use super::apart::Apart;
 use super::compile::{AttemptCompiler, Compilation};
 use super::confine;
-use super::supervise::{self, EndCause, ProcessLimits};
-use super::worker::WorkerMessage;
+use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
+use super::worker::{Secret, WorkerMessage};
 use crate::course::{Exercise, Extent, JudgedChecks, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -23,6 +25,10 @@ use crate::terminal;
 const MEMORY: u64 = 1 << 30;
 /// Characters of each text of a report; a server's last words may be long.
 const SAID: usize = 2000;
+/// No check is given up for its time so soon; one that is skipped sooner is skipped for what it has seen.
+const GIVEN_UP: f64 = 5.0;
+/// How many times the solution's time is a time that the attempt alone explains.
+const FAR_SOONER: f64 = 3.0;
 /// Ranges of user ids that nobody else has: the first is far above what systems assign, the second is for containers
 /// with only 65536 ids.
 const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
@@ -76,6 +82,106 @@ pub struct Grade {
     pub reports: Vec<Report>,
 }
 
+/// What a kernel may lack, and does in a test.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Without {
+    /// Landlock.
+    pub landlock: bool,
+    /// Filters of system calls.
+    pub seccomp: bool,
+    /// Namespaces.
+    pub namespaces: bool,
+}
+
+/// What the process that checks a program has told, and how it ended.
+#[derive(Debug)]
+struct Checked {
+    reports: Vec<Report>,
+    not_started: Option<String>,
+    done: bool,
+    tampered: Option<String>,
+    ended: ProcessEnd,
+}
+
+impl Checked {
+    fn state(&self) -> AttemptState {
+        match self.ended.end {
+            _ if self.done => AttemptState::Passed,
+            EndCause::Exited(_) if self.not_started.is_some() => AttemptState::NotStarted,
+            _ => AttemptState::Stopped,
+        }
+    }
+
+    fn note(&self, time: Duration) -> String {
+        let mut note = match (&self.ended.end, &self.not_started) {
+            _ if self.done => String::new(),
+            (EndCause::Exited(_), Some(why)) => format!("nothing was checked: {why}"),
+            (EndCause::Exited(status), None) => {
+                format!("the process that checks it ended with {}", observe::errno::end_of_process(*status))
+            }
+            (EndCause::TimeUp, _) => format!("stopped: it used up its {} s", time.as_secs()),
+            (EndCause::Flooded, _) => "stopped: the process that checks it wrote without end".into(),
+            (EndCause::OutOfMemory, _) => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),
+        };
+        if matches!(self.ended.end, EndCause::Exited(_)) && self.ended.strays > 0 {
+            let processes = if self.ended.strays == 1 { "process" } else { "processes" };
+            let left = format!("it left {} {processes} behind, which were ended", self.ended.strays);
+            note = if note.is_empty() { left } else { format!("{note}; {left}") };
+        }
+        note
+    }
+}
+
+/// A copy of a program that every user can start: the attempt's own user may not enter the folder of the workspace.
+#[derive(Debug)]
+struct PublicCopy {
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl PublicCopy {
+    fn of(program: &Path, name: &str) -> Result<Self, LabError> {
+        // Programs cannot be started from some folders of temporary files.
+        let places = [std::env::temp_dir(), "/var/tmp".into(), "/dev/shm".into()];
+        let place = places.iter().find(|place| starts_programs(place)).ok_or_else(|| {
+            LabError::failed(format!(
+                "no program can be started from {}, because it is mounted noexec, nor from /var/tmp or /dev/shm; set \
+                 TMPDIR to a folder where programs can be started",
+                places[0].display()
+            ))
+        })?;
+        let folder = place.join(format!("lab-grade-{}", std::process::id()));
+        let copy = Self { path: folder.join(name), folder };
+        let cannot = |error: std::io::Error| {
+            LabError::failed(format!("copy the attempt's program to {}: {error}", copy.folder.display()))
+        };
+        let _ = std::fs::remove_dir_all(&copy.folder);
+        std::fs::create_dir(&copy.folder).map_err(cannot)?;
+        std::fs::copy(program, &copy.path).map_err(cannot)?;
+        for path in [&copy.folder, &copy.path] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(cannot)?;
+        }
+        Ok(copy)
+    }
+}
+
+/// Whether a program in this folder can be started, as far as that can be asked.
+fn starts_programs(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let noexec = rustix::fs::StatVfsMountFlags::NOEXEC;
+        rustix::fs::statvfs(folder).is_ok_and(|it| !it.f_flag.contains(noexec))
+    }
+    #[cfg(not(target_os = "linux"))]
+    folder.is_dir()
+}
+
+impl Drop for PublicCopy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
 /// How attempts are graded.
 #[derive(Debug)]
 pub struct Grader<'a> {
@@ -87,8 +193,10 @@ pub struct Grader<'a> {
     pub confined: &'a confine::Confinement,
     /// How much of the suite an attempt has to pass.
     pub extent: Extent,
-    /// Do as on a kernel without Landlock.
-    pub no_landlock: bool,
+    /// What is switched off.
+    pub without: Without,
+    /// Whether a server has been started on this machine.
+    pub starts: Cell<bool>,
     /// Ctrl-C.
     pub interrupt: &'a Interrupt,
 }
@@ -127,98 +235,152 @@ impl Grader<'_> {
     }
 
     fn check(&self, exercise: &Exercise, program: &Path) -> Result<Grade, LabError> {
-        let uid = own_user();
-        // The attempt's user must be able to start it, and may not enter the folder of the workspace.
-        let public = std::env::temp_dir().join(format!("lab-grade-{}", std::process::id()));
-        let cannot = |error| LabError::failed(format!("copy the attempt's program to {}: {error}", public.display()));
-        let _ = std::fs::remove_dir_all(&public);
-        std::fs::create_dir(&public).map_err(cannot)?;
-        let copy = public.join(&exercise.name);
-        std::fs::copy(program, &copy).map_err(cannot)?;
-        for path in [&public, &copy] {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(cannot)?;
+        let copy = PublicCopy::of(program, &exercise.name)?;
+        let mut checked = self.work(exercise, &copy, &[])?;
+        if let Some(what) = checked.tampered {
+            let note = format!("refused: the attempt changed the {what} of the process that checks it");
+            return Ok(Grade::of(exercise, AttemptState::Refused, note, Vec::new(), 0.0));
         }
-        let grade = self.check_copy(exercise, &copy, uid);
-        let _ = std::fs::remove_dir_all(&public);
-        grade
+        match checked.state() {
+            AttemptState::NotStarted if !self.starts.get() => self.require_a_server_that_starts(exercise)?,
+            AttemptState::NotStarted => {}
+            _ => self.starts.set(true),
+        }
+        self.try_skipped_again(exercise, &copy, &mut checked)?;
+        let (state, note) = (checked.state(), checked.note(self.time));
+        Ok(verdict(exercise, self.extent, state, note, checked.reports))
     }
 
-    fn check_copy(&self, exercise: &Exercise, program: &Path, uid: Option<u32>) -> Result<Grade, LabError> {
+    /// A check of the exercise's own that was skipped is run once more. If it is skipped again, the solution shows
+    /// whether this machine or the attempt prevents it.
+    fn try_skipped_again(&self, exercise: &Exercise, copy: &PublicCopy, checked: &mut Checked) -> Result<(), LabError> {
+        let own = |name: &str| exercise.about.must_pass.iter().any(|proof| proof.check == name);
+        let skipped = |report: &Report| own(&report.check) && matches!(report.outcome, Outcome::Skip { .. });
+        let names = |reports: &[Report]| -> Vec<String> {
+            reports.iter().filter(|it| skipped(it)).map(|it| it.check.clone()).collect()
+        };
+        let first = names(&checked.reports);
+        if first.is_empty() || !checked.done {
+            return Ok(());
+        }
+        let again = self.work(exercise, copy, &first)?.reports;
+        for report in &mut checked.reports {
+            if let Some(again) = again.iter().find(|again| again.check == report.check) {
+                *report = again.clone();
+            }
+        }
+        let second = names(&checked.reports);
+        if second.is_empty() {
+            return Ok(());
+        }
+        let runs_here = self.solution(exercise, &second)?.reports;
+        let is_tried = |skipped: &Report| {
+            let tried = |it: &&Report| it.check == skipped.check && !matches!(it.outcome, Outcome::Skip { .. });
+            // A check that took long was given up for its time: a busy machine may have taken that.
+            let far_sooner = |it: &Report| skipped.seconds < GIVEN_UP || FAR_SOONER * it.seconds < skipped.seconds;
+            runs_here.iter().find(tried).is_some_and(far_sooner)
+        };
+        for report in checked.reports.iter_mut().filter(|report| second.contains(&report.check)) {
+            let Outcome::Skip { reason } = &report.outcome else { continue };
+            if is_tried(report) {
+                let what = format!("this check was run twice and could not be carried out: {reason}");
+                let cause =
+                    "On this machine the same check can be carried out on another server: the attempt prevents it.";
+                report.outcome = Outcome::Fail(Failure::new(Symptom::Contract, what, cause));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error if no server can be started on this machine: then no attempt is to blame.
+    fn require_a_server_that_starts(&self, exercise: &Exercise) -> Result<(), LabError> {
+        let solution = self.solution(exercise, &[String::from("none")])?;
+        match solution.state() {
+            AttemptState::Passed => {
+                self.starts.set(true);
+                Ok(())
+            }
+            _ => Err(LabError::failed(format!(
+                "no server can be checked on this machine, so nobody gets a grade; the solution of {} too: {}",
+                exercise.name,
+                solution.note(self.time)
+            ))),
+        }
+    }
+
+    /// What the exercise's solution shows, in the place of the attempt.
+    fn solution(&self, exercise: &Exercise, checks: &[String]) -> Result<Checked, LabError> {
+        let compilation = self.compiler.compile(&exercise.name, &exercise.file("solution.rs"), self.interrupt)?;
+        let Compilation::Program(program) = compilation else {
+            return Err(LabError::failed(format!(
+                "the solution of {} does not compile: {compilation:?}",
+                exercise.name
+            )));
+        };
+        self.work(exercise, &PublicCopy::of(&program, &exercise.name)?, checks)
+    }
+
+    /// Checks a program in a process of its own: these checks, or all.
+    fn work(&self, exercise: &Exercise, program: &PublicCopy, checks: &[String]) -> Result<Checked, LabError> {
+        let uid = own_user();
         let mut worker = supervise::lab();
-        worker.args(["grade-worker", "--exercise", &exercise.name, "--server"]).arg(program);
+        if let Some(from) = self.confined.apart {
+            worker.args(["apart", "--from", from.word(), "--"]).arg(supervise::lab_path());
+        }
+        worker.args(["grade-worker", "--exercise", &exercise.name, "--server"]).arg(&program.path);
         if self.extent == Extent::Quick {
             worker.arg("--quick");
         }
+        worker.args(checks.iter().flat_map(|check| ["--check", check]));
         if cfg!(target_os = "linux") {
             if let Some(uid) = uid {
                 worker.args(["--uid", &uid.to_string()]);
             }
-            worker.arg("--").args(self.confine(uid));
+            worker.arg("--").args(self.confine(exercise, uid));
         }
         worker.stderr(std::process::Stdio::null());
+        let secret = Secret::new()?;
         let limits = ProcessLimits { time: self.time, memory: MEMORY, uid };
-        let (mut reports, mut not_started, mut done) = (Vec::new(), None, false);
-        let outcome = supervise::run(&mut worker, limits, self.interrupt, |line| {
-            match serde_json::from_str(&line) {
+        let (mut reports, mut not_started, mut done, mut tampered) = (Vec::new(), None, false, None);
+        let ended = supervise::run(&mut worker, &secret.line(), limits, self.interrupt, |line| {
+            let Some(news) = secret.opens(&line) else { return };
+            match serde_json::from_str(news) {
                 Ok(WorkerMessage::Checked(report)) => reports.push(cleaned(*report)),
                 Ok(WorkerMessage::NotStarted(why)) => not_started = Some(terminal::clean(&why, SAID)),
                 Ok(WorkerMessage::Done) => done = true,
+                Ok(WorkerMessage::Tampered(what)) => tampered = Some(what),
                 // The writer was killed in the middle of a line: that check has no report.
                 Err(_) => {}
             }
         })?;
-        let mut note = match outcome.end {
-            _ if done => String::new(),
-            EndCause::Exited(_) if not_started.is_some() => {
-                format!("nothing was checked: {}", not_started.unwrap_or_default())
-            }
-            EndCause::Exited(status) => {
-                format!("the process that checks it ended with {}", observe::errno::end_of_process(status))
-            }
-            EndCause::TimeUp => format!("stopped: it used up its {} s", self.time.as_secs()),
-            EndCause::OutOfMemory => format!("stopped: it used more than {} MiB of memory", MEMORY >> 20),
-        };
-        let state = match outcome.end {
-            _ if done => AttemptState::Passed,
-            EndCause::Exited(_) if note.starts_with("nothing") => AttemptState::NotStarted,
-            _ => AttemptState::Stopped,
-        };
-        if matches!(outcome.end, EndCause::Exited(_)) && outcome.strays > 0 {
-            let processes = if outcome.strays == 1 { "process" } else { "processes" };
-            note += &format!(
-                "{}it left {} {processes} behind, which were ended",
-                if note.is_empty() { "" } else { "; " },
-                outcome.strays
-            );
-        }
-        Ok(verdict(exercise, self.extent, state, note, reports))
+        Ok(Checked { reports, not_started, done, tampered, ended })
     }
 
     /// The words before a program's path that confine it.
-    fn confine(&self, uid: Option<u32>) -> Vec<String> {
+    fn confine(&self, exercise: &Exercise, uid: Option<u32>) -> Vec<String> {
         let mut words = vec![supervise::lab_path().to_string_lossy().into_owned(), "confine".into()];
-        // The worker is that user already.
-        words.extend(
-            confinement(uid, self.no_landlock)
-                .into_iter()
-                .filter(|it| uid.is_none_or(|uid| it != "--uid" && *it != uid.to_string())),
-        );
+        words.extend(confinement(uid, self.without, self.confined.apart));
+        if exercise.about.model == Model::Completion {
+            words.push("--io-uring".into());
+        }
         words.push("--".into());
         words
     }
 }
 
-/// The options of `confine` for a server.
-pub fn confinement(uid: Option<u32>, no_landlock: bool) -> Vec<String> {
+/// The options of `confine` for a server, but for its user.
+pub fn confinement(uid: Option<u32>, without: Without, apart: Option<Apart>) -> Vec<String> {
     let mut words = Vec::new();
-    match uid {
-        Some(uid) => words.extend(["--uid".into(), uid.to_string()]),
+    if uid.is_none() {
         // The limit counts all processes of the user, so those that run already are added.
-        None => words.extend(["--processes".into(), (confine::PROCESSES + running()).to_string()]),
+        words.extend(["--processes".into(), (confine::PROCESSES + running()).to_string()]);
     }
-    if no_landlock {
-        words.push("--no-landlock".into());
-    }
+    let options = [
+        ("--no-landlock", without.landlock),
+        ("--no-seccomp", without.seccomp),
+        ("--apart", apart == Some(Apart::Everything)),
+    ];
+    words.extend(options.into_iter().filter(|(_, on)| *on).map(|(option, _)| option.to_owned()));
     words
 }
 
@@ -305,7 +467,7 @@ fn why_not_all(verdict: &Judgement) -> String {
 }
 
 fn join(a: &str, b: &str) -> String {
-    if b.is_empty() { a.to_owned() } else { format!("{a}; {b}") }
+    [a, b].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// A report for a check that was not run.

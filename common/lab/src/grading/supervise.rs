@@ -3,7 +3,7 @@
 //! Invariant: when `run` returns, no process that the child started is left, however it was detached. Orphans become
 //! children of this process (a subreaper), and this process has no other children.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -18,6 +18,12 @@ use crate::interrupt::Interrupt;
 
 /// A longer line is cut; no report is that long.
 const LINE: u64 = 1 << 20;
+/// Lines that are read ahead.
+const LINES: usize = 16;
+/// A child that writes more is ended. A report of a failure has some KiB, and so has an error of the compiler.
+const OUTPUT: usize = 16 << 20;
+/// So much of its stderr is kept.
+const SAID: u64 = 64 << 10;
 const LOOK: Duration = Duration::from_millis(50);
 /// Killed processes are gone within milliseconds; this limit is for the case that something is wrong.
 const ENDED: Duration = Duration::from_secs(30);
@@ -42,6 +48,8 @@ pub enum EndCause {
     TimeUp,
     /// Its memory was used up.
     OutOfMemory,
+    /// It wrote without end.
+    Flooded,
 }
 
 /// How a child ended, and what it left behind.
@@ -51,6 +59,8 @@ pub struct ProcessEnd {
     pub end: EndCause,
     /// How many processes it left behind.
     pub strays: usize,
+    /// The beginning of its stderr, if that is a pipe.
+    pub said: String,
 }
 
 /// The path of this very program, even if the file was built anew since.
@@ -75,31 +85,47 @@ pub fn adopt_orphans() -> Result<(), LabError> {
     Ok(())
 }
 
-/// Runs a command in a process group of its own, and passes on each line of its stdout as it comes.
+/// Runs a command in a process group of its own with this text on stdin, and passes on each line of its stdout as it
+/// comes.
 pub fn run(
     command: &mut Command,
+    input: &str,
     limits: ProcessLimits,
     interrupt: &Interrupt,
     mut line: impl FnMut(String),
 ) -> Result<ProcessEnd, LabError> {
     let what = command.get_program().to_string_lossy().into_owned();
-    let spawned = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let spawned = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| LabError::failed(format!("cannot start '{what}': {error}")))?;
+    // A line fits into the pipe. Who has ended already needs none.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let lines = lines(child.stdout.take().expect("piped"));
+    let said = child.stderr.take().map(first_words);
+    let (mut written, mut looked) = (0, Instant::now());
     let deadline = Instant::now() + limits.time;
     let mut open = true;
     let end = loop {
         let news = if open { lines.recv_timeout(LOOK) } else { Err(RecvTimeoutError::Timeout) };
         match news {
-            Ok(text) => line(text),
+            Ok(text) => {
+                // With its end of line, because a flood of empty lines is one too.
+                written += text.len() + 1;
+                line(text);
+            }
             Err(RecvTimeoutError::Disconnected) => open = false,
             Err(RecvTimeoutError::Timeout) => {}
         }
         if interrupt.check().is_err() || Instant::now() > deadline {
             break EndCause::TimeUp;
         }
-        if resident(child.id() as i32) > limits.memory {
-            break EndCause::OutOfMemory;
+        if written > OUTPUT {
+            break EndCause::Flooded;
+        }
+        if looked.elapsed() > LOOK {
+            looked = Instant::now();
+            if resident(child.id() as i32) > limits.memory {
+                break EndCause::OutOfMemory;
+            }
         }
         if !open {
             match child.try_wait() {
@@ -112,7 +138,10 @@ pub fn run(
     let _ = child.kill();
     let _ = child.wait();
     // Lines that were written before the end count.
-    while let Ok(text) = lines.try_recv() {
+    while written <= OUTPUT
+        && let Ok(text) = lines.recv_timeout(LOOK)
+    {
+        written += text.len();
         line(text);
     }
     let strays = descendants(std::process::id() as i32).len();
@@ -123,11 +152,25 @@ pub fn run(
     }
     end_descendants()?;
     interrupt.check()?;
-    Ok(ProcessEnd { end, strays })
+    let said = said.and_then(|said| said.recv().ok()).unwrap_or_default();
+    Ok(ProcessEnd { end, strays, said })
+}
+
+/// The beginning of a stream, once that has ended. The rest is read too, and dropped.
+fn first_words(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let _ = stream.by_ref().take(SAID).read_to_end(&mut said);
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        let _ = sender.send(String::from_utf8_lossy(&said).into_owned());
+    });
+    receiver
 }
 
 fn lines(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
+    // Bounded: a child that writes faster than its lines are looked at waits.
+    let (sender, receiver) = mpsc::sync_channel(LINES);
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
