@@ -223,7 +223,9 @@ def compiled(subject, text):
 def noticed(subject, program, first):
     """The first check that fails, 'a hang', or None."""
     command, environment = subject.command(program, first)
-    judge = start(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    # A grader's worker begins each line with what stands on its stdin: with nothing, then.
+    judge = start(command, cwd=ROOT, env=os.environ | environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                  stderr=subprocess.DEVNULL)
     rest = b""
     try:
         while select.select([judge.stdout], [], [], SILENCE)[0]:
