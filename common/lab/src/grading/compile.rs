@@ -138,7 +138,8 @@ impl AttemptCompiler {
                 let program = self.folder.join("target/debug").join(name);
                 if let Some(quoted) = self.quoted_solution(&program).map_err(cannot)? {
                     return Ok(Compilation::Refused(format!(
-                        "the program has text of {quoted} in it; an attempt is one file, without .incbin"
+                        "the program has lines of source text in it that stand in {quoted}, and may stand in the attempt \
+                         too; an attempt is one file, and reads none: no .incbin"
                     )));
                 }
                 Ok(Compilation::Program(program))
