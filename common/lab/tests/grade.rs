@@ -176,8 +176,12 @@ fn one_that_detaches_itself_does_not_outlive_its_grading() {
         }
     "#;
     // `run` looks for what is left. The harness ends a detached process with its server, and the grader ends the rest.
-    let grade = Attempt::that_first("detaches", code).grade(&[]);
+    let attempt = Attempt::that_first("detaches", code);
+    let grade = attempt.grade(&["--no-seccomp"]);
     assert_eq!(grade["state"], "passed", "{grade}");
+    // The filter of calls keeps it in its process group, where a check sees what is left behind.
+    let grade = attempt.grade(&[]);
+    assert!(grade["state"] == "failed" && has(&grade["reports"], "left processes behind"), "{grade}");
 }
 
 #[test]
@@ -309,12 +313,12 @@ fn an_exit_a_panic_and_a_fake_result_are_worth_nothing() {
 fn one_that_hides_from_proc_is_not_judged_by_nothing() {
     let code = "unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };";
     let attempt = Attempt::that_first("hides", code);
-    let grades: Value = serde_json::from_slice(&attempt.run(&["--format", "json"]).stdout).unwrap();
-    let grade = &grades["exercises"][0];
+    // The filter of calls does not let it hide; without the filter it is seen that it hides.
+    assert_eq!(attempt.grade(&[])["state"], "passed");
+    let grade = attempt.grade(&["--no-seccomp"]);
     // Whoever may trace everybody sees it all the same, and then it is judged like any other.
-    let sees_all = rustix::process::geteuid().is_root() && has(&grades["notes"], "not confined");
-    assert!(sees_all || has(&grade["reports"], "hides from /proc"), "{grades}");
-    assert!(sees_all || grade["score"].as_f64() < grade["max_score"].as_f64(), "{grades}");
+    let sees_all = rustix::process::geteuid().is_root() && lab::grading::grade::own_user().is_none();
+    assert!(sees_all || has(&grade["note"], "hides from /proc") && grade["score"] == 0.0, "{grade}");
 }
 
 #[test]
