@@ -57,9 +57,6 @@ pub struct Finding {
     pub run: Run,
     /// The nearest one that passes, if one was found.
     pub passing: Option<Run>,
-    /// How it failed, where it failed once and passed each time that it was replayed: the verdict is then that the
-    /// server is non-deterministic, and `run` is one that passed.
-    pub once: Option<Verdict>,
 }
 
 /// What came of an exploration.

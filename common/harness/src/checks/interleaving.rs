@@ -18,8 +18,6 @@ use crate::trial::Trial;
 const BUDGET: Duration = Duration::from_secs(3);
 /// A variant shares most of its code with a chapter.
 const VARIANTS_BUDGET: Duration = Duration::from_secs(1);
-const COMES_AND_GOES: &str = "The same order of steps and calls does not lead to the same end each time: the bug depends on something that differs \
-     from start to start, as time, random numbers, and threads that share memory do.";
 const NONE: Faults = Faults { eintr: false, econnaborted: false };
 
 /// Connect, 3 bytes, 5000 bytes, FIN: each placed between any two of the server's system calls.
@@ -120,7 +118,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
         eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} ({runs} runs)");
         return Ok(());
     };
-    if finding.verdict == Verdict::NonDeterministic && !failed_once(&finding) {
+    if finding.verdict == Verdict::NonDeterministic {
         return Err(Stop::skip(format!(
             "it cannot be explored to the end: schedule {}: {}",
             finding.schedule, finding.what
@@ -129,26 +127,14 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     let words = if subject.own { subject.name.clone() } else { format!("--cmd '{}'", subject.argv.join(" ")) };
     trial.step(format!("the schedule that fails: {}", finding.schedule));
     trial.step(format!("replay: cargo lab explore {words} {}", explorer::report::replay_arguments(&script, &finding)));
-    // A run that passed has nothing to show.
-    let (kernel, cause) = match failed_once(&finding) {
-        true => (Vec::new(), COMES_AND_GOES.to_owned()),
-        false => {
-            let kernel = finding.run.end.as_ref().map(explorer::report::state).unwrap_or_default();
-            (kernel, explorer::diagnose::diagnose(&finding.run))
-        }
-    };
+    let kernel = finding.run.end.as_ref().map(explorer::report::state).unwrap_or_default();
+    let cause = explorer::diagnose::diagnose(&finding.run);
     Err(Stop::Fail(Box::new(Failure { kernel, ..Failure::new(symptom(&finding), &finding.what, cause) })))
-}
-
-/// Whether a schedule failed, and passed when it was replayed. A server that is started under the same schedule and does
-/// not do the same has a bug that comes and goes; one whose calls differ, and that never fails, cannot be explored.
-fn failed_once(finding: &explorer::Finding) -> bool {
-    finding.once.is_some_and(|verdict| verdict != Verdict::NonDeterministic)
 }
 
 fn symptom(finding: &explorer::Finding) -> Symptom {
     let end = finding.run.end.as_ref();
-    match finding.once.unwrap_or(finding.verdict) {
+    match finding.verdict {
         Verdict::LostWakeup if end.is_some_and(|end| end.accept_queue > 0) => Symptom::AcceptQueueNotDrained,
         Verdict::LostWakeup if end.is_some_and(|end| end.connections.iter().any(|it| it.unread > 0)) => {
             Symptom::ReadLost
