@@ -216,6 +216,7 @@ impl Script {
     }
 
     /// How many moments these steps are: those that come together are one.
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub(crate) fn moments(&self, steps: std::ops::Range<usize>) -> usize {
         self.joined[steps].iter().filter(|joined| !**joined).count()
     }

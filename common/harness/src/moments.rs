@@ -13,6 +13,10 @@ pub enum Held {
     /// Its turn was over before, or it sleeps, and nothing has woken it.
     Over,
     /// It is awake, and came to no call for long: on a busy machine it has no processor.
+    #[cfg_attr(
+        not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+        expect(dead_code, reason = "no thread is held there")
+    )]
     Late,
 }
 

@@ -19,6 +19,7 @@ use crate::start::Limits;
 pub const DESCRIPTORS: u64 = if cfg!(target_os = "macos") { 10_240 } else { 1 << 16 };
 
 /// No `Limits::gaps` names this number or a higher one.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) const ABOVE_GAPS: i32 = 256;
 
 /// The stack of the first thread, and of others by default: what most systems give.

@@ -4,11 +4,6 @@
 //! Invariant: a number is compared with the same server's own after an earlier round. What a server keeps once (a pool,
 //! a cache, the children of the last round) is no growth.
 
-use std::time::{Duration, Instant};
-
-use observe::Process;
-use rustix::process::Signal;
-
 use super::Trial;
 use super::verdict::gone;
 use crate::client::Client;
@@ -57,29 +52,56 @@ impl Trial<'_> {
     /// The clients close. Children that serve one client each end while their parent is stopped, so that one SIGCHLD stands
     /// for all of them.
     fn leave_at_once(&mut self, clients: Vec<Client>) -> Step {
-        const BACKSTOP: Duration = Duration::from_secs(5);
-        let process = self.process()?;
-        let children = || {
-            let processes = process.processes().unwrap_or_default();
-            processes.into_iter().filter(|child| child.pid != process.pid).collect::<Vec<_>>()
-        };
-        let one_each = children().into_iter().filter(|child| !child.is_zombie()).count() >= clients.len();
-        if one_each {
-            self.step("the server's first process is stopped (SIGSTOP), and its children are not");
-            self.server()?.signal(Signal::STOP)?;
-            self.frozen = true;
-        }
+        let stopped = self.stop_the_parent(clients.len())?;
         self.step(format!("all {} close", clients.len()));
         drop(clients);
         self.await_ends()?;
-        if one_each {
-            let busy = |child: &Process| !child.is_zombie() && child.threads().iter().any(|it| it.state != 'S');
-            let end = Instant::now() + BACKSTOP;
-            while children().iter().any(busy) && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        if stopped {
+            self.await_children()?;
             self.thaw()?;
         }
+        Ok(())
+    }
+
+    /// Stops the server's first process, if it has a child for each client; whether it did.
+    #[cfg(target_os = "linux")]
+    fn stop_the_parent(&mut self, clients: usize) -> Step<bool> {
+        let one_each = self.children()?.into_iter().filter(|child| !child.is_zombie()).count() >= clients;
+        if one_each {
+            self.step("the server's first process is stopped (SIGSTOP), and its children are not");
+            self.server()?.signal(rustix::process::Signal::STOP)?;
+            self.frozen = true;
+        }
+        Ok(one_each)
+    }
+
+    /// Waits until each child has ended, or sleeps.
+    #[cfg(target_os = "linux")]
+    fn await_children(&mut self) -> Step {
+        use std::time::{Duration, Instant};
+        let end = Instant::now() + Duration::from_secs(5);
+        let busy = |child: &observe::Process| !child.is_zombie() && child.threads().iter().any(|it| it.state != 'S');
+        while self.children()?.iter().any(busy) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn children(&mut self) -> Step<Vec<observe::Process>> {
+        let process = self.process()?;
+        let mut processes = process.processes().unwrap_or_default();
+        processes.retain(|child| child.pid != process.pid);
+        Ok(processes)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn stop_the_parent(&mut self, _clients: usize) -> Step<bool> {
+        Ok(false)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn await_children(&mut self) -> Step {
         Ok(())
     }
 

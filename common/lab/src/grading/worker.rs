@@ -108,6 +108,7 @@ impl Rights {
             ("memory", Resource::Data),
             ("number of descriptors", Resource::Nofile),
             ("number of processes", Resource::Nproc),
+            #[cfg(not(target_os = "openbsd"))]
             ("address space", Resource::As),
         ];
         Self {
