@@ -84,6 +84,7 @@ fn more_bytes_than_any_batch_of_reads_in_one_wakeup_are_all_read(trial: &mut Tri
 /// Sizes around every usual buffer, each in one wake of its own on one connection.
 #[check(clause = 2)]
 fn any_number_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step {
+    const ATTEMPTS: u32 = 20;
     let mut client = trial.connect()?;
     for around in [1, 1024, 4096, 8192, 16_384, 32_768, 65_536] {
         for bytes in [around - 1, around, around + 1].into_iter().filter(|bytes| *bytes > 0) {
@@ -94,11 +95,18 @@ fn any_number_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step 
         }
     }
     // More than one turn's work of any server, and no more than the sockets of the way back take.
-    trial.freeze()?;
-    client.send(200_000)?;
-    trial.thaw()?;
-    trial.expect_no_pause_in_reading(&client)?;
-    client.expect_echo()
+    for _ in 0..ATTEMPTS {
+        trial.freeze()?;
+        client.send(200_000)?;
+        let since = Instant::now();
+        trial.thaw()?;
+        let watched = trial.expect_no_pause_in_reading(&client, since)?;
+        client.expect_echo()?;
+        if watched {
+            return Ok(());
+        }
+    }
+    Err(Stop::skip(format!("on this busy machine a pause between two turns cannot be seen, in {ATTEMPTS} attempts")))
 }
 
 fn bytes_and_fin(trial: &mut Trial<'_>, sizes: &[u64]) -> Step {

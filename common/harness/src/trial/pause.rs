@@ -13,8 +13,10 @@ use crate::failure::{Step, Symptom};
 
 /// Between two looks. A wakeup that is under way takes less.
 const APART: Duration = Duration::from_millis(3);
-/// So many looks in a row must find the same sleep.
-const LOOKS: u32 = 3;
+/// For so long each look must find the same sleep.
+const A_PAUSE: Duration = Duration::from_millis(9);
+/// Looks that are further apart than this may miss a pause of 20 ms.
+const CLOSE: Duration = Duration::from_millis(5);
 
 const PAUSE: &str = "A bound for one turn is good, and no reason to wait: a connection with more to read has its next turn at once. \
                      Until then wait with a timeout of 0, which serves the others in between.";
@@ -22,19 +24,26 @@ const NAP: &str = "It sleeps outside of its wait, and serves nobody meanwhile. N
                    wait as its timeout, or to a timer that the wait watches, and serve the others until then.";
 
 impl Trial<'_> {
-    /// Waits until the server has read all that `client` sent, or sleeps for good. The server fails if it sleeps meanwhile
-    /// and goes on by itself.
-    pub fn expect_no_pause_in_reading(&mut self, client: &Client) -> Step {
-        let Some(process) = self.server()?.process else { return Ok(()) };
+    /// Waits until the server, which goes on since then, has read all that `client` sent, or sleeps for good. The server
+    /// fails if it sleeps meanwhile and goes on by itself. Whether a pause would have been seen: on a busy machine the looks
+    /// come too late.
+    pub fn expect_no_pause_in_reading(&mut self, client: &Client, since: Instant) -> Step<bool> {
+        let Some(process) = self.server()?.process else { return Ok(true) };
         let look = || -> Option<((u64, u64), Vec<Thread>)> { Some((client.at_server()?, process.threads()?)) };
-        let (start, mut before, mut same) = (Instant::now(), look(), 0);
+        let (start, mut before) = (Instant::now(), look());
+        let (mut looked, mut asleep_since) = (Instant::now(), None::<Instant>);
+        let mut close = looked - since < CLOSE;
         while let Some(seen) = before.filter(|((unread, _), _)| *unread > 0 && start.elapsed() < SOON) {
             let (unread, held) = seen.0;
+            let seen_at = looked;
             std::thread::sleep(APART);
             before = look();
+            looked = Instant::now();
+            close &= looked - seen_at < CLOSE;
+            let slept = asleep_since.map_or(Duration::ZERO, |since| seen_at.saturating_duration_since(since));
             // While it holds bytes, it may wait for room, which comes by the kernel's clock.
             let asleep = held == 0 && seen.1.iter().all(|thread| thread.state == 'S');
-            if same >= LOOKS && before.as_ref() != Some(&seen) {
+            if slept >= A_PAUSE && before.as_ref() != Some(&seen) {
                 let calls: Vec<Call> = seen.1.iter().filter_map(|thread| thread.call).collect();
                 let planned = calls.iter().find(|call| !call.is_endless());
                 let naps = planned.is_some_and(|call| call.name.ends_with("nanosleep"));
@@ -46,14 +55,15 @@ impl Trial<'_> {
                 );
                 return Err(self.with_view(Symptom::Slow, what, cause));
             }
-            same = if asleep && before.as_ref() == Some(&seen) { same + 1 } else { 0 };
+            let still = asleep && before.as_ref() == Some(&seen);
+            asleep_since = still.then(|| asleep_since.unwrap_or(seen_at));
             // No time of its own ends this sleep. Whether it is one for ever is the client's to find out. The timeouts of an
             // io_uring cannot be seen.
             let has_no_end = |call: Call| call.is_endless() || call.kind == Kind::UringEnter;
-            if same >= LOOKS && seen.1.iter().filter_map(|thread| thread.call).all(has_no_end) {
-                return Ok(());
+            if slept >= A_PAUSE && seen.1.iter().filter_map(|thread| thread.call).all(has_no_end) {
+                return Ok(close);
             }
         }
-        Ok(())
+        Ok(close)
     }
 }

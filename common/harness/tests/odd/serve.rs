@@ -41,7 +41,7 @@ pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
             return ExitCode::from(3);
         }
         "ticks" => tick(Duration::from_millis(100), || true),
-        "ticks-later" => tick(Duration::from_millis(15), || VISITED.load(Ordering::Relaxed)),
+        "ticks-later" => tick(Duration::from_millis(3), || VISITED.load(Ordering::Relaxed)),
         "detached-spins" => tick(Duration::ZERO, || true),
         _ => {}
     }
