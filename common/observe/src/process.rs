@@ -248,6 +248,18 @@ impl Process {
     /// Whether it hides itself: it is ours, and what is ours can be looked at unless it has asked the kernel not to let
     /// anybody (PR_SET_DUMPABLE).
     pub fn hides(self) -> bool {
+        // A process that ends, or that exec is giving another program, cannot be looked at for a moment either.
+        const LOOKS: u32 = 40;
+        const APART: std::time::Duration = std::time::Duration::from_millis(25);
+        (0..LOOKS).all(|look| {
+            if look > 0 {
+                std::thread::sleep(APART);
+            }
+            self.is_hidden()
+        })
+    }
+
+    fn is_hidden(self) -> bool {
         // Of a first thread that has ended, another one's folder is asked.
         let folder = self.of_another_thread().unwrap_or_else(|| format!("/proc/{}", self.pid));
         let denied = fs::read_dir(folder + "/fd").is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
