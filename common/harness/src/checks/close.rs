@@ -332,7 +332,7 @@ fn a_close_with_bytes_under_way_keeps_nobody_waiting(trial: &mut Trial<'_>) -> S
         client.send(BYTES)?;
         // One client after the other: meanwhile the server sleeps in its wait or in its close.
         trial.rest()?;
-        under_way += u32::from(client.is_awaited());
+        under_way += u32::from(client.has_bytes_under_way());
         client.half_close()?;
         trial.rest()?;
         neighbour.echo(1)?;

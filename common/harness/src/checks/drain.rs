@@ -81,7 +81,8 @@ fn more_bytes_than_any_batch_of_reads_in_one_wakeup_are_all_read(trial: &mut Tri
     Err(Stop::skip(format!("the kernel took {} for the stopped server, and {} are needed", size(most), size(ENOUGH))))
 }
 
-/// Sizes around every usual buffer, each in one wake of its own on one connection.
+/// Sizes around every usual buffer, each in one wake of its own on one connection; and 200,000 bytes, without a pause between
+/// the turns that read them.
 #[check(clause = 2)]
 fn any_number_of_bytes_in_one_wakeup_is_all_read(trial: &mut Trial<'_>) -> Step {
     const ATTEMPTS: u32 = 20;

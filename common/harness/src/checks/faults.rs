@@ -42,8 +42,8 @@ fn out_of_descriptors_attempts_stay_few(trial: &mut Trial<'_>) -> Step {
     trial.expect_steady_attempts()
 }
 
-/// While others wait in the accept queue, 12 clients send 64 KiB each, one of them 2 MiB, and then a byte each for half a
-/// second.
+/// While others wait in the accept queue, 12 clients send 64 KiB each, one of them 2 MiB, and then a byte each in turn for
+/// 0.6 s.
 #[check(clause = 9)]
 fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {
     /// Longer than the servers here wait between two attempts to accept.
@@ -412,7 +412,7 @@ fn a_reset_at_any_moment_of_a_turn_is_survived(trial: &mut Trial<'_>) -> Step {
     trial.needs_proc()?;
     let mut neighbour = trial.connect()?;
     neighbour.echo(1)?;
-    let (end, mut held, mut tried) = (Instant::now() + ENOUGH, 0, Tried::Some);
+    let (end, mut held, mut all_tried) = (Instant::now() + ENOUGH, 0, false);
     for calls in 0..MOST {
         let mut client = trial.connect()?;
         client.echo(1)?;
@@ -421,13 +421,11 @@ fn a_reset_at_any_moment_of_a_turn_is_survived(trial: &mut Trial<'_>) -> Step {
         client.send(1)?;
         match moment.hold(calls)? {
             Held::Yes => held += 1,
-            Held::Over => tried = Tried::All,
+            Held::Over => all_tried = true,
             Held::Late => {}
         }
         // Behind the answer there may be any number of calls, and no moment of another kind.
-        if client.has_an_answer() {
-            tried = Tried::All;
-        }
+        all_tried |= client.has_an_answer();
         if held <= calls || Instant::now() > end {
             break;
         }
@@ -441,21 +439,15 @@ fn a_reset_at_any_moment_of_a_turn_is_survived(trial: &mut Trial<'_>) -> Step {
         neighbour.echo(1)?;
     }
     trial.probe()?;
-    match tried {
+    match all_tried {
         _ if held == 0 => Err(Stop::skip("no thread could be held at work on a client (ptrace)")),
-        Tried::All => Ok(()),
-        Tried::Some => Err(Stop::skip(format!(
+        true => Ok(()),
+        false => Err(Stop::skip(format!(
             "not all moments of a turn were tried, but {held}: the machine is busy, or the server answers after more than {} \
              calls",
             MOST / 2
         ))),
     }
-}
-
-/// Of the moments up to the answer.
-enum Tried {
-    Some,
-    All,
 }
 
 fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {

@@ -44,7 +44,7 @@ impl Client {
     }
 
     /// Whether the server's socket has bytes that this client's socket has not taken; true where that cannot be seen.
-    pub(crate) fn is_awaited(&self) -> bool {
+    pub(crate) fn has_bytes_under_way(&self) -> bool {
         self.nothing_under_way() != Some(true)
     }
 

@@ -451,9 +451,8 @@ impl Connection {
         let reads = match edge {
             // To the end, however far that is.
             true if bug!("no_budget") => usize::MAX,
-            true if bug!("read_once_per_edge") => 1,
+            true if bug!("read_once_per_edge") || bug!("read_batch_pauses") => 1,
             true if bug!("sixteen_reads_per_edge") => 16,
-            true if bug!("read_batch_pauses") => 1,
             true => 4,
             false => 1,
         };

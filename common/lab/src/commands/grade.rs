@@ -179,30 +179,38 @@ fn confined(without: Without) -> Result<confine::Confinement, LabError> {
         let missing = vec!["servers are confined on Linux only: an attempt can do what its grader can".into()];
         return Ok(confine::Confinement { missing, ..confine::Confinement::default() });
     }
-    let everything = (!without.namespaces).then(|| confined_in(Some(Apart::Everything), without)).transpose()?;
-    let network = match &everything {
-        Some(Err(_)) => Some(confined_in(Some(Apart::Network), without)?),
-        _ => None,
+    // The most first. Why there is no more is what the first attempt said.
+    let all = [Some(Apart::Everything), Some(Apart::Network), None];
+    let (tried, mut why) = match without.namespaces {
+        true => (&all[2..], Some("they are switched off".to_owned())),
+        false => (&all[..], None),
     };
-    match (everything, network) {
-        (Some(Ok(confined)), _) => Ok(confined),
-        (Some(Err(why)), Some(Ok(mut confined))) => {
-            confined.missing.push(format!(
-                "no process ids and mounts of its own ({why}): a server sees the processes of this machine, and writes \
-                 files unless Landlock forbids it"
-            ));
-            Ok(confined)
+    for &apart in tried {
+        match confined_in(apart, without)? {
+            Ok(mut confined) => {
+                confined.missing.extend(why.map(|why| lacks(apart, &why)));
+                return Ok(confined);
+            }
+            Err(said) if apart.is_none() => {
+                return Err(LabError::failed(format!("servers cannot be confined here, so none is run: {said}")));
+            }
+            Err(said) => why = why.or(Some(said)),
         }
-        (why, _) => {
-            let why = why.and_then(Result::err).unwrap_or_else(|| "they are switched off".into());
-            let mut confined = confined_in(None, without)?
-                .map_err(|said| LabError::failed(format!("servers cannot be confined here, so none is run: {said}")))?;
-            confined.missing.push(format!(
-                "no namespaces ({why}): a server shares this machine's network and sees its processes, and reaches \
-                 them unless Landlock or the filter of system calls forbids it"
-            ));
-            Ok(confined)
-        }
+    }
+    unreachable!("the last one ends the loop")
+}
+
+/// What a server can do that is not apart in everything.
+fn lacks(apart: Option<Apart>, why: &str) -> String {
+    match apart {
+        Some(_) => format!(
+            "no process ids and mounts of its own ({why}): a server sees the processes of this machine, and writes files \
+             unless Landlock forbids it"
+        ),
+        None => format!(
+            "no namespaces ({why}): a server shares this machine's network and sees its processes, and reaches them \
+             unless Landlock or the filter of system calls forbids it"
+        ),
     }
 }
 

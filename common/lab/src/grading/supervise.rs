@@ -141,7 +141,7 @@ pub fn run(
     while written <= OUTPUT
         && let Ok(text) = lines.recv_timeout(LOOK)
     {
-        written += text.len();
+        written += text.len() + 1;
         line(text);
     }
     let strays = descendants(std::process::id() as i32).len();

@@ -158,10 +158,13 @@ fn rules(refusals: Refusals) -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_clone, ODD_CHILDREN.iter().map(odd).collect::<Result<_, _>>()?);
 
     // 0 is the process itself.
-    for call in [libc::SYS_prlimit64, libc::SYS_sched_setaffinity, libc::SYS_sched_setparam] {
-        rules.insert(call, vec![when(vec![is_not(0, 0)?])?]);
-    }
-    for call in [libc::SYS_sched_setscheduler, libc::SYS_sched_setattr] {
+    for call in [
+        libc::SYS_prlimit64,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+        libc::SYS_sched_setattr,
+    ] {
         rules.insert(call, vec![when(vec![is_not(0, 0)?])?]);
     }
     rules.insert(libc::SYS_setpriority, vec![when(vec![is_not(0, 0)?])?, when(vec![is_not(1, 0)?])?]);

@@ -92,7 +92,7 @@ pub enum WorkerMessage {
 }
 
 /// What a process of the same user can change of the worker without a trace: its limits, its priority, its processors.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Rights {
     limits: Vec<(&'static str, Option<u64>)>,
     priority: Option<i32>,

@@ -1,8 +1,7 @@
-//! What a confined program can reach, tried by a program that tries all of it: this test's own, started once more.
+//! What a confined program can reach, tried by a program that tries all of it: this test's own, started with `--probe`.
 //!
 //! Invariant: each attack is tried as root and as an ordinary user where the test may become both, and with each means of
 //! confinement switched off that the others have to make up for.
-#![cfg(target_os = "linux")]
 
 use std::ffi::CString;
 use std::fs;
@@ -11,6 +10,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// By name.
+pub const TESTS: &[(&str, fn())] = &[
+    ("the_filter_of_calls_holds_by_itself", the_filter_of_calls_holds_by_itself),
+    ("namespaces_hold_by_themselves", namespaces_hold_by_themselves),
+    ("landlock_and_a_user_of_its_own_hold_together", landlock_and_a_user_of_its_own_hold_together),
+    ("a_correct_server_is_served_what_it_needs", a_correct_server_is_served_what_it_needs),
+];
 
 /// A user that has nothing.
 const NOBODY: u32 = 65534;
@@ -48,9 +55,8 @@ impl Programs {
             command.arg("apart").args(apart).arg("--").arg(&lab);
         }
         command.arg("confine").args(confine).arg("--").arg(self.0.join("probe"));
-        command.args(["--ignored", "--exact", "probe", "--nocapture", "--test-threads=1", "--skip"]);
-        // Its environment is taken from it, so it is told by an argument.
-        command.arg(format!("{},{}", outside, std::process::id()));
+        // Its environment is taken from it, so it is told by arguments.
+        command.args(["--probe", &outside.to_string(), &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         if let Some(user) = user {
             command.uid(user).gid(user);
@@ -82,7 +88,6 @@ fn users() -> Vec<Option<u32>> {
     if is_root() { vec![None, Some(NOBODY)] } else { vec![None] }
 }
 
-#[test]
 fn the_filter_of_calls_holds_by_itself() {
     let programs = Programs::new("filter");
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -97,7 +102,6 @@ fn the_filter_of_calls_holds_by_itself() {
     assert!(!rings(&["--no-landlock"]).contains(&"ring".to_owned()));
 }
 
-#[test]
 fn namespaces_hold_by_themselves() {
     let programs = Programs::new("namespaces");
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -110,7 +114,6 @@ fn namespaces_hold_by_themselves() {
     }
 }
 
-#[test]
 fn landlock_and_a_user_of_its_own_hold_together() {
     let programs = Programs::new("landlock");
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -134,7 +137,6 @@ fn landlock_and_a_user_of_its_own_hold_together() {
     }
 }
 
-#[test]
 fn a_correct_server_is_served_what_it_needs() {
     // What is refused above must not be all that a probe can do.
     let programs = Programs::new("needs");
@@ -239,13 +241,9 @@ fn sends_to(outside: SocketAddr, protocol: i32, flags: i32) -> bool {
     }
 }
 
-/// The confined program; the other tests start it.
-#[test]
-#[ignore = "started by the other tests of this file, under confinement"]
-fn probe() {
-    let told = std::env::args().next_back().unwrap_or_default();
-    let Some((outside, other)) = told.split_once(',') else { return };
-    let (outside, other) = (outside.parse().unwrap(), other.parse().unwrap());
+/// The confined program: tries all, and prints the names of what it has reached.
+pub fn probe(outside: &str, other: &str) {
+    let (outside, other) = (outside.parse().expect("an address"), other.parse().expect("a process id"));
     let reached = ATTACKS.iter().filter(|(_, attack)| attack(outside, other)).map(|(name, _)| *name);
     println!("reached: {}", reached.collect::<Vec<_>>().join(" "));
 }
