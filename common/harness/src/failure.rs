@@ -6,45 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString, VariantNames};
-
-/// The kinds of trouble the harness tells apart. The proof of the harness (its mutants) asserts these by name. A name
-/// has one spelling wherever people read it, `read-lost`: in a failure's text, in JSON and in exercise.toml.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, VariantNames)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Symptom {
-    /// The server sleeps in its wait while connections stay in the accept queue.
-    AcceptQueueNotDrained,
-    /// The server sleeps in its wait while bytes stay unread in a socket.
-    ReadLost,
-    /// The server read the bytes, sleeps in its wait, and has no way to go on sending them.
-    WriteLost,
-    /// The peer finished, everything was echoed, and the server does not finish.
-    EofLost,
-    /// The loop sleeps in a call that is not its wait (recv, send, accept ...).
-    Blocked,
-    /// The server uses CPU or wakes up with nothing to do.
-    Spinning,
-    /// Bytes came back changed, twice, out of order or on the wrong connection.
-    WrongBytes,
-    /// The connection ended before all that was owed had come.
-    Truncated,
-    /// The connection was reset.
-    Reset,
-    /// The server refused or closed a connection that it had to serve.
-    Refused,
-    /// The server process ended.
-    Exited,
-    /// A descriptor or memory was kept that had to be freed, or more was used than the bound allows.
-    Leak,
-    /// One client had to wait for more of the others' work than the bound allows.
-    Starved,
-    /// Something is not set as the contract says (flags, exit code, output).
-    Contract,
-    /// The server had work, was given time, and did not answer; the kernel's view does not tell why.
-    Slow,
-}
+pub use subject::Symptom;
 
 /// Why a check failed.
 #[derive(Debug, Clone, Serialize, Deserialize)]

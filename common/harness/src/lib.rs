@@ -27,7 +27,6 @@ pub mod rerun;
 mod said;
 pub mod server;
 pub mod steps;
-pub mod subject;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod traced;
 pub mod trial;
@@ -41,6 +40,7 @@ pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
+pub use subject;
 pub use subject::{BATCH, Batch, CHAPTERS, Chapter, Launch, Model, Source, Subject, VARIANTS, Variant};
 
 /// The `main` of a chapter's `tests/conformance.rs`: every check is one test under libtest's command line, so that
@@ -158,4 +158,21 @@ fn fuzz_briefly(subject: &Subject, here: bool, all: bool) -> Result<libtest_mimi
 /// How many checks to run at once: three for each processor, since most of their time they wait.
 pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get) * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_difference_is_about_a_check_or_a_group_and_is_shown_as_a_skip() {
+        for (what, _) in VARIANTS.iter().flat_map(|variant| variant.differs) {
+            assert!(all_checks().any(|check| check.group == *what || check.full_name() == *what), "{what}");
+        }
+        let check = checks().next().expect("there are checks");
+        let subject = Subject { differs: &[("echo", "it does not")], ..Subject::command("never started", vec![]) };
+        let outcome = run(check, &subject).outcome;
+        let Outcome::Skip { reason } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(reason, "declared difference: it does not");
+    }
 }

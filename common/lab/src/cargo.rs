@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use cargo_lab::lab::cargo;
 use cargo_metadata::diagnostic::{Diagnostic, DiagnosticLevel, DiagnosticSpan};
 use cargo_metadata::{Artifact, CompilerMessage, Message, Target};
 
@@ -149,11 +150,6 @@ pub fn quoted_files(diagnostic: &Diagnostic) -> Vec<&str> {
         }
     }
     files
-}
-
-/// The cargo that runs this program, or the one that PATH finds.
-pub fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 /// Runs a build to its end; returns nothing if `stop` was set before.

@@ -3,12 +3,12 @@
 //! Invariant: what a word names exactly comes before what it is a part of. A word that stands for nothing is never
 //! ignored: a run that checks less than was asked for must not look green.
 
+use cargo_lab::names::{ALIKE, folder_word, is_chapter};
+pub use cargo_lab::names::{chapter, chapter_folders, nearest};
 use harness::{CHAPTERS, Chapter, Check, VARIANTS, Variant};
 
 /// A shorter part of a name would match by accident.
 const SHORTEST_PART: usize = 3;
-/// How alike two words have to be for one to be offered in place of the other (1: the same).
-const ALIKE: f64 = 0.72;
 /// How many names are offered at most.
 const OFFERED: usize = 3;
 
@@ -117,42 +117,11 @@ fn exact(word: &str, checks: &[&'static Check]) -> Option<WordMeaning> {
         .or_else(|| checks_that(&|it| it.name == check || it.full_name() == check))
 }
 
-/// The chapter that a word names: `04`, `04-epoll-et`, `epoll-et`, or the path of its folder.
-pub fn chapter(word: &str) -> Option<&'static Chapter> {
-    let word = folder_word(word);
-    CHAPTERS.iter().find(|chapter| is_chapter(chapter, &word))
-}
-
-/// The chapters' folders, for a message.
-pub fn chapter_folders() -> String {
-    let folders: Vec<&str> = CHAPTERS.iter().map(|chapter| chapter.folder).collect();
-    folders.join(" ")
-}
-
-/// `./04-Epoll-ET/`, which a shell may complete, as `04-epoll-et`.
-fn folder_word(word: &str) -> String {
-    word.trim_start_matches("./").trim_end_matches('/').to_lowercase()
-}
-
-/// Whether a word is a chapter's folder, the folder without its number, its number or its package.
-fn is_chapter(chapter: &Chapter, word: &str) -> bool {
-    let (number, title) = chapter.folder.split_once('-').unwrap_or(("", chapter.folder));
-    let numbers_agree = matches!((number.parse::<u32>(), word.parse::<u32>()), (Ok(a), Ok(b)) if a == b);
-    word == chapter.folder || word == chapter.package || word == title || numbers_agree
-}
-
 /// Whether a word is a variant's name or its example's, with the folder or without. Several variants may share an
 /// example.
 fn is_variant(variant: &Variant, word: &str) -> bool {
     let word = word.strip_prefix(variant.folder).and_then(|rest| rest.strip_prefix('/')).unwrap_or(word);
     word == variant.name || word == variant.example
-}
-
-/// The name that a misspelt word is likely to stand for.
-pub fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = |name: &str| strsim::jaro_winkler(word, name);
-    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    if likeness(best) > ALIKE { Some(best) } else { None }
 }
 
 /// The servers, groups and checks that a misspelt word is likely to stand for.

@@ -19,7 +19,7 @@ use crate::checking::listing;
 use crate::checking::results::Results;
 use crate::checking::servers::{self, NoAnswer, TestedServer};
 use crate::checking::table;
-use crate::course::Course;
+use crate::course;
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::selection::{self, Selection, UnknownWord};
@@ -133,8 +133,8 @@ enum ModelArg {
 /// Checks exercises if the words name exercises, and servers otherwise.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if !args.words.is_empty() {
-        let course = Course::load()?;
-        if let Some(places) = course.places(&args.words)? {
+        let course = course::whole()?;
+        if let Some(places) = course::places(&course, &args.words)? {
             if args.fuzz.fuzz {
                 let interrupt = Interrupt::watch()?;
                 let attempts = fuzz::attempts(&course, &places, &interrupt)?;
@@ -142,7 +142,8 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
             }
             return check_attempt::run(course, &places, args.json, args.verbose);
         }
-        for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course.hidden_behind(word)?))) {
+        for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course::hidden_behind(&course, word)?)))
+        {
             terminal::complain(&format!(
                 "'{word}' is a server's name too; the exercise: cargo lab check {:02}",
                 exercise.number
@@ -374,7 +375,7 @@ fn report(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
 /// A word that stands for nothing, with what there is.
 fn unknown(unknown: &UnknownWord) -> LabError {
     let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
-    let exercises = Course::load().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
+    let exercises = course::whole().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
     LabError::usage(format!(
         "'{}' names no server, no group, no check and no exercise.{}\n  servers: {}\n  variants: {}\n  groups: {}\n  \
          checks: cargo lab check --list{exercises}",

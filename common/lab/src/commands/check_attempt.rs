@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use crate::checking::bars;
-use crate::course::feedback::{CheckNews, CheckedAttempt};
+use crate::course::feedback::{self, CheckNews, CheckedAttempt};
 use crate::course::{Course, Exercise, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -35,7 +35,7 @@ pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> R
         let what = format!("building and checking {}", course.exercises[*at].name);
         let lines = Mutex::new(String::new());
         let checked = bars::waiting(what, |so_far| {
-            course.check(*at, palette, verbose, interrupt.flag(), |news| match news {
+            feedback::check(&mut course, *at, palette, verbose, interrupt.flag(), |news| match news {
                 CheckNews::Line(line) => *lines.lock().expect("no panic while it is held") += &format!("{line}\n"),
                 CheckNews::Progress(text) => so_far(text),
             })

@@ -15,7 +15,7 @@ use super::explore_json::{ExplorationJson, ScriptJson};
 use crate::checking::bars;
 use crate::checking::servers;
 use crate::course::attempt::{self, AttemptBuild};
-use crate::course::{Course, Exercise};
+use crate::course::{self, Course, Exercise};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::selection;
@@ -311,8 +311,8 @@ fn what_to_explore(args: &ExploreArgs, interrupt: &Interrupt) -> Result<explorer
     let subject = match (&args.cmd, &args.server) {
         (Some(line), _) => servers::command(line)?.subject,
         (None, Some(word)) => {
-            let course = Course::load()?;
-            match course.places(std::slice::from_ref(word))?.as_deref() {
+            let course = course::whole()?;
+            match course::places(&course, std::slice::from_ref(word))?.as_deref() {
                 Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
                 _ => chapter(word, &course)?,
             }

@@ -6,7 +6,7 @@ use harness::Outcome;
 
 use crate::cargo::{self, Program, ProgramKind};
 use crate::checking::results::duration;
-use crate::course::feedback::decimal;
+use crate::course::decimal;
 use crate::course::{self, Exercise, Extent, Judgement, fixes};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;

@@ -4,19 +4,12 @@
 
 pub mod check;
 pub mod check_attempt;
-pub mod diff;
 pub mod docs;
 pub mod explore;
 mod explore_json;
 pub mod fuzz;
 pub mod grade;
-pub mod hint;
-pub mod list;
 pub mod matrix;
 mod matrix_fixes;
 pub mod new;
-pub mod next;
-pub mod reset;
-pub mod solution;
-pub mod start;
 pub mod watch;

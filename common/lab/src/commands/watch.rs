@@ -14,13 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{hint, list, reset};
-use crate::course::feedback::{CheckNews, CheckedAttempt};
-use crate::course::{Course, WatchLock, attempt};
+use crate::course::feedback::{self, CheckNews, CheckedAttempt};
+use crate::course::{self, Course, WatchLock, attempt};
 use crate::error::LabError;
 use crate::interrupt::{Interrupt, kill_servers};
 use crate::terminal::{self, Palette};
 use crate::workspace;
+use cargo_lab::commands::{hint, list, reset};
 
 /// How often the attempt's file is looked at.
 const LOOK: Duration = Duration::from_millis(150);
@@ -80,7 +80,7 @@ struct WatchSession {
 
 /// Watches until `q`, a signal, or the loss of stdout.
 pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
-    let course = Course::load()?;
+    let course = course::whole()?;
     let at = course.named_or_current(args.exercise.as_deref())?.at;
     let lock = WatchLock::take(&course.exercises)?;
     let interrupt = Interrupt::watch()?;
@@ -169,8 +169,10 @@ impl WatchSession {
         ));
         std::thread::spawn(move || {
             // A course of its own: the keys are answered from the session's course meanwhile.
-            let checked = Course::load().and_then(|mut course| {
-                course.check(at, palette, false, &stop, |news| drop(events.send(WatchEvent::News(number, news))))
+            let checked = course::whole().and_then(|mut course| {
+                feedback::check(&mut course, at, palette, false, &stop, |news| {
+                    drop(events.send(WatchEvent::News(number, news)))
+                })
             });
             let _ = events.send(WatchEvent::Checked(number, checked));
         });
@@ -206,7 +208,7 @@ impl WatchSession {
             return Ok(());
         }
         self.running = None;
-        self.course = Course::load()?;
+        self.course = course::whole()?;
         // The compiler's words about a file that went away meanwhile would be about something else.
         let is_judged = matches!(checked, Ok(CheckedAttempt::Judged(..)));
         if !is_judged && !self.course.exercises[self.at].attempt().exists() {

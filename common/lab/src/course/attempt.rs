@@ -1,13 +1,15 @@
-//! A student's file: where it is, what it was made from, and the program that it becomes.
+//! A student's file, and the program that it becomes.
 //!
-//! Invariant: a starter is never written to, and an attempt is overwritten only by `reset`.
+//! Invariant: only cargo builds it, and a build that was told to stop leaves no compiler running.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 
-use super::exercise::Exercise;
+use cargo_lab::course::attempt::require_package;
+pub use cargo_lab::course::attempt::{is_untouched, reset, start};
+
+use super::Exercise;
 use crate::cargo;
 use crate::error::LabError;
 use crate::workspace::{self, shown};
@@ -21,60 +23,6 @@ pub enum AttemptBuild {
     Refused(String),
     /// The build was stopped.
     Stopped,
-}
-
-/// Copies the starter to where the student works on it. Returns `false`, and copies nothing, if there is an attempt
-/// already.
-pub fn start(exercise: &Exercise) -> Result<bool, LabError> {
-    if exercise.attempt().exists() {
-        return Ok(false);
-    }
-    require_package(exercise)?;
-    copy_starter(exercise)?;
-    Ok(true)
-}
-
-/// Replaces the attempt by the starter. The attempt is kept beside it, under the name that is returned.
-pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, LabError> {
-    require_package(exercise)?;
-    let attempt = exercise.attempt();
-    if !attempt.exists() || is_untouched(exercise) {
-        copy_starter(exercise)?;
-        return Ok(None);
-    }
-    let free = (1..).map(|n| attempt.with_extension(format!("rs.{n}"))).find(|path| !path.exists());
-    let kept = free.expect("numbers do not end");
-    fs::rename(&attempt, &kept)
-        .map_err(|error| LabError::failed(format!("keep {} as {}: {error}", shown(&attempt), shown(&kept))))?;
-    copy_starter(exercise)?;
-    Ok(Some(kept))
-}
-
-fn copy_starter(exercise: &Exercise) -> Result<(), LabError> {
-    let (from, to) = (exercise.file("starter.rs"), exercise.attempt());
-    fs::copy(&from, &to)
-        .map_err(|error| LabError::failed(format!("copy {} to {}: {error}", shown(&from), shown(&to))))?;
-    Ok(())
-}
-
-/// Cargo finds an attempt through two files beside it. Without them its errors would be about something else.
-fn require_package(exercise: &Exercise) -> Result<(), LabError> {
-    for name in ["Cargo.toml", "examples"] {
-        let path = exercise.attempt().with_file_name(name);
-        if !path.exists() {
-            let folder = path.parent().expect("a folder for attempts");
-            return Err(LabError::failed(format!("{} is missing: git checkout {}", shown(&path), shown(folder))));
-        }
-    }
-    Ok(())
-}
-
-/// The attempt is still the starter.
-pub fn is_untouched(exercise: &Exercise) -> bool {
-    match (fs::read(exercise.attempt()), fs::read(exercise.file("starter.rs"))) {
-        (Ok(attempt), Ok(starter)) => attempt == starter,
-        _ => false,
-    }
 }
 
 /// Builds the attempt, until `stop` is set.

@@ -7,11 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use harness::{Check, Outcome, Report};
 
-use super::Course;
 use super::attempt::{self, AttemptBuild};
-use super::exercise::Exercise;
 use super::judging::{Extent, Judgement, Stage, judge_until};
-use super::progress::{self, StudentProgress};
+use super::{Course, Exercise, StudentProgress, decimal, progress};
 use crate::checking::results::{self, Results, duration};
 use crate::checking::servers::TestedServer;
 use crate::error::LabError;
@@ -38,89 +36,87 @@ pub enum CheckNews {
     Progress(String),
 }
 
-impl Course {
-    /// Builds and checks an attempt, notes the result, and says how it went. `tell` gets what can be shown before the
-    /// end. `verbose` tells of every failure in full.
-    pub fn check(
-        &mut self,
-        at: usize,
-        palette: Palette,
-        verbose: bool,
-        stop: &AtomicBool,
-        mut tell: impl FnMut(CheckNews) + Send,
-    ) -> Result<CheckedAttempt, LabError> {
-        let exercise = &self.exercises[at];
-        // Taken before the build: what the student saves while the checks run is another text.
-        let digest = progress::digest(exercise);
-        let built = attempt::build(exercise, palette.is_on(), stop)?;
-        self.progress = StudentProgress::load(&self.exercises)?;
-        self.progress.is_checked(exercise);
-        self.save()?;
-        let (program, warnings) = match built {
-            AttemptBuild::Program(program, warnings) => (program, warnings),
-            AttemptBuild::Refused(why) => {
-                let (fail, path) = (palette.bad("FAIL"), shown(&exercise.attempt()));
-                return Ok(CheckedAttempt::Refused(format!("{why}\n{fail} {path} does not compile\n")));
-            }
-            AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
-        };
-        if !warnings.is_empty() {
-            tell(CheckNews::Line(warnings.trim_end().to_owned()));
+/// Builds and checks an attempt, notes the result, and says how it went. `tell` gets what can be shown before the
+/// end. `verbose` tells of every failure in full.
+pub fn check(
+    course: &mut Course,
+    at: usize,
+    palette: Palette,
+    verbose: bool,
+    stop: &AtomicBool,
+    mut tell: impl FnMut(CheckNews) + Send,
+) -> Result<CheckedAttempt, LabError> {
+    let exercise = &course.exercises[at];
+    // Taken before the build: what the student saves while the checks run is another text.
+    let digest = progress::digest(exercise);
+    let built = attempt::build(exercise, palette.is_on(), stop)?;
+    course.progress = StudentProgress::load(&course.exercises)?;
+    course.progress.is_checked(exercise);
+    course.save()?;
+    let (program, warnings) = match built {
+        AttemptBuild::Program(program, warnings) => (program, warnings),
+        AttemptBuild::Refused(why) => {
+            let (fail, path) = (palette.bad("FAIL"), shown(&exercise.attempt()));
+            return Ok(CheckedAttempt::Refused(format!("{why}\n{fail} {path} does not compile\n")));
         }
-        let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
-        let judged = judge_until(exercise, &subject, Extent::OwnFirst, stop, |report, stage| {
-            if stage.is_own || matches!(report.outcome, Outcome::Fail(_)) {
-                tell(CheckNews::Line(report_line(report, palette)));
-            }
-            if !stage.is_own {
-                let Stage { done, all, .. } = stage;
-                tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
-            }
-        });
-        let Some(judgement) = judged else { return Ok(CheckedAttempt::Stopped) };
-        // Read again: a hint may have been shown while the checks ran.
-        self.progress = StudentProgress::load(&self.exercises)?;
-        self.progress.note(exercise, digest.unwrap_or_default(), &judgement);
-        self.save()?;
-        let told = self.tell(at, &judgement, palette, verbose);
-        Ok(CheckedAttempt::Judged(judgement, told))
+        AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
+    };
+    if !warnings.is_empty() {
+        tell(CheckNews::Line(warnings.trim_end().to_owned()));
     }
+    let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
+    let judged = judge_until(exercise, &subject, Extent::OwnFirst, stop, |report, stage| {
+        if stage.is_own || matches!(report.outcome, Outcome::Fail(_)) {
+            tell(CheckNews::Line(report_line(report, palette)));
+        }
+        if !stage.is_own {
+            let Stage { done, all, .. } = stage;
+            tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
+        }
+    });
+    let Some(judgement) = judged else { return Ok(CheckedAttempt::Stopped) };
+    // Read again: a hint may have been shown while the checks ran.
+    course.progress = StudentProgress::load(&course.exercises)?;
+    course.progress.note(exercise, digest.unwrap_or_default(), judgement.share(), judgement.passed());
+    course.save()?;
+    let told = told(course, at, &judgement, palette, verbose);
+    Ok(CheckedAttempt::Judged(judgement, told))
+}
 
-    /// The first failure's story, what else failed, and what to do next.
-    fn tell(&self, at: usize, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
-        let exercise = &self.exercises[at];
-        let mut out = failures(exercise, judgement, palette, verbose);
-        for report in judgement.all() {
-            if let Outcome::Skip { reason } = &report.outcome {
-                let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
-            }
+/// The first failure's story, what else failed, and what to do next.
+fn told(course: &Course, at: usize, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
+    let exercise = &course.exercises[at];
+    let mut out = failures(exercise, judgement, palette, verbose);
+    for report in judgement.all() {
+        if let Outcome::Skip { reason } = &report.outcome {
+            let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
         }
-        let head = palette.heading(&format!("{:02} {}", exercise.number, exercise.about.title));
-        if judgement.passed() {
-            out += &self.passed(at, judgement, &head, palette);
-        } else if judgement.untried() {
-            out += &format!("{} {head}: none of its own checks can run here", palette.left_out("skipped"));
-        } else {
-            out += &not_yet(exercise, judgement, &head, palette);
-        }
-        out + "\n"
     }
+    let head = palette.heading(&format!("{:02} {}", exercise.number, exercise.about.title));
+    if judgement.passed() {
+        out += &passed(course, at, judgement, &head, palette);
+    } else if judgement.untried() {
+        out += &format!("{} {head}: none of its own checks can run here", palette.left_out("skipped"));
+    } else {
+        out += &not_yet(exercise, judgement, &head, palette);
+    }
+    out + "\n"
+}
 
-    fn passed(&self, at: usize, judgement: &Judgement, head: &str, palette: Palette) -> String {
-        let exercise = &self.exercises[at];
-        let seconds: f64 = judgement.all().map(|report| report.seconds).sum();
-        let next = match self.next_after(at) {
-            Some(next) => format!("next: cargo lab start {:02}", self.exercises[next].number),
-            None => "that was the last exercise: cargo lab list".to_owned(),
-        };
-        format!(
-            "{} {head}: {} ({} of checks)\n{next}; the solution: cargo lab diff {:02}",
-            palette.good("passed"),
-            points(exercise, judgement),
-            duration(seconds),
-            exercise.number
-        )
-    }
+fn passed(course: &Course, at: usize, judgement: &Judgement, head: &str, palette: Palette) -> String {
+    let exercise = &course.exercises[at];
+    let seconds: f64 = judgement.all().map(|report| report.seconds).sum();
+    let next = match course.next_after(at) {
+        Some(next) => format!("next: cargo lab start {:02}", course.exercises[next].number),
+        None => "that was the last exercise: cargo lab list".to_owned(),
+    };
+    format!(
+        "{} {head}: {} ({} of checks)\n{next}; the solution: cargo lab diff {:02}",
+        palette.good("passed"),
+        points(exercise, judgement),
+        duration(seconds),
+        exercise.number
+    )
 }
 
 fn failures(exercise: &Exercise, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
@@ -200,10 +196,4 @@ pub fn report_line(report: &Report, palette: Palette) -> String {
         Outcome::Skip { .. } => palette.left_out("skip"),
     };
     format!("  {word}  {}", report.check)
-}
-
-/// `2`, `1.5`: points without a tail of zeros.
-pub fn decimal(points: f64) -> String {
-    let rounded = (points * 100.0).round() / 100.0;
-    format!("{rounded}")
 }

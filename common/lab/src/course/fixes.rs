@@ -6,7 +6,7 @@ use std::fs;
 
 use serde::Deserialize;
 
-use super::exercise::Exercise;
+use super::Exercise;
 use super::judging::{BREAKS_ANOTHER, STILL_THERE};
 use crate::error::LabError;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{Check, Outcome, Report, Subject};
 
-use super::exercise::Exercise;
+use super::Exercise;
 use crate::checking::jobs::{self, CheckJob, Halt, JobBatch, RunEvent};
 
 /// The largest share of the points while the bug is still there, in another shape.

@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use harness::{Check, Failure, Outcome, Report, Subject};
 
-use super::exercise::Exercise;
-use super::starters::StarterRecord;
+use super::{Exercise, StarterRecord};
 use crate::checking::jobs::{self, RunEvent};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -33,6 +32,13 @@ pub struct ExerciseProof<'a> {
     pub skipped: Option<&'static str>,
     /// How long it took.
     pub seconds: f64,
+}
+
+impl ExerciseProof<'_> {
+    /// Each check that the starter was run against, and whether it failed.
+    pub fn starter_results(&self) -> Vec<(&str, bool)> {
+        self.starter.iter().map(|it| (it.check.as_str(), matches!(it.outcome, Outcome::Fail(_)))).collect()
+    }
 }
 
 /// How exercises are proved.
@@ -112,7 +118,7 @@ impl Prover<'_> {
         let wanted = |check: &&Check| match &self.wanted {
             WantedChecks::All => true,
             WantedChecks::Quick => is_named(check),
-            WantedChecks::New(record) => !record.knows(exercise, check),
+            WantedChecks::New(record) => !record.knows(exercise, &check.full_name()),
         };
         harness::checks().filter(wanted).collect()
     }

@@ -14,7 +14,7 @@ pub mod starters;
 use std::fs;
 use std::path::Path;
 
-use crate::course::{Exercise, StarterRecord, load};
+use crate::course::{Exercise, StarterRecord, check_names, load};
 use crate::error::LabError;
 
 /// The command that brings everything up to date.
@@ -70,7 +70,7 @@ pub fn outdated_matrices(root: &Path) -> Result<Vec<String>, LabError> {
     let readme = readme.map_err(|error| LabError::failed(format!("read README.md: {error}")))?;
     let mut outdated = matrix::outdated(&readme);
     let folder = root.join("exercises");
-    if !StarterRecord::load(&folder)?.is_current(&load(&folder)?) {
+    if !StarterRecord::load(&folder)?.is_current(&load(&folder)?, &check_names()) {
         outdated
             .push("exercises/starters.toml lacks a check or an exercise; 'cargo lab matrix --write' runs it".into());
     }

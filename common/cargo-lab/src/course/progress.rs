@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::exercise::Exercise;
-use super::judging::Judgement;
 use crate::error::LabError;
 use crate::workspace;
 
@@ -98,11 +97,10 @@ impl StudentProgress {
         }
     }
 
-    /// Notes a judgement on the attempt whose text had this digest.
-    pub fn note(&mut self, exercise: &Exercise, digest: u64, verdict: &Judgement) {
+    /// Notes what the attempt whose text had this digest is worth, from 0 to 1, and whether it has passed.
+    pub fn note(&mut self, exercise: &Exercise, digest: u64, share: f64, passed: bool) {
         let entry = self.exercises.entry(exercise.name.clone()).or_default();
         let before = entry.result.as_ref().is_some_and(|result| result.passed_once);
-        let (share, passed) = (verdict.share(), verdict.passed());
         entry.result = Some(LastCheck { digest, share, passed, passed_once: before || passed });
     }
 

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::course::{Course, Standing};
+use crate::course::{Course, Standing, any_check};
 use crate::error::LabError;
 use crate::terminal;
 use crate::workspace::shown;
@@ -21,7 +21,7 @@ pub struct SolutionArgs {
 
 /// Prints the solution's source.
 pub fn run(args: &SolutionArgs) -> Result<ExitCode, LabError> {
-    let mut course = Course::load()?;
+    let mut course = Course::load(any_check)?;
     let chosen = course.named_or_current(args.exercise.as_deref())?;
     // Not on stdout, where only the source goes.
     let (at, said) = (chosen.at, chosen.said(&course));

@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn the_root_is_a_workspace_with_the_chapters_in_it() {
-        assert!(root().unwrap().join(harness::CHAPTERS[0].folder).is_dir());
+        assert!(root().unwrap().join(subject::CHAPTERS[0].folder).is_dir());
     }
 
     #[test]

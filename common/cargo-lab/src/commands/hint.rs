@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::course::Course;
+use crate::course::{Course, any_check};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
 
@@ -17,7 +17,7 @@ pub struct HintArgs {
 
 /// Shows the hints that were shown before, and the next hint.
 pub fn run(args: &HintArgs) -> Result<ExitCode, LabError> {
-    let mut course = Course::load()?;
+    let mut course = Course::load(any_check)?;
     let chosen = course.named_or_current(args.exercise.as_deref())?;
     let said = chosen.said(&course);
     terminal::print(&(said + &next_hint(&mut course, chosen.at, Palette::stdout())?));

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use similar::{ChangeTag, DiffOp, TextDiff};
 
 use super::solution;
-use crate::course::Course;
+use crate::course::{Course, any_check};
 use crate::error::LabError;
-use crate::selection;
+use crate::names;
 use crate::terminal::{self, Palette, pager};
 use crate::workspace;
 
@@ -75,7 +75,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, LabError> {
 
 /// The two sources that one exercise stands for.
 fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
-    let mut course = Course::load()?;
+    let mut course = Course::load(any_check)?;
     let at = course.find(&args.left).map_err(|error| match source(&args.left) {
         Ok(_) => {
             LabError::usage(format!("'{}' needs a second chapter or file beside it: cargo lab diff 03 04", args.left))
@@ -96,7 +96,7 @@ fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
 
 /// A chapter's server, or a file.
 fn source(word: &str) -> Result<PathBuf, LabError> {
-    if let Some(chapter) = selection::chapter(word) {
+    if let Some(chapter) = names::chapter(word) {
         return Ok(workspace::root()?.join(chapter.folder).join("src/server.rs"));
     }
     let file = PathBuf::from(word);
@@ -106,7 +106,7 @@ fn source(word: &str) -> Result<PathBuf, LabError> {
     Err(LabError::usage(format!(
         "'{word}' is neither a chapter nor a file\n  chapters: {}\n  for your attempt beside the solution, give one \
          exercise and nothing else: cargo lab diff 08",
-        selection::chapter_folders()
+        names::chapter_folders()
     )))
 }
 

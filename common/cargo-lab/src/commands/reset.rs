@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::course::{Course, attempt};
+use crate::course::{Course, any_check, attempt};
 use crate::error::LabError;
 use crate::terminal;
 use crate::workspace::shown;
@@ -18,7 +18,7 @@ pub struct ResetArgs {
 
 /// Resets one exercise.
 pub fn run(args: &ResetArgs) -> Result<ExitCode, LabError> {
-    let mut course = Course::load()?;
+    let mut course = Course::load(any_check)?;
     let chosen = course.named_or_begun(args.exercise.as_deref())?;
     let said = chosen.said(&course);
     terminal::print(&(said + &reset(&mut course, chosen.at)?));

@@ -1,10 +1,15 @@
-//! The server under test, as far as it has to be known before it runs.
+//! The server under test, as far as it has to be known before it runs; and the words for what may be wrong with it.
 //!
-//! Invariant: the harness learns about a server only from here and from outside (its port, its output, /proc).
+//! Invariant: the harness learns about a server only from here and from outside (its port, its output, /proc). There is
+//! little code here, so what needs the names alone is built in seconds.
+
+mod symptom;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+
+pub use symptom::Symptom;
 
 /// A server's source file, which a panic names.
 #[derive(Debug, Clone)]
@@ -328,22 +333,5 @@ impl Subject {
     /// A server that runs already.
     pub fn served(addr: SocketAddr) -> Self {
         Self { launch: Launch::Served(addr), ..Self::command(addr.to_string(), Vec::new()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_declared_difference_is_about_a_check_or_a_group_and_is_shown_as_a_skip() {
-        for (what, _) in VARIANTS.iter().flat_map(|variant| variant.differs) {
-            assert!(crate::all_checks().any(|check| check.group == *what || check.full_name() == *what), "{what}");
-        }
-        let check = crate::checks().next().expect("there are checks");
-        let subject = Subject { differs: &[("echo", "it does not")], ..Subject::command("never started", vec![]) };
-        let outcome = crate::run(check, &subject).outcome;
-        let crate::Outcome::Skip { reason } = outcome else { panic!("{outcome:?}") };
-        assert_eq!(reason, "declared difference: it does not");
     }
 }

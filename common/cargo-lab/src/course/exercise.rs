@@ -6,14 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Model, Source, Subject, Symptom};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use strum::VariantNames;
+use subject::{CHAPTERS, Model, Source, Subject, Symptom};
 
 use super::starters::StarterRecord;
 use crate::error::LabError;
-use crate::selection;
+use crate::names;
 use crate::workspace::shown;
 
 /// An exercise.
@@ -101,12 +100,12 @@ pub struct ExpectedFailure {
 /// A symptom by its name; of a word that is none, the error has the line, what was meant and what there is.
 fn symptom<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Symptom, D::Error> {
     let word = String::deserialize(deserializer)?;
-    word.parse().map_err(|_| {
-        let meant = match selection::nearest(&word, Symptom::VARIANTS.iter().copied()) {
+    Symptom::named(&word).ok_or_else(|| {
+        let meant = match names::nearest(&word, Symptom::NAMES.iter().copied()) {
             Some(name) => format!("; did you mean '{name}'?"),
             None => ".".to_owned(),
         };
-        D::Error::custom(format!("there is no symptom '{word}'{meant} Symptoms: {}", Symptom::VARIANTS.join(" ")))
+        D::Error::custom(format!("there is no symptom '{word}'{meant} Symptoms: {}", Symptom::NAMES.join(" ")))
     })
 }
 
@@ -159,8 +158,8 @@ impl Exercise {
     }
 }
 
-/// All exercises below `folder` (the workspace's `exercises`), in their order.
-pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
+/// All exercises below `folder` (the workspace's `exercises`), in their order. `is_check` knows the names of the checks.
+pub fn load(folder: &Path, is_check: impl Fn(&str) -> bool) -> Result<Vec<Exercise>, LabError> {
     let cannot = |error| LabError::failed(format!("read {}: {error}", folder.display()));
     let mut record = StarterRecord::load(folder)?;
     let mut exercises = Vec::new();
@@ -169,7 +168,7 @@ pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(number) = name.split_once('_').and_then(|(number, _)| number.parse().ok()) else { continue };
         let starter_fails = record.fails.remove(&name).unwrap_or_default();
-        exercises.push(Exercise { starter_fails, ..load_one(number, name, path)? });
+        exercises.push(Exercise { starter_fails, ..load_one(number, name, path, &is_check)? });
     }
     exercises.sort_by_key(|exercise| exercise.number);
     for pair in exercises.windows(2) {
@@ -192,7 +191,7 @@ pub fn chosen(all: Vec<Exercise>, only: &[String]) -> Result<Vec<Exercise>, LabE
     Ok(all.into_iter().filter(|it| only.is_empty() || only.iter().any(|word| it.named_by(word).is_some())).collect())
 }
 
-fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabError> {
+fn load_one(number: u32, name: String, folder: PathBuf, is_check: impl Fn(&str) -> bool) -> Result<Exercise, LabError> {
     let path = folder.join("exercise.toml");
     let wrong = |what: String| LabError::failed(format!("{}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
@@ -206,11 +205,11 @@ fn load_one(number: u32, name: String, folder: PathBuf) -> Result<Exercise, LabE
         return Err(wrong("must_pass is empty; name the checks that the starter fails".into()));
     }
     for name in about.must_pass.iter().map(|proof| &proof.check) {
-        if !harness::checks().any(|check| check.full_name() == *name) {
+        if !is_check(name) {
             return Err(wrong(format!("there is no check '{name}' (cargo lab check --list)")));
         }
     }
-    if !harness::CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {
+    if !CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {
         return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
     }
     Ok(Exercise { number, name, folder, about, starter_fails: Vec::new() })

@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::{Check, Outcome};
 use serde::{Deserialize, Serialize};
 
 use super::exercise::Exercise;
-use super::proof::ExerciseProof;
 use crate::error::LabError;
 
 const HEAD: &str = "\
@@ -51,26 +49,24 @@ impl StarterRecord {
     }
 
     /// Whether this starter was run against this check.
-    pub fn knows(&self, exercise: &Exercise, check: &Check) -> bool {
-        self.fails.contains_key(&exercise.name) && self.checks.contains(&check.full_name())
+    pub fn knows(&self, exercise: &Exercise, check: &str) -> bool {
+        self.fails.contains_key(&exercise.name) && self.checks.iter().any(|known| known == check)
     }
 
-    /// Whether the record lacks nothing, and has nothing that is gone.
-    pub fn is_current(&self, exercises: &[Exercise]) -> bool {
-        self.checks.iter().eq(harness::checks().map(Check::full_name).collect::<Vec<_>>().iter())
-            && self.fails.keys().eq(exercises.iter().map(|exercise| &exercise.name))
+    /// Whether the record lacks nothing, and has nothing that is gone. `checks` are all checks there are.
+    pub fn is_current(&self, exercises: &[Exercise], checks: &[String]) -> bool {
+        self.checks == checks && self.fails.keys().eq(exercises.iter().map(|exercise| &exercise.name))
     }
 
-    /// Adds what was run, and drops checks and exercises that are gone. Each proof has a report of every check that
-    /// `knows` denied.
-    pub fn update(&mut self, proofs: &[ExerciseProof<'_>]) {
-        self.checks = harness::checks().map(Check::full_name).collect();
-        self.fails.retain(|name, _| proofs.iter().any(|proof| proof.exercise.name == *name));
-        for proof in proofs {
-            let fails = self.fails.entry(proof.exercise.name.clone()).or_default();
-            fails.retain(|name| !proof.starter.iter().any(|report| report.check == *name));
-            let failed = proof.starter.iter().filter(|report| matches!(report.outcome, Outcome::Fail(_)));
-            fails.extend(failed.map(|report| report.check.clone()));
+    /// Adds what was run, and drops checks and exercises that are gone. `checks` are all checks there are. Every exercise
+    /// is in `ran`, with each check that `knows` denied, and whether its starter failed it.
+    pub fn update(&mut self, checks: Vec<String>, ran: &[(&Exercise, Vec<(&str, bool)>)]) {
+        self.checks = checks;
+        self.fails.retain(|name, _| ran.iter().any(|(exercise, _)| exercise.name == *name));
+        for (exercise, results) in ran {
+            let fails = self.fails.entry(exercise.name.clone()).or_default();
+            fails.retain(|name| !results.iter().any(|(check, _)| check == name));
+            fails.extend(results.iter().filter(|(_, failed)| *failed).map(|(check, _)| (*check).to_owned()));
             let place = |name: &String| self.checks.iter().position(|check| check == name);
             fails.retain(|name| place(name).is_some());
             fails.sort_by_key(place);
