@@ -30,9 +30,9 @@ pub struct Session {
     stop: Arc<AtomicBool>,
     deadline: Instant,
     /// See `Measured::repeated`.
-    pub(crate) repeated: Cell<u32>,
+    pub repeated: Cell<u32>,
     /// See `Measured::disturbed`.
-    pub(crate) disturbed: Cell<u32>,
+    pub disturbed: Cell<u32>,
 }
 
 impl Session {
