@@ -3,17 +3,16 @@
 //! Invariant: only figures of one run are compared, because its servers take turns under the same load. Absolute
 //! figures depend on the machine and its other work. Ratios of medians and counts are valid elsewhere too.
 
-mod load;
-
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use bench::load::Load;
+use bench::server::cpu;
 use clap::Parser;
 use harness::server::{Options, Server};
 use harness::{Stop, Subject};
-use load::Load;
 use observe::Family;
 
 /// Measures echo servers in turns: CPU time and system calls per round trip, memory per idle connection
@@ -106,9 +105,9 @@ fn turn(subject: &Subject, args: &BenchArgs) -> Result<Turn> {
         .map(|(before, after)| (after as f64 - before as f64) / args.idle as f64);
     let busy = Load::connect(server.addr, args.connections, args.bytes)?;
     let strace = args.syscalls.then(|| Strace::attach(process)).transpose()?;
-    let cpu = cpu(process)?;
+    let before = cpu(process)?;
     let (round_trips, wall) = busy.run(Duration::from_secs_f64(args.seconds))?;
-    let cpu = self::cpu(process)? - cpu;
+    let cpu = cpu(process)? - before;
     let syscalls = strace.map(Strace::total).transpose()?;
     Ok(Turn { round_trips, wall, cpu, syscalls, resident_per_idle })
 }
@@ -118,16 +117,6 @@ fn story(stop: Stop) -> String {
         Stop::Skip(why) | Stop::Broken(why) => why,
         Stop::Fail(failure) => format!("{} {}", failure.what, failure.cause),
     }
-}
-
-/// The CPU time of all threads so far, from /proc/PID/task/*/schedstat (nanoseconds).
-fn cpu(process: Family) -> Result<Duration> {
-    let mut nanos = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", process.pid))? {
-        let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        nanos += schedstat.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanos))
 }
 
 /// `strace -c -f`, attached to a running server.

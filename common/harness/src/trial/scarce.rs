@@ -5,7 +5,7 @@
 //! (io_uring).
 
 use super::Trial;
-use crate::client::Client;
+use crate::client::{Client, ConnectOptions};
 use crate::failure::{Step, Stop};
 use crate::server::{Limits, Options};
 use crate::subject::Model;
@@ -28,7 +28,7 @@ impl Trial<'_> {
         let (mut inside, each) = self.some_clients(base)?;
         let rest = INSIDE - inside.len();
         self.leave_room(rest * each)?;
-        inside.extend(self.connect_many(rest as u32)?);
+        inside.extend(self.admit(rest)?);
         self.echo_all(&mut inside, 100)?;
         let mut outside = self.queue_up()?;
         // A process for each client has its descriptor there, and none becomes free in the one that accepts when clients
@@ -65,11 +65,28 @@ impl Trial<'_> {
             return Err(Stop::skip("it raises its own limit of descriptors when it starts"));
         }
         self.suspect(EMFILE);
-        let mut inside = self.connect_many(INSIDE as u32)?;
+        let mut inside = self.admit(INSIDE)?;
         self.echo_all(&mut inside, 100)?;
         let outside = self.queue_up()?;
         self.expect_lack(&mut inside, &outside)?;
         Ok((inside, outside))
+    }
+
+    /// The clients that get the last descriptors. A server of somebody else gets them one at a time, because it may need a
+    /// descriptor for a moment as it grows. With the ninth thread that allocates, glibc reads /sys/devices/system/cpu/online,
+    /// and a client that is accepted meanwhile would find no descriptor.
+    fn admit(&mut self, count: usize) -> Step<Vec<Client>> {
+        if self.subject.own {
+            return self.connect_many(count as u32);
+        }
+        self.log.step(format!("{count} clients connect one at a time; each sends 1 byte and reads it back"));
+        let served = |trial: &mut Self| {
+            let mut client = trial.connect_quietly(ConnectOptions::default())?;
+            client.plan(1);
+            super::echo_all(std::slice::from_mut(&mut client))?;
+            Ok(client)
+        };
+        (0..count).map(|_| served(self)).collect()
     }
 
     /// A few clients of a server that had `base` descriptors before, and how many it uses for each.

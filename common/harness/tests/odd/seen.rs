@@ -49,7 +49,8 @@ const TESTS: &[Test] = &[
         fails("ticks-later", IDLE, Symptom::Spinning, "before its first client: ")
     }),
     ("a_client_may_be_turned_away_for_lack_of_descriptors", || {
-        passes("reserve", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
+        passes("reserve", &["faults::queued_clients_are_served_as_soon_as_others_leave"])?;
+        passes("reserve-grows", &["faults::queued_clients_are_served_as_soon_as_others_leave"])
     }),
     ("a_timerfd_ends_a_wait_as_a_timeout_does", || {
         passes("timer", &["faults::queued_clients_are_served_as_soon_as_others_leave"])

@@ -64,7 +64,9 @@ pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
 }
 
 fn accept(listener: &TcpListener, kind: &str) -> ExitCode {
-    let (stops, has_reserve) = (kind == "stops-later", kind == "reserve");
+    let (stops, grows) = (kind == "stops-later", kind == "reserve-grows");
+    let has_reserve = grows || kind == "reserve";
+    let mut accepted = 0;
     let timer = Timer::new();
     let mut reserve = File::open("/dev/null").ok();
     // An accept that may block takes its descriptor first, and would report the lack before there is a client.
@@ -76,7 +78,16 @@ fn accept(listener: &TcpListener, kind: &str) -> ExitCode {
         match listener.accept() {
             Ok((client, _)) => {
                 let thread = std::thread::Builder::new().stack_size(128 * 1024);
-                let _ = thread.spawn(move || echo(client, stops));
+                accepted += 1;
+                // As glibc does when a ninth thread allocates, for longer.
+                let for_a_moment = (grows && accepted == 9).then(|| File::open("/dev/null"));
+                let _ = thread.spawn(move || {
+                    if for_a_moment.is_some() {
+                        std::thread::sleep(Duration::from_millis(100));
+                        drop(for_a_moment);
+                    }
+                    echo(client, stops);
+                });
             }
             // Out of descriptors: with the one that was kept, the client is turned away at once.
             Err(error) if has_reserve && error.raw_os_error() == Some(libc::EMFILE) => {

@@ -3,6 +3,8 @@
 //! Invariant: only a test starts this program with `--probe`, so nothing is tried without confinement but on purpose.
 
 use std::process::ExitCode;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 mod tried;
@@ -16,10 +18,11 @@ fn main() -> ExitCode {
         tried::probe(outside, other);
         return ExitCode::SUCCESS;
     }
-    let test = |(name, run): &(&'static str, fn())| {
-        let run = *run;
+    let programs = Arc::new(tried::Programs::new());
+    let test = |(name, run): &(&'static str, fn(&tried::Programs))| {
+        let (run, programs) = (*run, programs.clone());
         libtest_mimic::Trial::test(*name, move || {
-            run();
+            run(&programs);
             Ok(())
         })
     };

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// By name.
-pub const TESTS: &[(&str, fn())] = &[
+pub const TESTS: &[(&str, fn(&Programs))] = &[
     ("the_filter_of_calls_holds_by_itself", the_filter_of_calls_holds_by_itself),
     ("namespaces_hold_by_themselves", namespaces_hold_by_themselves),
     ("landlock_and_a_user_of_its_own_hold_together", landlock_and_a_user_of_its_own_hold_together),
@@ -24,12 +24,15 @@ const NOBODY: u32 = 65534;
 /// A user of an attempt's own, as the grader gives one where it is root.
 const OWN: &str = "1879050000";
 
-/// Copies of the lab and of this program that every user can start; gone with the test.
-struct Programs(PathBuf);
+/// Copies of the lab and of this program that every user can start. They are made before the first test: a child that
+/// another test starts meanwhile would hold a copy open for writing until its exec, and a program that is being written
+/// cannot be started (ETXTBSY).
+pub struct Programs(PathBuf);
 
 impl Programs {
-    fn new(test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("lab-confine-{test}-{}", std::process::id()));
+    /// In a folder that goes with this value.
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("lab-confine-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let programs = Self(folder);
         for (from, to) in
@@ -88,8 +91,7 @@ fn users() -> Vec<Option<u32>> {
     if is_root() { vec![None, Some(NOBODY)] } else { vec![None] }
 }
 
-fn the_filter_of_calls_holds_by_itself() {
-    let programs = Programs::new("filter");
+fn the_filter_of_calls_holds_by_itself(programs: &Programs) {
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
     for user in users() {
         let reached = programs.reached(user, &["--no-landlock", "--io-uring"], outside.local_addr().unwrap());
@@ -102,8 +104,7 @@ fn the_filter_of_calls_holds_by_itself() {
     assert!(!rings(&["--no-landlock"]).contains(&"ring".to_owned()));
 }
 
-fn namespaces_hold_by_themselves() {
-    let programs = Programs::new("namespaces");
+fn namespaces_hold_by_themselves(programs: &Programs) {
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
     for user in users() {
         let options = ["--from", "everything", "--", "--no-landlock", "--no-seccomp", "--apart"];
@@ -114,8 +115,7 @@ fn namespaces_hold_by_themselves() {
     }
 }
 
-fn landlock_and_a_user_of_its_own_hold_together() {
-    let programs = Programs::new("landlock");
+fn landlock_and_a_user_of_its_own_hold_together(programs: &Programs) {
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
     let listener = outside.local_addr().unwrap();
     let report =
@@ -137,9 +137,8 @@ fn landlock_and_a_user_of_its_own_hold_together() {
     }
 }
 
-fn a_correct_server_is_served_what_it_needs() {
+fn a_correct_server_is_served_what_it_needs(programs: &Programs) {
     // What is refused above must not be all that a probe can do.
-    let programs = Programs::new("needs");
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
     let all = programs.reached(None, &["--no-landlock", "--no-seccomp"], outside.local_addr().unwrap()).unwrap();
     for wanted in ["file", "processes", "connect", "memory", "sockets", "clone"] {
