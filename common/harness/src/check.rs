@@ -98,11 +98,12 @@ pub(crate) fn among_others() -> RwLockReadGuard<'static, ()> {
 
 /// Runs one check on a server of its own. If it fails, it is run once more under a tracer, for the cause alone.
 pub fn run(check: &Check, subject: &Subject) -> Report {
-    run_with(check, subject, &Reruns::every_time())
+    run_with(check, subject, &Reruns::every_time(), &|| {})
 }
 
-/// As `run`; `reruns` bounds what one server's failures may cost.
-pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
+/// As `run`; `reruns` bounds what one server's failures may cost. `failed` is called as soon as the check has failed, before
+/// it is run once more.
+pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns, failed: &dyn Fn()) -> Report {
     if let Some(reason) = subject.declared(check.group, &check.full_name()) {
         let outcome = Outcome::Skip { reason: format!("declared difference: {reason}") };
         return Report { check: check.full_name(), clause: check.clause, seconds: 0.0, outcome };
@@ -111,16 +112,18 @@ pub fn run_with(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
     let _alone = check.alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
     let _shared = (!check.alone).then(among_others);
     let start = Instant::now();
-    let outcome = overdue::within_bounds(&check.full_name(), &subject.name, || judge(check, subject, reruns, start));
+    let outcome =
+        overdue::within_bounds(&check.full_name(), &subject.name, || judge(check, subject, reruns, start, failed));
     Report { check: check.full_name(), clause: check.clause, seconds: seconds(start.elapsed()), outcome }
 }
 
-fn judge(check: &Check, subject: &Subject, reruns: &Reruns, start: Instant) -> Outcome {
+fn judge(check: &Check, subject: &Subject, reruns: &Reruns, start: Instant, failed: &dyn Fn()) -> Outcome {
     let (mut outcome, crowd) = run_once(check, subject);
     if matches!(outcome, Outcome::Fail(_)) {
         outcome = judged_by_its_limits(check, subject, outcome, crowd);
     }
     if let Outcome::Fail(failure) = &mut outcome {
+        failed();
         reruns.explain(check, subject, failure, start.elapsed());
         if subject.kqueue && cfg!(target_os = "linux") {
             kevent::speak_of_kevent(failure);

@@ -1,16 +1,20 @@
 //! Cargo, as the lab calls it: what to build, and what cargo and the compiler answered.
 //!
-//! Invariant: only cargo knows where a program is. Its path comes from cargo's own messages and is never guessed.
+//! Invariant: only cargo knows where a program is. Its path comes from cargo's own messages and is never guessed. Cargo and
+//! its compilers are one process group, and whoever ends a build ends all of it.
 
 use std::io::{BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use cargo_lab::lab::cargo;
 use cargo_metadata::diagnostic::{Diagnostic, DiagnosticLevel, DiagnosticSpan};
 use cargo_metadata::{Artifact, CompilerMessage, Message, Target};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::error::LabError;
 use crate::workspace;
@@ -152,13 +156,68 @@ pub fn quoted_files(diagnostic: &Diagnostic) -> Vec<&str> {
     files
 }
 
+/// The process groups of the builds that run. A number stands here only until its cargo is reaped, so it is nobody else's.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends all builds, with their compilers.
+pub fn end_builds() {
+    for group in running().iter() {
+        // An error means that it has ended by itself.
+        let _ = kill_process_group(*group, Signal::KILL);
+    }
+}
+
+/// A cargo that runs, with its compilers.
+struct BuildGroup {
+    cargo: Child,
+    group: Pid,
+}
+
+impl BuildGroup {
+    fn start(command: &mut Command) -> std::io::Result<Self> {
+        let cargo = command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn()?;
+        let group = Pid::from_child(&cargo);
+        running().push(group);
+        Ok(Self { cargo, group })
+    }
+
+    /// Whether cargo has exited with success, once it has ended.
+    fn ended(&mut self) -> std::io::Result<Option<bool>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let Some(status) = waitid(WaitId::Pid(self.group), options)? else { return Ok(None) };
+        // Somebody has killed cargo alone. Otherwise it has waited for its compilers.
+        if !status.exited() {
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+        running().retain(|group| *group != self.group);
+        Ok(Some(self.cargo.wait()?.success()))
+    }
+}
+
+impl Drop for BuildGroup {
+    fn drop(&mut self) {
+        let mut running = running();
+        let before = running.len();
+        running.retain(|group| *group != self.group);
+        // It was not reaped, so the number is still its own.
+        if running.len() < before {
+            let _ = kill_process_group(self.group, Signal::KILL);
+            let _ = self.cargo.wait();
+        }
+    }
+}
+
 /// Runs a build to its end; returns nothing if `stop` was set before.
 pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> Result<Option<Build>, LabError> {
     let cannot = |error| LabError::failed(format!("cannot run cargo to build {what}: {error}"));
     // What a build leaves running on purpose (a compiler's cache) is no server's, and must not be ended as one.
     observe::detached::adopt(false);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(cannot)?;
-    let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take());
+    let mut build = BuildGroup::start(command).map_err(cannot)?;
+    let (stdout, stderr) = (build.cargo.stdout.take().expect("piped"), build.cargo.stderr.take());
     let messages = std::thread::spawn(move || BuildMessages::read(stdout));
     let stderr = std::thread::spawn(move || {
         let mut said = Vec::new();
@@ -167,19 +226,17 @@ pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> Result<Optio
         }
         String::from_utf8_lossy(&said).into_owned()
     });
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(cannot)? {
-            break status;
+    let success = loop {
+        if let Some(success) = build.ended().map_err(cannot)? {
+            break success;
         }
         if stop.load(Ordering::Relaxed) {
-            let _ = child.kill();
-            let _ = child.wait();
             return Ok(None);
         }
         std::thread::sleep(LOOK);
     };
     let messages = messages.join().unwrap_or_default();
-    Ok(Some(Build { success: status.success(), messages, stderr: stderr.join().unwrap_or_default() }))
+    Ok(Some(Build { success, messages, stderr: stderr.join().unwrap_or_default() }))
 }
 
 /// Builds programs of this workspace with one call of cargo, whose words go to stderr as they come. Returns their paths
@@ -258,5 +315,44 @@ mod tests {
         files.sort_unstable();
         assert_eq!(files, ["inner.rs", "macro.rs", "outer.rs"]);
         assert_eq!((messages.rendered().as_str(), messages.warnings_about("a").count()), ("error: no\n", 0));
+    }
+
+    /// A build that waits for a compiler, and the compiler's number once it runs.
+    fn build(test: &str, then: &str) -> (Command, PathBuf) {
+        let file = std::env::temp_dir().join(format!("lab-{test}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        let mut cargo = Command::new("sh");
+        cargo.arg("-c").arg(format!("sleep 1000 & echo $! >'{0}.new'; mv '{0}.new' '{0}'; {then}", file.display()));
+        (cargo, file)
+    }
+
+    #[test]
+    fn a_build_that_is_stopped_leaves_no_compiler() {
+        let (mut cargo, file) = build("stopped", "wait");
+        let stop = AtomicBool::new(false);
+        // The compiler has the end for writing too.
+        let (mut said, writer) = std::io::pipe().expect("a pipe");
+        cargo.stderr(writer);
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| run(&mut cargo, "it", &stop));
+            while !file.exists() {
+                std::thread::sleep(LOOK);
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(run.join().expect("no panic").expect("it starts").is_none());
+        });
+        drop(cargo);
+        // Ends when nobody has the other end any more.
+        said.read_to_end(&mut Vec::new()).expect("its end");
+        let _ = std::fs::remove_file(file);
+    }
+
+    #[test]
+    fn a_cargo_that_is_killed_alone_leaves_no_compiler() {
+        let (mut cargo, file) = build("killed", "kill -KILL $$");
+        // It ends when the compiler's stdout has ended.
+        let build = run(&mut cargo, "it", &AtomicBool::new(false)).expect("it starts").expect("nobody stops it");
+        assert!(!build.success);
+        let _ = std::fs::remove_file(file);
     }
 }

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: the lab ends at once and leaves nothing running.
 //!
-//! Invariant: when the process ends after a signal, no server and no descendant of a server is left. A server leads a
+//! Invariant: when the process ends after a signal, no build, no server and no descendant of a server is left. A server leads a
 //! process group of its own, so the terminal's Ctrl-C does not reach it. The harness's mark in the environment finds
 //! the server and its descendants.
 
@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{LabError, exit_code};
-use crate::terminal;
+use crate::{cargo, terminal};
 
 /// How long checks get to notice that their servers are gone.
 const GRACE: Duration = Duration::from_millis(800);
@@ -61,9 +61,11 @@ impl Interrupt {
         let end = Instant::now() + GRACE;
         // Repeated, because a check that has not ended may start one more server.
         while Instant::now() < end {
+            cargo::end_builds();
             kill_servers();
             std::thread::sleep(Duration::from_millis(10));
         }
+        cargo::end_builds();
         kill_servers();
         // Those that have left the mark behind with their environment.
         harness::end_orphans();

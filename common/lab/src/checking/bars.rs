@@ -64,6 +64,8 @@ impl<'a> RunProgress<'a> {
     pub fn show(&mut self, event: &RunEvent<'_>) {
         match event {
             RunEvent::Started(job) => self.started(job.server, job.check),
+            // Told in full at its end.
+            RunEvent::Failed(_) => {}
             RunEvent::Finished(job, report) => self.finished(job.server, job.check, report),
         }
     }
@@ -177,15 +179,39 @@ impl FuzzProgress {
     }
 }
 
+/// What is waited for, on a terminal.
+#[derive(Debug)]
+pub struct Waiting {
+    what: String,
+    spinner: Option<ProgressBar>,
+}
+
+impl Waiting {
+    /// Shows how far it is.
+    pub fn so_far(&self, text: &str) {
+        if let Some(spinner) = &self.spinner {
+            spinner.set_message(format!("{}: {text}", self.what));
+        }
+    }
+
+    /// Prints a result meanwhile.
+    pub fn print(&self, text: &str) {
+        match &self.spinner {
+            Some(spinner) => spinner.suspend(|| terminal::print(text)),
+            None => terminal::print(text),
+        }
+    }
+}
+
 /// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is.
-pub fn waiting<T>(what: String, wait: impl FnOnce(&(dyn Fn(String) + Sync)) -> T) -> T {
+pub fn waiting<T>(what: String, wait: impl FnOnce(&Waiting) -> T) -> T {
     if !terminal() {
-        return wait(&|_| {});
+        return wait(&Waiting { what, spinner: None });
     }
     let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
     let spinner = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
     spinner.enable_steady_tick(TICK);
-    let result = wait(&|so_far| spinner.set_message(format!("{what}: {so_far}")));
+    let result = wait(&Waiting { what, spinner: Some(spinner.clone()) });
     spinner.finish_and_clear();
     result
 }

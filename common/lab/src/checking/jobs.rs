@@ -26,6 +26,8 @@ pub struct CheckJob {
 pub enum RunEvent<'a> {
     /// A check begins.
     Started(CheckJob),
+    /// A check has failed. It has not ended: what it failed with is looked at more closely.
+    Failed(CheckJob),
     /// A check has ended.
     Finished(CheckJob, &'a Report),
 }
@@ -87,7 +89,8 @@ pub fn run(
         let work = || {
             while let Some(job) = next() {
                 tell(job.server, RunEvent::Started(job));
-                let report = run_one(checks[job.check], subjects[job.server], &reruns);
+                let failed = || tell(job.server, RunEvent::Failed(job));
+                let report = run_one(checks[job.check], subjects[job.server], &reruns, &failed);
                 tell(job.server, RunEvent::Finished(job, &report));
                 lock(&reports)[job.server][job.check] = Some(report);
             }
@@ -109,8 +112,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs one check. A panic is a fault of the check, and the other checks go on.
-fn run_one(check: &Check, subject: &Subject, reruns: &Reruns) -> Report {
-    catch_unwind(AssertUnwindSafe(|| harness::run_with(check, subject, reruns))).unwrap_or_else(|panic| {
+fn run_one(check: &Check, subject: &Subject, reruns: &Reruns, failed: &dyn Fn()) -> Report {
+    catch_unwind(AssertUnwindSafe(|| harness::run_with(check, subject, reruns, failed))).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let failure = Failure::new(
@@ -145,6 +148,7 @@ mod tests {
         let reports = run(&subjects, &checks, &[batch(0..2, &checks, 3)], &AtomicBool::new(false), |event| {
             match event {
                 RunEvent::Started(_) => news.0 += 1,
+                RunEvent::Failed(_) => panic!("none fails"),
                 RunEvent::Finished(..) => news.1 += 1,
             }
             ControlFlow::Continue(())

@@ -3,7 +3,6 @@
 //! Invariant: exit code 0 means that every attempt that was named passes.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use serde::Serialize;
 
@@ -33,11 +32,11 @@ pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> R
     let mut judgements: Vec<(usize, Option<Judgement>)> = Vec::new();
     for at in places {
         let what = format!("building and checking {}", course.exercises[*at].name);
-        let lines = Mutex::new(String::new());
-        let checked = bars::waiting(what, |so_far| {
+        let checked = bars::waiting(what, |waiting| {
             feedback::check(&mut course, *at, palette, verbose, interrupt.flag(), |news| match news {
-                CheckNews::Line(line) => *lines.lock().expect("no panic while it is held") += &format!("{line}\n"),
-                CheckNews::Progress(text) => so_far(text),
+                CheckNews::Line(line) if !json => waiting.print(&format!("{line}\n")),
+                CheckNews::Line(_) => {}
+                CheckNews::Progress(text) => waiting.so_far(&text),
             })
         });
         interrupt.check()?;
@@ -48,7 +47,7 @@ pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> R
         };
         all_passed &= judgement.as_ref().is_some_and(Judgement::passed);
         if !json {
-            terminal::print(&format!("{}\n{told}", lines.into_inner().expect("no panic while it was held")));
+            terminal::print(&format!("\n{told}"));
         }
         judgements.push((*at, judgement));
     }

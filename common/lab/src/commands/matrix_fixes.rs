@@ -25,7 +25,7 @@ pub fn run(exercises: &[Exercise]) -> Result<usize, LabError> {
         for (name, most, is_right) in wrong.chain(right) {
             let server = format!("{}/{name}", exercise.name);
             let subject = exercise.subject(vec![program.to_string_lossy().into_owned(), server.clone()]);
-            let judged = course::judging::judge_until(exercise, &subject, Extent::Whole, interrupt.flag(), |_, _| {});
+            let judged = course::judging::judge_until(exercise, &subject, Extent::Whole, interrupt.flag(), |_| {});
             let Some(judgement) = judged else { return Err(interrupt.check().err().unwrap_or_else(stopped)) };
             let is_surprise = if is_right { !judgement.passed() } else { judgement.share() > most };
             surprises += usize::from(is_surprise);

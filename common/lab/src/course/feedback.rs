@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use harness::{Check, Outcome, Report};
 
 use super::attempt::{self, AttemptBuild};
-use super::judging::{Extent, Judgement, Stage, judge_until};
+use super::judging::{Extent, JudgeNews, Judgement, Stage, judge_until};
 use super::{Course, Exercise, StudentProgress, decimal, progress};
 use crate::checking::results::{self, Results, duration};
 use crate::checking::servers::TestedServer;
@@ -65,13 +65,21 @@ pub fn check(
         tell(CheckNews::Line(warnings.trim_end().to_owned()));
     }
     let subject = exercise.subject(vec![program.to_string_lossy().into_owned()]);
-    let judged = judge_until(exercise, &subject, Extent::OwnFirst, stop, |report, stage| {
-        if stage.is_own || matches!(report.outcome, Outcome::Fail(_)) {
-            tell(CheckNews::Line(report_line(report, palette)));
+    let mut failed = Vec::new();
+    let judged = judge_until(exercise, &subject, Extent::OwnFirst, stop, |news| match news {
+        JudgeNews::Failed(check) => {
+            failed.push(check.full_name());
+            tell(CheckNews::Line(check_line(palette.bad("FAIL"), &check.full_name())));
         }
-        if !stage.is_own {
-            let Stage { done, all, .. } = stage;
-            tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
+        JudgeNews::Ended(report, stage) => {
+            let is_news = stage.is_own || matches!(report.outcome, Outcome::Fail(_));
+            if is_news && !failed.contains(&report.check) {
+                tell(CheckNews::Line(report_line(report, palette)));
+            }
+            if !stage.is_own {
+                let Stage { done, all, .. } = stage;
+                tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
+            }
         }
     });
     let Some(judgement) = judged else { return Ok(CheckedAttempt::Stopped) };
@@ -195,5 +203,9 @@ pub fn report_line(report: &Report, palette: Palette) -> String {
         Outcome::Fail(_) => palette.bad("FAIL"),
         Outcome::Skip { .. } => palette.left_out("skip"),
     };
-    format!("  {word}  {}", report.check)
+    check_line(word, &report.check)
+}
+
+fn check_line(word: String, check: &str) -> String {
+    format!("  {word}  {check}")
 }

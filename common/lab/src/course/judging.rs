@@ -39,6 +39,15 @@ pub struct Judgement {
     pub starter_passed: Vec<Report>,
 }
 
+/// What happens while an attempt is judged.
+#[derive(Debug)]
+pub enum JudgeNews<'a> {
+    /// A check has failed; its report comes later.
+    Failed(&'a Check),
+    /// A check has ended.
+    Ended(&'a Report, Stage),
+}
+
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Stage {
@@ -165,9 +174,14 @@ pub fn judge(
     exercise: &Exercise,
     subject: &Subject,
     extent: Extent,
-    tell: impl FnMut(&Report, Stage) + Send,
+    mut tell: impl FnMut(&Report, Stage) + Send,
 ) -> Judgement {
-    judge_until(exercise, subject, extent, &AtomicBool::new(false), tell).expect("nobody stops it")
+    let ended = |news: JudgeNews<'_>| {
+        if let JudgeNews::Ended(report, stage) = news {
+            tell(report, stage);
+        }
+    };
+    judge_until(exercise, subject, extent, &AtomicBool::new(false), ended).expect("nobody stops it")
 }
 
 /// As [`judge`]; `None` if `stop` was set before the end.
@@ -176,21 +190,28 @@ pub fn judge_until(
     subject: &Subject,
     extent: Extent,
     stop: &AtomicBool,
-    mut tell: impl FnMut(&Report, Stage) + Send,
+    mut tell: impl FnMut(JudgeNews<'_>) + Send,
 ) -> Option<Judgement> {
     let judged = JudgedChecks::of(exercise, extent);
     let (own, all) = (judged.own, judged.checks.len());
     let (mut done, mut failed, mut passed) = (0, false, false);
     let batches = [judged.batch(0..own), judged.batch(own..all)];
     let reports = jobs::run(&[subject], &judged.checks, &batches, stop, |event| {
-        let RunEvent::Finished(job, report) = event else { return ControlFlow::Continue(()) };
         if stop.load(Ordering::Relaxed) {
             return ControlFlow::Break(Halt::Run);
         }
+        let (job, report) = match event {
+            RunEvent::Started(_) => return ControlFlow::Continue(()),
+            RunEvent::Failed(job) => {
+                tell(JudgeNews::Failed(judged.checks[job.check]));
+                return ControlFlow::Continue(());
+            }
+            RunEvent::Finished(job, report) => (job, report),
+        };
         done += 1;
         let is_own = job.check < own;
         let stage = if is_own { (done, own) } else { (done - own, all - own) };
-        tell(report, Stage { is_own, done: stage.0, all: stage.1 });
+        tell(JudgeNews::Ended(report, Stage { is_own, done: stage.0, all: stage.1 }));
         failed |= is_failure(report);
         passed |= matches!(report.outcome, Outcome::Pass);
         // Without one that passes, the exercise's own checks cannot be run here.
