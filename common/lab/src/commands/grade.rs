@@ -54,7 +54,7 @@ pub struct GradeArgs {
     /// Where to write the grades [default: stdout]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Stop an attempt whose checks take longer
+    /// Stop an attempt whose checks take longer; time in which tasks wait for a processor counts a quarter
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     /// Run only the exercise's own checks and quick ones: no grade, but a fast answer for the lab's own tests

@@ -6,6 +6,7 @@
 //! report has failed.
 
 pub mod apart;
+mod clock;
 pub mod compile;
 pub mod confine;
 pub mod formats;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use observe::Family;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
+use super::clock::Clock;
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
 
@@ -31,7 +32,7 @@ const ENDED: Duration = Duration::from_secs(30);
 /// What the child and all its descendants may use together.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessLimits {
-    /// The time from start to end.
+    /// The time from start to end, as a [`Clock`] counts it.
     pub time: Duration,
     /// The resident bytes of its descendants.
     pub memory: u64,
@@ -102,7 +103,7 @@ pub fn run(
     let lines = lines(child.stdout.take().expect("piped"));
     let said = child.stderr.take().map(first_words);
     let (mut written, mut looked) = (0, Instant::now());
-    let deadline = Instant::now() + limits.time;
+    let clock = Clock::start();
     let mut open = true;
     let end = loop {
         let news = if open { lines.recv_timeout(LOOK) } else { Err(RecvTimeoutError::Timeout) };
@@ -115,7 +116,7 @@ pub fn run(
             Err(RecvTimeoutError::Disconnected) => open = false,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if interrupt.check().is_err() || Instant::now() > deadline {
+        if interrupt.check().is_err() || clock.has_passed(limits.time) {
             break EndCause::TimeUp;
         }
         if written > OUTPUT {

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let programs = Arc::new(tried::Programs::new());
-    let test = |(name, run): &(&'static str, fn(&tried::Programs))| {
+    let test = |(name, run): &(&'static str, tried::Test)| {
         let (run, programs) = (*run, programs.clone());
         libtest_mimic::Trial::test(*name, move || {
             run(&programs);

@@ -11,11 +11,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A test, and its name.
-type Tried = (&'static str, fn(&Programs));
+/// A test, which is given the programs that it starts.
+pub type Test = fn(&Programs);
 
 /// By name.
-pub const TESTS: &[Tried] = &[
+pub const TESTS: &[(&str, Test)] = &[
     ("the_filter_of_calls_holds_by_itself", the_filter_of_calls_holds_by_itself),
     ("namespaces_hold_by_themselves", namespaces_hold_by_themselves),
     ("landlock_and_a_user_of_its_own_hold_together", landlock_and_a_user_of_its_own_hold_together),
