@@ -94,12 +94,20 @@ fn a_client_that_has_left_leaves_nothing_to_do(trial: &mut Trial<'_>) -> Step {
     trial.expect_held(base, "after all clients left")
 }
 
-/// A client sends until it is stuck: bytes are pending, input waits, and neither can move.
+/// A client sends until it is stuck: bytes are pending, input waits, and neither can move. Another sends less: all of it was
+/// read, and a part is pending.
 #[check(clause = 7)]
 fn a_client_that_never_reads_costs_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(READ_INTEREST);
-    let _stuck = stuck(trial)?;
-    trial.expect_idle("a client that does not read is stuck")
+    let stuck = stuck(trial)?;
+    trial.expect_idle("a client that does not read is stuck")?;
+    drop(stuck);
+    let bytes = trial.more_than_fits()?;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    client.send(bytes)?;
+    trial.rest()?;
+    trial.expect_owed(std::slice::from_ref(&client))?;
+    trial.expect_idle("a client that does not read is owed bytes, and the server has read all that it sent")
 }
 
 /// A client that was stuck has read everything: no bytes are pending, so the server must not wait for room.
