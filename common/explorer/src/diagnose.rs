@@ -173,8 +173,8 @@ fn used_up(run: &Run, client: usize) -> String {
             let read =
                 read.map_or_else(String::new, |read| format!(" (after {}({}) = EAGAIN)", read.name, read.arguments));
             format!(
-                "{} reported them{read}, and no read followed: what the event had set was taken back, or was not looked at. \
-                 Clear a ready flag at EAGAIN, at once, before the next wait.",
+                "{} reported them{read}, and no read followed: the event set a flag, but the server cleared the flag before it \
+                 read, or ignored the flag. Clear a ready flag at EAGAIN, at once, before the next wait.",
                 event.name
             )
         }

@@ -151,7 +151,7 @@ impl Server {
                 Listening::Stranger(who) => return Err(NoStart::PortTaken(taken(port, who))),
                 Listening::Nobody => {}
             }
-            if let Err(stop) = self.still_starting(start, &format!("listens on port {port}")) {
+            if let Err(stop) = self.still_starting(start, &format!("listen on port {port}")) {
                 let (stdout, stderr) = self.output();
                 return Err(match start::lost_its_port(port, &(stdout + &stderr)) {
                     true => NoStart::PortTaken(stop),
@@ -218,8 +218,7 @@ impl Server {
                     return if own { self.is_its_own(start) } else { self.find_its_process() };
                 }
                 Err(_) => {
-                    let awaited = format!("prints 'listening on ADDR:PORT' to stdout (no {PORT} in its command)");
-                    self.still_starting(start, &awaited)?;
+                    self.still_starting(start, "print 'listening on ADDR:PORT' to stdout")?;
                 }
             }
         }
@@ -278,7 +277,7 @@ impl Server {
             && !(status.success() && self.has_detached())
         {
             self.output();
-            let what = format!("the server ended with {} before it {awaited}", end_of_process(status));
+            let what = format!("the server ended with {}, and did not {awaited} before that", end_of_process(status));
             return Err(self.failed(Symptom::Exited, what));
         }
         let elapsed = start.elapsed();
@@ -291,7 +290,7 @@ impl Server {
         elsewhere.retain(|addr| addr.port() != self.addr.port());
         if let Some(addr) = elsewhere.first() {
             let what = format!(
-                "{} s after its start the server listens on port {} ({addr}), and does not do this: it {awaited}",
+                "the server did not {awaited} within {} s of its start; it listens on port {} ({addr})",
                 elapsed.as_secs(),
                 addr.port()
             );
@@ -304,9 +303,9 @@ impl Server {
         let states = process.threads().unwrap_or_default();
         let stopped = !states.is_empty() && states.iter().all(Thread::is_stopped);
         if over || stopped {
-            let stopped = if stopped { " It is stopped: it, or somebody else, has sent it a SIGSTOP." } else { "" };
+            let stopped = if stopped { "; it is stopped: it, or somebody else, has sent it a SIGSTOP" } else { "" };
             let seconds = elapsed.as_secs();
-            let what = format!("{seconds} s after its start the server does not yet do this: it {awaited}.{stopped}");
+            let what = format!("the server did not {awaited} within {seconds} s of its start{stopped}");
             return Err(self.failed(Symptom::Slow, what));
         }
         Ok(())

@@ -121,8 +121,6 @@ pub struct Registration {
 pub struct Ring {
     /// Its file descriptor.
     pub fd: i32,
-    /// The heads and the tails of its two queues, in one line.
-    pub queues: String,
     /// Operations that were put into the submission queue and not handed over to the kernel.
     pub not_submitted: u32,
     /// Completions that wait in the completion queue.
@@ -138,8 +136,6 @@ pub struct Ring {
 impl Ring {
     /// Reads its `fdinfo`.
     pub fn parse(fd: i32, info: &str) -> Self {
-        let wanted = ["SqHead:", "SqTail:", "CqHead:", "CqTail:"];
-        let heads: Vec<_> = info.lines().filter(|line| wanted.iter().any(|head| line.starts_with(head))).collect();
         let polls = info.lines().skip_while(|line| !line.starts_with("PollList")).skip(1);
         let armed = polls.take_while(|line| line.trim_start().starts_with("op=")).count();
         let inode = |line: &str| line.split_once("socket:[")?.1.split_once(']')?.0.parse().ok();
@@ -153,9 +149,18 @@ impl Ring {
             not_submitted: between("SqHead:", "SqTail:"),
             not_taken: between("CqHead:", "CqTail:"),
             polled: value("SqThread:").is_some_and(|thread| thread >= 0),
-            queues: heads.join(", ").replace('\t', " "),
             armed,
             sockets: info.lines().filter_map(inode).collect(),
+        }
+    }
+
+    /// What waits in its two queues, in words.
+    pub fn queues(&self) -> String {
+        match (self.not_submitted, self.not_taken) {
+            (0, 0) => "nothing waits in its two queues".into(),
+            (submissions, completions) => format!(
+                "{submissions} operations wait in its submission queue, and {completions} completions in its completion queue"
+            ),
         }
     }
 }
@@ -315,6 +320,11 @@ mod tests {
         let ring = Ring::parse(3, info);
         assert_eq!((ring.not_submitted, ring.not_taken, ring.polled), (0, 0, false));
         assert_eq!((ring.armed, ring.sockets), (2, vec![4242]));
-        assert_eq!(ring.queues, "SqHead: 12, SqTail: 12, CqHead: 11, CqTail: 11");
+        assert_eq!(ring.queues(), "nothing waits in its two queues");
+        let ring = Ring::parse(3, &info.replace("SqTail:\t12", "SqTail:\t14"));
+        assert_eq!(
+            ring.queues(),
+            "2 operations wait in its submission queue, and 0 completions in its completion queue"
+        );
     }
 }

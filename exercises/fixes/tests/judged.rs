@@ -50,7 +50,11 @@ fn is_caught(exercise: &Exercise, fix: &WrongFix, server: &str) -> Result<Comple
         match proof::run_named(check, &subject).outcome {
             Outcome::Fail(_) => {}
             Outcome::Skip { reason } => return Ok(Completion::ignored_with(reason)),
-            Outcome::Pass => return Err(format!("it passes {name}").into()),
+            Outcome::Pass => {
+                let number = exercise.number;
+                let next = format!("which checks it fails: cargo lab matrix --fixes --only {number:02}");
+                return Err(format!("it passes {name}; {next}").into());
+            }
         }
     }
     Ok(Completion::Completed)

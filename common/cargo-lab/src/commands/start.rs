@@ -35,13 +35,20 @@ pub fn run(args: &StartArgs) -> Result<ExitCode, LabError> {
     let palette = Palette::stdout();
     terminal::print(&format!(
         "{}{}  {}\n\n{}\n\n{edit} {path}\ncheck it: cargo lab check {number:02}, \
-         or at every save: cargo lab watch {number:02}\n",
+         or at every save: cargo lab watch {number:02}\nrun it: {}\n",
         chosen.said(&course),
         palette.heading(&format!("{number:02} {}", about.title)),
         palette.faint(&format!("{}, {points}, about {minutes}", about.chapter)),
         paragraphs(&story(exercise), terminal::width()),
+        by_hand(exercise),
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command that runs the attempt as a server, as an example of the package of all attempts.
+fn by_hand(exercise: &Exercise) -> String {
+    let package = "--manifest-path exercises/attempts/Cargo.toml --target-dir target";
+    format!("cargo run {package} --example {}", exercise.name)
 }
 
 /// The README's text, without the title above it and the commands below it.

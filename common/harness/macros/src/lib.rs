@@ -101,9 +101,40 @@ fn documented(function: TokenStream) -> Result<(String, Ident), String> {
 fn doc_line(attribute: TokenStream) -> Option<String> {
     let mut tokens = attribute.into_iter();
     let is_doc = tokens.next()?.to_string() == "doc";
-    let text = tokens.nth(1)?.to_string();
-    // Doc comments here hold no character that a string literal escapes, but for quotes.
-    is_doc.then(|| {
-        text.trim_start_matches('r').trim_matches('#').trim_matches('"').replace("\\\"", "\"").trim().to_owned()
-    })
+    let literal = tokens.nth(1)?.to_string();
+    is_doc.then(|| text_of(&literal).trim().to_owned())
+}
+
+/// The text of a string literal as the compiler writes it: `"the server\'s"`, or `r"the server's"`.
+fn text_of(literal: &str) -> String {
+    let quoted = literal.trim_start_matches('r').trim_matches('#');
+    let quoted = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted);
+    if literal.starts_with('r') {
+        return quoted.to_owned();
+    }
+    let mut text = String::new();
+    let mut escaped = false;
+    for character in quoted.chars() {
+        // Of what it escapes, a line of a doc comment has only quotes and backslashes, each with one backslash before it.
+        if character == '\\' && !escaped {
+            escaped = true;
+            continue;
+        }
+        text.push(character);
+        escaped = false;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_escapes_of_a_literal_are_no_part_of_its_text() {
+        assert_eq!(text_of(r#""the server\'s socket""#), "the server's socket");
+        assert_eq!(text_of(r#""it says \"yes\"""#), r#"it says "yes""#);
+        assert_eq!(text_of(r#""a \\ b""#), r"a \ b");
+        assert_eq!(text_of(r##"r#"the server's "yes"#"##), r#"the server's "yes"#);
+    }
 }

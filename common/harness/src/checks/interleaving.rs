@@ -112,10 +112,13 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
         let (server, script, runs) = (&subject.name, &script.name, explored.runs);
         if explored.placements <= 1 {
             return Err(Stop::skip(format!(
-                "no schedule that was run fails, and not all with one placement could be run: CUT {why} ({runs} runs)"
+                "no schedule that was run fails, and not all with one placement could be run: the search ended {why} \
+                 ({runs} runs)"
             )));
         }
-        eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} ({runs} runs)");
+        crate::notes::note(&format!(
+            "{server}, script {script}: no schedule with 1 placement fails; the search with more ended {why} ({runs} runs)"
+        ));
         return Ok(());
     };
     if finding.verdict == Verdict::NonDeterministic {

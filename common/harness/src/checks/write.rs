@@ -123,8 +123,8 @@ fn a_client_that_never_reads_costs_bounded_memory(trial: &mut Trial<'_>) -> Step
 
 fn unbounded(trial: &mut Trial<'_>, taken: u64, grown: &str) -> Stop {
     let what = format!("a client that read nothing could send {}, and was not stopped{grown}", mib(taken));
-    let cause = "What it owes to one client has no bound, or none that this client came to, so one client can take all its \
-                 memory: past a fixed number of bytes stop reading that connection, and go on when the client has read.";
+    let cause = "The server keeps bytes for one client without a limit, or its limit is too high, so one client can take all \
+                 its memory: past a fixed number of bytes stop reading that connection, and go on when the client has read.";
     trial.with_view(Symptom::Leak, what, cause)
 }
 

@@ -139,9 +139,10 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     }
     if view.rings().next().is_some() {
         let cause = format!(
-            "No accept is armed: {} in the accept queue while the server sleeps in {wait}. The last completion of its \
-             accept lacked F_MORE: an error such as EMFILE ends a multishot, and a single accept ends with each \
-             connection. Arm it again at once, and come back by yourself after a batch limit or EMFILE.",
+            "No accept operation waits in the kernel: {} in the accept queue while the server sleeps in {wait}. The last \
+             completion of its accept came without IORING_CQE_F_MORE (`more: false`): an error such as EMFILE ends a \
+             multishot, and a single accept ends with each connection. After a connection, arm it again at once. After \
+             EMFILE, wait until a connection was closed, or for a while.",
             match view.accept_queue() {
                 1 => "1 connection waits".to_owned(),
                 n => format!("{n} connections wait"),
@@ -150,8 +151,9 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
         return (Symptom::AcceptQueueNotDrained, cause);
     }
     let cause = format!(
-        "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. The server \
-         accepted fewer connections than its event stood for, and the next event comes only with a new connect: {}.",
+        "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. One event can \
+         stand for several clients, and the server did not accept them all. The next event comes only with a new \
+         connect: {}.",
         view.accept_queue(),
         advice::ACCEPT_UNTIL_EAGAIN
     );
@@ -310,7 +312,8 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
         n => lines.push(format!("{n} connections wait in the accept queue")),
     }
     for ring in view.rings() {
-        lines.push(format!("ring fd {}: {}; {} operations wait for their socket", ring.fd, ring.queues, ring.armed));
+        let (fd, armed) = (ring.fd, ring.armed);
+        lines.push(format!("ring fd {fd}: {}; {armed} operations wait for their socket", ring.queues()));
     }
     lines.extend(facts::sets(view));
     match &view.processes[..] {

@@ -363,7 +363,7 @@ pub const MUTANTS: &[Mutant] = &[
         EpollLt,
         "unbounded_output",
         "owes as much as a client cares to send",
-        &[caught("write::a_client_that_never_reads_costs_bounded_memory", Leak, "no bound")],
+        &[caught("write::a_client_that_never_reads_costs_bounded_memory", Leak, "without a limit")],
     ),
     mutant(
         EpollLt,

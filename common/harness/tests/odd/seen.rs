@@ -42,7 +42,7 @@ const TESTS: &[Test] = &[
     ("last_words_are_escaped_and_cut", last_words),
     ("a_stopped_server_is_said_to_be_stopped", || {
         fails("stops-later", ECHO, Symptom::Blocked, "is stopped")?;
-        does_not_start("stops-at-start", &["It is stopped"])
+        does_not_start("stops-at-start", &["it is stopped"])
     }),
     ("a_tick_from_the_start_is_no_spin_and_a_later_one_is", || {
         passes("ticks", &[IDLE])?;

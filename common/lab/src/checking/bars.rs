@@ -2,6 +2,7 @@
 //!
 //! Invariant: everything goes to stderr, and control codes go to terminals only.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
@@ -15,6 +16,8 @@ use crate::checking::servers::TestedServer;
 use crate::terminal::{self, Palette};
 
 const TICK: Duration = Duration::from_millis(200);
+/// How often a line says how far a run is, where no line can be written over.
+const LINE: Duration = Duration::from_secs(10);
 
 /// What is shown of a run.
 #[derive(Debug)]
@@ -184,13 +187,25 @@ impl FuzzProgress {
 pub struct Waiting {
     what: String,
     spinner: Option<ProgressBar>,
+    /// When a line last said how far it is.
+    told: Mutex<Instant>,
 }
 
 impl Waiting {
-    /// Shows how far it is.
+    fn new(what: String, spinner: Option<ProgressBar>) -> Self {
+        Self { what, spinner, told: Mutex::new(Instant::now()) }
+    }
+
+    /// Shows how far it is. Elsewhere than on a terminal, a line says so now and then.
     pub fn so_far(&self, text: &str) {
         if let Some(spinner) = &self.spinner {
             spinner.set_message(format!("{}: {text}", self.what));
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() >= LINE {
+            *told = Instant::now();
+            terminal::complain(&format!("{}: {text}", self.what));
         }
     }
 
@@ -203,15 +218,15 @@ impl Waiting {
     }
 }
 
-/// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is.
+/// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is, anywhere.
 pub fn waiting<T>(what: String, wait: impl FnOnce(&Waiting) -> T) -> T {
     if !terminal() {
-        return wait(&Waiting { what, spinner: None });
+        return wait(&Waiting::new(what, None));
     }
     let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
     let spinner = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
     spinner.enable_steady_tick(TICK);
-    let result = wait(&Waiting { what, spinner: Some(spinner.clone()) });
+    let result = wait(&Waiting::new(what, Some(spinner.clone())));
     spinner.finish_and_clear();
     result
 }

@@ -78,6 +78,27 @@ impl OutcomeCounts {
     }
 }
 
+/// `6 checks skipped here, 2 of them because the machine is busy`; `None` if none was skipped.
+pub fn skipped_here<'a>(reports: impl Iterator<Item = &'a Report>) -> Option<String> {
+    let (mut all, mut busy) = (0, 0);
+    for report in reports {
+        if let Outcome::Skip { reason } = &report.outcome {
+            all += 1;
+            busy += usize::from(BUSY.iter().any(|words| reason.contains(words)));
+        }
+    }
+    let checks = terminal::count(all, "check");
+    match (all, busy) {
+        (0, _) => None,
+        (_, 0) => Some(format!("{checks} skipped here")),
+        (1, _) => Some(format!("{checks} skipped here, because the machine is busy")),
+        (_, busy) => Some(format!("{checks} skipped here, {busy} of them because the machine is busy")),
+    }
+}
+
+/// What the reason of a skip says if an idle machine could have run the check.
+const BUSY: [&str; 2] = ["machine is busy", "busy machine"];
+
 impl<'a> Results<'a> {
     /// All counts in one.
     pub fn counts(&self) -> OutcomeCounts {
@@ -347,6 +368,22 @@ pub(crate) mod tests {
             let skips = results.skips(100, Palette::plain());
             assert!(skips.contains("  select, epoll-et: drain (all 2)\n"), "{skips}");
         });
+    }
+
+    #[test]
+    fn skips_are_counted_and_those_of_a_busy_machine_are_told_apart() {
+        let here =
+            |reasons: &[&str]| skipped_here(reasons.iter().filter_map(|why| skip(0, why)).collect::<Vec<_>>().iter());
+        assert_eq!(here(&[]), None);
+        assert_eq!(here(&["no /proc"]).as_deref(), Some("1 check skipped here"));
+        assert_eq!(
+            here(&["no /proc", "the machine is busy, or the turns are long"]).as_deref(),
+            Some("2 checks skipped here, 1 of them because the machine is busy")
+        );
+        assert_eq!(
+            here(&["on this busy machine a pause cannot be seen"]).as_deref(),
+            Some("1 check skipped here, because the machine is busy")
+        );
     }
 
     #[test]

@@ -88,7 +88,8 @@ pub struct CheckArgs {
     /// Run all checks, also on a server that fails nearly all of them for one reason
     #[arg(long, conflicts_with = "fail_fast")]
     no_fail_fast: bool,
-    /// Tell of every failure in full; otherwise, of those with the same symptom, of the first one only
+    /// Tell of every failure in full, not only of the first one with each symptom; and how far each search came. For an
+    /// exercise, say why checks were skipped
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
@@ -132,6 +133,9 @@ enum ModelArg {
 
 /// Checks exercises if the words name exercises, and servers otherwise.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
+    if args.verbose {
+        harness::notes::show();
+    }
     if !args.words.is_empty() {
         let course = course::whole()?;
         if let Some(places) = course::places(&course, &args.words)? {

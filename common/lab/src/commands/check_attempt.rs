@@ -3,6 +3,7 @@
 //! Invariant: exit code 0 means that every attempt that was named passes.
 
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::checking::bars;
 use crate::course::feedback::{self, CheckNews, CheckedAttempt};
 use crate::course::{Course, Exercise, Judgement};
 use crate::error::LabError;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::terminal::{self, Palette};
 
 /// One attempt in `--json`.
@@ -24,22 +25,46 @@ struct AttemptJson<'a> {
     reports: Vec<&'a harness::Report>,
 }
 
+/// How far the check is that a signal would cut short.
+#[derive(Clone, Default)]
+struct SoFar(Arc<Mutex<Option<String>>>);
+
+impl SoFar {
+    fn is(&self, text: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// The thread that sees the signal and the one that checks both tell; the first of them does.
+    fn tell(&self) {
+        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        text.iter().for_each(|text| terminal::complain(&format!("not finished: {text}")));
+    }
+}
+
 /// Checks the attempts at some exercises, one after the other.
 pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     let palette = if json { Palette::plain() } else { Palette::stdout() };
     let mut all_passed = true;
     let mut judgements: Vec<(usize, Option<Judgement>)> = Vec::new();
+    let so_far = SoFar::default();
+    let seen = so_far.clone();
+    interrupt::at_exit(move || seen.tell());
     for at in places {
-        let what = format!("building and checking {}", course.exercises[*at].name);
+        let name = course.exercises[*at].name.clone();
+        let what = format!("building and checking {name}");
         let checked = bars::waiting(what, |waiting| {
             feedback::check(&mut course, *at, palette, verbose, interrupt.flag(), |news| match news {
                 CheckNews::Line(line) if !json => waiting.print(&format!("{line}\n")),
                 CheckNews::Line(_) => {}
-                CheckNews::Progress(text) => waiting.so_far(&text),
+                CheckNews::Progress(text) => {
+                    waiting.so_far(&text);
+                    so_far.is(Some(format!("{name}: {text}")));
+                }
             })
         });
-        interrupt.check()?;
+        interrupt.check().inspect_err(|_| so_far.tell())?;
+        so_far.is(None);
         let (judgement, told) = match checked? {
             CheckedAttempt::Judged(judgement, told) => (Some(judgement), told),
             CheckedAttempt::Refused(why) => (None, why),

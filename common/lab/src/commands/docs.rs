@@ -66,6 +66,7 @@ fn with_mutants(root: &Path, stale: &mut [docs::StaleFile]) -> Result<Option<doc
         terminal::complain("the mutants run on Linux only, so their table was left as it is");
         return Ok(None);
     }
+    terminal::complain("the mutants' own program prints their table: cargo builds it first, which can take minutes");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--quiet", "--package", "harness", "--test", "mutants"]).env("MUTANTS", "table");
     let output = cargo.current_dir(root).stderr(Stdio::inherit()).output();

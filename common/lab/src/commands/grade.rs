@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::checking::results::duration;
-use crate::course::{self, Exercise, Extent};
+use crate::course::{self, Extent};
 use crate::error::LabError;
 use crate::grading::apart::Apart;
 use crate::grading::compile::AttemptCompiler;
@@ -27,6 +27,9 @@ Examples:
   cargo lab grade --only 13 14                      two exercises
   cargo lab grade --format gradescope --attempts DIR --output results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
+
+The attempt at an exercise is the file of its name in the folder: 12_slots.rs (cargo lab list shows the names). A folder is \
+one student's. For a class, call this once for each folder. A file of another name is ignored, and this is said.
 
 A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. An attempt gets all points \
 if it mends every check that the starter fails, and breaks no other. If one of the starter's failures is left, the attempt \
@@ -89,10 +92,17 @@ enum GradeFormat {
 /// Grades each attempt, and writes the grades.
 pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let root = workspace::root()?;
-    let exercises = course::exercise::chosen(course::load(&root.join("exercises"))?, &args.only)?;
+    let all = course::load(&root.join("exercises"))?;
+    let names: Vec<String> = all.iter().map(|exercise| exercise.name.clone()).collect();
+    let exercises = course::exercise::chosen(all, &args.only)?;
     let folder = args.attempts.clone().unwrap_or_else(|| root.join("exercises/attempts"));
     if !folder.is_dir() {
-        return Err(LabError::usage(format!("--attempts {}: there is no such folder", folder.display())));
+        let why = if folder.exists() {
+            "it is not a folder; give the folder that has the files of one student"
+        } else {
+            "there is no such folder"
+        };
+        return Err(LabError::usage(format!("--attempts {}: {why}", folder.display())));
     }
     refuse_links(&folder)?;
     // Now, and not after everything was graded.
@@ -115,13 +125,15 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
         starts: false.into(),
         interrupt: &interrupt,
     };
+    let wanted: Vec<&str> = exercises.iter().map(|exercise| exercise.name.as_str()).collect();
+    let ignored = ignored(&folder, &names, &wanted);
+    ignored.iter().for_each(|file| terminal::complain(file));
     let mut grades = Vec::new();
     for exercise in &exercises {
         let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;
         terminal::complain(&progress(&grade, Palette::stderr()));
         grades.push(grade);
     }
-    let ignored = if args.only.is_empty() { ignored(&folder, &exercises) } else { Vec::new() };
     let grades = Grades::new(grades, &confined, ignored, start.elapsed().as_secs_f64());
     let written = match args.format {
         GradeFormat::Text => grades.text(if args.output.is_some() { Palette::plain() } else { Palette::stdout() }),
@@ -246,14 +258,60 @@ fn progress(grade: &Grade, palette: Palette) -> String {
     format!("{}  {points}  {why}  {}", grade.name, palette.faint(&duration(grade.seconds)))
 }
 
-/// Files that look like attempts and belong to no exercise: a student may have misnamed an attempt.
-fn ignored(folder: &Path, exercises: &[Exercise]) -> Vec<String> {
+/// Files that look like attempts and belong to no exercise: a student may have misnamed an attempt. If it looks like one
+/// of another exercise than is wanted, it is of no interest.
+fn ignored(folder: &Path, names: &[String], wanted: &[&str]) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let known = |name: &str| exercises.iter().any(|exercise| name == exercise.name);
-    let mut strange: Vec<String> =
-        names.filter(|name| name.strip_suffix(".rs").is_some_and(|name| !known(name))).collect();
-    strange.sort();
-    let shown = |name: &String| terminal::clean(&name.escape_debug().to_string(), 80);
-    strange.iter().map(|name| format!("ignored: {} has the name of no exercise", shown(name))).collect()
+    let mut files: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    files.sort();
+    let mut strange = Vec::new();
+    for file in files {
+        let Some(name) = attempts_name(&file).filter(|name| !names.iter().any(|known| known == name)) else { continue };
+        let meant = meant(name, names);
+        if meant.is_some_and(|meant| !wanted.contains(&meant)) {
+            continue;
+        }
+        let guess = meant.map_or_else(String::new, |meant| format!(": is it {meant}.rs?"));
+        let shown = terminal::clean(&file.escape_debug().to_string(), 80);
+        strange.push(format!("ignored: {shown} belongs to no exercise{guess}"));
+    }
+    strange
+}
+
+/// The name without `.rs`, or without `.rs.txt`, which a browser may make of that.
+fn attempts_name(file: &str) -> Option<&str> {
+    let lower = file.to_ascii_lowercase();
+    [".rs", ".rs.txt"].iter().find(|end| lower.ends_with(**end)).map(|end| &file[..file.len() - end.len()])
+}
+
+/// The exercise that a misnamed file may belong to: the one of its number, or else the one that is called nearly so.
+fn meant<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
+    let number =
+        |name: &str| name[..name.find(|it: char| !it.is_ascii_digit()).unwrap_or(name.len())].parse::<u32>().ok();
+    let of_number = number(name).and_then(|wanted| names.iter().find(|it| number(it) == Some(wanted)));
+    let called = |it: &'a String| it.split_once('_').map_or(it.as_str(), |(_, name)| name);
+    of_number.map(String::as_str).or_else(|| {
+        let nearest = cargo_lab::names::nearest(&name.to_ascii_lowercase(), names.iter().map(called))?;
+        names.iter().find(|it| called(it) == nearest).map(String::as_str)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misnamed_file_is_told_with_the_exercise_that_it_may_belong_to() {
+        let names = ["08_nfds", "12_slots"].map(String::from);
+        let meant = |file: &str| attempts_name(file).map(|name| meant(name, &names).unwrap_or("none"));
+        assert_eq!(meant("12_slot.rs"), Some("12_slots"));
+        assert_eq!(meant("08_nfds (1).rs"), Some("08_nfds"));
+        assert_eq!(meant("8.rs"), Some("08_nfds"));
+        assert_eq!(meant("slots.rs"), Some("12_slots"));
+        assert_eq!(meant("12_slots.RS.txt"), Some("12_slots"));
+        assert_eq!(meant("99_else.rs"), Some("none"));
+        assert_eq!(meant("12_slots.rs.1"), None);
+        assert_eq!(meant("Cargo.toml"), None);
+    }
 }

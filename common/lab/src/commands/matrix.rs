@@ -45,7 +45,8 @@ pub struct MatrixArgs {
     /// Run at most N checks at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Run only the checks that exercises/starters.toml lacks, and write it and the table in exercises/README.md
+    /// Run only the checks that exercises/starters.toml lacks, on all exercises, and write it and the table in
+    /// exercises/README.md; so it stands alone, without --only
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     write: bool,
     /// Run the whole suite on the wrong and the right fixes too, and compare their points
@@ -151,6 +152,9 @@ fn line(proof: &ExerciseProof<'_>, palette: Palette) -> String {
     let head = palette.heading(&proof.exercise.name);
     if let Some(why) = proof.skipped {
         return format!("{head}  {} {why}", palette.left_out("skipped:"));
+    }
+    if proof.starter.is_empty() && proof.surprises.is_empty() {
+        return format!("{head}  nothing new to run");
     }
     let mut fails = Vec::new();
     let run = proof.starter.iter().map(|report| report.check.as_str());

@@ -20,7 +20,8 @@ The exercise is registered in exercises/src/servers.rs, which is generated.
   cargo lab new slow_start --chapter 03-epoll-lt
 
 Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in exercise.toml and README.md. \
-You are done when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab docs' brings the tables up to date.";
+You are done when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab matrix --write' notes what the starter \
+fails, and 'cargo lab docs' brings the tables up to date.";
 
 /// Make the skeleton of a new exercise
 ///
@@ -44,7 +45,8 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     if !fits(&args.name) {
         let name = &args.name;
         return Err(LabError::usage(format!(
-            "'{name}' cannot be an exercise's name; use small letters, digits and _: slow_reader"
+            "'{name}' cannot be an exercise's name: it has to begin with a letter, and to have only small letters, digits \
+             and _, as slow_reader has; the number is given to it"
         )));
     }
     let chapter = selection::chapter(&args.chapter).ok_or_else(|| {
@@ -75,7 +77,7 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     terminal::print(&format!(
         "made exercises/{name}/ and registered it in exercises/src/servers.rs\n\
          next: solution.rs, then starter.rs with one bug, exercise.toml, README.md; and then:\n  \
-         cargo lab matrix --only {number}\n  cargo lab matrix --write\n"
+         cargo lab matrix --only {number}\n  cargo lab matrix --write\n  cargo lab docs\n"
     ));
     Ok(ExitCode::SUCCESS)
 }

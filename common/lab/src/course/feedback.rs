@@ -10,7 +10,7 @@ use harness::{Check, Outcome, Report};
 use super::attempt::{self, AttemptBuild};
 use super::judging::{Extent, JudgeNews, Judgement, Stage, judge_until};
 use super::{Course, Exercise, StudentProgress, decimal, progress};
-use crate::checking::results::{self, Results, duration};
+use crate::checking::results::{self, Results};
 use crate::checking::servers::TestedServer;
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
@@ -76,10 +76,7 @@ pub fn check(
             if is_news && !failed.contains(&report.check) {
                 tell(CheckNews::Line(report_line(report, palette)));
             }
-            if !stage.is_own {
-                let Stage { done, all, .. } = stage;
-                tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
-            }
+            tell(CheckNews::Progress(so_far(stage, failed.len())));
         }
     });
     let Some(judgement) = judged else { return Ok(CheckedAttempt::Stopped) };
@@ -91,15 +88,18 @@ pub fn check(
     Ok(CheckedAttempt::Judged(judgement, told))
 }
 
+/// How far a check is.
+fn so_far(Stage { is_own, done, all }: Stage, failed: usize) -> String {
+    let of = if is_own { "its own checks" } else { "its own checks pass; the rest of the suite" };
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    format!("{of}: {done} of {all}{failed}")
+}
+
 /// The first failure's story, what else failed, and what to do next.
 fn told(course: &Course, at: usize, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
     let exercise = &course.exercises[at];
     let mut out = failures(exercise, judgement, palette, verbose);
-    for report in judgement.all() {
-        if let Outcome::Skip { reason } = &report.outcome {
-            let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
-        }
-    }
+    out += &skipped(exercise, judgement, palette, verbose);
     let head = palette.heading(&format!("{:02} {}", exercise.number, exercise.about.title));
     if judgement.passed() {
         out += &passed(course, at, judgement, &head, palette);
@@ -111,18 +111,35 @@ fn told(course: &Course, at: usize, judgement: &Judgement, palette: Palette, ver
     out + "\n"
 }
 
+/// Why checks were skipped: in full if that is asked for, and for the exercise's own checks, without which it has not
+/// passed.
+fn skipped(exercise: &Exercise, judgement: &Judgement, palette: Palette, verbose: bool) -> String {
+    let own = judgement.own.len();
+    let mut out = String::new();
+    for (place, report) in judgement.all().enumerate() {
+        if let Outcome::Skip { reason } = &report.outcome
+            && (verbose || place < own)
+        {
+            let _ = writeln!(out, "{} {}: {reason}", palette.left_out("skipped"), report.check);
+        }
+    }
+    let others = judgement.all().skip(own);
+    if let (false, Some(skipped)) = (verbose, results::skipped_here(others)) {
+        let _ = writeln!(out, "{skipped} (cargo lab check {:02} -v says why)", exercise.number);
+    }
+    out
+}
+
 fn passed(course: &Course, at: usize, judgement: &Judgement, head: &str, palette: Palette) -> String {
     let exercise = &course.exercises[at];
-    let seconds: f64 = judgement.all().map(|report| report.seconds).sum();
     let next = match course.next_after(at) {
         Some(next) => format!("next: cargo lab start {:02}", course.exercises[next].number),
         None => "that was the last exercise: cargo lab list".to_owned(),
     };
     format!(
-        "{} {head}: {} ({} of checks)\n{next}; the solution: cargo lab diff {:02}",
+        "{} {head}: {}\n{next}; the solution: cargo lab diff {:02}",
         palette.good("passed"),
         points(exercise, judgement),
-        duration(seconds),
         exercise.number
     )
 }
@@ -169,10 +186,15 @@ fn not_yet(exercise: &Exercise, judgement: &Judgement, head: &str, palette: Pale
         ),
         _ => String::new(),
     };
-    let most = if judgement.ended_early() && judgement.share() > 0.0 { "at most " } else { "" };
+    let (most, why) = match judgement {
+        _ if judgement.share() == 0.0 => ("", ""),
+        _ if judgement.ended_early() => ("at most ", "; the rest of the suite runs once its own checks pass"),
+        _ if judgement.is_mended() => ("", "; at most three quarters while the fix breaks something else"),
+        _ => ("", "; at most half while a check fails that the starter fails too"),
+    };
     let untouched = if attempt::is_untouched(exercise) { " (the attempt is still the starter)" } else { "" };
     format!(
-        "{rule}{} {head}: {most}{}{untouched}\nedit {} and check again; a hint: cargo lab hint {:02}",
+        "{rule}{} {head}: {most}{}{why}{untouched}\nedit {} and check again; a hint: cargo lab hint {:02}",
         palette.bad("not yet"),
         points(exercise, judgement),
         shown(&exercise.attempt()),

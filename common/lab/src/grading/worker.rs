@@ -184,6 +184,28 @@ fn find(name: &str) -> Result<Exercise, LabError> {
 fn not_started(why: StartFailure) -> String {
     match why {
         StartFailure::NoProcess(what) | StartFailure::NotHere(what) => what,
-        StartFailure::NotListening { what, cause } => format!("{what}. {cause}"),
+        // What ends with a sentence has its full stop.
+        StartFailure::NotListening { what, cause } => match what.strip_suffix('.').unwrap_or(&what) {
+            what if cause.is_empty() => what.to_owned(),
+            what => format!("{what}. {cause}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_has_one_full_stop_between_its_sentences() {
+        let not_listening = |what: &str, cause: &str| {
+            not_started(StartFailure::NotListening { what: what.into(), cause: cause.into() })
+        };
+        assert_eq!(not_listening("it did not listen", "It said: x"), "it did not listen. It said: x");
+        assert_eq!(
+            not_listening("It listened. It is stopped.", "It said: x"),
+            "It listened. It is stopped. It said: x"
+        );
+        assert_eq!(not_listening("it did not listen.", ""), "it did not listen");
     }
 }
