@@ -166,6 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_line_about_a_check_is_text_and_not_a_literal_of_rust() {
+        for check in all_checks() {
+            assert!(!check.about.contains(['\\', '\n']), "{}: {}", check.full_name(), check.about);
+        }
+    }
+
+    #[test]
     fn a_declared_difference_is_about_a_check_or_a_group_and_is_shown_as_a_skip() {
         for (what, _) in VARIANTS.iter().flat_map(|variant| variant.differs) {
             assert!(all_checks().any(|check| check.group == *what || check.full_name() == *what), "{what}");

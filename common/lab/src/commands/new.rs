@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use harness::Symptom;
+
 use crate::course;
 use crate::docs::{self, registry};
 use crate::error::LabError;
@@ -111,6 +113,7 @@ fn run(_server: (TcpListener, Shutdown)) -> Result<()> {{
 
 fn about(chapter: &str) -> String {
     let model = if chapter == "06-io-uring" { "completion" } else { "readiness" };
+    let symptoms = Symptom::NAMES.join(", ");
     format!(
         r#"title = "TODO: a few words of wit · the subject"
 chapter = "{chapter}"
@@ -128,7 +131,8 @@ hints = [
 what = "TODO: what happened in a public server"
 url = "TODO"
 
-# A check that the starter fails (cargo lab check --list), its symptom, and words of the failure's text.
+# A check that the starter fails (cargo lab check --list), its symptom, and words of the failure's text. The symptoms:
+# {symptoms}
 [[must_pass]]
 check = "echo::one_byte_comes_back"
 symptom = "read-lost"
