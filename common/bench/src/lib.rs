@@ -6,8 +6,20 @@
 //!
 //! Invariant: an experiment prints nothing, leaves no process behind, and ends soon after [`Session::check`] fails.
 
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod calls;
+pub mod cores;
+pub mod environment;
 pub mod experiments;
+pub mod flood;
+pub mod interrupt;
 pub mod load;
+pub mod machine;
+pub mod measure;
+pub mod open_loop;
+pub mod progress;
+pub mod report;
+pub mod run;
 pub mod server;
 pub mod session;
 pub mod stats;

@@ -4,9 +4,27 @@
 
 use crate::Experiment;
 
+#[cfg(target_os = "linux")]
+mod fairness;
+#[cfg(target_os = "linux")]
+mod idle_tax;
+#[cfg(target_os = "linux")]
+mod latency;
+#[cfg(target_os = "linux")]
+mod peers;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod syscalls;
+
 /// Every experiment.
 #[cfg(target_os = "linux")]
-pub const ALL: &[Experiment] = &[];
+pub const ALL: &[Experiment] = &[
+    idle_tax::EXPERIMENT,
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    syscalls::EXPERIMENT,
+    fairness::EXPERIMENT,
+    latency::EXPERIMENT,
+    peers::EXPERIMENT,
+];
 
 /// None: the figures come from Linux's /proc.
 #[cfg(not(target_os = "linux"))]
