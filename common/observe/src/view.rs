@@ -319,7 +319,7 @@ mod tests {
                     UserFiles:\t2\n    0: socket:[4242]\n    1: <none>\nPollList:\n  op=13, task_works=0\n  op=22, task_works=0\nCqOverflowList:\n";
         let ring = Ring::parse(3, info);
         assert_eq!((ring.not_submitted, ring.not_taken, ring.polled), (0, 0, false));
-        assert_eq!((ring.armed, ring.sockets), (2, vec![4242]));
+        assert_eq!((ring.armed, &ring.sockets), (2, &vec![4242]));
         assert_eq!(ring.queues(), "nothing waits in its two queues");
         let ring = Ring::parse(3, &info.replace("SqTail:\t12", "SqTail:\t14"));
         assert_eq!(
