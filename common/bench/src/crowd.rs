@@ -11,7 +11,7 @@
 //! that made them, however it ends.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +20,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// What stays free of the memory, for everything else on the machine.
 const SPARE_MEMORY_KIB: u64 = 512 * 1024;
+/// Processes are limited too, and the limit is shared with all else that runs here.
+const MOST_CHILDREN: usize = 128;
 /// The memory is looked at after so many.
 const LOOK_EVERY: usize = 4096;
 
@@ -30,19 +32,20 @@ pub struct Crowd {
     /// Each holds descriptors that are closed here.
     children: Vec<Pid>,
     held: usize,
-    /// Numbers below are not the crowd's, but those of a hole.
-    first: i32,
+    /// What was open before the crowd: a child closes it, so that it keeps no pipe and no ring of this program alive.
+    others: Vec<RawFd>,
 }
 
 impl Crowd {
-    /// Nobody yet. What is opened from here on, apart from the crowd, is opened before the crowd grows: a child would
-    /// keep it open too.
+    /// Nobody yet. What this program opens later, apart from the crowd, its children keep open too.
     pub fn new() -> Result<Self> {
-        // Numbers above are free, apart from those that other threads take.
-        let highest = std::fs::read_dir("/proc/self/fd")?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-            .max();
-        Ok(Self { own: Vec::new(), children: Vec::new(), held: 0, first: highest.unwrap_or(2) + 1 })
+        let listed: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        // The folder itself was open while it was read.
+        // SAFETY: no pointers. F_GETFD changes nothing.
+        let open = listed.into_iter().filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } != -1);
+        Ok(Self { own: Vec::new(), children: Vec::new(), held: 0, others: open.collect() })
     }
 
     /// How many there are.
@@ -62,17 +65,11 @@ impl Crowd {
 
     /// Makes one more, which `register` gets.
     pub fn grow(&mut self, register: impl FnOnce(BorrowedFd<'_>) -> Result<()>) -> Result<()> {
-        use std::os::fd::AsFd;
         if self.len().is_multiple_of(LOOK_EVERY) {
             let free = available_kib()?;
             ensure!(free > SPARE_MEMORY_KIB, "only {} MiB of memory are free", free / 1024);
         }
         let member = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
-        // A child keeps what is above `first`, so a number in a hole below will not do. (Without room above, it stays
-        // open here.)
-        let in_a_hole = member.as_raw_fd() < self.first;
-        let above = in_a_hole.then(|| rustix::io::fcntl_dupfd_cloexec(&member, self.first));
-        let member = above.and_then(Result::ok).unwrap_or(member);
         register(member.as_fd())?;
         self.own.push(member);
         Ok(())
@@ -80,11 +77,13 @@ impl Crowd {
 
     /// Lets a child hold what this process holds, and closes it here.
     pub fn hand_over(&mut self) -> Result<()> {
-        let (kept, handed): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.own).into_iter().partition(|fd| fd.as_raw_fd() < self.first);
-        self.own = kept;
-        self.children.push(fork(self.first)?);
-        self.held += handed.len();
+        ensure!(self.children.len() < MOST_CHILDREN, "{MOST_CHILDREN} children hold as many as they may");
+        // A number that another thread has closed meanwhile may be a member's.
+        let is_own = |fd: &RawFd| self.own.iter().any(|own| own.as_raw_fd() == *fd);
+        let others: Vec<RawFd> = self.others.iter().copied().filter(|fd| !is_own(fd)).collect();
+        self.children.push(fork(&others)?);
+        self.held += self.own.len();
+        self.own.clear();
         Ok(())
     }
 
@@ -128,8 +127,8 @@ impl Drop for Crowd {
     }
 }
 
-/// A child that keeps every descriptor from `first` on, and sleeps.
-fn fork(first: i32) -> Result<Pid> {
+/// A child that keeps every descriptor but these, and sleeps.
+fn fork(others: &[RawFd]) -> Result<Pid> {
     // SAFETY: no argument.
     let parent = unsafe { libc::getpid() };
     // SAFETY: this program has threads, so the child may only make system calls until it ends, and does: it allocates
@@ -146,7 +145,9 @@ fn fork(first: i32) -> Result<Pid> {
                 if libc::getppid() != parent {
                     libc::_exit(0);
                 }
-                libc::syscall(libc::SYS_close_range, 0, first - 1, 0);
+                for &fd in others {
+                    libc::close(fd);
+                }
                 loop {
                     libc::pause();
                 }

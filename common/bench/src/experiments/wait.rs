@@ -75,7 +75,12 @@ fn run(session: &Session) -> Result<Outcome> {
         }
         if let Err(error) = grow(session, &mut crowd, &mut ways, size, most_open, &mut notes) {
             session.check()?;
-            notes.push(format!("the curves end at {}: {error:#}", crowd.len()));
+            notes.push(format!("the curves end at {} idle: {error:#}", thousands(crowd.len())));
+            if crowd.len() > reached {
+                settle(&mut ways)?;
+                noises.push(measure(session, &mut ways, crowd.len())?);
+                reached = crowd.len();
+            }
             break;
         }
         crowd.check()?;
@@ -151,15 +156,17 @@ fn grow(
             retire(ways, &[Reach::Set], &why, notes);
         }
         if crowd.is_full(most_open) || crowd.len() == size {
-            for way in ways.iter_mut().filter(|way| way.open) {
-                way.wait.settle()?;
-            }
+            settle(ways)?;
             if crowd.is_full(most_open) && crowd.len() < size {
                 crowd.hand_over()?;
             }
         }
     }
     Ok(())
+}
+
+fn settle(ways: &mut [Way]) -> Result<()> {
+    ways.iter_mut().filter(|way| way.open).try_for_each(|way| way.wait.settle())
 }
 
 /// Adds a point to each open curve; returns how far one way is from itself.
@@ -201,6 +208,13 @@ fn outcome(ways: &[Way], limit: usize, reached: usize, noise: f64, mut notes: Ve
     } else {
         Verdict::Holds
     };
+    let at = |name: &str| Some(ways.iter().find(|way| way.name == name)?.series.at(10_000.0)?.median);
+    if let (Some(select), Some(epoll)) = (at("select, larger bitmap"), at(LEVEL)) {
+        notes.push(format!(
+            "10,000 idle: a wait of select takes {select:.0} µs, one of epoll {epoll:.2} µs: {:.0} times as much",
+            select / epoll
+        ));
+    }
     notes.push(format!("the same epoll measured twice differs by {:.1} %", noise * 100.0));
     notes.push("all descriptors are eventfds: to look at a socket costs select and poll more".into());
     let mut limits = vec![Limit::at_x("FD_SETSIZE", libc::FD_SETSIZE as f64)];
