@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::load::SILENCE;
+
 /// One read or write of the flood.
 pub const PIECE: usize = 64 * 1024;
 
@@ -17,7 +19,7 @@ pub const PIECE: usize = 64 * 1024;
 pub struct Passed {
     /// The flood's bytes that came back meanwhile.
     pub bytes: u64,
-    /// Whether the answer came at all, before the patience ended.
+    /// Whether the answer came at all, before so much had passed that no fair server would let pass.
     pub answered: bool,
 }
 
@@ -43,7 +45,19 @@ impl Flood {
             Ok(socket)
         };
         let clients = (0..flooding).map(|_| connect()).collect::<Result<Vec<TcpStream>>>()?;
-        Ok(Self { clients, quiet: connect()?, piece: vec![7; PIECE], bytes: 0, next: 0 })
+        let mut flood = Self { clients, quiet: connect()?, piece: vec![7; PIECE], bytes: 0, next: 0 };
+        flood.greet()?;
+        Ok(flood)
+    }
+
+    /// A round trip of the quiet client before there is a flood: it has been accepted then.
+    fn greet(&mut self) -> Result<()> {
+        self.quiet.set_nonblocking(false)?;
+        self.quiet.set_read_timeout(Some(SILENCE))?;
+        self.quiet.write_all(b"q").context("the quiet client writes")?;
+        self.quiet.read_exact(&mut [0]).context("the quiet client reads")?;
+        self.quiet.set_nonblocking(true)?;
+        Ok(())
     }
 
     /// One piece of the next client: as much as its socket takes and gives at once.
@@ -74,9 +88,10 @@ impl Flood {
         Ok(())
     }
 
-    /// One byte of the quiet client to the server and back, while the others flood. A server that has not answered
-    /// within `patience` is not asked again: its answer may still be under way.
-    pub fn round_trip(&mut self, patience: Duration) -> Result<Passed> {
+    /// One byte of the quiet client to the server and back, while the others flood. Once `most` bytes of the flood have
+    /// passed, it does not wait any longer, and must not ask again: its answer may still be under way. Bytes bound the
+    /// wait and not time, because on a busy machine the server may get no processor for a while.
+    pub fn round_trip(&mut self, most: u64) -> Result<Passed> {
         let (start, before) = (Instant::now(), self.bytes);
         ensure!(self.quiet.write(b"q").context("the quiet client writes")? == 1, "a full socket");
         let mut answer = [0];
@@ -87,9 +102,10 @@ impl Flood {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error).context("the quiet client reads"),
             }
-            if start.elapsed() > patience {
+            if self.bytes - before > most {
                 return Ok(Passed { bytes: self.bytes - before, answered: false });
             }
+            ensure!(start.elapsed() < SILENCE, "neither the flood nor the quiet client gets an answer");
             self.piece()?;
         }
     }

@@ -85,7 +85,11 @@ impl Load {
         }
         while flying > 0 {
             events.clear();
-            let ready = epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&silence))?;
+            let ready = match epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&silence)) {
+                // A tracee's stop is a signal to this program.
+                Err(rustix::io::Errno::INTR) => continue,
+                ready => ready?,
+            };
             ensure!(ready > 0, "the server has answered nothing for {} s", SILENCE.as_secs());
             let again = goes_on(trips);
             for event in &events {

@@ -70,7 +70,9 @@ pub fn run(load: &Load, rate: f64, time: Duration, seed: u64) -> Result<Latencie
     let mut due = arrivals.next().unwrap_or_default();
     // Of each connection the messages that are under way: echoes keep the order.
     let mut flying: Vec<VecDeque<u64>> = sockets.iter().map(|_| VecDeque::new()).collect();
-    let (mut whole, mut late) = (Histogram::new(3)?, Histogram::new(3)?);
+    // Up to a minute, with three figures.
+    let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3);
+    let (mut whole, mut late) = (histogram()?, histogram()?);
     let (mut next, mut under_way) = (0, 0u64);
     let mut buffer = [0; 4096];
     let mut events = Vec::with_capacity(64);
@@ -87,7 +89,10 @@ pub fn run(load: &Load, rate: f64, time: Duration, seed: u64) -> Result<Latencie
         }
         events.clear();
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&at_once))?;
+        match epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), Some(&at_once)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            ready => ready?,
+        };
         for event in &events {
             let i = event.data.u64() as usize;
             let n = match (&sockets[i]).read(&mut buffer) {

@@ -150,6 +150,27 @@ impl Session {
         Ok(values)
     }
 
+    /// As [`Session::turns`], for counts: a neighbour takes time and changes no count, so no turn is made again.
+    pub fn counts<C: Display, T>(
+        &self,
+        contestants: &[C],
+        rounds: usize,
+        mut one: impl FnMut(&C) -> Result<T>,
+    ) -> Result<Vec<Vec<T>>> {
+        let mut values: Vec<Vec<T>> = contestants.iter().map(|_| Vec::new()).collect();
+        for round in 0..rounds {
+            if round > 0 && self.time_left().is_zero() {
+                break;
+            }
+            for (contestant, values) in contestants.iter().zip(&mut values) {
+                self.check()?;
+                self.step(&format!("{contestant}, round {} of {rounds}", round + 1));
+                values.push(one(contestant)?);
+            }
+        }
+        Ok(values)
+    }
+
     /// Runs `one` again if a neighbour disturbed it, as a turn of [`Session::turns`]: for what takes no turns. Once the
     /// time is over, what was disturbed counts.
     pub fn alone<T>(&self, mut one: impl FnMut() -> Result<T>) -> Result<T> {

@@ -117,7 +117,7 @@ fn run(session: &Session) -> Result<Outcome> {
     }
     // On a busy machine the workers fall asleep late, and fewer connections have to do.
     let plan = Plan { connections, time: Duration::from_secs(budget) / (cells.len() * RUNS) as u32 };
-    let found = session.turns(&cells, RUNS, |cell| {
+    let found = session.counts(&cells, RUNS, |cell| {
         one(cell.way, cell.workers, plan, &|| session.check()).with_context(|| cell.to_string())
     })?;
     let chart = |name: &str, title: &str, label: &str, value: fn(&Found) -> f64| {

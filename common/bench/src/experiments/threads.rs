@@ -11,10 +11,11 @@
 //!
 //! **Why it can be trusted:** reserved and resident are the server's own. The kernel's part is the machine's, so other
 //! programs disturb it, and the sockets of both ends are in it. They are the same for each server, and the difference
-//! between two servers is what a thread costs. The figures are medians of three runs.
+//! between two servers is what a thread costs. The figures are medians of up to three runs.
 
 use std::fmt;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +34,8 @@ const C_STACK: &str = "threads, 8 MiB";
 const EPOLL: &str = "epoll-lt";
 /// What is said of ten thousand threads.
 const CLAIMED_GB: f64 = 80.0;
+/// So many connect before the first of them waits for its answer.
+const AT_ONCE: usize = 100;
 /// The server has answered, but a thread of the last connection may not have reached its read.
 const SETTLES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -78,7 +81,7 @@ fn run(session: &Session) -> Result<Outcome> {
     }
     let rounds = if session.quick() { 1 } else { 3 };
     let mut failed = Vec::new();
-    let found = session.turns(&cells, rounds, |cell| match measure(session, cell) {
+    let found = session.counts(&cells, rounds, |cell| match measure(session, cell) {
         Ok(memory) => Ok(Some(memory)),
         Err(error) => {
             session.check()?;
@@ -125,19 +128,10 @@ fn measure(session: &Session, cell: &Cell<'_>) -> Result<Memory> {
     first.once()?;
     let before = look(server.process)?;
     let mut clients = Vec::new();
-    let mut answer = [0; 64];
-    for number in 0..cell.connections {
-        if number % 100 == 0 {
-            session.check()?;
-        }
-        use std::io::{Read, Write};
-        let mut client = TcpStream::connect(server.addr).with_context(|| format!("connection {number}"))?;
-        client.set_read_timeout(Some(Duration::from_secs(10)))?;
-        client.write_all(&[b'x'; 64]).with_context(|| format!("connection {number}"))?;
-        client.read_exact(&mut answer).with_context(|| format!("connection {number} got no answer"))?;
-        // So that the port is free at once when it is closed.
-        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-        clients.push(client);
+    while clients.len() < cell.connections {
+        session.check()?;
+        let count = AT_ONCE.min(cell.connections - clients.len());
+        connect(server.addr, &mut clients, count)?;
     }
     wait_for_sleep(server.process.pid)?;
     let after = look(server.process)?;
@@ -147,6 +141,23 @@ fn measure(session: &Session, cell: &Cell<'_>) -> Result<Memory> {
         resident: mib(after[1], before[1]),
         kernel: mib(after[2], before[2]).max(0.0),
     })
+}
+
+/// Some more connections, each with one round trip.
+fn connect(addr: SocketAddr, clients: &mut Vec<TcpStream>, count: usize) -> Result<()> {
+    let first = clients.len();
+    for number in first..first + count {
+        let mut client = TcpStream::connect(addr).with_context(|| format!("connection {number}"))?;
+        client.set_read_timeout(Some(Duration::from_secs(10)))?;
+        // So that the port is free at once when it is closed.
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+        client.write_all(&[b'x'; 64]).with_context(|| format!("connection {number}"))?;
+        clients.push(client);
+    }
+    for (number, client) in clients.iter_mut().enumerate().skip(first) {
+        client.read_exact(&mut [0; 64]).with_context(|| format!("connection {number} got no answer"))?;
+    }
+    Ok(())
 }
 
 /// Until every thread sleeps: what it does before belongs to the connection's price.

@@ -116,7 +116,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
                  ({runs} runs)"
             )));
         }
-        crate::notes::note(&format!(
+        crate::notes::detail(&format!(
             "{server}, script {script}: no schedule with 1 placement fails; the search with more ended {why} ({runs} runs)"
         ));
         return Ok(());

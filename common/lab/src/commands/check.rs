@@ -134,7 +134,7 @@ enum ModelArg {
 /// Checks exercises if the words name exercises, and servers otherwise.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if args.verbose {
-        harness::notes::show();
+        harness::notes::show_details();
     }
     if !args.words.is_empty() {
         let course = course::whole()?;

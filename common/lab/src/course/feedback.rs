@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use harness::{Check, Outcome, Report};
 
-use super::attempt::{self, AttemptBuild};
+use super::attempt::{self, AttemptBuild, Refusal};
 use super::judging::{Extent, JudgeNews, Judgement, Stage, judge_until};
 use super::{Course, Exercise, StudentProgress, decimal, progress};
 use crate::checking::results::{self, Results};
@@ -21,7 +21,7 @@ use crate::workspace::shown;
 pub enum CheckedAttempt {
     /// It was judged.
     Judged(Judgement, String),
-    /// It does not compile.
+    /// It could not be built.
     Refused(String),
     /// It was told to stop.
     Stopped,
@@ -52,12 +52,12 @@ pub fn check(
     let built = attempt::build(exercise, palette.is_on(), stop)?;
     course.progress = StudentProgress::load(&course.exercises)?;
     course.progress.is_checked(exercise);
-    course.save()?;
+    course.save();
     let (program, warnings) = match built {
         AttemptBuild::Program(program, warnings) => (program, warnings),
-        AttemptBuild::Refused(why) => {
+        AttemptBuild::Refused(Refusal { said, what }) => {
             let (fail, path) = (palette.bad("FAIL"), shown(&exercise.attempt()));
-            return Ok(CheckedAttempt::Refused(format!("{why}\n{fail} {path} does not compile\n")));
+            return Ok(CheckedAttempt::Refused(format!("{said}\n{fail} {path} {what}\n")));
         }
         AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
     };
@@ -83,16 +83,16 @@ pub fn check(
     // Read again: a hint may have been shown while the checks ran.
     course.progress = StudentProgress::load(&course.exercises)?;
     course.progress.note(exercise, digest.unwrap_or_default(), judgement.share(), judgement.passed());
-    course.save()?;
+    course.save();
     let told = told(course, at, &judgement, palette, verbose);
     Ok(CheckedAttempt::Judged(judgement, told))
 }
 
 /// How far a check is.
 fn so_far(Stage { is_own, done, all }: Stage, failed: usize) -> String {
-    let of = if is_own { "its own checks" } else { "its own checks pass; the rest of the suite" };
-    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-    format!("{of}: {done} of {all}{failed}")
+    let of = if is_own { "its own checks" } else { "the rest of the suite; its own checks pass" };
+    let failed = if failed > 0 { format!("; {failed} failed") } else { String::new() };
+    format!("{done} of {all} of {of}{failed}")
 }
 
 /// The first failure's story, what else failed, and what to do next.

@@ -19,9 +19,13 @@ const BEGIN: &str = "<!-- generated: measured ";
 
 /// The text with all its measured regions brought up to date.
 pub fn text(text: &str) -> Result<String, String> {
-    let record = reference()?;
     let mut text = text.to_owned();
-    for words in regions(&text) {
+    let regions = regions(&text);
+    if regions.is_empty() {
+        return Ok(text);
+    }
+    let record = reference()?;
+    for words in regions {
         let table = match words.as_str() {
             "overview" => markdown::overview(&record),
             words => markdown::grid(&record, words)?,
