@@ -140,6 +140,7 @@ impl Drawing<'_> {
     }
 
     fn limits(&mut self) {
+        let mut lines = 0.0;
         for limit in &self.chart.limits {
             let name = escaped(&limit.label);
             let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
@@ -150,7 +151,9 @@ impl Drawing<'_> {
                     self.out,
                     "<line class=\"limit\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>",
                 );
-                self.haloed("limit-name", "", anchor, (at, TOP + 10.0), &name);
+                // One below the other, because they may be near each other.
+                self.haloed("limit-name", "", anchor, (at, TOP + 10.0 + lines * LINE), &name);
+                lines += 1.0;
             }
             if let Some(y) = limit.y.map(|y| self.top(y)) {
                 let _ = writeln!(
@@ -197,13 +200,21 @@ impl Drawing<'_> {
     fn names(&mut self) {
         let right = WIDTH - RIGHT;
         let mut beside: Vec<(usize, f64, f64)> = Vec::new();
+        let mut above: Vec<(f64, f64)> = Vec::new();
         for (index, series) in self.chart.series.iter().enumerate() {
             let Some(last) = series.points.last() else { continue };
             let (x, y) = (self.place(index, last), self.top(last.median));
             if self.x.is_named() || x > LEFT + (right - LEFT) * 0.85 {
                 beside.push((index, x, y));
             } else {
-                self.name(index, x + 7.0, y - 8.0);
+                let is_taken =
+                    |y: f64| above.iter().any(|(at, taken)| (at - x).abs() < RIGHT && (taken - y).abs() < LINE);
+                let mut height = y - 8.0;
+                while is_taken(height) {
+                    height += LINE;
+                }
+                above.push((x, height));
+                self.name(index, x + 7.0, height);
             }
         }
         beside.sort_by(|one, other| one.2.total_cmp(&other.2));
