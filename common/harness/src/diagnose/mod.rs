@@ -348,15 +348,19 @@ pub fn threads(view: &View) -> Vec<String> {
     lines
 }
 
+/// How it begins.
+pub const STOPPED: &str = "The server is stopped (state T)";
+
 /// What is to be said of a server that is stopped: it does nothing, and neither sleeps nor spins.
 pub fn stopped(view: &View) -> Option<String> {
     let mut threads = view.threads().peekable();
     threads.peek()?;
     let all = threads.all(Thread::is_stopped);
     all.then(|| {
-        "The server is stopped (state T): something has sent it SIGSTOP, or one of the signals that stop a job \
-         (SIGTSTP, SIGTTIN, SIGTTOU), and the harness has let it go on (SIGCONT) wherever it had stopped it itself."
-            .to_owned()
+        format!(
+            "{STOPPED}: something has sent it SIGSTOP, or one of the signals that stop a job \
+             (SIGTSTP, SIGTTIN, SIGTTOU), and the harness has let it go on (SIGCONT) wherever it had stopped it itself."
+        )
     })
 }
 

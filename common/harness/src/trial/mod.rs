@@ -30,7 +30,7 @@ mod reached;
 mod rest;
 mod scarce;
 mod verdict;
-mod watch;
+pub(crate) mod watch;
 
 pub use scarce::{EMFILE, INSIDE};
 
