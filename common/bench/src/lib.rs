@@ -6,11 +6,29 @@
 //!
 //! Invariant: an experiment prints nothing, leaves no process behind, and ends soon after [`Session::check`] fails.
 
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod calls;
+pub mod cores;
+#[cfg(target_os = "linux")]
+pub mod crowd;
+pub mod environment;
 pub mod experiments;
+pub mod flood;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod held;
+pub mod interrupt;
 pub mod load;
+pub mod machine;
+pub mod measure;
+pub mod open_loop;
+pub mod progress;
+pub mod report;
+pub mod run;
 pub mod server;
 pub mod session;
 pub mod stats;
+#[cfg(target_os = "linux")]
+pub mod waits;
 
 use anyhow::Result;
 

@@ -16,6 +16,8 @@ use observe::Family;
 pub struct Contestant {
     /// The name of its series.
     pub name: String,
+    /// It has threads that need a processor each: it is not kept on one.
+    pub anywhere: bool,
     subject: Subject,
     options: Options,
 }
@@ -31,7 +33,12 @@ impl Contestant {
     pub fn own(name: impl Into<String>, argv: Vec<String>) -> Self {
         let name = name.into();
         let subject = Subject { own: true, ..Subject::command(name.clone(), argv) };
-        Self { name, subject, options: Options::default() }
+        Self { name, anywhere: false, subject, options: Options::default() }
+    }
+
+    /// Under another name.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// The same server under another name: what it differs from itself is the noise.
@@ -42,6 +49,12 @@ impl Contestant {
     /// With this limit of descriptors in place of the usual one.
     pub fn with_descriptors(mut self, nofile: u64) -> Self {
         self.options.limits.nofile = Some(nofile);
+        self
+    }
+
+    /// With all processors, because its threads run at the same time.
+    pub fn on_all_cores(mut self) -> Self {
+        self.anywhere = true;
         self
     }
 

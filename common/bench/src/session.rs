@@ -10,9 +10,10 @@
 //!   tie.
 //! - Counts (calls, wakeups, bytes) are exact, and a `Point` says so.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +21,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::Need;
+use crate::cores::{self, Place};
+use crate::machine::Spent;
+use crate::progress::Progress;
 use crate::server::{Contestant, Running};
+
+/// Fewer rounds have no quartiles.
+const FEWEST: usize = 3;
+/// A turn is made again so often at most; then the neighbour belongs to the machine.
+const AGAIN: u32 = 3;
 
 /// One experiment's run.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ pub struct Session {
     programs: PathBuf,
     stop: Arc<AtomicBool>,
     deadline: Instant,
+    progress: Option<Rc<RefCell<Progress>>>,
+    peers: Result<PathBuf, String>,
     /// See `Measured::repeated`.
     pub repeated: Cell<u32>,
     /// See `Measured::disturbed`.
@@ -39,7 +50,14 @@ impl Session {
     /// A session that ends at `deadline`; `programs` is the folder of the release build.
     pub fn new(quick: bool, programs: &Path, stop: Arc<AtomicBool>, budget: Duration) -> Self {
         let (repeated, disturbed) = Default::default();
-        Self { quick, programs: programs.to_owned(), stop, deadline: Instant::now() + budget, repeated, disturbed }
+        let (programs, deadline) = (programs.to_owned(), Instant::now() + budget);
+        let peers = Err("they were not built".to_owned());
+        Self { quick, programs, stop, deadline, progress: None, peers, repeated, disturbed }
+    }
+
+    /// With a line that shows the steps, and the folder of the peers' programs or why they are not there.
+    pub fn with(self, progress: Rc<RefCell<Progress>>, peers: Result<PathBuf, String>) -> Self {
+        Self { progress: Some(progress), peers, ..self }
     }
 
     /// Whether the whole of all experiments has to end within two minutes: fewer rounds, fewer points. An experiment
@@ -68,7 +86,9 @@ impl Session {
 
     /// Shows what is being done: `poll, 1,000 idle`.
     pub fn step(&self, what: &str) {
-        let _ = what;
+        if let Some(progress) = &self.progress {
+            progress.borrow().step(what);
+        }
     }
 
     /// A program of the release build: `epoll-lt`, `examples/multishot`. The build has the chapters, their examples,
@@ -91,9 +111,22 @@ impl Session {
         Ok(Contestant::own(command.trim_start_matches("examples/"), argv))
     }
 
-    /// Starts a server on the server's processor.
+    /// The folder of the peers' programs.
+    ///
+    /// # Errors
+    /// Why they are not there.
+    pub fn peers(&self) -> Result<&Path, &str> {
+        self.peers.as_deref().map_err(String::as_str)
+    }
+
+    /// Starts a server on the server's processor, if there are two or more. The calling thread has the client's from
+    /// then on.
     pub fn start(&self, contestant: &Contestant) -> Result<Running> {
-        contestant.start()
+        let place = if contestant.anywhere { Place::Anywhere } else { Place::Server };
+        cores::move_to(place);
+        let running = contestant.start();
+        cores::move_to(Place::Client);
+        running
     }
 
     /// Lets the contestants take turns, `rounds` times: `one` measures a contestant once. The result has the values of
@@ -106,7 +139,27 @@ impl Session {
     ) -> Result<Vec<Vec<T>>> {
         let mut values: Vec<Vec<T>> = contestants.iter().map(|_| Vec::new()).collect();
         for round in 0..rounds {
-            if round >= 3 && self.time_left().is_zero() {
+            if round >= FEWEST && self.time_left().is_zero() {
+                break;
+            }
+            for (contestant, values) in contestants.iter().zip(&mut values) {
+                self.step(&format!("{contestant}, round {} of {rounds}", round + 1));
+                values.push(self.alone(|| one(contestant))?);
+            }
+        }
+        Ok(values)
+    }
+
+    /// As [`Session::turns`], for counts: a neighbour takes time and changes no count, so no turn is made again.
+    pub fn counts<C: Display, T>(
+        &self,
+        contestants: &[C],
+        rounds: usize,
+        mut one: impl FnMut(&C) -> Result<T>,
+    ) -> Result<Vec<Vec<T>>> {
+        let mut values: Vec<Vec<T>> = contestants.iter().map(|_| Vec::new()).collect();
+        for round in 0..rounds {
+            if round > 0 && self.time_left().is_zero() {
                 break;
             }
             for (contestant, values) in contestants.iter().zip(&mut values) {
@@ -118,9 +171,23 @@ impl Session {
         Ok(values)
     }
 
-    /// Runs `one` until no neighbour disturbs it, as a turn of [`Session::turns`]: for what takes no turns.
+    /// Runs `one` again if a neighbour disturbed it, as a turn of [`Session::turns`]: for what takes no turns. Once the
+    /// time is over, what was disturbed counts.
     pub fn alone<T>(&self, mut one: impl FnMut() -> Result<T>) -> Result<T> {
-        one()
+        let mut tries = 0;
+        loop {
+            self.check()?;
+            let before = Spent::now();
+            let value = one()?;
+            let disturbed = before.and_then(|before| Spent::now()?.disturbed_since(&before)).is_some();
+            if disturbed && tries < AGAIN && !self.time_left().is_zero() {
+                tries += 1;
+                self.repeated.set(self.repeated.get() + 1);
+                continue;
+            }
+            self.disturbed.set(self.disturbed.get() + u32::from(disturbed));
+            return Ok(value);
+        }
     }
 }
 
@@ -128,14 +195,65 @@ impl Session {
 pub fn missing(need: Need) -> Option<String> {
     match need {
         Need::IoUring => observe::io_uring_denied().map(|why| format!("io_uring is denied here: {why}")),
-        Need::Ptrace => None,
+        Need::Ptrace => untraceable(),
         Need::Descriptors(needed) => {
             let limit = harness::trial::raise_fd_limit();
             (limit < needed).then(|| format!("needs {needed} file descriptors, and the hard limit is {limit}"))
         }
         Need::Cores(needed) => {
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+            let cores = cores::count();
             (cores < needed).then(|| format!("needs {needed} processors, and there is {cores}"))
         }
+    }
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn untraceable() -> Option<String> {
+    observe::ptrace::possible().err()
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn untraceable() -> Option<String> {
+    Some("system calls are counted with ptrace(2), on Linux, x86-64 and aarch64".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(budget: Duration) -> Session {
+        Session::new(true, Path::new("/nonexistent"), Arc::default(), budget)
+    }
+
+    #[test]
+    fn contestants_take_turns_and_have_the_same_number_of_rounds() {
+        let order = RefCell::new(String::new());
+        let values = session(Duration::ZERO).turns(&["a", "b"], 5, |name| {
+            order.borrow_mut().push_str(name);
+            Ok(order.borrow().len())
+        });
+        // The time is over, so there are as few rounds as quartiles need.
+        assert_eq!(values.unwrap(), [[1, 3, 5], [2, 4, 6]]);
+        assert_eq!(order.into_inner(), "ababab");
+    }
+
+    #[test]
+    fn after_an_interrupt_no_turn_begins() {
+        let stop = Arc::new(AtomicBool::new(true));
+        let session = Session::new(true, Path::new("/nonexistent"), stop, Duration::from_secs(1));
+        assert!(session.turns(&["a"], 1, |_| -> Result<()> { panic!("it began") }).is_err());
+    }
+
+    #[test]
+    fn a_program_that_was_not_built_is_named() {
+        let error = session(Duration::ZERO).contestant("examples/nothing --workers 2").unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/examples/nothing"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_the_numbers() {
+        let why = missing(Need::Cores(100_000)).expect("no machine has so many");
+        assert!(why.contains("100000"), "{why}");
+        assert!(missing(Need::Descriptors(1)).is_none() && missing(Need::Descriptors(u64::MAX)).is_some());
     }
 }

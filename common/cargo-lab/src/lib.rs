@@ -54,6 +54,8 @@ enum Command {
     Grade(Words),
     /// Prove the exercises: starters fail as they should, solutions pass
     Matrix(Words),
+    /// Measure what the kernel's APIs cost here, and compare it with what the course claims
+    Measure(Words),
     /// Make the skeleton of a new exercise
     New(Words),
     /// Write the generated tables and the registry of the exercises

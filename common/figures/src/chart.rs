@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ruler::number;
+
 /// One picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chart {
@@ -130,6 +132,14 @@ impl Series {
 }
 
 impl Chart {
+    /// A value of the x axis, as one reads it.
+    pub fn at(&self, x: f64) -> String {
+        match &self.x.scale {
+            Scale::Named(names) => names.get(x as usize).cloned().unwrap_or_default(),
+            _ => number(x),
+        }
+    }
+
     /// The series with this name.
     pub fn series(&self, name: &str) -> Option<&Series> {
         self.series.iter().find(|series| series.name == name)

@@ -5,8 +5,17 @@
 
 pub mod catalogue;
 mod chart;
+pub mod file;
+pub mod html;
+pub mod markdown;
+pub mod plot;
 mod record;
+mod ruler;
+pub mod svg;
+#[cfg(test)]
+mod testing;
 
-pub use catalogue::{About, CATALOGUE};
+pub use catalogue::{About, CATALOGUE, about};
 pub use chart::{Axis, Chart, Limit, Point, Scale, Series};
 pub use record::{Environment, FORMAT, Measured, Outcome, Record, VERSION, Verdict};
+pub use ruler::number;

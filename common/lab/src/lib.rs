@@ -48,6 +48,7 @@ enum Command {
     Diff(files::diff::DiffArgs),
     Grade(commands::grade::GradeArgs),
     Matrix(commands::matrix::MatrixArgs),
+    Measure(commands::measure::MeasureArgs),
     New(commands::new::NewArgs),
     Docs(commands::docs::DocsArgs),
     #[command(hide = true)]
@@ -74,6 +75,7 @@ pub fn main() -> ExitCode {
         Some(Command::Solution(args)) => files::solution::run(args),
         Some(Command::Diff(args)) => files::diff::run(args),
         Some(Command::Matrix(args)) => commands::matrix::run(args),
+        Some(Command::Measure(args)) => commands::measure::run(args),
         Some(Command::New(args)) => commands::new::run(args),
         Some(Command::Docs(args)) => commands::docs::run(args),
         Some(Command::Grade(args)) => commands::grade::run(args),

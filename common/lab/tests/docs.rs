@@ -1,7 +1,7 @@
 //! The generated parts are up to date.
 //!
-//! Compared are the registry of the exercises, INSTRUCTORS.md, the kill matrix and the groups in the harness's README, each
-//! whole. Of the chapters' matrix, which takes a run, the names and the number of checks in each group are compared. The
+//! Compared are the registry of the exercises, INSTRUCTORS.md, the kill matrix, the groups in the harness's README, the
+//! tables and the pictures of the reference measurement, each whole. Of the chapters' matrix, which takes a run, the names and the number of checks in each group are compared. The
 //! table of mutants is compared by the harness's own test. And no test is left out by a manifest that says there is none.
 
 use std::fs;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use harness_macros::check;
 use rustix::process::Signal;
 
-use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
+use crate::client::{BACKSTOP, Client, ConnectOptions, echo_all, send_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::limit::{self, Limit};
 use crate::moments::Held;
@@ -98,6 +98,44 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
     trial.await_ends()?;
     trial.rest()?;
     trial.probe()
+}
+
+/// A client leaves, and its descriptor becomes free: the server accepts the next client before it sleeps again, and not at the
+/// end of a pause.
+#[check(clause = 9)]
+fn a_descriptor_that_becomes_free_is_used_before_the_server_sleeps(trial: &mut Trial<'_>) -> Step {
+    /// A pause may end while the server is looked at. It cannot end so in each round.
+    const ROUNDS: usize = 4;
+    const ASLEEP: Duration = Duration::from_millis(20);
+    trial.only_own("how long a server waits before it tries to accept again")?;
+    let port = trial.server()?.addr.port();
+    let view = trial.process()?.view(port).unwrap_or_default();
+    // A client may be in the queue of a thread that closes nothing, and that cannot know of the others' closes.
+    if view.sockets.iter().filter(|socket| socket.listening).count() > 1 {
+        return Err(Stop::skip("its threads have an accept queue each (SO_REUSEPORT)"));
+    }
+    let (mut inside, outside) = trial.fill_up(true)?;
+    trial.rest()?;
+    let full = trial.descriptors()?;
+    for mut next in outside.into_iter().take(ROUNDS) {
+        trial.step(format!("one of those connected closes, and c{} waits", next.id));
+        inside.pop();
+        let end = Instant::now() + BACKSTOP;
+        while !next.has_an_answer() && Instant::now() < end {
+            // In this order: what is free was freed before the server fell asleep.
+            let is_free = trial.descriptors()? < full;
+            if is_free && trial.comes_to_rest(ASLEEP)? && !next.has_an_answer() && trial.descriptors()? < full {
+                let what = format!("a descriptor is free, c{} is in the accept queue, and the server sleeps", next.id);
+                let cause = "It tries again only when its pause ends. A close frees a descriptor: accept again in the \
+                             same turn, and keep the pause for what is freed elsewhere.";
+                return Err(Stop::fail(Symptom::AcceptQueueNotDrained, what, cause));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        next.expect_echo()?;
+        inside.push(next);
+    }
+    trial.echo_all(&mut inside, 1)
 }
 
 /// No client closes: descriptors become free outside the server (ENFILE, prlimit), and the server must try again by

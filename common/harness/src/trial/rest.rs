@@ -30,7 +30,7 @@ impl Trial<'_> {
 
     /// Whether the server sleeps, and sleeps on for `apart`. One that did not within two seconds is not waited for
     /// again.
-    pub(super) fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
+    pub(crate) fn comes_to_rest(&mut self, apart: Duration) -> Step<bool> {
         let patience = if self.restless { 4 * apart } else { Duration::from_secs(2) };
         let at_rest = self.process()?.settle(apart, patience).is_some();
         self.restless = cfg!(target_os = "linux") && !at_rest;

@@ -349,6 +349,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "retry_by_time_alone",
+        "accepts again when a pause has ended, and not when a close frees a descriptor",
+        &[caught(
+            "faults::a_descriptor_that_becomes_free_is_used_before_the_server_sleeps",
+            AcceptQueueNotDrained,
+            "tries again only when its pause ends",
+        )],
+    ),
+    mutant(
+        EpollLt,
         "emfile_is_fatal",
         "ends at EMFILE",
         &[caught("faults::out_of_descriptors_the_server_rests", Exited, "Too many open files")],

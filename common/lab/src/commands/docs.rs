@@ -18,8 +18,11 @@ Generated are
   exercises/INSTRUCTORS.md     titles, minutes, points and lessons
   exercises/README.md          the kill matrix, from exercises/starters.toml
   README.md                    the matrix, only with --measure (about a minute)
+  README.md, the chapters'     the tables of costs, from common/bench/reference.json
+  common/bench/pictures        its pictures
 
-The sources are the checks, the mutants' catalogue, survivors.toml and the exercises' exercise.toml. 'cargo test' fails when a part is stale. \
+The sources are the checks, the mutants' catalogue, survivors.toml, the exercises' exercise.toml and the record of \
+'cargo lab measure --json common/bench/reference.json'. 'cargo test' fails when a part is stale. \
 'cargo lab matrix --write' writes exercises/starters.toml.";
 
 /// Write the generated tables and the registry of the exercises

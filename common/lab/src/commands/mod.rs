@@ -11,5 +11,6 @@ pub mod fuzz;
 pub mod grade;
 pub mod matrix;
 mod matrix_fixes;
+pub mod measure;
 pub mod new;
 pub mod watch;

@@ -29,6 +29,8 @@ const SAID: usize = 2000;
 const GIVEN_UP: f64 = 5.0;
 /// How many times the solution's time is a time that the attempt alone explains.
 const FAR_SOONER: f64 = 3.0;
+/// What a check without a report is said to have found.
+const NOT_RUN: &str = "not run: the attempt was stopped before this check";
 /// Ranges of user ids that nobody else has: the first is far above what systems assign, the second is for containers
 /// with only 65536 ids.
 const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
@@ -427,7 +429,10 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
     if state == AttemptState::NotStarted {
         return Grade::of(exercise, state, note, Vec::new(), 0.0);
     }
-    let of = |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| not_run(name));
+    let is_there = |name: &String| reports.iter().any(|report| report.check == *name);
+    let not_run = JudgedChecks::of(exercise, extent).names().filter(|name| !is_there(name)).count();
+    let of =
+        |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| unreported(name));
     let judged = JudgedChecks::of(exercise, extent);
     let verdict = judged.judgement(judged.names().map(|name| Some(of(&name))));
     let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
@@ -447,6 +452,10 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
         skips => {
             join(&format!("{} skipped here; the others have their points", terminal::count(skips, "check")), &note)
         }
+    };
+    let note = match not_run {
+        0 => note,
+        _ => join(&note, &format!("{} not run, and count as failed", terminal::count(not_run, "check"))),
     };
     let note = if state == AttemptState::Failed { join(&why_not_all(&verdict), &note) } else { note };
     let reports = verdict.all().cloned().collect();
@@ -471,9 +480,9 @@ fn join(a: &str, b: &str) -> String {
 }
 
 /// A report for a check that was not run.
-fn not_run(name: &str) -> Report {
+fn unreported(name: &str) -> Report {
     let clause = harness::all_checks().find(|check| check.full_name() == name).map_or(1, |check| check.clause);
-    let failure = Failure::new(Symptom::Slow, "not run: the attempt was stopped before this check", "");
+    let failure = Failure::new(Symptom::Slow, NOT_RUN, "");
     Report { check: name.to_owned(), clause, seconds: 0.0, outcome: Outcome::Fail(failure) }
 }
 
@@ -526,6 +535,7 @@ impl Grade {
                 Outcome::Pass if place >= self.own_checks => others += 1,
                 Outcome::Pass => out += &format!("pass  {}\n", report.check),
                 Outcome::Skip { reason } => out += &format!("skip  {} ({reason})\n", report.check),
+                Outcome::Fail(failure) if failure.what == NOT_RUN => out += &format!("not run  {}\n", report.check),
                 Outcome::Fail(_) => out += &format!("FAIL  {}", report.explain().unwrap_or_default()),
             }
         }

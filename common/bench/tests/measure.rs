@@ -1,0 +1,59 @@
+//! `measure` as it is called, and one count that is the same on every machine and at any load.
+//!
+//! Invariant: no test here depends on how fast the machine is.
+
+use std::process::{Command, Output};
+
+fn measure(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_measure")).args(arguments).output().expect("it starts")
+}
+
+#[test]
+fn a_wrong_name_and_a_file_that_cannot_be_written_are_said_first() {
+    for (arguments, says) in [
+        (&["no-such-experiment"][..], "there is no experiment 'no-such-experiment'"),
+        (&["--json", "/nonexistent/folder/here.json"], "/nonexistent/folder/here.json cannot be written"),
+        (&["--html", "/nonexistent/folder/here.html"], "/nonexistent/folder/here.html cannot be written"),
+    ] {
+        let output = measure(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(says), "{stderr}");
+        assert!(output.stdout.is_empty(), "nothing was measured");
+    }
+}
+
+/// With one client, whose next message comes after its answer, the server's calls depend on nothing: a wait, a read and
+/// a write for each round trip.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[test]
+fn a_round_trip_of_one_client_takes_epoll_lt_three_calls() {
+    use bench::Contestant;
+    use bench::calls::counted;
+    use bench::load::Load;
+
+    const TRIPS: u64 = 20;
+    if let Err(why) = observe::ptrace::possible() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let test = std::env::current_exe().expect("the test's own path");
+    let profile = test.parent().and_then(std::path::Path::parent).expect("a test lies in target/PROFILE/deps");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--quiet", "--package", "epoll-lt", "--bin", "epoll-lt"]).status();
+    assert!(built.is_ok_and(|status| status.success()), "cargo build --package epoll-lt failed");
+    let server = Contestant::own("epoll-lt", vec![profile.join("epoll-lt").to_string_lossy().into_owned()]);
+    let running = server.start().expect("it starts");
+    let (load, wake) = (Load::connect(running.addr, 1, 64).unwrap(), Load::connect(running.addr, 1, 64).unwrap());
+    load.once().unwrap();
+    wake.once().unwrap();
+    let (trips, counts) =
+        counted(running.process, || load.run_while(|made| made + 1 < TRIPS), || wake.once()).expect("it is traced");
+    assert_eq!(trips, TRIPS);
+    assert_eq!(counts.calls.get("recvfrom"), Some(&TRIPS), "{counts:?}");
+    assert_eq!(counts.calls.get("sendto"), Some(&TRIPS), "{counts:?}");
+    // The wait that the first message ended had begun before, and the last one may have begun after the client's end.
+    let waits = counts.calls.get("epoll_wait").or(counts.calls.get("epoll_pwait"));
+    assert!(waits.is_some_and(|waits| (TRIPS - 1..=TRIPS).contains(waits)), "{counts:?}");
+    assert!(counts.again.is_empty(), "{counts:?}");
+}
