@@ -310,7 +310,11 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
         n => lines.push(format!("{n} connections wait in the accept queue")),
     }
     for ring in view.rings() {
-        lines.push(format!("ring fd {}: {}; {} operations wait for their socket", ring.fd, ring.queues, ring.armed));
+        let armed = match ring.armed {
+            1 => "1 operation waits for its socket".to_owned(),
+            many => format!("{many} operations wait for their socket"),
+        };
+        lines.push(format!("ring fd {}: {}; {armed}", ring.fd, ring.queues));
     }
     lines.extend(facts::sets(view));
     match &view.processes[..] {
