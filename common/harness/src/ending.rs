@@ -135,7 +135,7 @@ fn describe(process: &Process) -> String {
 fn say_once(process: i32, line: &str) {
     static SAID: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(process) {
-        eprintln!("left running: {line}");
+        crate::notes::note(&format!("left running: {line}"));
     }
 }
 

@@ -21,6 +21,7 @@ pub mod fuzz;
 mod kevent;
 mod limit;
 mod moments;
+pub mod notes;
 mod output;
 mod overdue;
 pub mod rerun;

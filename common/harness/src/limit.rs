@@ -56,7 +56,9 @@ pub fn of(subject: &Subject, most: usize) -> Limit {
         *known = (most, find(&mut Trial::new(subject), most).unwrap_or(Limit::None));
         if let Limit::Policy(max) = known.1 {
             let name = &subject.name;
-            eprintln!("{name}: takes {max} clients at once; the checks stay below that, as with --max-clients {max}");
+            crate::notes::note(&format!(
+                "{name}: takes {max} clients at once; the checks stay below that, as with --max-clients {max}"
+            ));
         }
     }
     known.1

@@ -565,7 +565,7 @@ fn still_listens(port: u16, behind: &str) {
     let end = Instant::now() + Duration::from_secs(1);
     while observe::is_listening(port) == Some(true) {
         if Instant::now() > end {
-            eprintln!("left running: {behind}, and still listens on port {port}");
+            crate::notes::note(&format!("left running: {behind}, and still listens on port {port}"));
             return;
         }
         std::thread::sleep(Duration::from_millis(5));

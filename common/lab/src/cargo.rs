@@ -4,9 +4,9 @@
 //! its compilers are one process group, and whoever ends a build ends all of it.
 
 use std::io::{BufReader, Read};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Build {
     pub success: bool,
     /// Cargo's messages.
     pub messages: BuildMessages,
-    /// Cargo's stderr, if the command had it piped.
+    /// Cargo's stderr, if the command had it piped; and a line if a signal ended cargo.
     pub stderr: String,
 }
 
@@ -185,8 +185,8 @@ impl BuildGroup {
         Ok(Self { cargo, group })
     }
 
-    /// Whether cargo has exited with success, once it has ended.
-    fn ended(&mut self) -> std::io::Result<Option<bool>> {
+    /// How cargo has ended, once it has.
+    fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let Some(status) = waitid(WaitId::Pid(self.group), options)? else { return Ok(None) };
         // Somebody has killed cargo alone. Otherwise it has waited for its compilers.
@@ -194,7 +194,7 @@ impl BuildGroup {
             let _ = kill_process_group(self.group, Signal::KILL);
         }
         running().retain(|group| *group != self.group);
-        Ok(Some(self.cargo.wait()?.success()))
+        Ok(Some(self.cargo.wait()?))
     }
 }
 
@@ -226,9 +226,9 @@ pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> Result<Optio
         }
         String::from_utf8_lossy(&said).into_owned()
     });
-    let success = loop {
-        if let Some(success) = build.ended().map_err(cannot)? {
-            break success;
+    let status = loop {
+        if let Some(status) = build.ended().map_err(cannot)? {
+            break status;
         }
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -236,7 +236,11 @@ pub fn run(command: &mut Command, what: &str, stop: &AtomicBool) -> Result<Optio
         std::thread::sleep(LOOK);
     };
     let messages = messages.join().unwrap_or_default();
-    Ok(Some(Build { success, messages, stderr: stderr.join().unwrap_or_default() }))
+    let mut stderr = stderr.join().unwrap_or_default();
+    if status.signal().is_some() {
+        stderr += &format!("somebody has ended cargo ({status})\n");
+    }
+    Ok(Some(Build { success: status.success(), messages, stderr }))
 }
 
 /// Builds programs of this workspace with one call of cargo, whose words go to stderr as they come. Returns their paths
@@ -352,7 +356,7 @@ mod tests {
         let (mut cargo, file) = build("killed", "kill -KILL $$");
         // It ends when the compiler's stdout has ended.
         let build = run(&mut cargo, "it", &AtomicBool::new(false)).expect("it starts").expect("nobody stops it");
-        assert!(!build.success);
+        assert!(!build.success && build.stderr.contains("signal: 9"), "{build:?}");
         let _ = std::fs::remove_file(file);
     }
 }

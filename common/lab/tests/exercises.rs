@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const NAME: &str = "19_accept_queue";
 
 /// The two packages of attempts have one target directory, and in it one name for their programs.
@@ -201,8 +203,63 @@ fn a_diff_fits_a_terminal_of_100_columns_and_goes_through_the_pager() {
     let wide = diff("cat", 200);
     assert!(wide.lines().any(|line| line.contains(" | ")), "{wide}");
     assert!(diff("no-such-pager", 100).contains("04-epoll-et/src/server.rs"));
+    // Ctrl-C reaches both. The pager goes on, so the lab must too.
+    assert!(diff("kill -INT $PPID; cat", 100).contains("04-epoll-et/src/server.rs"));
     let (_, piped, _) = folder.lab(&["diff", "03", "04"]);
     assert!(piped.starts_with("- 03-epoll-lt"), "{piped}");
+}
+
+#[test]
+fn what_is_not_the_attempts_fault_is_not_called_so() {
+    let folder = Folder::new("fault");
+    folder.solve();
+    let check = |cargo: &str| {
+        let Output { status, stdout, .. } = folder.command(&["check", "19"]).env("CARGO", cargo).output().expect("lab");
+        (status.code(), String::from_utf8_lossy(&stdout).into_owned())
+    };
+    let (code, out) = check("false");
+    assert!(code == Some(1) && out.contains("19_accept_queue.rs could not be built; cargo says why above"), "{out}");
+    // Nobody can write there.
+    fs::create_dir(folder.attempt().with_file_name("progress.json.new")).expect("a folder");
+    let (code, out, err) = folder.lab(&["hint", "19"]);
+    assert!(code == 0 && out.contains("hint 1 of 3"), "{out}");
+    assert!(err.starts_with("your progress is not noted: cannot write "), "{err}");
+    fs::write(folder.attempt(), b"fn main() {}\xff").expect("a file");
+    let (code, out, _) = folder.lab(&["check", "19"]);
+    assert!(code == 1 && out.contains("valid UTF-8") && out.contains("does not compile"), "{out}");
+}
+
+/// A process that waits to be reaped by somebody else runs no more.
+fn is_running(process: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[test]
+fn a_signal_ends_the_build_and_says_nothing_else() {
+    let folder = Folder::new("signal");
+    folder.solve();
+    let (file, begun) = (folder.0.join("building"), std::time::Instant::now());
+    for args in [["check", "19"], ["watch", "19"]] {
+        let cargo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slow_cargo.sh");
+        let mut command = folder.command(&args);
+        command.env("CARGO", cargo).env("BUILDING", &file).stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = command.stderr(Stdio::piped()).spawn().expect("the lab starts");
+        while !file.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let cargo = fs::read_to_string(&file).expect("its number").trim().to_owned();
+        fs::remove_file(&file).expect("it is there");
+        kill_process(Pid::from_child(&child), Signal::INT).expect("it runs");
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
+        let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        assert_eq!(status.code(), Some(130), "{out}{err}");
+        assert!(!out.contains("compile") && !out.contains("built") && err.contains("interrupted"), "{out}{err}");
+        while is_running(&cargo) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(begun.elapsed().as_secs() < 600, "cargo ran on to its end");
+    }
 }
 
 #[test]

@@ -17,15 +17,16 @@ pub struct ListArgs {}
 /// Prints the table of exercises: `cargo lab list`.
 pub fn run(_: &ListArgs) -> Result<ExitCode, LabError> {
     let course = Course::load(any_check)?;
-    terminal::print(&(table(&course, None, Palette::stdout()) + "\n" + &bar(&course, Palette::stdout())));
+    let (width, palette) = (terminal::width(), Palette::stdout());
+    terminal::print(&(table(&course, None, width, palette) + "\n" + &bar(&course, width, palette)));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the points and what to do next: `cargo lab` without a command.
 pub fn status() -> Result<ExitCode, LabError> {
     let course = Course::load(any_check)?;
-    let palette = Palette::stdout();
-    let mut out = bar(&course, palette);
+    let (width, palette) = (terminal::width(), Palette::stdout());
+    let mut out = bar(&course, width, palette);
     match course.current() {
         None if course.exercises.is_empty() => out += "there are no exercises here\n",
         None => out += "every exercise passes; the points as an instructor sees them: cargo lab grade\n",
@@ -42,16 +43,30 @@ pub fn status() -> Result<ExitCode, LabError> {
             let _ = writeln!(out, "\n{}  {}\n{next}", palette.heading(&head), palette.faint(&exercise.about.chapter));
         }
     }
-    out += "\nall exercises: cargo lab list    all servers against the contract: cargo lab check    \
-            more: cargo lab --help\n";
+    let others = [
+        "all exercises: cargo lab list",
+        "all servers against the contract: cargo lab check",
+        "more: cargo lab --help",
+    ];
+    let line = others.join("    ");
+    out += &format!("\n{}\n", if terminal::columns(&line) <= width { line } else { others.join("\n") });
     terminal::print(&out);
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each exercise, by chapters; an arrow stands before the exercise that is `marked`.
-pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String {
+/// What stands before and behind a title in the table: the number; the standing and the points; the hints.
+const BESIDE: [usize; 3] = [6, 18, 9];
+/// A title is not made shorter.
+const SHORTEST_TITLE: usize = 16;
+
+/// A line for each exercise, by chapters; an arrow stands before the exercise that is `marked`. A title is cut where the
+/// lines would be wider than `width`.
+pub fn table(course: &Course, marked: Option<usize>, width: usize, palette: Palette) -> String {
     let mut out = String::new();
-    let width = course.exercises.iter().map(|it| terminal::columns(&it.about.title)).max().unwrap_or(0);
+    let longest = course.exercises.iter().map(|it| terminal::columns(&it.about.title)).max().unwrap_or(0);
+    let has_hints = course.exercises.iter().any(|exercise| course.progress.hints(exercise) > 0);
+    let beside: usize = BESIDE[..if has_hints { 3 } else { 2 }].iter().sum();
+    let titles = longest.min(width.saturating_sub(beside).max(SHORTEST_TITLE));
     for (at, exercise) in course.exercises.iter().enumerate() {
         if at == 0 || course.exercises[at - 1].about.chapter != exercise.about.chapter {
             let _ = writeln!(out, "{}", palette.heading(&exercise.about.chapter));
@@ -69,25 +84,55 @@ pub fn table(course: &Course, marked: Option<usize>, palette: Palette) -> String
         let hints = if hints > 0 { format!("  {}", terminal::count(hints, "hint")) } else { String::new() };
         let arrow = if marked == Some(at) { ">" } else { " " };
         let number = exercise.number;
-        let title = terminal::padded(&exercise.about.title, width);
+        let title = terminal::padded(&terminal::cut(&exercise.about.title, titles), titles);
         let _ = writeln!(out, "{arrow} {number:02}  {title}  {standing}  {won:>4}/{points}{}", palette.faint(&hints));
     }
     out
 }
 
-/// `█████░░░░░░░  5 of 33 exercises, 9.5 of 77 points`.
-pub fn bar(course: &Course, palette: Palette) -> String {
+/// `█████░░░░░░░  5 of 33 exercises, 9.5 of 77 points`; without the bar where the terminal is too narrow for both.
+pub fn bar(course: &Course, width: usize, palette: Palette) -> String {
     const WIDTH: usize = 30;
     let all = course.exercises.len();
     let passed = (0..all).filter(|at| course.standing(*at) == Standing::Passed).count();
     let (reached, points) = course.points();
-    let full = (WIDTH * passed).checked_div(all).unwrap_or(0);
-    let (done, open) = ("█".repeat(full), "░".repeat(WIDTH - full));
     let counts = format!(
         "{passed} of {}, {} of {}",
         terminal::count(all, "exercise"),
         decimal(reached),
         terminal::count(points as usize, "point")
     );
+    if WIDTH + 2 + terminal::columns(&counts) > width {
+        return counts + "\n";
+    }
+    let full = (WIDTH * passed).checked_div(all).unwrap_or(0);
+    let (done, open) = ("█".repeat(full), "░".repeat(WIDTH - full));
     format!("{}{}  {counts}\n", palette.good(&done), palette.faint(&open))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::course::StudentProgress;
+    use crate::workspace;
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let exercises = crate::course::load(&workspace::root().unwrap().join("exercises"), any_check).unwrap();
+        let mut progress = StudentProgress::default();
+        for hints in [0, 1] {
+            if hints > 0 {
+                progress.one_more_hint(&exercises[3], 3);
+                progress.one_more_hint(&exercises[3], 3);
+            }
+            let exercises = exercises.clone();
+            let course = Course { exercises, progress: std::mem::take(&mut progress) };
+            for width in [40 + 9 * hints, 60, 80] {
+                let shown = table(&course, Some(3), width, Palette::plain()) + &bar(&course, width, Palette::plain());
+                let widest = shown.lines().map(terminal::columns).max();
+                assert!(widest <= Some(width), "{widest:?} on {width}: {shown}");
+            }
+            assert!(table(&course, None, 200, Palette::plain()).contains("It did not hear the bell · the signal gap"));
+        }
+    }
 }

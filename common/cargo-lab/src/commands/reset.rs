@@ -30,7 +30,7 @@ pub fn reset(course: &mut Course, at: usize) -> Result<String, LabError> {
     let exercise = &course.exercises[at];
     let kept = attempt::reset(exercise)?;
     course.progress.forget(exercise);
-    course.save()?;
+    course.save();
     let kept = match kept {
         Some(path) => format!("; your attempt is kept as {}", shown(&path)),
         None => String::new(),

@@ -31,7 +31,7 @@ pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, LabError> {
     let free = (1..).map(|n| attempt.with_extension(format!("rs.{n}"))).find(|path| !path.exists());
     let kept = free.expect("numbers do not end");
     fs::rename(&attempt, &kept)
-        .map_err(|error| LabError::failed(format!("keep {} as {}: {error}", shown(&attempt), shown(&kept))))?;
+        .map_err(|error| LabError::failed(format!("cannot keep {} as {}: {error}", shown(&attempt), shown(&kept))))?;
     copy_starter(exercise)?;
     Ok(Some(kept))
 }
@@ -39,7 +39,7 @@ pub fn reset(exercise: &Exercise) -> Result<Option<PathBuf>, LabError> {
 fn copy_starter(exercise: &Exercise) -> Result<(), LabError> {
     let (from, to) = (exercise.file("starter.rs"), exercise.attempt());
     fs::copy(&from, &to)
-        .map_err(|error| LabError::failed(format!("copy {} to {}: {error}", shown(&from), shown(&to))))?;
+        .map_err(|error| LabError::failed(format!("cannot copy {} to {}: {error}", shown(&from), shown(&to))))?;
     Ok(())
 }
 

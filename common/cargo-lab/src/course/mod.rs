@@ -15,7 +15,7 @@ pub use whereabouts::{Chosen, WatchLock};
 
 use crate::error::LabError;
 use crate::names;
-use crate::workspace;
+use crate::{terminal, workspace};
 
 /// All exercises, and how far the student is.
 #[derive(Debug)]
@@ -88,9 +88,11 @@ impl Course {
         (reached, self.exercises.iter().map(|exercise| exercise.about.points).sum())
     }
 
-    /// Writes the student's progress.
-    pub fn save(&self) -> Result<(), LabError> {
-        self.progress.save(&self.exercises)
+    /// Writes the student's progress. Where it cannot be written, that is said, and what the student asked for goes on.
+    pub fn save(&self) {
+        if let Err(error) = self.progress.save(&self.exercises) {
+            terminal::complain(&format!("your progress is not noted: {}", error.message));
+        }
     }
 }
 

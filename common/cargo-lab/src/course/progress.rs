@@ -82,7 +82,7 @@ impl StudentProgress {
         let Some(path) = Self::path(exercises) else { return Ok(()) };
         let text = serde_json::to_string_pretty(self).expect("strings and numbers only") + "\n";
         let new = path.with_extension("json.new");
-        let cannot = |error| LabError::failed(format!("write {}: {error}", workspace::shown(&path)));
+        let cannot = |error| LabError::failed(format!("cannot write {}: {error}", workspace::shown(&path)));
         fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(cannot)
     }
 

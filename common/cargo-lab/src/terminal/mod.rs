@@ -1,8 +1,8 @@
 //! Text for a terminal, a file or a pipe.
 //!
-//! Invariant: widths are counted before colours are added. A stream that is no terminal gets no control code, nor does
-//! any stream if NO_COLOR is set. A reader that goes away (`| head`) is no error; any other failure to write to stdout
-//! is, and the exit code says so.
+//! Invariant: widths are counted before colours are added. A stream that is no terminal gets no control code, and no
+//! stream gets a colour if NO_COLOR is set. A reader that goes away (`| head`) is no error; any other failure to write to
+//! stdout is, and the exit code says so.
 
 pub mod pager;
 

@@ -118,7 +118,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
                 "no schedule that was run fails, and not all with one placement could be run: CUT {why} ({runs} runs)"
             )));
         }
-        eprintln!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} ({runs} runs)");
+        crate::notes::note(&format!("{server}, script {script}: COMPLETE at 1 placement, CUT {why} ({runs} runs)"));
         return Ok(());
     };
     if finding.verdict == Verdict::NonDeterministic {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use console::Term;
 use harness::fuzz::Progress;
-use harness::{Check, Outcome, Report};
+use harness::{Check, Outcome, Report, notes};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::checking::jobs::RunEvent;
@@ -51,13 +51,11 @@ impl<'a> RunProgress<'a> {
             bar: None,
         });
         let width = servers.iter().map(|server| terminal::columns(&server.subject.name)).max().unwrap_or(0);
-        Self {
-            lanes: lanes.collect(),
-            checks,
-            live: if terminal() { Some(MultiProgress::new()) } else { None },
-            palette: Palette::stderr(),
-            width,
+        let live = if terminal() { Some(MultiProgress::new()) } else { None };
+        if let Some(live) = live.clone() {
+            notes::print_by(Some(Box::new(move |line| drop(live.println(line)))));
         }
+        Self { lanes: lanes.collect(), checks, live, palette: Palette::stderr(), width }
     }
 
     /// Shows what has happened.
@@ -73,6 +71,7 @@ impl<'a> RunProgress<'a> {
     /// Takes the bars away; what was printed stays.
     pub fn clear(&self) {
         if let Some(live) = &self.live {
+            notes::print_by(None);
             let _ = live.clear();
         }
     }
@@ -211,7 +210,10 @@ pub fn waiting<T>(what: String, wait: impl FnOnce(&Waiting) -> T) -> T {
     let style = ProgressStyle::with_template("  {spinner} {wide_msg} {elapsed}").expect("a valid template");
     let spinner = ProgressBar::new_spinner().with_style(style).with_message(what.clone());
     spinner.enable_steady_tick(TICK);
+    let above = spinner.clone();
+    notes::print_by(Some(Box::new(move |line| above.println(line))));
     let result = wait(&Waiting { what, spinner: Some(spinner.clone()) });
+    notes::print_by(None);
     spinner.finish_and_clear();
     result
 }

@@ -341,9 +341,9 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
     interrupt.check()?;
     match built? {
         AttemptBuild::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
-        AttemptBuild::Refused(why) => {
-            terminal::complain(why.trim_end());
-            Err(LabError::failed(format!("{} does not compile", shown(&exercise.attempt()))))
+        AttemptBuild::Refused(refusal) => {
+            terminal::complain(refusal.said.trim_end());
+            Err(LabError::failed(format!("{} {}", shown(&exercise.attempt()), refusal.what)))
         }
         AttemptBuild::Stopped => Err(LabError::failed("the build was stopped")),
     }

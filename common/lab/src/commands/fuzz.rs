@@ -136,9 +136,9 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<TestedServer,
             folder: None,
             words: format!("{:02}", exercise.number),
         }),
-        AttemptBuild::Refused(why) => {
-            terminal::complain(why.trim_end());
-            Err(LabError::failed(format!("{} does not compile", shown(&exercise.attempt()))))
+        AttemptBuild::Refused(refusal) => {
+            terminal::complain(refusal.said.trim_end());
+            Err(LabError::failed(format!("{} {}", shown(&exercise.attempt()), refusal.what)))
         }
         AttemptBuild::Stopped => Err(LabError::failed("the build was stopped")),
     }

@@ -47,6 +47,8 @@ enum WatchEvent {
     Saved,
     /// The attempt's file is gone.
     Deleted,
+    /// The harness has something to say that is no result.
+    Note(String),
     /// The check of this number has something to show.
     News(usize, CheckNews),
     /// The check of this number has ended.
@@ -87,7 +89,8 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     let _terminal = RawTerminal::on();
     let (events, receiver) = mpsc::channel();
     let file = Arc::new(Mutex::new(PathBuf::new()));
-    let (keys, saves, watched) = (events.clone(), events.clone(), file.clone());
+    let (keys, saves, notes, watched) = (events.clone(), events.clone(), events.clone(), file.clone());
+    harness::notes::print_by(Some(Box::new(move |line| drop(notes.send(WatchEvent::Note(line.to_owned()))))));
     std::thread::spawn(move || read_keys(&keys));
     std::thread::spawn(move || look_at(&watched, &saves));
     let palette = Palette::stdout();
@@ -105,18 +108,21 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
     };
     watch.go_to(at)?;
     let result = loop {
-        match receiver.recv_timeout(LOOK) {
+        let event = receiver.recv_timeout(LOOK);
+        // First of all: a build and a server that were ended by a signal have failed for that reason alone.
+        if let Err(error) = interrupt.check() {
+            break Err(error);
+        }
+        match event {
             Ok(WatchEvent::Key(b'q' | 4)) => break Ok(ExitCode::SUCCESS),
             Ok(WatchEvent::Key(key)) => watch.key(key)?,
             Ok(WatchEvent::Saved) => watch.check(),
             Ok(WatchEvent::Deleted) => watch.deleted(),
+            Ok(WatchEvent::Note(line)) => terminal::print(&format!("{}{}\n", over_progress(), palette.faint(&line))),
             Ok(WatchEvent::News(number, news)) => watch.news(number, news),
             Ok(WatchEvent::Checked(number, checked)) => watch.checked(number, checked)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break Ok(ExitCode::SUCCESS),
-        }
-        if let Err(error) = interrupt.check() {
-            break Err(error);
         }
         // Nobody reads what is printed from here on.
         if terminal::stdout_is_lost() {
@@ -247,7 +253,8 @@ impl WatchSession {
         match key {
             b'h' => terminal::print(&hint::next_hint(&mut self.course, self.at, self.palette)?),
             b'l' => terminal::print(
-                &(list::table(&self.course, Some(self.at), self.palette) + &list::bar(&self.course, self.palette)),
+                &(list::table(&self.course, Some(self.at), terminal::width(), self.palette)
+                    + &list::bar(&self.course, terminal::width(), self.palette)),
             ),
             b'n' if again => return self.go_to((self.at + 1) % all),
             b'p' if again => return self.go_to((self.at + all - 1) % all),

@@ -19,10 +19,19 @@ use crate::workspace::{self, shown};
 pub enum AttemptBuild {
     /// The program, and the compiler's warnings.
     Program(PathBuf, String),
-    /// It does not compile; the compiler's errors.
-    Refused(String),
+    /// There is no program.
+    Refused(Refusal),
     /// The build was stopped.
     Stopped,
+}
+
+/// Why a build has no program.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the compiler said, or else cargo.
+    pub said: String,
+    /// `does not compile`; or where the compiler found no error (a full disk, no network), `could not be built`.
+    pub what: &'static str,
 }
 
 /// Builds the attempt, until `stop` is set.
@@ -49,7 +58,9 @@ pub fn build(exercise: &Exercise, colours: bool, stop: &AtomicBool) -> Result<At
     // Cargo finds the file through a link to its folder; a student knows the file by its own path.
     let said = build.messages.rendered().replace(&format!("examples/{}.rs", exercise.name), &path);
     if !build.success {
-        return Ok(AttemptBuild::Refused(if said.is_empty() { build.stderr } else { said }));
+        let has_error = build.messages.errors().next().is_some();
+        let what = if has_error { "does not compile" } else { "could not be built; cargo says why above" };
+        return Ok(AttemptBuild::Refused(Refusal { said: if has_error { said } else { said + &build.stderr }, what }));
     }
     match build.messages.executable_called(&exercise.name) {
         Some(program) => Ok(AttemptBuild::Program(program, said)),

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use harness::{Check, Outcome, Report};
 
-use super::attempt::{self, AttemptBuild};
+use super::attempt::{self, AttemptBuild, Refusal};
 use super::judging::{Extent, JudgeNews, Judgement, Stage, judge_until};
 use super::{Course, Exercise, StudentProgress, decimal, progress};
 use crate::checking::results::{self, Results, duration};
@@ -21,7 +21,7 @@ use crate::workspace::shown;
 pub enum CheckedAttempt {
     /// It was judged.
     Judged(Judgement, String),
-    /// It does not compile.
+    /// It could not be built.
     Refused(String),
     /// It was told to stop.
     Stopped,
@@ -52,12 +52,12 @@ pub fn check(
     let built = attempt::build(exercise, palette.is_on(), stop)?;
     course.progress = StudentProgress::load(&course.exercises)?;
     course.progress.is_checked(exercise);
-    course.save()?;
+    course.save();
     let (program, warnings) = match built {
         AttemptBuild::Program(program, warnings) => (program, warnings),
-        AttemptBuild::Refused(why) => {
+        AttemptBuild::Refused(Refusal { said, what }) => {
             let (fail, path) = (palette.bad("FAIL"), shown(&exercise.attempt()));
-            return Ok(CheckedAttempt::Refused(format!("{why}\n{fail} {path} does not compile\n")));
+            return Ok(CheckedAttempt::Refused(format!("{said}\n{fail} {path} {what}\n")));
         }
         AttemptBuild::Stopped => return Ok(CheckedAttempt::Stopped),
     };
@@ -78,7 +78,7 @@ pub fn check(
             }
             if !stage.is_own {
                 let Stage { done, all, .. } = stage;
-                tell(CheckNews::Progress(format!("its own checks pass; the rest of the suite: {done} of {all}")));
+                tell(CheckNews::Progress(format!("{done} of {all} of the rest of the suite; its own checks pass")));
             }
         }
     });
@@ -86,7 +86,7 @@ pub fn check(
     // Read again: a hint may have been shown while the checks ran.
     course.progress = StudentProgress::load(&course.exercises)?;
     course.progress.note(exercise, digest.unwrap_or_default(), judgement.share(), judgement.passed());
-    course.save()?;
+    course.save();
     let told = told(course, at, &judgement, palette, verbose);
     Ok(CheckedAttempt::Judged(judgement, told))
 }
