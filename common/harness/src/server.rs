@@ -529,7 +529,9 @@ fn none_of_its(who: Option<(i32, String)>) -> String {
 }
 
 /// By command: the name of who listened in place of it, and whether it has been found to be its front.
-static STRANGERS: Mutex<Option<HashMap<Vec<String>, (Option<String>, bool)>>> = Mutex::new(None);
+type Strangers = HashMap<Vec<String>, (Option<String>, bool)>;
+
+static STRANGERS: Mutex<Option<Strangers>> = Mutex::new(None);
 
 /// Whether a process that is none of the server's listens on the server's behalf (a container's proxy, a remote shell).
 /// A process that merely happens to be on the port is not there again when the server is started on another one, which
