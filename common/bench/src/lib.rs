@@ -6,8 +6,6 @@
 //!
 //! Invariant: an experiment prints nothing, leaves no process behind, and ends soon after [`Session::check`] fails.
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub mod calls;
 pub mod cores;
 #[cfg(target_os = "linux")]
 pub mod crowd;

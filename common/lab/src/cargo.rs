@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use cargo_lab::lab::cargo;
 use cargo_metadata::diagnostic::{Diagnostic, DiagnosticLevel, DiagnosticSpan};
 use cargo_metadata::{Artifact, CompilerMessage, Message, Target};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::LabError;
 use crate::workspace;
@@ -187,14 +187,16 @@ impl BuildGroup {
 
     /// How cargo has ended, once it has.
     fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let Some(status) = waitid(WaitId::Pid(self.group), options)? else { return Ok(None) };
-        // Somebody has killed cargo alone. Otherwise it has waited for its compilers.
-        if !status.exited() {
+        // Held, so that nobody ends a group whose number cargo has just given back.
+        let mut running = running();
+        let Some(status) = self.cargo.try_wait()? else { return Ok(None) };
+        running.retain(|group| *group != self.group);
+        // Somebody has killed cargo alone. Its compilers keep the group's number from being given to anybody else.
+        // Otherwise cargo has waited for them.
+        if status.signal().is_some() {
             let _ = kill_process_group(self.group, Signal::KILL);
         }
-        running().retain(|group| *group != self.group);
-        Ok(Some(self.cargo.wait()?))
+        Ok(Some(status))
     }
 }
 

@@ -131,12 +131,11 @@ fn judged(chart: &Chart, most: f64, silent: &[&str]) -> (Verdict, String) {
     let Some(worst) = fair.iter().max_by(|one, other| at_most(one).total_cmp(&at_most(other))) else {
         return (Verdict::DoesNot("every chapter lets more pass than a fair turn".into()), String::new());
     };
-    let firehose = match silent.contains(&"firehose") {
-        true => "the firehose does not answer".to_owned(),
-        false => format!("the firehose lets {} MiB pass", number(chart.series("firehose").map_or(0.0, at_most))),
-    };
+    let firehose = worst_of("firehose", chart).map_or(String::new(), |(times, flooding)| {
+        format!("; beside {}, the firehose lets {} times as much pass as fair turns", number(flooding), number(times))
+    });
     let found = format!(
-        "beside {} flooding clients, at most {} MiB pass in the median ({}), and fair turns allow {}; {firehose}",
+        "beside {} flooding clients, at most {} MiB pass in the median ({}), and fair turns allow {}{firehose}",
         number(most),
         number(at_most(worst)),
         worst.name,
@@ -147,6 +146,14 @@ fn judged(chart: &Chart, most: f64, silent: &[&str]) -> (Verdict, String) {
         false => Verdict::HoldsIf(format!("the server is {}: {} lets more pass", names(&fair), names(&unfair))),
     };
     (verdict, found)
+}
+
+/// How many times the bound a server lets pass at its worst, and beside how many flooding clients.
+fn worst_of(name: &str, chart: &Chart) -> Option<(f64, f64)> {
+    let bound = chart.series("the bound")?;
+    let points = chart.series(name)?.points.iter().filter(|point| point.x > 0.0);
+    let times = points.filter_map(|point| Some((point.median / bound.at(point.x)?.median, point.x)));
+    times.max_by(|one, other| one.0.total_cmp(&other.0))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ type Turn = [Vec<Option<f64>>; 2];
 
 fn run(session: &Session) -> Result<Outcome> {
     let most = (harness::trial::raise_fd_limit() as usize - 300).min(19_000);
-    let all = if session.quick() { &[0, 900, 5_000][..] } else { &[0, 100, 900, 3_000, 9_000, 19_000] };
+    let all = if session.quick() { &[0, 900, 3_000][..] } else { &[0, 100, 900, 3_000, 9_000, 19_000] };
     let mut levels: Vec<usize> = all.iter().copied().filter(|level| *level < most).collect();
     // Where the limit is low, the curve goes as far as it goes.
     if levels.len() < all.len() && most > 900 {
@@ -47,7 +47,7 @@ fn run(session: &Session) -> Result<Outcome> {
     }
     let mut servers = SERVERS.map(|name| session.contestant(name)).into_iter().collect::<Result<Vec<_>>>()?;
     servers[TWIN] = servers[BASELINE].twin();
-    let window = Duration::from_millis(if session.quick() { 60 } else { 150 });
+    let window = Duration::from_millis(if session.quick() { 40 } else { 150 });
     let rounds = if session.quick() { 2 } else { 4 };
     let turns = session.turns(&servers, rounds, |server| one(session, server, &levels, window))?;
     let charts: Vec<Chart> = (0..BUSY.len()).rev().map(|busy| chart(busy, &servers, &levels, &turns)).collect();

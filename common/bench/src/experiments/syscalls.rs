@@ -4,16 +4,17 @@
 //! - Held: 64-byte messages, one in flight for each connection.
 //! - Counted: the server's system calls by name, and, in runs of their own, its CPU time.
 //!
-//! The calls are counted with ptrace(2), exactly. A traced server is slow, so more clients are ready at each of its
-//! waits than would be otherwise: its batches are as large as they can be. The CPU time is that of servers that nobody
-//! traces, in turns.
+//! The calls are counted with ptrace(2), exactly. The server is held at each of its waits until every client's message has
+//! arrived, so the counts are those of a server that all of them keep busy, and do not depend on how slow the tracer makes
+//! it. The CPU time is that of servers that nobody traces, in turns.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use figures::{Axis, Chart, Limit, Outcome, Point, Series, Verdict, number};
+use observe::Call;
 
-use crate::calls::{Counts, counted};
+use crate::held::{self, Calls};
 use crate::load::Load;
 use crate::server::Contestant;
 use crate::stats::Spread;
@@ -27,6 +28,8 @@ const SERVERS: [&str; 6] = ["select", "poll", "epoll-lt", "epoll-et", "kqueue", 
 const RINGS: [&str; 2] = ["examples/multishot", "examples/sqpoll --wait sleep"];
 /// select serves descriptors below FD_SETSIZE.
 const OF_SELECT: usize = 1000;
+/// Rounds in which the calls are counted.
+const ROUNDS: usize = 4;
 /// Where the calls are shown by name.
 const BY_NAME: usize = 50;
 
@@ -56,7 +59,7 @@ fn run(session: &Session) -> Result<Outcome> {
     }
     let costs = costs(session, &servers, busy)?;
     let (verdict, found) = judged(&counts, &servers);
-    notes.push("calls were counted with ptrace(2), which slows the server: its batches are at their largest".into());
+    notes.push("calls are counted while every client's message lies ready at each wait".into());
     Ok(Outcome { verdict, found, charts: charts(&servers, &counts, &costs), notes })
 }
 
@@ -65,17 +68,17 @@ fn places(server: &Contestant, busy: &[usize]) -> Vec<usize> {
     busy.iter().copied().filter(|connections| *connections <= most).collect()
 }
 
-/// The calls, and how many round trips they served.
-fn calls(session: &Session, server: &Contestant, connections: usize) -> Result<(Counts, u64)> {
+/// The calls of some rounds, and how many round trips they served.
+fn calls(session: &Session, server: &Contestant, connections: usize) -> Result<(Calls, u64)> {
     session.check()?;
     let running = session.start(server)?;
-    let load = Load::connect(running.addr, connections, 64)?;
-    let trips = if session.quick() { 600 } else { 3_000 }.max(3 * connections as u64);
-    load.once()?;
-    let wake = Load::connect(running.addr, 1, 64)?;
-    wake.once()?;
-    let (trips, counts) = counted(running.process, || load.run_while(|made| made < trips), || wake.once())?;
-    Ok((counts, trips))
+    let mut all = Calls::default();
+    for round in held::rounds(&running, connections, 64, ROUNDS)? {
+        for (number, calls) in round.calls {
+            *all.calls.entry(number).or_default() += calls;
+        }
+    }
+    Ok((all, (ROUNDS * connections) as u64))
 }
 
 /// CPU time per round trip, in µs: for each number of connections the rounds of each server that takes so many.
@@ -104,7 +107,7 @@ fn costs(session: &Session, servers: &[Contestant], busy: &[usize]) -> Result<Co
     Ok(costs)
 }
 
-type CallRow = Vec<(usize, (Counts, u64))>;
+type CallRow = Vec<(usize, (Calls, u64))>;
 
 fn charts(servers: &[Contestant], counts: &[CallRow], costs: &Costs) -> Vec<Chart> {
     let calls = servers.iter().zip(counts).map(|(server, row)| Series {
@@ -140,14 +143,17 @@ fn charts(servers: &[Contestant], counts: &[CallRow], costs: &Costs) -> Vec<Char
 
 fn by_name(servers: &[Contestant], counts: &[CallRow]) -> Chart {
     let of = |row: &CallRow| row.iter().find(|(busy, _)| *busy == BY_NAME).map(|(_, found)| found.clone());
-    let found: Vec<Option<(Counts, u64)>> = counts.iter().map(of).collect();
-    let mut names: Vec<&str> = found.iter().flatten().flat_map(|(counts, _)| counts.calls.keys().copied()).collect();
+    let found: Vec<Option<(Calls, u64)>> = counts.iter().map(of).collect();
+    let name = |number: &i64| Call::new(*number, [0; 6]).name;
+    let mut names: Vec<&str> = found.iter().flatten().flat_map(|(counts, _)| counts.calls.keys().map(name)).collect();
     names.sort_unstable();
     names.dedup();
     let series = servers.iter().zip(&found).filter_map(|(server, found)| {
         let (counts, trips) = found.as_ref()?;
-        let point = |(at, name): (usize, &&str)| {
-            counts.calls.get(name).map(|calls| Point::exact(at as f64, *calls as f64 / *trips as f64))
+        let point = |(at, of): (usize, &&str)| {
+            let calls: u64 =
+                counts.calls.iter().filter(|(number, _)| name(number) == *of).map(|(_, calls)| calls).sum();
+            (calls > 0).then(|| Point::exact(at as f64, calls as f64 / *trips as f64))
         };
         Some(Series { name: server.name.clone(), points: names.iter().enumerate().filter_map(point).collect() })
     });
@@ -161,7 +167,7 @@ fn by_name(servers: &[Contestant], counts: &[CallRow]) -> Chart {
     }
 }
 
-fn per_trip((counts, trips): &(Counts, u64)) -> f64 {
+fn per_trip((counts, trips): &(Calls, u64)) -> f64 {
     counts.total() as f64 / *trips as f64
 }
 

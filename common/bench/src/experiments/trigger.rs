@@ -167,8 +167,8 @@ fn calls(session: &Session, servers: &[Contestant], fan_in: &[usize], charts: &m
     let by_fan_in: Vec<(usize, usize)> = fan_in.iter().map(|&connections| (connections, SMALL)).collect();
     let by_size: Vec<(usize, usize)> = sizes.iter().map(|&bytes| (10, bytes)).collect();
     let plans = [
-        ("fan-in", "64-byte messages that lie ready at each wait", "messages at each wait", by_fan_in, true),
-        ("size", "Ten messages lie ready at each wait", "bytes of a message", by_size, false),
+        ("fan-in", "64-byte messages lie ready at each wait", "messages at each wait", by_fan_in, true),
+        ("size", "ten messages lie ready at each wait", "bytes of a message", by_size, false),
     ];
     for (name, title, label, cells, over_connections) in plans {
         let (mut calls, mut again) = (Vec::new(), Vec::new());
@@ -186,13 +186,13 @@ fn calls(session: &Session, servers: &[Contestant], fan_in: &[usize], charts: &m
             calls.push(all);
             again.push(nothing);
         }
-        let mut chart = |kind: &str, y: &str, series: Vec<Series>| {
+        let mut chart = |kind: &str, what: &str, y: &str, series: Vec<Series>| {
             let (x, y) = (Axis::log(label), Axis::linear(y));
-            let (name, title) = (format!("{kind}-{name}"), title.to_owned());
+            let (name, title) = (format!("{kind}-{name}"), format!("{what}: {title}"));
             charts.push(Chart { name, title, x, y, series, limits: Vec::new() });
         };
-        chart("calls", "system calls per round trip", calls);
-        chart("again", "reads per round trip that return EAGAIN", again);
+        chart("calls", "System calls", "system calls per round trip", calls);
+        chart("again", "Reads that return EAGAIN", "reads per round trip that return EAGAIN", again);
     }
     Ok(())
 }

@@ -37,6 +37,18 @@ const DOCUMENTS: &[Document] = &[
     Document { path: "exercises/INSTRUCTORS.md", wanted: |text, exercises, _| course::instructors(text, exercises) },
     Document { path: "common/harness/README.md", wanted: |text, _, _| harness::readme(text) },
     Document { path: STARTERS, wanted: starters::readme },
+    Document { path: "README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "01-select/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "02-poll/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "03-epoll-lt/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "04-epoll-et/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "05-kqueue/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "06-io-uring/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "common/server/README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "common/bench/pictures/wait.svg", wanted: |_, _, _| measured::picture("wait", "wait") },
+    Document { path: "common/bench/pictures/idle-tax.svg", wanted: |_, _, _| measured::picture("idle-tax", "busy-50") },
+    Document { path: "common/bench/pictures/calls.svg", wanted: |_, _, _| measured::picture("syscalls", "calls") },
+    Document { path: "common/bench/pictures/cpu.svg", wanted: |_, _, _| measured::picture("syscalls", "cpu") },
 ];
 
 /// A file whose generated parts are not what they have to be.
