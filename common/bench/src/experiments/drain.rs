@@ -87,7 +87,7 @@ impl fmt::Display for Contestant {
 const CONTESTANTS: [Contestant; 4] = [
     Contestant { name: "drains, again", stops: Stops::AtEagain },
     Contestant { name: "misses one drain", stops: Stops::AfterOneRead },
-    Contestant { name: "drains until a short read", stops: Stops::AtShortRead },
+    Contestant { name: "short-read drain", stops: Stops::AtShortRead },
     Contestant { name: "drains", stops: Stops::AtEagain },
 ];
 

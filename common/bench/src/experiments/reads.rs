@@ -34,7 +34,7 @@ const BLOCK: usize = 4096;
 const PREAD: &str = "pread";
 const RING: &str = "ring";
 const FIXED: &str = "ring, fixed";
-const SQPOLL: &str = "ring, fixed, SQPOLL";
+const SQPOLL: &str = "fixed, SQPOLL";
 const AGAIN: &str = "ring again";
 /// What is said of NVMe disks and SQPOLL: reads for each second of a core.
 const CLAIMED: f64 = 7e6;
