@@ -67,6 +67,8 @@ pub enum Error {
     NoProcess(String),
     /// The server does not listen.
     Start(String),
+    /// The server did not listen in time. That may be the tracer's doing, which makes each of its calls slower.
+    Slow(String),
     /// The caller stopped the exploration.
     Interrupted,
     /// In one run the server did not come to an end of its work.
@@ -78,9 +80,11 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported(what) | Self::NoProcess(what) | Self::Start(what) | Self::Broken(what) => {
-                f.write_str(what)
-            }
+            Self::Unsupported(what)
+            | Self::NoProcess(what)
+            | Self::Start(what)
+            | Self::Slow(what)
+            | Self::Broken(what) => f.write_str(what),
             Self::Interrupted => f.write_str("interrupted"),
             Self::Endless => {
                 f.write_str("in one run the server worked on for 20 seconds, and the script did not come to its end")

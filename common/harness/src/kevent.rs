@@ -7,6 +7,8 @@ use observe::Mask;
 
 use crate::failure::Failure;
 
+/// A rule says so of either.
+pub(crate) const RDHUP_OR_EOF: &str = "RDHUP (EV_EOF of kqueue)";
 const NOTE: &str = "on Linux, kevent is a stand-in: an epoll instance for each filter";
 
 /// Puts kevent's words in the place of epoll's.
@@ -31,20 +33,30 @@ pub(crate) fn speak_of_kevent(failure: &mut Failure) {
 }
 
 fn translate(text: &str) -> String {
+    let text = text.replace(RDHUP_OR_EOF, "EV_EOF");
     let mut out = String::new();
-    let mut rest = text;
+    let mut rest = text.as_str();
+    // What came of a wait is in brackets, or is said to be reported. Elsewhere a mask is what was asked for.
+    let (mut in_brackets, mut last) = (false, "");
     while !rest.is_empty() {
         let is_word = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '|');
         let end = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
         let end = if end == 0 { rest.chars().next().map_or(0, char::len_utf8) } else { end };
         let (word, after) = rest.split_at(end);
-        out += &in_kevents_words(word).unwrap_or_else(|| word.to_owned());
+        let is_event = in_brackets || last == "reported";
+        out += &in_kevents_words(word, is_event).unwrap_or_else(|| word.to_owned());
+        match word {
+            "[" => in_brackets = true,
+            "]" => in_brackets = false,
+            _ => {}
+        }
+        last = if word == " " { last } else { word };
         rest = after;
     }
     out
 }
 
-fn in_kevents_words(word: &str) -> Option<String> {
+fn in_kevents_words(word: &str, is_event: bool) -> Option<String> {
     let name = match word {
         "epoll_wait" | "epoll_pwait" | "epoll_pwait2" | "epoll_ctl" => Some("kevent"),
         "epoll" => Some("kqueue"),
@@ -57,11 +69,11 @@ fn in_kevents_words(word: &str) -> Option<String> {
         "EPOLLONESHOT" => Some("EV_DISPATCH"),
         _ => None,
     };
-    name.map(str::to_owned).or_else(|| mask(word))
+    name.map(str::to_owned).or_else(|| mask(word, is_event))
 }
 
-/// `IN|RDHUP|ET` as `EVFILT_READ, EV_CLEAR`. What the stand-in adds for itself is left out.
-fn mask(word: &str) -> Option<String> {
+/// `IN|RDHUP|ET` as `EVFILT_READ EV_CLEAR`. What the stand-in asks for itself is left out; that an event has it is told.
+fn mask(word: &str, is_event: bool) -> Option<String> {
     let mask = Mask::parse(word)?;
     let mut words = Vec::new();
     let ends = Mask(Mask::RDHUP.0 | Mask::HUP.0);
@@ -75,7 +87,7 @@ fn mask(word: &str) -> Option<String> {
         words.push("EV_CLEAR");
     } else if mask.has(Mask::ONESHOT) {
         words.push("EV_DISPATCH");
-    } else if words.is_empty() && mask.has(ends) {
+    } else if (words.is_empty() || is_event) && mask.has(ends) {
         words.push("EV_EOF");
     } else if mask.has(Mask::ERR) {
         words.push("EV_ERROR");
@@ -93,6 +105,14 @@ mod tests {
             translate("The server sleeps in epoll_pwait2. fd 7 is registered IN|RDHUP|ET. INDEX: until 0."),
             "The server sleeps in kevent. fd 7 is registered EVFILT_READ EV_CLEAR. INDEX: until 0."
         );
+        assert_eq!(
+            translate(
+                "epoll_wait(7) = 1 [9 IN|RDHUP]; epoll_ctl(7, MOD, 9 IN|RDHUP); reported IN|RDHUP, with 5 unread"
+            ),
+            "kevent(7) = 1 [9 EVFILT_READ EV_EOF]; kevent(7, EV_ENABLE, 9 EVFILT_READ); reported EVFILT_READ EV_EOF, with \
+             5 unread"
+        );
+        assert_eq!(translate(&format!("{RDHUP_OR_EOF} says that")), "EV_EOF says that");
         assert_eq!(translate("kevent(5) = 1 [7 OUT]; größe"), "kevent(5) = 1 [7 EVFILT_WRITE]; größe");
     }
 }

@@ -14,9 +14,10 @@ use observe::made::{self, Record};
 
 use crate::causes::{self, Case};
 use crate::check::{Check, Outcome, Report, once};
-use crate::diagnose::single::OWN_CODE;
+use crate::diagnose::{self, single::OWN_CODE};
 use crate::failure::{Failure, Symptom};
 use crate::subject::{Launch, Subject};
+use crate::trial::watch;
 
 /// A traced server is slower: each call stops it twice. A rerun may take this long and twice the first run.
 const LIMIT: Duration = Duration::from_secs(6);
@@ -255,6 +256,11 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
             false
         }
         Outcome::Fail(other) if other.symptom == failure.symptom => true,
+        // The tracer stops it again and again: that it is stopped says nothing about the server.
+        Outcome::Fail(other) if is_stopped(other) => {
+            failure.calls.push("run once more under a tracer, the check came to no result".into());
+            false
+        }
         Outcome::Fail(other) => {
             failure.calls.push(format!(
                 "run once more under a tracer, the check failed otherwise: {}: {}",
@@ -293,9 +299,18 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
         has_others_bytes: culprit.is_some_and(|culprit| culprit.got_others_bytes),
         ..Case::new(failure.symptom, &record, culprit.map(|culprit| culprit.client.port()))
     };
-    failure.calls = shown(&case);
+    // Other bytes and other moments than those of the steps above.
+    let whose = if case.connection.is_some() { "on this connection" } else { "of the server" };
+    failure.calls = vec![format!("{whose}, in a second run under a tracer:")];
+    failure.calls.extend(shown(&case));
     failure.cause = causes::best(&case, &failure.cause);
     true
+}
+
+/// Whether all that this failure says is that the server is stopped.
+fn is_stopped(failure: &Failure) -> bool {
+    failure.symptom == Symptom::Blocked
+        && (failure.what.contains(watch::STOPPED) || failure.cause.contains(diagnose::STOPPED))
 }
 
 /// The calls on the connection that failed, if there is one; else those of the server's threads.
@@ -306,9 +321,13 @@ fn shown(case: &Case<'_>) -> Vec<String> {
             if let Some(accepted) = &connection.accepted
                 && connection.calls.front().is_some_and(|first| first.at != accepted.at)
             {
+                // `count` has no waits, because a wait is a call on no connection.
                 lines.insert(
                     0,
-                    format!("{accepted}; {} calls on this connection in all; the last of them:", connection.count),
+                    format!(
+                        "{accepted}; {} calls on this connection in all; of these and the waits, the last:",
+                        connection.count
+                    ),
                 );
             }
             lines
@@ -320,4 +339,35 @@ fn shown(case: &Case<'_>) -> Vec<String> {
         lines.drain(keep_first..lines.len() - SHOWN + keep_first);
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_tracer_stops_a_server_is_no_evidence() {
+        let stopped = Failure::new(Symptom::Blocked, watch::STOPPED, "");
+        assert!(is_stopped(&stopped));
+        assert!(is_stopped(&Failure::new(Symptom::Blocked, "c0: nothing came", format!("{}.", diagnose::STOPPED))));
+        assert!(!is_stopped(&Failure::new(Symptom::Blocked, "c0: nothing came", "It sleeps in read.")));
+        assert!(!is_stopped(&Failure { symptom: Symptom::Slow, ..stopped }));
+    }
+
+    #[test]
+    fn what_is_left_out_of_the_calls_is_said() {
+        use observe::made::Made;
+        use observe::{Kind, Mask};
+        const CLIENT: u16 = 9;
+        let mut record = Record::default();
+        let accepted = Made { fd: Some(3), value: Some(7), client: Some(CLIENT), ..Made::new("accept4", Kind::Accept) };
+        record.add(accepted);
+        for _ in 0..20 {
+            let wait = Made { value: Some(1), events: vec![(7, Mask::IN)], ..Made::new("poll", Kind::Poll) };
+            record.add_event(CLIENT, &wait, (7, Mask::IN));
+            record.add(wait);
+        }
+        let lines = shown(&Case::new(Symptom::Slow, &record, Some(CLIENT)));
+        assert!(lines[0].ends_with("of these and the waits, the last:"), "{lines:?}");
+    }
 }

@@ -25,6 +25,9 @@ use crate::subject::{Launch, Source, Subject};
 
 /// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
 const ELSEWHERE: Duration = Duration::from_secs(5);
+/// Who listens on a server's behalf goes on listening. A program that has come to the port by chance may be gone in a
+/// moment, while the server still starts; its port is then free again.
+const STAYS: Duration = Duration::from_secs(1);
 const NOT_ITS_OWN: &str =
     "The process that was started has to listen itself, or a process that it has started, and to say where.";
 /// What a server that cannot be looked at is told.
@@ -137,25 +140,35 @@ impl Server {
     fn wait_for_port(&mut self, port: u16, launch: &Launch) -> Result<(), NoStart<Stop>> {
         self.addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let start = Instant::now();
+        let (mut stranger, mut since) = (None, start);
         loop {
             match self.listening() {
                 Listening::Own(Served { ip, family }) => {
                     self.addr.set_ip(ip);
                     self.process = Some(family);
+                    has_no_front(launch);
                     return Ok(());
                 }
-                Listening::Stranger(who) if is_its_front(launch, &who) => {
+                Listening::Stranger(who) if stranger.as_ref() != Some(&who) => {
+                    (stranger, since) = (Some(who), Instant::now());
+                }
+                Listening::Stranger(who) if is_its_front(launch, &who, since.elapsed() > STAYS) => {
                     self.is_served_by(who);
                     return Ok(());
                 }
-                Listening::Stranger(who) => return Err(NoStart::PortTaken(taken(port, who))),
-                Listening::Nobody => {}
+                Listening::Stranger(who) if since.elapsed() > STAYS => {
+                    return Err(NoStart::PortTaken(taken(port, who)));
+                }
+                Listening::Stranger(_) => {}
+                Listening::Nobody => stranger = None,
             }
             if let Err(stop) = self.still_starting(start, &format!("listen on port {port}")) {
                 let (stdout, stderr) = self.output();
-                return Err(match start::lost_its_port(port, &(stdout + &stderr)) {
-                    true => NoStart::PortTaken(stop),
-                    false => NoStart::Other(stop),
+                return Err(match (start::lost_its_port(port, &(stdout + &stderr)), stranger) {
+                    // Once more on another port. If that was the last one: a server that finds its port taken may end.
+                    (true, Some(who)) => NoStart::PortTaken(taken(port, who)),
+                    (true, None) => NoStart::PortTaken(stop),
+                    (false, _) => NoStart::Other(stop),
                 });
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -175,6 +188,11 @@ impl Server {
     pub fn out_of_reach(&self) -> String {
         let behind = self.behind.as_ref();
         behind.map_or_else(|| NOT_OURS.into(), |behind| format!("{NOT_OURS}, and can stop and inspect: {behind}"))
+    }
+
+    /// Who listens on its behalf, if that is not the server itself.
+    pub(crate) fn front(&self) -> Option<&str> {
+        self.behind.as_deref()
     }
 
     fn listening(&self) -> Listening {
@@ -496,7 +514,10 @@ pub fn run_to_end(argv: &[String], options: &Options, deadline: Duration) -> Ste
 
 /// The port that was given to the server belongs to another process.
 fn taken(port: u16, who: Option<(i32, String)>) -> Stop {
-    Stop::Broken(format!("the server was to listen on port {port}, and {} listens there", none_of_its(who)))
+    Stop::skip(format!(
+        "it has found no free port: it was to listen on port {port}, the last one of several, and {} listens there",
+        none_of_its(who)
+    ))
 }
 
 fn none_of_its(who: Option<(i32, String)>) -> String {
@@ -506,16 +527,38 @@ fn none_of_its(who: Option<(i32, String)>) -> String {
     }
 }
 
+/// By command: the name of who listened in place of it, and whether it has been found to be its front.
+type Strangers = HashMap<Vec<String>, (Option<String>, bool)>;
+
+static STRANGERS: Mutex<Option<Strangers>> = Mutex::new(None);
+
 /// Whether a process that is none of the server's listens on the server's behalf (a container's proxy, a remote shell).
 /// A process that merely happens to be on the port is not there again when the server is started on another one, which
-/// was free before as well. So a name that comes twice in a row is the server's front; it is remembered for later starts.
-fn is_its_front(launch: &Launch, who: &Option<(i32, String)>) -> bool {
-    static SEEN: Mutex<Option<HashMap<Vec<String>, Option<String>>>> = Mutex::new(None);
+/// was free before as well. So a name that stays on the port twice in a row is the server's front; it is remembered for
+/// later starts.
+fn is_its_front(launch: &Launch, who: &Option<(i32, String)>, has_stayed: bool) -> bool {
     let Launch::Command(argv) = launch else { return false };
     let name = who.as_ref().map(|(_, name)| name.clone());
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = seen.get_or_insert_default().insert(argv.clone(), name.clone());
-    before.is_some_and(|before| before == name)
+    let mut strangers = STRANGERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let strangers = strangers.get_or_insert_default();
+    let before = strangers.get(argv).filter(|(before, _)| *before == name).map(|(_, is_front)| *is_front);
+    let is_front = match before {
+        Some(is_front) => is_front || has_stayed,
+        None => false,
+    };
+    if has_stayed || is_front {
+        strangers.insert(argv.clone(), (name, is_front));
+    }
+    is_front
+}
+
+/// The server listens itself: whoever was on its port before was there by chance.
+fn has_no_front(launch: &Launch) {
+    if let Launch::Command(argv) = launch
+        && let Some(strangers) = STRANGERS.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+    {
+        strangers.remove(argv);
+    }
 }
 
 /// What listens on the server's behalf was not started here, and is not this program's to end.

@@ -67,15 +67,44 @@ impl Log {
         self.lock().culprit
     }
 
-    /// The last steps, with a line for those left out.
+    /// The last steps, with a line for those left out, and one for equal steps in a row.
     pub fn steps(&self) -> Vec<String> {
-        let steps = &self.lock().taken;
-        let left_out = steps.len().saturating_sub(STEPS_KEPT);
+        let mut folded: Vec<(String, usize)> = Vec::new();
+        for step in &self.lock().taken {
+            match folded.last_mut() {
+                Some((last, times)) if last == step => *times += 1,
+                _ => folded.push((step.clone(), 1)),
+            }
+        }
+        let rest = folded.split_off(folded.len().saturating_sub(STEPS_KEPT));
+        let left_out: usize = folded.iter().map(|(_, times)| times).sum();
         let mut shown = Vec::new();
         if left_out > 0 {
             shown.push(format!("({left_out} earlier steps)"));
         }
-        shown.extend(steps[left_out..].iter().cloned());
+        shown.extend(rest.into_iter().map(|(step, times)| match times {
+            1 => step,
+            _ => format!("{step} ({times} times)"),
+        }));
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_steps_in_a_row_are_one_line() {
+        let log = Log::default();
+        for _ in 0..STEPS_KEPT {
+            log.step("c1 sends");
+            log.step("c1 reads");
+        }
+        (0..22).for_each(|_| log.step("c3 reads 24 KiB"));
+        let shown = log.steps();
+        assert_eq!(shown.len(), STEPS_KEPT + 1);
+        assert_eq!(shown[0], "(25 earlier steps)");
+        assert_eq!(shown[STEPS_KEPT], "c3 reads 24 KiB (22 times)");
     }
 }

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 mod lost {
     use std::fs;
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::path::{Path, PathBuf};
     use std::process::ExitCode;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +41,7 @@ mod lost {
         let tests = vec![
             Trial::test("a_server_that_loses_its_port_is_started_again", || harness("exits").map_err(Failed::from)),
             Trial::test("a_stranger_on_the_port_is_not_the_server", || harness("sleeps").map_err(Failed::from)),
+            Trial::test("who_is_on_the_port_for_a_moment_is_no_front", || passes_by().map_err(Failed::from)),
             Trial::ignorable_test("the_same_port_at_the_other_loopback_address_is_another", twin),
             Trial::ignorable_test("the_explorer_starts_a_server_again_that_lost_its_port", explored),
         ];
@@ -52,9 +53,12 @@ mod lost {
     pub fn serve(how: &str, folder: &str, port: &str) -> ExitCode {
         let folder = Path::new(folder);
         let host = if how == "twin" { "[::1]" } else { "127.0.0.1" };
-        if how != "twin" && !folder.join("taken").exists() {
-            fs::write(folder.join("new"), port).expect("the test's folder is there");
-            fs::rename(folder.join("new"), folder.join("port")).expect("the test's folder is there");
+        if how == "passed-by" {
+            hand_over(folder, port);
+            // This start goes on, and serves where the stranger was.
+            wait_for(&folder.join(format!("left-{port}")));
+        } else if how != "twin" && !folder.join("taken").exists() {
+            hand_over(folder, port);
             wait_for(&folder.join("taken"));
             if how == "sleeps" {
                 std::thread::sleep(Duration::from_secs(600));
@@ -77,6 +81,11 @@ mod lost {
                 }
             }
         }
+    }
+
+    fn hand_over(folder: &Path, port: &str) {
+        fs::write(folder.join("new"), port).expect("the test's folder is there");
+        fs::rename(folder.join("new"), folder.join("port")).expect("the test's folder is there");
     }
 
     fn wait_for(file: &Path) {
@@ -131,17 +140,52 @@ mod lost {
         let subject = Subject::command("loses its port", argv(how, &folder));
         let (started, lost) = with_a_stranger(&folder, || {
             let server = Server::start(&subject, &Options::default()).map_err(|stop| format!("{stop:?}"))?;
-            let mut client = TcpStream::connect(server.addr).map_err(|error| error.to_string())?;
-            client.set_read_timeout(Some(Duration::from_secs(20))).map_err(|error| error.to_string())?;
-            let mut back = [0];
-            // The stranger accepts and never answers.
-            client.write_all(b"!").and_then(|()| client.read_exact(&mut back)).map_err(|error| error.to_string())?;
+            echoes(server.addr)?;
             Ok::<u16, String>(server.addr.port())
         });
         match started? {
             port if port == lost => Err(format!("the server is said to listen on {port}, where a stranger does")),
             _ => Ok(()),
         }
+    }
+
+    /// At each of its starts a stranger listens on the port for a moment, while the server still starts: the server is
+    /// served by no stranger, and waited for.
+    fn passes_by() -> Result<(), String> {
+        // The harness looks more often than that, and calls nobody a front who has not stayed longer.
+        const MOMENT: Duration = Duration::from_millis(50);
+        let folder = folder("passed-by");
+        let subject = Subject::command("passed by", argv("passed-by", &folder));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    let Ok(port) = fs::read_to_string(folder.0.join("port")) else { continue };
+                    let port: u16 = port.parse().expect("a port");
+                    let listener = TcpListener::bind(("127.0.0.1", port)).expect("nobody has bound the port yet");
+                    fs::remove_file(folder.0.join("port")).expect("it was just read");
+                    std::thread::sleep(MOMENT);
+                    drop(listener);
+                    fs::write(folder.0.join(format!("left-{port}")), "").expect("the folder is there");
+                }
+            });
+            // The second start would be the one at which its name is known.
+            let served = (0..3).try_for_each(|_| {
+                let server = Server::start(&subject, &Options::default()).map_err(|stop| format!("{stop:?}"))?;
+                echoes(server.addr)
+            });
+            over.store(true, Ordering::Relaxed);
+            served
+        })
+    }
+
+    fn echoes(addr: SocketAddr) -> Result<(), String> {
+        let mut client = TcpStream::connect(addr).map_err(|error| error.to_string())?;
+        client.set_read_timeout(Some(Duration::from_secs(20))).map_err(|error| error.to_string())?;
+        let mut back = [0];
+        // A stranger accepts and never answers.
+        client.write_all(b"!").and_then(|()| client.read_exact(&mut back)).map_err(|error| error.to_string())
     }
 
     /// A server that says [::1] is reached there, whoever has its port's number at 127.0.0.1. (With port 0 the kernel may

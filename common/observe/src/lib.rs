@@ -13,6 +13,7 @@ pub mod inherit;
 pub mod made;
 pub mod mask;
 pub mod pattern;
+mod port;
 pub mod start;
 pub mod syscall;
 pub mod text;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::detached;
 use crate::inherit;
+use crate::port;
 
 /// The variable in the environment of every server that was started here, and of all that it starts.
 pub const MARK: &str = "ECHO_HARNESS_SUBJECT";
@@ -207,17 +208,13 @@ pub fn on_a_free_port<T, E: From<io::Error>>(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let port = free_port()?;
+        let port = port::free()?;
         let filled: Vec<String> = argv.iter().map(|arg| arg.replace(PORT, &port.to_string())).collect();
         match start(&filled, Some(port)) {
             Err(NoStart::PortTaken(_)) if attempts < PORTS => {}
             result => return result.map_err(NoStart::into_inner),
         }
     }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Whether a server that has ended before it listened has lost its port to somebody else: the port is not free, or the

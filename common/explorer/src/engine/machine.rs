@@ -117,7 +117,7 @@ impl<'a> Machine<'a> {
                 return Ok(Some(Ending(Verdict::Spinning, what)));
             }
             if self.world.listener.is_none() && self.started.elapsed() > DEADLINE {
-                return Err(self.no_start(&format!("it did not listen{}", self.elsewhere())));
+                return Err(self.late("it did not listen"));
             }
             let ready = self.tracee.ready();
             let goes_on = self.current.filter(|tid| ready.contains(tid)).or_else(|| ready.first().copied());

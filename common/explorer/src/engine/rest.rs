@@ -84,8 +84,8 @@ impl Machine<'_> {
     fn go_on_starting(&mut self) -> Result<Option<Ending>, Error> {
         let elsewhere = self.world.elsewhere.is_some() && self.started.elapsed() > ELSEWHERE;
         if self.started.elapsed() > DEADLINE || elsewhere {
-            let (sleepers, elsewhere) = (self.scene().sleepers().join(", "), self.elsewhere());
-            return Err(self.no_start(&format!("it does not listen{elsewhere}, and sleeps in {sleepers},")));
+            let sleepers = self.scene().sleepers().join(", ");
+            return Err(self.late(&format!("it sleeps in {sleepers}, and does not listen")));
         }
         if !self.time_passes()? {
             std::thread::sleep(Duration::from_millis(1));
@@ -102,6 +102,20 @@ impl Machine<'_> {
                 " on the port that it was given, but on port {port} (write {{port}} where its command takes the port)"
             )
         })
+    }
+
+    /// The time for its start is over.
+    pub fn late(&mut self, what: &str) -> Error {
+        let elsewhere = self.elsewhere();
+        if !elsewhere.is_empty() {
+            return self.no_start(&format!("{what}{elsewhere}"));
+        }
+        let words = self.tracee.last_words();
+        let (name, seconds) = (&self.order.subject.name, self.started.elapsed().as_secs_f64());
+        Error::Slow(format!(
+            "'{name}': under the tracer, {seconds:.1} s after its start, {what}{words}. A tracer makes each system call \
+             slower: if its program is a shim (pyenv and asdf have such scripts), give the path of the interpreter itself"
+        ))
     }
 
     pub fn no_start(&mut self, what: &str) -> Error {

@@ -8,6 +8,7 @@ use observe::syscall::Kind;
 
 use super::{Case, Rule};
 use crate::failure::Symptom::{self, Blocked, EofLost, Exited, Leak, Refused, Reset, Truncated};
+use crate::kevent::RDHUP_OR_EOF;
 
 const ENDS: &[Symptom] = &[Reset, Truncated, Refused];
 
@@ -134,7 +135,7 @@ fn hang_up_first(case: &Case<'_>) -> Option<String> {
     let read = case.backwards().take_while(|made| made.at > event.at).any(|made| made.kind == Kind::Read);
     (ended && close.unread > 0 && !read).then(|| {
         format!(
-            "It closed when {} reported {mask}, with {} unread. RDHUP, and EV_EOF of kqueue, say that the client sends \
+            "It closed when {} reported {mask}, with {} unread. {RDHUP_OR_EOF} says that the client sends \
              no more, and not that all was read: read until 0, answer, and then close. A close with unread input \
              sends a reset.",
             event.name,

@@ -22,6 +22,11 @@ pub fn usually(list: &str) -> String {
     format!("{UNCLEAR} Usually it is one of these: {list}")
 }
 
+/// As `usually`, where it is one thing.
+pub fn most_likely(guess: &str) -> String {
+    format!("{UNCLEAR} Most likely: {guess}")
+}
+
 /// What was seen of one failure.
 pub struct Case<'a> {
     /// The kind of trouble.

@@ -11,6 +11,7 @@ use explorer::{Coverage, Error, Faults, Plan, Script, Verdict};
 use harness_macros::check;
 
 use crate::failure::{Failure, Step, Stop, Symptom};
+use crate::server::Options;
 use crate::subject::VARIANTS;
 use crate::trial::Trial;
 
@@ -102,6 +103,8 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     };
     let explored = explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| match error {
         Error::Unsupported(why) => Stop::skip(why),
+        Error::Slow(what) => under_the_tracer_alone(trial, what),
+        Error::Start(what) if !trial.subject.own => under_the_tracer_alone(trial, what),
         Error::NoProcess(what) | Error::Start(what) => {
             Stop::fail(Symptom::Exited, what, "The server does not come to listen under ptrace.")
         }
@@ -133,6 +136,15 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     let kernel = finding.run.end.as_ref().map(explorer::report::state).unwrap_or_default();
     let cause = explorer::diagnose::diagnose(&finding.run);
     Err(Stop::Fail(Box::new(Failure { kernel, ..Failure::new(symptom(&finding), &finding.what, cause) })))
+}
+
+/// It does not come to listen under the tracer. Where it does without one, that is no fault of the server's; where it does
+/// not, its start fails as in any other check.
+fn under_the_tracer_alone(trial: &mut Trial<'_>, what: String) -> Stop {
+    match trial.start(&Options::default()) {
+        Ok(_) => Stop::skip(format!("it cannot be explored: {what}; without a tracer it listens")),
+        Err(stop) => stop,
+    }
 }
 
 fn symptom(finding: &explorer::Finding) -> Symptom {

@@ -7,7 +7,7 @@ use std::io;
 use observe::pattern;
 
 use super::{Client, size};
-use crate::causes::usually;
+use crate::causes::{most_likely, usually};
 use crate::diagnose::Stalled;
 use crate::failure::{Step, Stop, Symptom};
 
@@ -87,7 +87,7 @@ impl Client {
             size(self.received),
             size(self.planned.max(self.sent))
         );
-        let cause = usually(if self.half_closed {
+        let cause = most_likely(if self.half_closed {
             "the server took the client's FIN for the end of everything, and closed before it had sent what is owed."
         } else {
             "the server took a full socket, or an error of another connection, for the end of this one."

@@ -312,8 +312,11 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
         n => lines.push(format!("{n} connections wait in the accept queue")),
     }
     for ring in view.rings() {
-        let (fd, armed) = (ring.fd, ring.armed);
-        lines.push(format!("ring fd {fd}: {}; {armed} operations wait for their socket", ring.queues()));
+        let armed = match ring.armed {
+            1 => "1 operation waits for its socket".to_owned(),
+            many => format!("{many} operations wait for their socket"),
+        };
+        lines.push(format!("ring fd {}: {}; {armed}", ring.fd, ring.queues()));
     }
     lines.extend(facts::sets(view));
     match &view.processes[..] {
@@ -351,15 +354,19 @@ pub fn threads(view: &View) -> Vec<String> {
     lines
 }
 
+/// How it begins.
+pub const STOPPED: &str = "The server is stopped (state T)";
+
 /// What is to be said of a server that is stopped: it does nothing, and neither sleeps nor spins.
 pub fn stopped(view: &View) -> Option<String> {
     let mut threads = view.threads().peekable();
     threads.peek()?;
     let all = threads.all(Thread::is_stopped);
     all.then(|| {
-        "The server is stopped (state T): something has sent it SIGSTOP, or one of the signals that stop a job \
-         (SIGTSTP, SIGTTIN, SIGTTOU), and the harness has let it go on (SIGCONT) wherever it had stopped it itself."
-            .to_owned()
+        format!(
+            "{STOPPED}: something has sent it SIGSTOP, or one of the signals that stop a job \
+             (SIGTSTP, SIGTTIN, SIGTTOU), and the harness has let it go on (SIGCONT) wherever it had stopped it itself."
+        )
     })
 }
 

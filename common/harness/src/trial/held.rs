@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use observe::View;
+
 use super::{SOON, Trial};
 use crate::client::Client;
 use crate::failure::{Step, Stop, Symptom};
@@ -58,8 +60,7 @@ impl Trial<'_> {
         let view = process.view(port).ok_or_else(|| Stop::skip("needs Linux's /proc"))?;
         let socket = view.connection(client.local);
         let holder = socket.and_then(|socket| socket.holders.first()).copied();
-        let holder =
-            holder.ok_or_else(|| Stop::skip("its connections are no descriptors, but slots of an io_uring"))?;
+        let Some(holder) = holder else { return Err(held_by_nobody(&view, client)) };
         let sockets = view.processes.iter().filter(|process| process.pid == holder.pid);
         let mut sockets = sockets.flat_map(|process| &process.descriptors.sockets);
         let found = sockets.find(|(_, fd)| *fd == holder.fd).map(|(inode, _)| *inode);
@@ -130,4 +131,18 @@ impl Trial<'_> {
                      epoll instance, a file) has to be closed with it.";
         Err(self.with_view(Symptom::Leak, what, cause))
     }
+}
+
+/// Why the socket of a connection that was served has no descriptor.
+fn held_by_nobody(view: &View, client: &Client) -> Stop {
+    if view.rings().next().is_some() {
+        return Stop::skip("its connections are no descriptors, but slots of an io_uring");
+    }
+    let processes: Vec<String> =
+        view.processes.iter().map(|process| format!("{} ({})", process.pid, process.name)).collect();
+    Stop::skip(format!(
+        "c{} was served, and nobody was found to hold its connection: of the server, process {} can be seen",
+        client.id,
+        processes.join(", ")
+    ))
 }

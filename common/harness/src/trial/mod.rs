@@ -30,7 +30,7 @@ mod reached;
 mod rest;
 mod scarce;
 mod verdict;
-mod watch;
+pub(crate) mod watch;
 
 pub use scarce::{EMFILE, INSIDE};
 
@@ -169,7 +169,10 @@ impl<'a> Trial<'a> {
 
     /// Lets all of them send `bytes` and reads everything back, as one step.
     pub fn echo_all(&mut self, clients: &mut [Client], bytes: u64) -> Step {
-        self.log.step(format!("{} clients send {} each and read it back", clients.len(), size(bytes)));
+        self.log.step(match &*clients {
+            [client] => format!("c{} sends {} and reads it back", client.id, size(bytes)),
+            many => format!("{} clients send {} each and read it back", many.len(), size(bytes)),
+        });
         clients.iter_mut().for_each(|client| client.plan(bytes));
         echo_all(clients)
     }
@@ -186,7 +189,11 @@ impl<'a> Trial<'a> {
     /// once: while it is stopped, its accept queue (listen's backlog) has to take them all.
     pub fn connect_many_with(&mut self, count: u32, options: ConnectOptions) -> Step<Vec<Client>> {
         self.server()?;
-        self.log.step(format!("c{} .. c{} connect", self.next_client, self.next_client + count - 1));
+        let first = self.next_client;
+        self.log.step(match count {
+            1 => format!("c{first} connects"),
+            _ => format!("c{first} .. c{} connect", first + count - 1),
+        });
         if let Some(skip) = self.does_not_fit(count)? {
             return Err(skip);
         }

@@ -58,6 +58,14 @@ impl Trial<'_> {
             }),
             (other, _) => return other,
         };
+        if let Some(front) = self.server.as_ref().and_then(Server::front) {
+            let port = self.server.as_ref().map_or(0, |server| server.addr.port());
+            if failure.symptom == Symptom::Refused && self.clients().0 < 2 && observe::is_listening(port) == Some(false)
+            {
+                return Err(Stop::skip(format!("{front}, and has left before the first client came")));
+            }
+            failure.kernel.push(format!("{front}: what a client meets may be its doing, and not the server's"));
+        }
         failure.steps = self.log.steps();
         Err(Stop::Fail(failure))
     }

@@ -18,6 +18,9 @@ use crate::failure::{Step, Stop, Symptom};
 use crate::server::{Options, Server};
 use crate::subject::Launch;
 
+/// What is said of a server that is stopped.
+pub(crate) const STOPPED: &str = "the server is stopped, by itself or by somebody else";
+
 /// How long the server is watched; on a busy machine it takes longer.
 const LOOK: Duration = Duration::from_millis(400);
 /// TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake a
@@ -223,7 +226,7 @@ impl Trial<'_> {
         }
         let port = self.server()?.addr.port();
         let cause = self.process()?.view(port).as_ref().and_then(diagnose::stopped).unwrap_or_default();
-        Err(self.with_view(Symptom::Blocked, "the server is stopped, by itself or by somebody else".into(), &cause))
+        Err(self.with_view(Symptom::Blocked, STOPPED.into(), &cause))
     }
 
     /// What a foreign server does before its first client: the quietest of some looks at one that was started for this

@@ -25,6 +25,7 @@ type Test = (&'static str, fn() -> Seen);
 
 const ECHO: &str = "echo::one_byte_comes_back";
 const FREEZE: &str = "drain::a_burst_of_bytes_in_one_wakeup_is_all_read";
+const HELD: &str = "close::a_connection_that_has_ended_is_held_by_nobody";
 const IDLE: &str = "idle::a_server_without_clients_sleeps";
 
 /// Each in a process of its own, so that they can run at the same time: an orphan of a server that kept nothing of it is
@@ -58,6 +59,10 @@ const TESTS: &[Test] = &[
     ("the_explorer_has_the_same_rule_for_that", || {
         explored("reserve", "emfile", false, Verdict::Ok)?;
         explored("reserve", "emfile", true, Verdict::Truncated)
+    }),
+    ("a_start_that_fails_under_a_tracer_alone_is_no_failure", under_the_tracer_alone),
+    ("a_connection_that_nobody_holds_is_no_slot_of_a_ring", || {
+        skips("served-elsewhere", HELD, "nobody was found to hold its connection")
     }),
     ("who_listens_on_its_behalf_is_named_and_left_alone", behind),
     ("another_users_server_is_refused_and_named", another_user),
@@ -193,6 +198,21 @@ fn explored(kind: &str, script: &str, own: bool, verdict: Verdict) -> Seen {
     match run.verdict == verdict {
         true => nothing_left(&tag(kind)),
         false => Err(format!("{kind}, own {own}: {}: {}", run.verdict, run.what).into()),
+    }
+}
+
+/// The explorer needs a tracer; the server ends when it has one.
+fn under_the_tracer_alone() -> Seen {
+    if let Err(why) = explorer::possible() {
+        return Ok(Some(why));
+    }
+    skips("shy", "interleaving::bytes_and_fin_between_any_two_calls_are_answered", "without a tracer it listens")
+}
+
+fn skips(kind: &str, check: &str, words: &str) -> Seen {
+    match outcome(&subject(kind), check) {
+        Outcome::Skip { reason } if reason.contains(words) => Ok(None),
+        other => Err(format!("{kind}: {other:?}").into()),
     }
 }
 

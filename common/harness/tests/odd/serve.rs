@@ -35,6 +35,10 @@ pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
             std::thread::sleep(Duration::from_secs(600));
         }
         "other-user" => become_root(),
+        "shy" if is_traced() => {
+            eprintln!("somebody looks");
+            return ExitCode::FAILURE;
+        }
         "stops-at-start" => stop(),
         "chatty" => {
             eprintln!("{}\n\u{1b}]0;title\u{7}the end", "y".repeat(300_000));
@@ -53,6 +57,9 @@ pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
     let listener = TcpListener::bind(address).expect("the port is free");
     // SAFETY: listen(2) takes numbers; a longer queue than std's, for the checks that stop the server.
     unsafe { libc::listen(listener.as_raw_fd(), 4096) };
+    if kind == "served-elsewhere" {
+        leave_it_to_an_orphan();
+    }
     if kind == "headless" {
         std::thread::spawn(move || accept(&listener, "headless"));
         // SAFETY: exit(2), unlike exit_group(2), ends this thread alone, as pthread_exit(3) does in C. No other thread
@@ -148,6 +155,27 @@ fn stop() {
     // To this thread, which takes it before it goes on. (Sent to the process, another thread may take it, later.)
     // SAFETY: raise takes a number; the process stops itself.
     unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+fn is_traced() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().filter_map(|line| line.strip_prefix("TracerPid:")).any(|pid| pid.trim() != "0")
+}
+
+/// This process keeps the listener and does nothing else; who accepts is none of its descendants.
+fn leave_it_to_an_orphan() {
+    // SAFETY: the process has one thread, so the children may go on in any code.
+    unsafe {
+        let middle = libc::fork();
+        if middle != 0 {
+            libc::waitpid(middle, std::ptr::null_mut(), 0);
+            std::thread::sleep(Duration::from_secs(600));
+            libc::_exit(0);
+        }
+        if libc::fork() != 0 {
+            libc::_exit(0);
+        }
+    }
 }
 
 fn become_root() {
