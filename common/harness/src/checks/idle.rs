@@ -120,13 +120,20 @@ fn a_drained_connection_costs_nothing_again(trial: &mut Trial<'_>) -> Step {
     client.expect_echo()?;
     trial.expect_idle("a client that was stuck has read everything")?;
     client.echo(1)?;
+    trial.small_send_buffers()?;
     let bytes = trial.more_than_fits()?;
     let mut client = trial.connect_with(ConnectOptions::NARROW)?;
-    client.send(bytes)?;
-    trial.rest()?;
-    trial.expect_owed(std::slice::from_ref(&client))?;
-    client.expect_echo()?;
-    trial.expect_idle("a client that was owed bytes, and had sent nothing more, has read them")?;
+    // What the server notes of the first time must not keep it from waiting for room a second time. Where its send buffer
+    // could not be made small, the buffer may have grown by then so that it takes everything: nothing is shown then.
+    for is_first in [true, false] {
+        client.send(bytes)?;
+        trial.rest()?;
+        if is_first {
+            trial.expect_owed(std::slice::from_ref(&client))?;
+        }
+        client.expect_echo()?;
+        trial.expect_idle("a client that was owed bytes, and had sent nothing more, has read them")?;
+    }
     client.echo(1)
 }
 

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(400);
 /// TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake a
 /// server once. What wakes by itself does so in every look.
 const LOOKS: u32 = 3;
+/// So often where it got no processor.
+const MOST_LOOKS: u32 = 6;
 
 /// What a foreign server may wake in a second, however quiet it was before its first client. A collector that was set to
 /// work by the clients' garbage, or a thread pool that shrinks, wakes a few times in a look, and stops some seconds later.
@@ -53,11 +55,15 @@ struct Look {
     /// One of its threads was found awake all the time, and did not sleep in between: a server that spins is, however
     /// little of the processor it gets.
     always_awake: bool,
+    /// The same, and it got next to nothing of the processor: it may spin, or wait for its turn to handle one event.
+    starved: bool,
 }
 
 impl Look {
     fn at(process: Family) -> Step<Self> {
         const SAMPLES: u32 = 20;
+        /// A spin has used more, unless dozens of others are at work.
+        const SOME_MS: u64 = 20;
         let start = Instant::now();
         let (before, cpu) = (process.wakeups().ok_or_else(gone)?, process.activity().ok_or_else(gone)?);
         let mut awake: HashMap<i32, u32> = HashMap::new();
@@ -78,7 +84,8 @@ impl Look {
         });
         let woken: Vec<(String, u64, u32)> = woken.collect();
         // One that sleeps between two looks waits for a processor in most of them, on a busy machine. It does not spin.
-        let always_awake = woken.iter().any(|(_, count, awake)| *awake >= SAMPLES - 1 && *count <= 1);
+        let is_awake = woken.iter().any(|(_, count, awake)| *awake >= SAMPLES - 1 && *count <= 1);
+        let (always_awake, starved) = (is_awake && cpu_ms >= SOME_MS, is_awake && cpu_ms < SOME_MS);
         let woken: Vec<(String, u64)> = woken.into_iter().map(|(name, count, _)| (name, count)).collect();
         Ok(Self {
             elapsed: start.elapsed(),
@@ -87,6 +94,7 @@ impl Look {
             threads: woken.len(),
             busiest: woken.into_iter().max_by_key(|(_, count)| *count).unwrap_or_default(),
             always_awake,
+            starved,
         })
     }
 
@@ -163,6 +171,12 @@ impl Trial<'_> {
             }
             let busy = now.since(start).ticks > TICKS || now.since(start).wakeups > WAKEUPS;
             self.is_not_stopped()?;
+            let idle = now.since(start).ticks < 2 && now.since(start).wakeups < 10;
+            if begin.elapsed() > SOON && idle {
+                return Err(Stop::skip(
+                    "this machine is too busy: the server had no processor for as long as it was watched",
+                ));
+            }
             if busy || begin.elapsed() > SOON {
                 return Err(self.spinning("it has nothing to do, and does not come to rest"));
             }
@@ -202,10 +216,17 @@ impl Trial<'_> {
             }
             let seen = Look::at(self.process()?)?;
             self.is_not_stopped()?;
+            if seen.starved && look < MOST_LOOKS {
+                continue;
+            }
+            if seen.starved {
+                let what = "this machine is too busy: the server waited for a processor all the time it was watched";
+                return Err(Stop::skip(what));
+            }
             if bound.holds(&seen) && !seen.is_busy() {
                 break;
             }
-            if look == LOOKS || seen.is_busy() {
+            if look >= LOOKS || seen.is_busy() {
                 let what = format!("{situation}: {}{baseline}", seen.says());
                 return Err(self.spinning(&what));
             }
@@ -258,11 +279,11 @@ impl Trial<'_> {
 
 fn quietest(process: Family) -> Result<Look, (String, bool)> {
     // What a start leaves behind (a compiler's threads, a first collection) is over after so many, or goes on for ever.
-    const MOST_LOOKS: u32 = 12;
+    const QUIETEST_OF: u32 = 12;
     process.settle(Duration::from_millis(50), Duration::from_secs(1));
     let look = || Look::at(process).map_err(|_| ("the server ended before its first client".to_owned(), false));
     let mut best = look()?;
-    for number in 1..MOST_LOOKS {
+    for number in 1..QUIETEST_OF {
         if best.wakeups == 0 && !best.is_busy() || number >= LOOKS && acceptable(&best).is_ok() {
             break;
         }

@@ -268,6 +268,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "interest_noted_with_out_alone",
+        "notes what it waits for only if OUT is in it, and asks for OUT the first time alone",
+        &[caught("idle::a_drained_connection_costs_nothing_again", WriteLost, "")],
+    ),
+    mutant(
+        EpollLt,
         "write_interest_left_by_out",
         "keeps OUT after the last byte was sent, unless there is something to read then",
         &[caught("idle::a_drained_connection_costs_nothing_again", Spinning, "while bytes are owed")],

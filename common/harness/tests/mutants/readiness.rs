@@ -275,7 +275,9 @@ impl<P: Poller> Server<P> {
                 || bug!("write_interest_left_by_out") && connection.interest.write && !ready.readable,
         };
         if interest != connection.interest {
-            connection.interest = interest;
+            if !bug!("interest_noted_with_out_alone") || interest.write {
+                connection.interest = interest;
+            }
             self.poller.set(ready.fd, interest)?;
         }
         Ok(())
