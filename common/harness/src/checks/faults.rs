@@ -188,7 +188,7 @@ fn twice_as_many_clients_as_descriptors_are_all_served_in_turn(trial: &mut Trial
         // An accept in flight keeps the limit of the moment when it was submitted, so the limit holds from the start.
         trial.expect_wakeups("it has no descriptor left, and clients wait to be accepted", 25)?;
     }
-    trial.step("in the order of their connects each waits for its echo, and closes");
+    trial.step("the clients, oldest first, each read their echo and close");
     for client in clients {
         trial.admitted(vec![client])?;
     }

@@ -16,6 +16,7 @@ use super::compile::{AttemptCompiler, Compilation};
 use super::confine;
 use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
 use super::worker::{Secret, WorkerMessage};
+use crate::checking::results;
 use crate::course::{Exercise, Extent, JudgedChecks, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
@@ -435,7 +436,6 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
         |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| unreported(name));
     let judged = JudgedChecks::of(exercise, extent);
     let verdict = judged.judgement(judged.names().map(|name| Some(of(&name))));
-    let skipped = |report: &Report| matches!(report.outcome, Outcome::Skip { .. });
     let (share, state, note) = match state {
         _ if verdict.untried() => (
             0.0,
@@ -445,13 +445,11 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
         AttemptState::Passed if !verdict.passed() => (verdict.share(), AttemptState::Failed, note),
         state => (verdict.share(), state, note),
     };
-    let skips = verdict.all().filter(|report| skipped(report)).count();
-    let note = match skips {
-        0 => note,
-        _ if state == AttemptState::Withheld => note,
-        skips => {
-            join(&format!("{} skipped here; the others have their points", terminal::count(skips, "check")), &note)
+    let note = match results::skipped_here(verdict.all()) {
+        Some(skipped) if state != AttemptState::Withheld => {
+            join(&format!("{skipped}; the others have their points"), &note)
         }
+        _ => note,
     };
     let note = match not_run {
         0 => note,
