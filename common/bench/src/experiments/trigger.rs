@@ -89,7 +89,7 @@ fn cpu(
             cells.extend(all.map(|contestant| Cell { contestant, connections, bytes }));
         }
     }
-    let time = Duration::from_secs_f64(if session.quick() { 0.06 } else { 0.2 });
+    let time = Duration::from_secs_f64(if session.quick() { 0.08 } else { 0.2 });
     let rounds = session.rounds();
     let found = session.turns(&cells, rounds, |cell| {
         let server = session.start(cell.contestant)?;
