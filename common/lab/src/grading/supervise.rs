@@ -32,7 +32,7 @@ const ENDED: Duration = Duration::from_secs(30);
 /// What the child and all its descendants may use together.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessLimits {
-    /// The time from start to end, as a [`Clock`] counts it.
+    /// The time from start to end, as `Clock` counts it.
     pub time: Duration,
     /// The resident bytes of its descendants.
     pub memory: u64,
