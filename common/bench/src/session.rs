@@ -137,17 +137,7 @@ impl Session {
         rounds: usize,
         mut one: impl FnMut(&C) -> Result<T>,
     ) -> Result<Vec<Vec<T>>> {
-        let mut values: Vec<Vec<T>> = contestants.iter().map(|_| Vec::new()).collect();
-        for round in 0..rounds {
-            if round >= FEWEST && self.time_left().is_zero() {
-                break;
-            }
-            for (contestant, values) in contestants.iter().zip(&mut values) {
-                self.step(&format!("{contestant}, round {} of {rounds}", round + 1));
-                values.push(self.alone(|| one(contestant))?);
-            }
-        }
-        Ok(values)
+        self.in_turn(contestants, rounds, FEWEST, |contestant| self.alone(|| one(contestant)))
     }
 
     /// As [`Session::turns`], for counts: a neighbour takes time and changes no count, so no turn is made again.
@@ -157,13 +147,26 @@ impl Session {
         rounds: usize,
         mut one: impl FnMut(&C) -> Result<T>,
     ) -> Result<Vec<Vec<T>>> {
+        self.in_turn(contestants, rounds, 1, |contestant| {
+            self.check()?;
+            one(contestant)
+        })
+    }
+
+    /// Once the time is over, no round begins beyond the `fewest`.
+    fn in_turn<C: Display, T>(
+        &self,
+        contestants: &[C],
+        rounds: usize,
+        fewest: usize,
+        mut one: impl FnMut(&C) -> Result<T>,
+    ) -> Result<Vec<Vec<T>>> {
         let mut values: Vec<Vec<T>> = contestants.iter().map(|_| Vec::new()).collect();
         for round in 0..rounds {
-            if round > 0 && self.time_left().is_zero() {
+            if round >= fewest && self.time_left().is_zero() {
                 break;
             }
             for (contestant, values) in contestants.iter().zip(&mut values) {
-                self.check()?;
                 self.step(&format!("{contestant}, round {} of {rounds}", round + 1));
                 values.push(one(contestant)?);
             }
