@@ -431,10 +431,10 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
         return Grade::of(exercise, state, note, Vec::new(), 0.0);
     }
     let is_there = |name: &String| reports.iter().any(|report| report.check == *name);
-    let not_run = JudgedChecks::of(exercise, extent).names().filter(|name| !is_there(name)).count();
+    let judged = JudgedChecks::of(exercise, extent);
+    let not_run = judged.names().filter(|name| !is_there(name)).count();
     let of =
         |name: &str| reports.iter().find(|report| report.check == name).cloned().unwrap_or_else(|| unreported(name));
-    let judged = JudgedChecks::of(exercise, extent);
     let verdict = judged.judgement(judged.names().map(|name| Some(of(&name))));
     let (share, state, note) = match state {
         _ if verdict.untried() => (
