@@ -142,6 +142,7 @@ impl Server {
         let start = Instant::now();
         let (mut stranger, mut since) = (None, start);
         loop {
+            let has_stayed = since.elapsed() > STAYS;
             match self.listening() {
                 Listening::Own(Served { ip, family }) => {
                     self.addr.set_ip(ip);
@@ -152,11 +153,11 @@ impl Server {
                 Listening::Stranger(who) if stranger.as_ref() != Some(&who) => {
                     (stranger, since) = (Some(who), Instant::now());
                 }
-                Listening::Stranger(who) if is_its_front(launch, &who, since.elapsed() > STAYS) => {
+                Listening::Stranger(who) if is_its_front(launch, &who, has_stayed) => {
                     self.is_served_by(who);
                     return Ok(());
                 }
-                Listening::Stranger(who) if since.elapsed() > STAYS => {
+                Listening::Stranger(who) if has_stayed => {
                     return Err(NoStart::PortTaken(taken(port, who)));
                 }
                 Listening::Stranger(_) => {}
@@ -542,10 +543,7 @@ fn is_its_front(launch: &Launch, who: &Option<(i32, String)>, has_stayed: bool) 
     let mut strangers = STRANGERS.lock().unwrap_or_else(PoisonError::into_inner);
     let strangers = strangers.get_or_insert_default();
     let before = strangers.get(argv).filter(|(before, _)| *before == name).map(|(_, is_front)| *is_front);
-    let is_front = match before {
-        Some(is_front) => is_front || has_stayed,
-        None => false,
-    };
+    let is_front = before.is_some_and(|is_front| is_front || has_stayed);
     if has_stayed || is_front {
         strangers.insert(argv.clone(), (name, is_front));
     }

@@ -36,7 +36,8 @@ Examples:
 /// Compare two sources: two chapters, or your attempt and the solution
 ///
 /// They stand side by side if the terminal has 160 columns, each with its own line numbers. Otherwise they stand in one
-/// column: a line with - has its number in the first source, and every other line has its number in the second. On a terminal the text goes through $PAGER (or less); PAGER=cat prints it.
+/// column: a line with - has its number in the first source, and every other line has its number in the second. On a
+/// terminal the text goes through $PAGER (or less); PAGER=cat prints it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DiffArgs {

@@ -53,20 +53,20 @@ fn out_of_descriptors_those_connected_go_on(trial: &mut Trial<'_>) -> Step {
     trial.echo_all(&mut inside, 64 * 1024)?;
     inside[0].echo(2 << 20)?;
     trial.step(format!("for {} ms each in turn sends 1 byte and reads it back", WATCHED.as_millis()));
-    let end = Instant::now() + WATCHED;
+    let (end, mut in_time) = (Instant::now() + WATCHED, false);
     for turn in 0.. {
         let at = turn % inside.len();
         let since = Instant::now();
         inside[at].send_quietly(1)?;
-        // Of many turns, some are looked at in time.
-        let _in_time = trial.expect_no_pause_in_reading(&inside[at], since)?;
+        in_time |= trial.expect_no_pause_in_reading(&inside[at], since)?;
         echo_all(&mut inside[at..=at])?;
         if Instant::now() > end {
             break;
         }
         std::thread::sleep(APART);
     }
-    trial.echo_all(&mut inside, 1)
+    trial.echo_all(&mut inside, 1)?;
+    if in_time { Ok(()) } else { Err(Stop::skip("the machine is busy: a pause between two turns could not be seen")) }
 }
 
 /// Descriptors are freed one by one, and in one wake; no new connect may be needed.

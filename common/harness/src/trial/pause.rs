@@ -26,7 +26,7 @@ const NAP: &str = "It sleeps outside of its wait, and serves nobody meanwhile. N
 impl Trial<'_> {
     /// Waits until the server has read all that `client` sent, or sleeps for good. The server fails if it sleeps meanwhile
     /// and goes on by itself. `since`: when it was given the work. Returns whether a pause would have been seen: on a busy
-    /// machine the looks come too late.
+    /// machine the looks come too late. True also where the server cannot be looked at.
     pub fn expect_no_pause_in_reading(&mut self, client: &Client, since: Instant) -> Step<bool> {
         let Some(process) = self.server()?.process else { return Ok(true) };
         let look = || -> Option<((u64, u64), Vec<Thread>)> { Some((client.at_server()?, process.threads()?)) };

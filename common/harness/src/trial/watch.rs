@@ -26,8 +26,8 @@ const LOOK: Duration = Duration::from_millis(400);
 /// TCP has timers of its own (a delayed acknowledgement, a probe of a closed window), and what they move may wake a
 /// server once. What wakes by itself does so in every look.
 const LOOKS: u32 = 3;
-/// So often where it got no processor.
-const MOST_LOOKS: u32 = 6;
+/// Looks in which the server got no processor say nothing. After so many, nothing can be said.
+const MOST_STARVED: u32 = 6;
 
 /// What a foreign server may wake in a second, however quiet it was before its first client. A collector that was set to
 /// work by the clients' garbage, or a thread pool that shrinks, wakes a few times in a look, and stops some seconds later.
@@ -174,7 +174,7 @@ impl Trial<'_> {
             let idle = now.since(start).ticks < 2 && now.since(start).wakeups < 10;
             if begin.elapsed() > SOON && idle {
                 return Err(Stop::skip(
-                    "this machine is too busy: the server had no processor for as long as it was watched",
+                    "the machine is busy: the server had no processor for as long as it was watched",
                 ));
             }
             if busy || begin.elapsed() > SOON {
@@ -210,28 +210,30 @@ impl Trial<'_> {
     fn watched(&mut self, situation: &str, bound: Bound, baseline: &str) -> Step {
         self.log.step(format!("the server is watched for {} ms: {situation}", LOOK.as_millis()));
         self.needs_proc()?;
-        for look in 1.. {
+        let (mut looks, mut starved) = (0, 0);
+        loop {
             if matches!(bound, Bound::All(0)) {
                 self.settle()?;
             }
             let seen = Look::at(self.process()?)?;
             self.is_not_stopped()?;
-            if seen.starved && look < MOST_LOOKS {
+            if seen.starved {
+                starved += 1;
+                if starved == MOST_STARVED {
+                    let what = "the machine is busy: the server waited for a processor all the time it was watched";
+                    return Err(Stop::skip(what));
+                }
                 continue;
             }
-            if seen.starved {
-                let what = "this machine is too busy: the server waited for a processor all the time it was watched";
-                return Err(Stop::skip(what));
-            }
+            looks += 1;
             if bound.holds(&seen) && !seen.is_busy() {
-                break;
+                return Ok(());
             }
-            if look >= LOOKS || seen.is_busy() {
+            if looks == LOOKS || seen.is_busy() {
                 let what = format!("{situation}: {}{baseline}", seen.says());
                 return Err(self.spinning(&what));
             }
         }
-        Ok(())
     }
 
     /// Whether one of the server's threads is awake all the time.
@@ -279,11 +281,11 @@ impl Trial<'_> {
 
 fn quietest(process: Family) -> Result<Look, (String, bool)> {
     // What a start leaves behind (a compiler's threads, a first collection) is over after so many, or goes on for ever.
-    const QUIETEST_OF: u32 = 12;
+    const MOST_LOOKS: u32 = 12;
     process.settle(Duration::from_millis(50), Duration::from_secs(1));
     let look = || Look::at(process).map_err(|_| ("the server ended before its first client".to_owned(), false));
     let mut best = look()?;
-    for number in 1..QUIETEST_OF {
+    for number in 1..MOST_LOOKS {
         if best.wakeups == 0 && !best.is_busy() || number >= LOOKS && acceptable(&best).is_ok() {
             break;
         }

@@ -181,7 +181,7 @@ impl FuzzProgress {
     }
 }
 
-/// What is waited for, on a terminal.
+/// What is waited for.
 #[derive(Debug)]
 pub struct Waiting {
     what: String,
@@ -217,7 +217,8 @@ impl Waiting {
     }
 }
 
-/// Shows what is waited for, until `wait` returns; on terminals only. `wait` may say how far it is, anywhere.
+/// Shows what is waited for, until `wait` returns: a line that changes on a terminal, and elsewhere what `wait` says now
+/// and then.
 pub fn waiting<T>(what: String, wait: impl FnOnce(&Waiting) -> T) -> T {
     if !terminal() {
         return wait(&Waiting::new(what, None));

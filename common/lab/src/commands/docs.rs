@@ -70,7 +70,7 @@ fn with_mutants(root: &Path, stale: &mut [docs::StaleFile]) -> Result<Option<doc
         return Ok(None);
     }
     terminal::complain("the mutants' own program prints their table: cargo builds it first, which can take minutes");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = crate::cargo::cargo();
     cargo.args(["test", "--quiet", "--package", "harness", "--test", "mutants"]).env("MUTANTS", "table");
     let output = cargo.current_dir(root).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| LabError::failed(format!("cannot run cargo: {error}")))?;

@@ -29,7 +29,7 @@ Examples:
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
 
 The attempt at an exercise is the file of its name in the folder: 12_slots.rs (cargo lab list shows the names). A folder is \
-one student's. For a class, call this once for each folder. A file of another name is ignored, and this is said.
+one student's. For a class, call this once for each folder. A .rs file of another name is ignored, and this is said.
 
 A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. An attempt gets all points \
 if it mends every check that the starter fails, and breaks no other. If one of the starter's failures is left, the attempt \

@@ -1,8 +1,9 @@
 //! What is generated in this repository: tables in the Markdown files, pictures, and the registry of the exercises.
 //!
 //! Invariant: a generated part is a function of the checks, of the exercises' `exercise.toml`, of the reference
-//! measurement and of the file itself. No server is run for it: what each starter fails is in a record of its own. Of the chapters' matrix, which only a run can
-//! tell, the names of groups and servers and the number of checks in a group are compared.
+//! measurement and of the file itself. No server is run for it: what each starter fails is in a record of its own. Of the
+//! chapters' matrix, which only a run can tell, the names of groups and servers and the number of checks in a group are
+//! compared.
 
 pub mod course;
 pub mod harness;
