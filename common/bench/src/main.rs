@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::load::Load;
-use bench::server::cpu;
+use bench::server::{cpu, story};
 use clap::Parser;
+use harness::Subject;
 use harness::server::{Options, Server};
-use harness::{Stop, Subject};
 use observe::Family;
 
 /// Measures echo servers in turns: CPU time and system calls per round trip, memory per idle connection
@@ -110,13 +110,6 @@ fn turn(subject: &Subject, args: &BenchArgs) -> Result<Turn> {
     let cpu = cpu(process)? - before;
     let syscalls = strace.map(Strace::total).transpose()?;
     Ok(Turn { round_trips, wall, cpu, syscalls, resident_per_idle })
-}
-
-fn story(stop: Stop) -> String {
-    match stop {
-        Stop::Skip(why) | Stop::Broken(why) => why,
-        Stop::Fail(failure) => format!("{} {}", failure.what, failure.cause),
-    }
 }
 
 /// `strace -c -f`, attached to a running server.

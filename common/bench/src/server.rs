@@ -11,6 +11,8 @@ use harness::server::{Options, Server};
 use harness::{Stop, Subject};
 use observe::Family;
 
+use crate::load::Load;
+
 /// A server that takes turns with others.
 #[derive(Debug, Clone)]
 pub struct Contestant {
@@ -46,12 +48,6 @@ impl Contestant {
         Self { name: format!("{} again", self.name), ..self.clone() }
     }
 
-    /// With this limit of descriptors in place of the usual one.
-    pub fn with_descriptors(mut self, nofile: u64) -> Self {
-        self.options.limits.nofile = Some(nofile);
-        self
-    }
-
     /// With all processors, because its threads run at the same time.
     pub fn on_all_cores(mut self) -> Self {
         self.anywhere = true;
@@ -77,6 +73,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// The CPU time of a round trip in microseconds, and how many there were: `load` runs for `window`. A round trip of each
+    /// connection comes first, so that accepting them is no part of it.
+    pub fn cpu_per_trip(&self, load: &Load, window: Duration) -> Result<(f64, u64)> {
+        load.once()?;
+        let before = self.cpu()?;
+        let (trips, _) = load.run(window)?;
+        Ok(((self.cpu()? - before).as_secs_f64() * 1e6 / trips as f64, trips))
+    }
+
     /// The CPU time of all its threads so far.
     pub fn cpu(&self) -> Result<Duration> {
         cpu(self.process)

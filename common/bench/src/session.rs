@@ -3,7 +3,7 @@
 //! # Method
 //! - Contestants take turns in one run (A B C A B C), so that what the machine does meanwhile meets all of them. The
 //!   median of the rounds is reported, and its quartiles are drawn.
-//! - Where CPU time is the claim, CPU time is measured (schedstat, getrusage) and not the clock.
+//! - Where CPU time is the claim, CPU time is measured (schedstat, or the CPU clock of a thread or process) and not the clock.
 //! - The server has one processor and the client another, if there are two ([`Session::start`], [`Session::alone`]).
 //! - A turn that a neighbour disturbed (the hypervisor's steal, or other programs) is made again and counted.
 //! - A contestant under two names shows the noise ([`Contestant::twin`], `stats::noise`). A difference inside it is a
@@ -47,7 +47,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that ends at `deadline`; `programs` is the folder of the release build.
+    /// A session with this `budget`; `programs` is the folder of the release build.
     pub fn new(quick: bool, programs: &Path, stop: Arc<AtomicBool>, budget: Duration) -> Self {
         let (repeated, disturbed) = Default::default();
         let (programs, deadline) = (programs.to_owned(), Instant::now() + budget);
@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Whether the whole of all experiments has to end within two minutes: fewer rounds, fewer points. An experiment
-    /// has about 9 seconds then, and about 75 otherwise.
+    /// has about 9 seconds then, and about 72 otherwise.
     pub fn quick(&self) -> bool {
         self.quick
     }

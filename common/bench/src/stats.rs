@@ -3,7 +3,7 @@
 //! Invariant: a figure is shown with its spread, and a difference that is not larger than the difference of a server
 //! from itself is a tie.
 
-use figures::Point;
+use figures::{Point, Verdict};
 
 /// A median between its quartiles.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +50,16 @@ pub fn ratio(values: &[f64], baseline: &[f64]) -> Spread {
 pub fn noise(twin: &[f64], baseline: &[f64]) -> f64 {
     let itself = ratio(twin, baseline);
     (itself.high - 1.0).abs().max((itself.low - 1.0).abs()).max(0.01)
+}
+
+/// If a server differs from itself by more, a CPU time says nothing of it.
+const TOO_NOISY: f64 = 0.3;
+
+/// What is to be said where `noise` hides what is measured.
+pub fn too_noisy(noise: f64, who: &str) -> Option<Verdict> {
+    let what =
+        || format!("nothing can be said: {who} differs from itself by {:.0} % (is the machine busy?)", noise * 100.0);
+    (noise > TOO_NOISY).then(|| Verdict::Skipped(what()))
 }
 
 /// Whether a ratio is inside the noise, and so says nothing.

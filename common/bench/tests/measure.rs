@@ -38,7 +38,10 @@ fn a_round_trip_of_one_client_takes_epoll_lt_three_calls() {
     let test = std::env::current_exe().expect("the test's own path");
     let profile = test.parent().and_then(std::path::Path::parent).expect("a test lies in target/PROFILE/deps");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo).args(["build", "--quiet", "--package", "epoll-lt", "--bin", "epoll-lt"]).status();
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "epoll-lt", "--bin", "epoll-lt"])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
+        .status();
     assert!(built.is_ok_and(|status| status.success()), "cargo build --package epoll-lt failed");
     let server = Contestant::own("epoll-lt", vec![profile.join("epoll-lt").to_string_lossy().into_owned()]);
     let running = server.start().expect("it starts");

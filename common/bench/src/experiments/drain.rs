@@ -26,7 +26,7 @@ use figures::{Axis, Chart, Outcome, Series, Verdict};
 use rustix::event::{Timespec, epoll};
 
 use crate::cores::{Place, move_to};
-use crate::stats::{Spread, noise, ratio};
+use crate::stats::{Spread, noise, ratio, too_noisy};
 use crate::waits::thread_cpu;
 use crate::{Experiment, Need, Session};
 
@@ -49,8 +49,6 @@ const P50: usize = 0;
 const P999: usize = 3;
 /// The tail has grown if it is this many times as long.
 const TAIL: f64 = 3.0;
-/// If the same server differs so much from itself, a CPU time says nothing.
-const TOO_NOISY: f64 = 0.3;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment =
@@ -115,11 +113,8 @@ fn run(session: &Session) -> Result<Outcome> {
         p999(3),
         noise * 100.0
     );
-    let verdict = if noise > TOO_NOISY {
-        Verdict::Skipped(format!(
-            "nothing can be said: the same server differs from itself by {:.0} % (is the machine busy?)",
-            noise * 100.0
-        ))
+    let verdict = if let Some(nothing) = too_noisy(noise, "the same server") {
+        nothing
     } else if tail < TAIL {
         Verdict::DoesNot(format!("p99.9 grew only {tail:.1} times"))
     } else if middle > 2.0 {

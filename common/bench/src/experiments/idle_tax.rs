@@ -15,7 +15,7 @@ use figures::{Axis, Chart, Limit, Outcome, Series, Verdict, number};
 
 use crate::load::Load;
 use crate::server::Contestant;
-use crate::stats::{Spread, noise, ratio};
+use crate::stats::{Spread, noise};
 use crate::{Experiment, Need, Session};
 
 /// The experiment.
@@ -79,17 +79,10 @@ fn one(session: &Session, server: &Contestant, levels: &[usize], window: Duratio
         let grown = !is_beyond && idle.grow(running.addr, *level).and_then(|()| idle.once_from(begun)).is_ok();
         for (load, figures) in loads.iter().zip(&mut turn) {
             let has_ended = at > 0 && figures[at - 1].is_none();
-            figures.push(if grown && !has_ended { Some(per_trip(load, &running, window)?) } else { None });
+            figures.push(if grown && !has_ended { Some(running.cpu_per_trip(load, window)?.0) } else { None });
         }
     }
     Ok(turn)
-}
-
-fn per_trip(load: &Load, running: &crate::Running, window: Duration) -> Result<f64> {
-    load.once()?;
-    let before = running.cpu()?;
-    let (trips, _) = load.run(window)?;
-    Ok((running.cpu()? - before).as_secs_f64() * 1e6 / trips as f64)
 }
 
 fn chart(busy: usize, servers: &[Contestant], levels: &[usize], turns: &[Vec<Turn>]) -> Chart {
@@ -135,7 +128,7 @@ fn refused(turns: &[Vec<Turn>], servers: &[Contestant], levels: &[usize]) -> Opt
         .then(|| format!("curves that end early, where the server takes no more connections: {}", ended.join(", ")))
 }
 
-/// The claim is about the largest number of idle connections that poll was measured with.
+/// The claim is about the largest number of idle connections.
 fn judged(chart: &Chart, levels: &[usize]) -> (Verdict, String) {
     let most = *levels.last().expect("there is 0") as f64;
     let growth = |name: &str| {
@@ -146,7 +139,7 @@ fn judged(chart: &Chart, levels: &[usize]) -> (Verdict, String) {
         return (Verdict::Skipped("poll or epoll-lt could not be measured".into()), String::new());
     };
     let at = |name: &str| chart.series(name).and_then(|it| it.at(most)).map_or(f64::NAN, |point| point.median);
-    let times = ratio(&[at("poll")], &[at("epoll-lt")]).median;
+    let times = at("poll") / at("epoll-lt");
     let found = format!(
         "with {} idle connections and 50 busy ones, a round trip takes poll {} times the CPU time it takes epoll-lt; \
          since 0 idle, poll's has grown {} times, epoll-lt's {} times",

@@ -14,7 +14,7 @@ use figures::{Axis, Chart, Limit, Outcome, Series, Verdict, number};
 
 use crate::load::Load;
 use crate::server::Contestant;
-use crate::stats::{Spread, is_tie, noise, ratio};
+use crate::stats::{Spread, is_tie, noise, ratio, too_noisy};
 use crate::{Experiment, Need, Session};
 
 /// The experiment.
@@ -83,10 +83,7 @@ fn one(session: &Session, server: &Contestant, window: Duration) -> Result<Turn>
     for ((connections, bytes), figure) in LOADS.into_iter().zip(&mut turn) {
         session.check()?;
         let load = Load::connect(running.addr, connections, bytes)?;
-        load.once()?;
-        let before = running.cpu()?;
-        let (trips, _) = load.run(window)?;
-        *figure = (running.cpu()? - before).as_secs_f64() * 1e6 / trips as f64;
+        (*figure, _) = running.cpu_per_trip(&load, window)?;
     }
     Ok(turn)
 }
@@ -132,6 +129,11 @@ fn judged(ratios: &[(String, [Spread; LOADS.len()])], noises: &[f64]) -> (Verdic
             true => won.push(named(load)),
             false => lost.push(format!("at {} {} is cheaper", named(load), names.join(" and "))),
         }
+    }
+    let loudest = noises.iter().copied().fold(0.0, f64::max);
+    let found = format!("{found} (noise {:.0} %)", loudest * 100.0);
+    if let Some(nothing) = too_noisy(loudest, BASELINE) {
+        return (nothing, found);
     }
     let verdict = match (won.is_empty(), lost.is_empty()) {
         (_, true) => Verdict::Holds,

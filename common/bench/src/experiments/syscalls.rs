@@ -96,10 +96,7 @@ fn costs(session: &Session, servers: &[Contestant], busy: &[usize]) -> Result<Co
         let rounds = session.turns(&taking, rounds, |server| {
             let running = session.start(server)?;
             let load = Load::connect(running.addr, *connections, 64)?;
-            load.once()?;
-            let before = running.cpu()?;
-            let (trips, _) = load.run(window)?;
-            Ok((running.cpu()? - before).as_secs_f64() * 1e6 / trips as f64)
+            Ok(running.cpu_per_trip(&load, window)?.0)
         })?;
         let spreads = taking.iter().zip(&rounds).map(|(server, values)| (server.name.clone(), Spread::of(values)));
         costs.push((*connections, spreads.collect()));

@@ -21,7 +21,7 @@ use figures::{Axis, Chart, Limit, Outcome, Point, Series, Verdict};
 
 use crate::held::{Calls, rounds};
 use crate::load::Load;
-use crate::stats::{Spread, noise, ratio};
+use crate::stats::{Spread, noise, ratio, too_noisy};
 use crate::{Contestant, Experiment, Need, Session, session};
 
 const SMALL: usize = 64;
@@ -30,8 +30,6 @@ const LARGE: usize = 16 * 1024;
 const OTHER_DESCRIPTORS: usize = 100;
 /// Two programs differ by so much at least, by how their code lies in memory.
 const LAYOUT: f64 = 0.03;
-/// If epoll-lt differs so much from itself, its CPU time says nothing.
-const TOO_NOISY: f64 = 0.3;
 /// For as long as the machine is too busy for ten round trips on each connection.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How many times the round of a count is repeated, which should change nothing.
@@ -96,12 +94,11 @@ fn cpu(
         let mut time = time;
         loop {
             let load = Load::connect(server.addr, cell.connections, cell.bytes)?;
-            let before = server.cpu()?;
-            let (round_trips, _) = load.run(time)?;
+            let (cpu, round_trips) = server.cpu_per_trip(&load, time)?;
             // On a busy machine there may be none.
             if round_trips >= 10 * cell.connections as u64 || time > LONGEST {
                 ensure!(round_trips > 0, "no answer in {time:?}");
-                return Ok((server.cpu()? - before).as_secs_f64() * 1e6 / round_trips as f64);
+                return Ok(cpu);
             }
             session.check()?;
             time *= 2;
@@ -123,10 +120,12 @@ fn cpu(
             }
             let edge = ratio(&values[2], &values[1]).median;
             let words = format!("{edge:.2} at {connections} x {}", size(bytes));
-            match () {
-                () if edge < 1.0 - noise => cheaper.push(words),
-                () if edge > 1.0 + noise => dearer.push(words),
-                () => ties += 1,
+            if edge < 1.0 - noise {
+                cheaper.push(words);
+            } else if edge > 1.0 + noise {
+                dearer.push(words);
+            } else {
+                ties += 1;
             }
         }
         charts.push(Chart {
@@ -146,11 +145,8 @@ fn cpu(
         list(&cheaper),
         list(&dearer)
     );
-    let verdict = if noise > TOO_NOISY {
-        Verdict::Skipped(format!(
-            "nothing can be said: epoll-lt differs from itself by {:.0} % (is the machine busy?)",
-            noise * 100.0
-        ))
+    let verdict = if let Some(nothing) = too_noisy(noise, "epoll-lt") {
+        nothing
     } else if cheaper.is_empty() {
         Verdict::Holds
     } else if cheaper.len() == all {

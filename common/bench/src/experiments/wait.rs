@@ -202,7 +202,9 @@ fn outcome(ways: &[Way], limit: usize, reached: usize, noise: f64, mut notes: Ve
     );
     let select = growth("select, larger bitmap").map_or(0.0, |it| it.0);
     let verdict = if scan < GROWS || select < GROWS {
-        Verdict::DoesNot(format!("from 10 to {scanned} idle, poll became only {scan:.1} times as dear"))
+        Verdict::DoesNot(format!(
+            "from 10 to {scanned} idle, poll became {scan:.1} times as dear, and select {select:.1} times"
+        ))
     } else if flat > FLAT {
         Verdict::DoesNot(format!("epoll became {flat:.1} times as dear"))
     } else {
@@ -217,8 +219,8 @@ fn outcome(ways: &[Way], limit: usize, reached: usize, noise: f64, mut notes: Ve
     }
     notes.push(format!("the same epoll measured twice differs by {:.1} %", noise * 100.0));
     notes.push("all descriptors are eventfds: to look at a socket costs select and poll more".into());
-    let mut limits = vec![Limit::at_x("FD_SETSIZE", libc::FD_SETSIZE as f64)];
-    limits.push(Limit::at_x("descriptors of a process", limit as f64));
+    let limits =
+        vec![Limit::at_x("FD_SETSIZE", libc::FD_SETSIZE as f64), Limit::at_x("descriptors of a process", limit as f64)];
     let chart = Chart {
         name: "wait".into(),
         title: "One wait, one descriptor ready".into(),
