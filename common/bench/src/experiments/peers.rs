@@ -127,7 +127,7 @@ fn judged(ratios: &[(String, [Spread; LOADS.len()])], noises: &[f64]) -> (Verdic
         let names: Vec<&str> = cheaper.map(|(name, _)| name.as_str()).collect();
         match names.is_empty() {
             true => won.push(named(load)),
-            false => lost.push(format!("at {} {} is cheaper", named(load), names.join(" and "))),
+            false => lost.push(format!("at {} less is used by {}", named(load), names.join(" and "))),
         }
     }
     let loudest = noises.iter().copied().fold(0.0, f64::max);
