@@ -41,7 +41,7 @@ type Turn = [Vec<Option<f64>>; 2];
 
 fn run(session: &Session) -> Result<Outcome> {
     let most = (harness::trial::raise_fd_limit() as usize - 300).min(19_000);
-    let all = if session.quick() { &[0, 900, 3_000][..] } else { &[0, 100, 900, 3_000, 9_000, 19_000] };
+    let all = if session.quick() { &[0, 900, 5_000][..] } else { &[0, 100, 900, 3_000, 9_000, 19_000] };
     let mut levels: Vec<usize> = all.iter().copied().filter(|level| *level < most).collect();
     // Where the limit is low, the curve goes as far as it goes.
     if levels.len() < all.len() && most > 900 {

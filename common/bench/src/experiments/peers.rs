@@ -158,7 +158,10 @@ mod tests {
     fn a_library_that_is_cheaper_by_more_than_the_noise_wins() {
         assert_eq!(verdict([0.97, 1.0, 1.2], [1.1; 3]), Verdict::Holds);
         let some = verdict([0.9, 1.0, 1.0], [1.1; 3]);
-        assert!(matches!(&some, Verdict::HoldsIf(when) if when.contains("at 50 × 64 B mio is cheaper")), "{some:?}");
+        assert!(
+            matches!(&some, Verdict::HoldsIf(when) if when.contains("at 50 × 64 B less is used by mio")),
+            "{some:?}"
+        );
         assert!(matches!(verdict([0.9; 3], [0.9; 3]), Verdict::DoesNot(_)));
     }
 }
