@@ -8,14 +8,6 @@ use super::{calls, shown};
 use crate::record::{ConnectionState, Event, ServerCall};
 use crate::run::{Missing, Run};
 
-/// Writes that left bytes at the place where bytes are missing.
-#[derive(Default)]
-struct Left<'a> {
-    first: Option<&'a ServerCall>,
-    writes: usize,
-    bytes: u64,
-}
-
 /// What became of bytes that are missing, if the run shows it.
 pub fn diagnose(run: &Run, missing: Missing) -> Option<String> {
     let Missing { client, at, bytes, passed_over } = missing;
@@ -23,14 +15,15 @@ pub fn diagnose(run: &Run, missing: Missing) -> Option<String> {
         return held_at_the_close(run, client);
     }
     let left = left(run, client, at);
-    if let Some(write) = left.first.filter(|_| left.bytes == bytes) {
-        let others = match left.writes - 1 {
-            0 => "the server dropped the rest".to_owned(),
-            1 => "the server dropped the rest, and what the next write did not take".to_owned(),
-            n => format!("the server dropped the rest, and what {n} further writes did not take"),
+    if let Some((write, _)) = left.first() {
+        let dropped = match others(&left, bytes) {
+            Some(0) => format!("The server dropped the rest: {bytes} bytes of c{client}"),
+            Some(1) => format!("The server dropped the rest, and what the next write left: {bytes} bytes of c{client}"),
+            Some(n) => format!("The server dropped the rest, and what the next {n} writes left: {bytes} bytes of c{client}"),
+            None => format!("At this place of the stream, the server dropped {bytes} bytes of c{client}"),
         };
         return Some(format!(
-            "{}, because c{client}'s socket was full, and {others}: {bytes} bytes{}. So {}.",
+            "{}, because c{client}'s socket was full. {dropped}{}. Instead, {}.",
             took(write),
             in_the_end(run, client, bytes),
             advice::KEEP_THE_REST
@@ -38,7 +31,7 @@ pub fn diagnose(run: &Run, missing: Missing) -> Option<String> {
     }
     let all_lengths_are_known = writes(run, client).all(|write| asked(write).is_some());
     let seen = writes(run, client).next().is_some();
-    if left.writes == 0 && seen && all_lengths_are_known {
+    if seen && all_lengths_are_known {
         let read = reader_of(run, client, at).map_or_else(String::new, |read| format!(" ({})", shown(read)));
         return Some(format!(
             "The server read {bytes} bytes of c{client}{read} and gave them to no write. The next write of c{client} began \
@@ -65,7 +58,7 @@ fn held_at_the_close(run: &Run, client: usize) -> Option<String> {
     let write = writes(run, client).filter(|write| is_incomplete(write)).last();
     let why = match write {
         Some(write) => format!(
-            " {}, because c{client}'s socket was full. So {}, and close only then.",
+            " {}, because c{client}'s socket was full: {}, and close only then.",
             took(write),
             advice::KEEP_THE_REST
         ),
@@ -74,19 +67,29 @@ fn held_at_the_close(run: &Run, client: usize) -> Option<String> {
     Some(format!("{} came while the server had {held} bytes of c{client} that it had read and not sent.{why}", shown(close)))
 }
 
-/// Every write of a client that left bytes behind the first `at` ones.
-fn left(run: &Run, client: usize, at: u64) -> Left<'_> {
-    let (mut given, mut left) = (0, Left::default());
+/// Every write of a client that left bytes behind the first `at` ones, and how many.
+fn left(run: &Run, client: usize, at: u64) -> Vec<(&ServerCall, u64)> {
+    let mut given = 0;
+    let mut left = Vec::new();
     for write in writes(run, client) {
         let taken = u64::try_from(write.value).unwrap_or(0);
         given += taken;
         if given == at && is_incomplete(write) {
-            left.first = left.first.or(Some(write));
-            left.writes += 1;
-            left.bytes += asked(write).unwrap_or(0) - taken;
+            left.push((write, asked(write).unwrap_or(0) - taken));
         }
     }
     left
+}
+
+/// How many writes besides the first one left the missing bytes; `None` if they do not add up to them. A server may try
+/// once more to send what the first write left.
+fn others(left: &[(&ServerCall, u64)], missing: u64) -> Option<usize> {
+    let sum: u64 = left.iter().map(|(_, rest)| rest).sum();
+    match left {
+        _ if sum == missing => Some(left.len() - 1),
+        [(_, first), (_, second), ..] if first == second && sum - first == missing => Some(left.len() - 2),
+        _ => None,
+    }
 }
 
 /// If more was dropped in other places: how much in all. Known only if no write was tried again.
