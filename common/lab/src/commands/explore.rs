@@ -303,9 +303,7 @@ impl ExploreArgs {
             return format!("see it: cargo lab show {}\n", shell_words::quote(file));
         }
         // What `show` explores by itself: the standard bound, and no faults.
-        let by_itself = self.max_placements.is_none_or(|most| most == 2)
-            && !self.has(Fault::Eintr)
-            && !self.has(Fault::Econnaborted);
+        let by_itself = self.max_placements.is_none_or(|most| most == 2) && explored::faults(&self.faults) == Faults::default();
         let Some(script) = script else { return format!("see it: cargo lab show {words}\n") };
         match (by_itself, &self.replay) {
             (false, _) => format!(
