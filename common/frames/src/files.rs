@@ -114,7 +114,9 @@ fn cleaned(path: &Path) -> PathBuf {
 fn is_foreign(path: &Path) -> bool {
     let text = path.to_string_lossy();
     let within = ["/rustlib/src/", "/registry/src/", "/git/checkouts/", "/.rustup/"];
-    ["/rustc/", "/usr/include/", "/usr/lib", "/usr/local/", "/usr/share/", "library/"].iter().any(|start| text.starts_with(start))
+    ["/rustc/", "/usr/include/", "/usr/lib", "/usr/local/", "/usr/share/", "library/"]
+        .iter()
+        .any(|start| text.starts_with(start))
         || within.iter().any(|part| text.contains(part))
         || text.starts_with("..")
 }

@@ -79,7 +79,8 @@ impl Locator {
         }
         self.found |= !placed.is_empty();
         let lesson = |thin: bool| {
-            let is_it = move |it: &Placed| it.file.part == Part::Lesson && names::is_thin(&it.frame.function, call) == thin;
+            let is_it =
+                move |it: &Placed| it.file.part == Part::Lesson && names::is_thin(&it.frame.function, call) == thin;
             placed.iter().position(is_it)
         };
         // A wrapper that nothing of the lesson calls is all that there is.
@@ -117,7 +118,8 @@ impl Locator {
         if self.found {
             return None;
         }
-        let name = self.program.file_name().map_or_else(|| "the program".into(), |it| it.to_string_lossy().into_owned());
+        let name =
+            self.program.file_name().map_or_else(|| "the program".into(), |it| it.to_string_lossy().into_owned());
         Some(match self.images.iter().any(|(image, own)| *own && image.has_lines()) {
             true => format!("no line of {name}'s source was found on its stack"),
             false => format!(

@@ -54,8 +54,10 @@ fn parts(path: &str) -> Vec<&str> {
     }
     parts.push(path.get(start..).unwrap_or_default());
     // Angle brackets are a type where a path begins with them, or an implementation; elsewhere they are generics.
-    let is_one = |at: usize, part: &str| !part.is_empty() && (at == 0 || !part.starts_with('<') || part.starts_with("<impl "));
-    let mut parts: Vec<&str> = parts.into_iter().enumerate().filter(|(at, part)| is_one(*at, part)).map(|(_, part)| part).collect();
+    let is_one =
+        |at: usize, part: &str| !part.is_empty() && (at == 0 || !part.starts_with('<') || part.starts_with("<impl "));
+    let mut parts: Vec<&str> =
+        parts.into_iter().enumerate().filter(|(at, part)| is_one(*at, part)).map(|(_, part)| part).collect();
     for part in &mut parts {
         // `read<TcpStream>`, as the inlined ones are called.
         if let Some(at) = part.find('<').filter(|at| *at > 0) {
@@ -113,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_wrapper_has_the_name_of_its_call_and_is_no_method() {
-        assert!(is_thin("epoll_ctl", "epoll_ctl") && is_thin("recv", "recvfrom") && is_thin("epoll_wait", "epoll_pwait2"));
+        assert!(
+            is_thin("epoll_ctl", "epoll_ctl") && is_thin("recv", "recvfrom") && is_thin("epoll_wait", "epoll_pwait2")
+        );
         assert!(!is_thin("Server::accept", "accept4") && !is_thin("serve", "recvfrom") && !is_thin("main", "read"));
     }
 }

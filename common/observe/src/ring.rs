@@ -135,10 +135,8 @@ CqOverflowList:
     fn both_queues_are_read() {
         let info = RingInfo::parse(TEXT);
         assert_eq!((info.taken, info.completed), (Some(2), Some((7, 8))));
-        let receive =
-            Submission { user_data: 513, operation: "RECV".into(), fd: Some(7), message_flags: 2 };
-        let send =
-            Submission { user_data: u64::MAX, operation: "SEND".into(), fd: None, message_flags: 0x4000 };
+        let receive = Submission { user_data: 513, operation: "RECV".into(), fd: Some(7), message_flags: 2 };
+        let send = Submission { user_data: u64::MAX, operation: "SEND".into(), fd: None, message_flags: 0x4000 };
         assert_eq!(info.submissions, Some(vec![receive, send]), "the second names a slot, and no descriptor");
         let again = Completion { user_data: 256, result: -11, flags: 2 };
         assert_eq!(info.completions, Some(vec![again]));

@@ -19,7 +19,9 @@ pub fn diagnose(run: &Run, missing: Missing) -> Option<String> {
         let dropped = match others(&left, bytes) {
             Some(0) => format!("The server dropped the rest: {bytes} bytes of c{client}"),
             Some(1) => format!("The server dropped the rest, and what the next write left: {bytes} bytes of c{client}"),
-            Some(n) => format!("The server dropped the rest, and what the next {n} writes left: {bytes} bytes of c{client}"),
+            Some(n) => {
+                format!("The server dropped the rest, and what the next {n} writes left: {bytes} bytes of c{client}")
+            }
             None => format!("At this place of the stream, the server dropped {bytes} bytes of c{client}"),
         };
         return Some(format!(
@@ -64,7 +66,10 @@ fn held_at_the_close(run: &Run, client: usize) -> Option<String> {
         ),
         None => " Send what was read before you close.".to_owned(),
     };
-    Some(format!("{} came while the server had {held} bytes of c{client} that it had read and not sent.{why}", shown(close)))
+    Some(format!(
+        "{} came while the server had {held} bytes of c{client} that it had read and not sent.{why}",
+        shown(close)
+    ))
 }
 
 /// Every write of a client that left bytes behind the first `at` ones, and how many.

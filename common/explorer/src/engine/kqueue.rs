@@ -25,8 +25,10 @@ use observe::view::Registration;
 use observe::{Mask, Process, errno};
 
 use super::frames::Located;
+use super::machine::Machine;
 use super::scene::Scene;
-use crate::record::{KnoteState, KqueueState};
+use super::tracee::Returned;
+use crate::record::{Cost, Event, KnoteState, KqueueState, ServerCall};
 
 /// The number of the call that announces; the stand-in has the same (05-kqueue/src/sys/linux/announce.rs).
 pub const ANNOUNCE: i64 = 0x6b71;
@@ -114,24 +116,26 @@ impl Kevent {
 #[derive(Debug)]
 pub struct Entered {
     is_kevent: bool,
-    pub kq: RawFd,
-    pub changes: Vec<Kevent>,
+    kq: RawFd,
+    changes: Vec<Kevent>,
+    /// How many changes were passed.
+    passed: u64,
     /// How many events there is room for.
-    pub room: u64,
+    room: u64,
     patience: Patience,
     /// Where in the source it is called.
     pub located: Rc<Located>,
     /// The calls that the stand-in has made for it.
-    pub inner: Vec<String>,
+    inner: Vec<String>,
 }
 
 /// One that has returned.
 #[derive(Debug)]
 pub struct Left {
-    pub entered: Entered,
-    pub events: Vec<Kevent>,
+    entered: Entered,
+    events: Vec<Kevent>,
     /// Negative for an error.
-    pub value: i64,
+    value: i64,
 }
 
 /// The server's kqueues, and the threads that are in a kevent.
@@ -154,9 +158,10 @@ impl Kqueues {
                     true => (args[1] as RawFd, Kevent::list(process, args[2], args[3])),
                     false => (-1, Vec::new()),
                 };
-                let (room, patience) = (args[4] as u32 as u64, patience(process, args[5]));
+                let (passed, room, patience) = (args[3], args[4], patience(process, args[5]));
                 let (located, inner) = (located(), Vec::new());
-                self.inside.insert(tid, Entered { is_kevent, kq, changes, room, patience, located, inner });
+                let entered = Entered { is_kevent, kq, changes, passed, room, patience, located, inner };
+                self.inside.insert(tid, entered);
             }
             KQUEUE_DONE | KEVENT_DONE => {
                 let Some(entered) = self.inside.remove(&tid) else { return };
@@ -254,7 +259,70 @@ fn patience(process: Process, timeout: u64) -> Patience {
     }
 }
 
+impl Machine<'_> {
+    /// Records the kevents that have returned.
+    pub fn note_kevents(&mut self) {
+        for (tid, left) in self.tracee.kqueues.take_left() {
+            if self.world.listener.is_some() && self.recorder.keeps() {
+                let event = self.scene().kevent_call(tid, left);
+                self.recorder.events.push(Event::Call(event));
+            }
+        }
+    }
+
+    /// A call that was made inside a kevent is a part of it.
+    pub fn note_inner(&mut self, returned: &Returned) {
+        let Returned { tid, call, value } = returned;
+        if self.tracee.kqueues.inside(*tid).is_none() || !call.kind.is_shown() {
+            return;
+        }
+        let (text, out) = self.scene().decode(*tid, |decoder| (decoder.call(call), decoder.outcome(call, *value)));
+        let out = if out.is_empty() { out } else { format!(": {out}") };
+        self.tracee.kqueues.add_inner(*tid, format!("{text} = {}{out}", errno::result(*value)));
+    }
+}
+
 impl Scene<'_> {
+    /// The kevent(2) that a thread is in.
+    pub fn inside(&self, tid: i32) -> Option<String> {
+        let pid = self.tracee.thread(tid)?.process;
+        self.tracee.kqueues.inside(tid).map(|entered| self.kevent_text(pid, entered))
+    }
+
+    fn kevent_call(&self, tid: i32, left: Left) -> ServerCall {
+        let Left { entered, events, value } = left;
+        let pid = self.tracee.process_of(tid).pid;
+        let number = |number: u64| Some(number as i64);
+        let is_kevent = entered.is_kevent;
+        let raw = match is_kevent {
+            true => [Some(entered.kq.into()), None, number(entered.passed), None, number(entered.room), None],
+            false => [None; 6],
+        };
+        let cost = Cost {
+            looked_at: events.len() as u64,
+            copied_in: SIZE * entered.passed,
+            copied_out: SIZE * events.len() as u64,
+        };
+        ServerCall {
+            thread: self.tracee.index(tid),
+            name: entered.name().into(),
+            arguments: self.kevent_arguments(pid, &entered),
+            result: errno::result(value),
+            out: self.kevent_events(pid, &events),
+            raw,
+            value,
+            fd: is_kevent.then_some(entered.kq),
+            client: None,
+            wait: is_kevent,
+            cost: is_kevent.then_some(cost),
+            inner: entered.inner,
+            ring: None,
+            frames: entered.located.frames.clone(),
+            meaning: entered.located.meaning,
+            state: self.snapshot(),
+        }
+    }
+
     /// `4, [5 c0 READ ADD|CLEAR]`
     pub fn kevent_arguments(&self, pid: i32, entered: &Entered) -> String {
         if !entered.is_kevent {
@@ -321,14 +389,16 @@ impl Scene<'_> {
         for ((pid, kq), known) in &self.tracee.kqueues.known {
             let Some(process) = self.tracee.process(*pid) else { continue };
             let outer = process.registrations(*kq);
-            let inner: Vec<(RawFd, i16)> = INNER.iter().filter_map(|(token, filter)| inner(&outer, *token, *filter)).collect();
+            let inner: Vec<(RawFd, i16)> =
+                INNER.iter().filter_map(|(token, filter)| inner(&outer, *token, *filter)).collect();
             // Closed, or closed and now something else.
             if inner.len() != INNER.len() {
                 continue;
             }
             parts.push((*pid, *kq));
             parts.extend(inner.iter().map(|(fd, _)| (*pid, *fd)));
-            let ready = !self.tracee.hides_epolls() && process.borrow(*kq).is_some_and(|fd| handle::is_ready(&fd, libc::POLLIN));
+            let ready = !self.tracee.hides_epolls()
+                && process.borrow(*kq).is_some_and(|fd| handle::is_ready(&fd, libc::POLLIN));
             let mut interests = Vec::new();
             for (epoll, filter) in inner {
                 let registered = process.registrations(epoll);
@@ -359,10 +429,6 @@ impl Scene<'_> {
 impl Entered {
     pub fn name(&self) -> &'static str {
         if self.is_kevent { "kevent" } else { "kqueue" }
-    }
-
-    pub fn is_kevent(&self) -> bool {
-        self.is_kevent
     }
 }
 

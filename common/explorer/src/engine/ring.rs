@@ -11,11 +11,16 @@
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-use observe::Process;
 use observe::ptrace::CompletionQueue;
 use observe::ring::{Completion, RingInfo, Submission};
+use observe::syscall::Kind;
+use observe::{Process, TcpEnd};
 
+use super::machine::Machine;
+use super::scene::Scene;
+use super::tracee::Returned;
 use crate::record::{Operation, RingCall, RingState};
+use crate::run::Error;
 
 /// The size of a `struct io_uring_params`.
 const PARAMS: usize = 120;
@@ -227,7 +232,9 @@ impl Ring {
 fn entry(submission: &Submission, client_of: ClientOf<'_>) -> Entry {
     let Submission { user_data, operation, fd, message_flags } = submission;
     // Some operations name none, and then the field is idle.
-    let fd = fd.filter(|_| !matches!(operation.as_str(), "NOP" | "TIMEOUT" | "TIMEOUT_REMOVE" | "ASYNC_CANCEL" | "LINK_TIMEOUT"));
+    let fd = fd.filter(|_| {
+        !matches!(operation.as_str(), "NOP" | "TIMEOUT" | "TIMEOUT_REMOVE" | "ASYNC_CANCEL" | "LINK_TIMEOUT")
+    });
     let operation = Operation { operation: operation.clone(), fd, client: fd.and_then(client_of), result: None };
     Entry { user_data: *user_data, operation, message_flags: *message_flags }
 }
@@ -240,6 +247,62 @@ fn moves_to_program(entry: &Entry) -> Option<bool> {
         return Some(true);
     }
     (name.starts_with("SEND") || name.starts_with("WRITE")).then_some(false)
+}
+
+impl Machine<'_> {
+    /// Looks at the server's rings, if events are kept, and counts the bytes that completions have moved.
+    pub fn look_at_rings(&mut self) -> Result<(), Error> {
+        if !self.order.keep || self.tracee.rings.is_empty() {
+            return Ok(());
+        }
+        // What arrives now completes a receive: the state to show is the one after.
+        self.scene().let_arrive();
+        for tid in self.tracee.in_call() {
+            self.tracee.is_still_in_call(tid)?;
+        }
+        let mut rings = std::mem::take(&mut self.tracee.rings);
+        let mut moved = Vec::new();
+        for pid in rings.processes() {
+            let Some(process) = self.tracee.process(pid).map(|handle| **handle) else { continue };
+            moved.extend(rings.look(process, &|fd| self.scene().client_at(pid, fd)));
+        }
+        self.tracee.rings = rings;
+        for Transfer { client, bytes, to_program } in moved {
+            match to_program {
+                true => self.world.ledger.took(client, bytes),
+                false => self.world.ledger.gave(client, bytes, 0),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Machine<'_> {
+    /// What an `io_uring_enter` has shown, no later one shows.
+    pub fn note_enter(&mut self, returned: &Returned) {
+        let pid = self.tracee.process_of(returned.tid).pid;
+        if returned.call.kind == Kind::UringEnter {
+            self.tracee.rings.call_ended(pid, &returned.call.args);
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// The rings that are open, as they were at the last look.
+    pub fn rings(&self) -> Vec<RingState> {
+        self.tracee
+            .rings
+            .states(|pid, fd| self.tracee.process(pid).is_some_and(|process| process.link(fd).contains("io_uring")))
+    }
+
+    /// Bytes of a send in flight that the kernel has taken already: with MSG_WAITALL it completes when all are taken. They
+    /// have arrived, or wait in the server's socket.
+    pub fn taken_of_a_send(&self, client: usize, there: TcpEnd, server: TcpEnd) -> u64 {
+        match self.tracee.rings.is_sending(client) {
+            true => (there.arrived + server.not_sent).saturating_sub(self.world.ledger.given(client)),
+            false => 0,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -283,8 +346,11 @@ mod tests {
     fn without_the_queue_each_completion_is_seen_once() {
         let mut ring = ring();
         let done = |user_data| Completion { user_data, result: 0, flags: 0 };
-        let info =
-            |head, all: Vec<Completion>| RingInfo { completed: Some((head, 0)), completions: Some(all), ..RingInfo::default() };
+        let info = |head, all: Vec<Completion>| RingInfo {
+            completed: Some((head, 0)),
+            completions: Some(all),
+            ..RingInfo::default()
+        };
         let process = Process { pid: std::process::id() as i32 };
         assert_eq!(ring.new_completions(process, -1, &info(0, vec![done(1), done(2)])), [(0, done(1)), (1, done(2))]);
         assert_eq!(ring.new_completions(process, -1, &info(1, vec![done(2), done(3)])), [(2, done(3))]);

@@ -115,7 +115,9 @@ fn a_server_in_c_has_the_name_of_its_file_and_its_text() {
     assert!(!text.contains(&*server.folder().to_string_lossy()), "{text}");
     let [source] = &recording.sources[..] else { panic!("{:?}", recording.sources) };
     assert_eq!((source.path.as_str(), source.text.as_str()), ("server.c", include_str!("server.c")));
-    for (name, line) in [("poll", "poll(fds, count, -1);"), ("read", "ssize_t got = read("), ("close", "close(fds[at].fd);")] {
+    for (name, line) in
+        [("poll", "poll(fds, count, -1);"), ("read", "ssize_t got = read("), ("close", "close(fds[at].fd);")]
+    {
         let call = calls(&recording).find(|call| call.name == name).unwrap_or_else(|| panic!("{name}: {text}"));
         let frame = meaning(&call.frames, call.meaning).unwrap_or_else(|| panic!("{call:?}"));
         let shown = source.text.lines().nth(frame.line.expect("a line") as usize - 1).expect("it is there");

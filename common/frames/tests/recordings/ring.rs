@@ -25,14 +25,32 @@ fn operations_are_named_with_their_clients() {
     let recording = recording(&chapter("uring"), "close");
     let calls: Vec<_> = calls(&recording).filter_map(|call| call.ring.as_ref()).collect();
     for (what, found) in [
-        ("an accept is submitted", calls.iter().any(|ring| ring.submitted.iter().any(|it| is(it, "ACCEPT", None, None)))),
-        ("a receive is submitted", calls.iter().any(|ring| ring.submitted.iter().any(|it| is(it, "RECV", Some(0), None)))),
-        ("c0 was accepted", calls.iter().any(|ring| {
-            ring.completed.iter().any(|it| it.operation == "ACCEPT" && it.client == Some(0) && it.result > Some(0))
-        })),
-        ("3 bytes were received", calls.iter().any(|ring| ring.completed.iter().any(|it| is(it, "RECV", Some(0), Some(3))))),
-        ("3 bytes were sent", calls.iter().any(|ring| ring.completed.iter().any(|it| is(it, "SEND", Some(0), Some(3))))),
-        ("the FIN was received", calls.iter().any(|ring| ring.completed.iter().any(|it| is(it, "RECV", Some(0), Some(0))))),
+        (
+            "an accept is submitted",
+            calls.iter().any(|ring| ring.submitted.iter().any(|it| is(it, "ACCEPT", None, None))),
+        ),
+        (
+            "a receive is submitted",
+            calls.iter().any(|ring| ring.submitted.iter().any(|it| is(it, "RECV", Some(0), None))),
+        ),
+        (
+            "c0 was accepted",
+            calls.iter().any(|ring| {
+                ring.completed.iter().any(|it| it.operation == "ACCEPT" && it.client == Some(0) && it.result > Some(0))
+            }),
+        ),
+        (
+            "3 bytes were received",
+            calls.iter().any(|ring| ring.completed.iter().any(|it| is(it, "RECV", Some(0), Some(3)))),
+        ),
+        (
+            "3 bytes were sent",
+            calls.iter().any(|ring| ring.completed.iter().any(|it| is(it, "SEND", Some(0), Some(3)))),
+        ),
+        (
+            "the FIN was received",
+            calls.iter().any(|ring| ring.completed.iter().any(|it| is(it, "RECV", Some(0), Some(0)))),
+        ),
         ("every completion is known", calls.iter().flat_map(|ring| &ring.completed).all(|it| it.operation != "?")),
     ] {
         assert!(found, "{what}: {}", recording.to_json());

@@ -62,7 +62,8 @@ impl Foreign {
         let (source, program) = (folder.join("server.c"), folder.join("server"));
         std::fs::write(&source, include_str!("server.c")).expect("written");
         let compiled = Command::new("cc").args(flags).arg("-o").arg(&program).arg(&source).status().ok();
-        let made = Self { subject: subject(name, vec![program.to_string_lossy().into_owned(), "{port}".into()]), folder };
+        let made =
+            Self { subject: subject(name, vec![program.to_string_lossy().into_owned(), "{port}".into()]), folder };
         compiled.filter(|status| status.success()).map(|_| made)
     }
 

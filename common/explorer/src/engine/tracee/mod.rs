@@ -29,7 +29,7 @@ use super::frames::{Frames, Located};
 use super::kqueue::Kqueues;
 use super::ring::Rings;
 use super::watchdog::Watchdog;
-use crate::record::Source;
+use crate::record::Found;
 use crate::run::Error;
 use crate::script::Signal;
 
@@ -168,9 +168,9 @@ impl Tracee<'_> {
         Rc::clone(thread.located.get_or_init(locate))
     }
 
-    /// The lesson's files that calls were made in, and why there are none.
-    pub fn sources(&self) -> (Vec<Source>, Option<String>) {
-        (self.frames.sources(), self.frames.nothing())
+    /// The lesson's files that calls were made in, or why there are none.
+    pub fn found(&self) -> Found {
+        Found { sources: self.frames.sources(), no_frames: self.frames.nothing() }
     }
 
     /// Another thread goes first.
