@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use libc::timespec;
 
 mod abi;
+mod announce;
 mod calls;
 mod filters;
 mod knotes;
@@ -59,7 +60,8 @@ struct StandIn {
 /// There is nothing to promise. It is `unsafe` because libc's is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kqueue() -> c_int {
-    answer(Knotes::new().map(|knotes| {
+    announce::kqueue_begins();
+    let made = Knotes::new().map(|knotes| {
         let (fd, process) = (knotes.outer(), process::id());
         let mut stand_ins = STAND_INS.lock().unwrap();
         // close(2) tells us nothing, so look now which of the others were closed.
@@ -69,7 +71,9 @@ pub unsafe extern "C" fn kqueue() -> c_int {
         // What was left under this number is a parent's, and its descriptors are not ours to close.
         mem::forget(stand_ins.insert(fd, Arc::new(StandIn { process, knotes: Mutex::new(knotes) })));
         fd as usize
-    }))
+    });
+    announce::kqueue_ends(&made);
+    answer(made)
 }
 
 /// # Safety
@@ -84,6 +88,7 @@ pub unsafe extern "C" fn kevent(
     nevents: c_int,
     timeout: *const timespec,
 ) -> c_int {
+    announce::kevent_begins(kq, changes, nchanges, nevents, timeout);
     let call = || {
         let (nchanges, room) = (to_usize(nchanges)?, to_usize(nevents)?);
         let stand_in = find(kq)?;
@@ -111,7 +116,9 @@ pub unsafe extern "C" fn kevent(
         unsafe { events.copy_from(output.as_ptr(), output.len()) };
         Ok(output.len())
     };
-    answer(call())
+    let result = call();
+    announce::kevent_ends(events, &result);
+    answer(result)
 }
 
 fn find(kq: c_int) -> Result<Arc<StandIn>> {

@@ -128,7 +128,7 @@ fn section(page: &mut Markup, at: usize, recording: &Recording, id: &str) {
             }
             sources.write(it);
             if let Some(why) = &recording.no_frames {
-                it.leaf("p", &[("class", "quiet")], &format!("Lines of source are unknown: {why}."));
+                it.leaf("p", &[("class", "note")], &format!("Lines of source are unknown: {why}."));
             }
         });
         it.line();
@@ -141,7 +141,7 @@ fn run(page: &mut Markup, run: &RecordedRun, id: &str, sources: &Sources<'_>, ca
     page.element("figure", &[], |it| {
         it.line();
         sequence::draw(it, run, &label);
-        it.element("figcaption", &[("class", "quiet")], |it| it.text(LEGEND));
+        it.element("figcaption", &[("class", "note")], |it| it.text(LEGEND));
     });
     page.line();
     table::write(page, run, id, caption, sources);
@@ -164,7 +164,7 @@ fn verdict_word(page: &mut Markup, verdict: Verdict) {
 }
 
 fn outcome(page: &mut Markup, recording: &Recording, run: &RecordedRun) {
-    page.element("p", &[("class", words::class(run.verdict))], |it| match run.verdict {
+    page.element("p", &[("class", &format!("outcome {}", words::class(run.verdict)))], |it| match run.verdict {
         Verdict::Ok => it.text("Every byte came back, and every FIN was answered."),
         _ => it.text(&sentence(&run.what)),
     });
@@ -183,7 +183,7 @@ fn outcome(page: &mut Markup, recording: &Recording, run: &RecordedRun) {
             None => format!("Every schedule with {placements} was run: {} runs.", recording.runs.len()),
             Some(why) => format!("Not every schedule with {placements} was run: {why}."),
         };
-        page.leaf("p", &[("class", "quiet")], &text);
+        page.leaf("p", &[("class", "note")], &text);
         page.line();
     }
 }
@@ -219,7 +219,7 @@ fn picker(page: &mut Markup, recording: &Recording, gaps: &[Gap], title: &str) {
             let (own, others) = rest.split_at(rest.iter().take_while(|gap| gap.step == first.step).count());
             rest = others;
             let step = recording.steps.get(first.step).map_or("a step", String::as_str);
-            it.element("p", &[("class", "quiet")], |it| {
+            it.element("p", &[("class", "note")], |it| {
                 it.leaf("code", &[], step);
                 it.text(" came just before");
             });
@@ -283,8 +283,8 @@ fn ids(recordings: &[Recording]) -> Vec<String> {
         let kept = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
         let name: String = recording.server.chars().map(kept).collect();
         let name = name.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
-        // An id of the page's own, and names that are the same, get a number.
-        let name = if name.is_empty() || name == "recordings" { "server".to_owned() } else { name };
+        // Ids of the page's own, and names that are the same, get a number.
+        let name = if name.is_empty() || ["recordings", "beside"].contains(&name.as_str()) { "server".to_owned() } else { name };
         let mut id = name.clone();
         let mut number = 2;
         while ids.contains(&id) {

@@ -22,3 +22,9 @@ mod words;
 pub use document::{Options, show};
 pub use gaps::{Gap, gaps};
 pub use sentences::sentences;
+pub use visible::visible;
+
+/// `2 of 14 gaps are fatal`, if the recording has gaps.
+pub fn gaps_title(recording: &explorer::Recording) -> Option<String> {
+    gaps::title(&gaps::gaps(recording))
+}

@@ -13,4 +13,5 @@ pub mod matrix;
 mod matrix_fixes;
 pub mod measure;
 pub mod new;
+mod showing;
 pub mod watch;
