@@ -51,10 +51,10 @@ export class Player extends HTMLElement {
     this.predicts = false;
     this.timer = 0;
     this.stop = 0;
-    this.part = h('div', { class: 'static' });
-    this.part.append(...this.childNodes);
+    this.still = h('div', { class: 'static' });
+    this.still.append(...this.childNodes);
     this.body = h('div', { class: 'player' });
-    this.append(this.body, this.part);
+    this.append(this.body, this.still);
     this.classList.add('upgraded');
     this.furnish();
     const first = new Track(this.recordings[0], 0);
@@ -91,7 +91,7 @@ export class Player extends HTMLElement {
       this.predicts = predict.checked;
       this.quit();
     } });
-    const table = this.part.childElementCount
+    const table = this.still.childElementCount
       ? h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false', onclick: () => table.setAttribute('aria-pressed', String(this.classList.toggle('with-static'))) }, icon('list'), ' the run as a table')
       : null;
     this.gaps = this.several ? null : picker(this.recordings[0], (run) => this.choose(run));
