@@ -42,6 +42,13 @@ function counterpart(/** @type {Look} */ model, /** @type {Recording} */ recordi
   return Math.max(0, found);
 }
 
+/** What the colours and the keys mean. */
+function help() {
+  return h('details', { class: 'help' }, h('summary', {}, 'what the colours and the keys mean'),
+    h('p', {}, 'Each row is a system call of the server or a step of a client. In the lanes beside it: a dashed bar at the client is what it has not read; in the socket a bar is unread bytes, a hollow box a connection in the accept queue, a dot a FIN; at the kernel a block is an event that a wait would report, a ring an operation in flight; the program is green while it runs and grey while it sleeps, and a violet bar is what it has taken and not given back. The bars are logarithmic. » is a step that the schedule placed.'),
+    h('p', {}, 'Keys, while something in the player has the focus: arrow left and right for a step, Home and End, space to play, n for the next interesting row.'));
+}
+
 /** The element `event-loop-player`. */
 export class Player extends HTMLElement {
   /** Builds the player in front of the static part. @param {Recording[]} recordings */
@@ -51,10 +58,10 @@ export class Player extends HTMLElement {
     this.predicts = false;
     this.timer = 0;
     this.stop = 0;
-    this.part = h('div', { class: 'static' });
-    this.part.append(...this.childNodes);
+    this.still = h('div', { class: 'static' });
+    this.still.append(...this.childNodes);
     this.body = h('div', { class: 'player' });
-    this.append(this.body, this.part);
+    this.append(this.body, this.still);
     this.classList.add('upgraded');
     this.furnish();
     const first = new Track(this.recordings[0], 0);
@@ -91,14 +98,14 @@ export class Player extends HTMLElement {
       this.predicts = predict.checked;
       this.quit();
     } });
-    const table = this.part.childElementCount
+    const table = this.still.childElementCount
       ? h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false', onclick: () => table.setAttribute('aria-pressed', String(this.classList.toggle('with-static'))) }, icon('list'), ' the run as a table')
       : null;
     this.gaps = this.several ? null : picker(this.recordings[0], (run) => this.choose(run));
     this.body.append(...[this.gaps].filter(Boolean),
       h('div', { class: 'choices-bar' }, this.runs, h('label', { class: 'check' }, predict, ' ask me before a wait returns'), table),
       h('div', { class: 'controls', role: 'group', 'aria-label': 'Player' }, ...Object.values(this.buttons), this.speed, this.scrub, this.position, this.parting),
-      this.say, this.columns);
+      this.say, this.columns, help());
   }
 
   /** Shows these tracks, from the first stop. */

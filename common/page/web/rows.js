@@ -10,8 +10,8 @@ import { kernelName, placeText } from './model.js';
 /** @import { Look, State } from './model.js' */
 
 /** Where the lanes stand in the strip of a row, and how high a row is. */
-const LANE = { client: 24, socket: 84, kernel: 138, program: 186 };
-const WIDTH = 206;
+const LANE = { client: 26, socket: 84, kernel: 138, program: 190 };
+const WIDTH = 220;
 const HEIGHT = 22;
 
 /** The rows of one run. */
@@ -54,7 +54,7 @@ export class Rows {
       if (!this.open.delete(fold.start)) this.open.add(fold.start);
       this.fold();
     } }, `${these}, ${fold.times - 1} times more (${to - from} rows)`);
-    const element = h('tr', { class: 'fold' }, h('td', { class: 'index' }), h('td', { class: 'strip' }), h('td', { class: 'what', colspan: 2 }, button));
+    const element = h('tr', { class: 'fold' }, h('td', { class: 'index' }), h('td', { class: 'strip' }), h('td', { class: 'what' }, button), h('td', { class: 'place' }));
     return { start: fold.start, from, to, button, element };
   }
 

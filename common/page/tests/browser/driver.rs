@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// For one request. A page with six runs takes a second on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One session of one browser.
 pub struct Browser {
@@ -71,7 +71,9 @@ impl Browser {
     /// Opens a page whose players have begun.
     pub fn play(&self, url: &str) {
         self.open(url);
-        self.until("document.documentElement.classList.contains('alive')");
+        self.until("document.documentElement.classList.contains('alive') || document.querySelector('[role=alert]') !== null");
+        let said = self.value("document.querySelector('[role=alert]')?.innerText ?? ''");
+        assert_eq!(said, json!(""), "the player of {url} did not start; the console: {:?}", self.logs().errors);
     }
 
     /// What a script returns.

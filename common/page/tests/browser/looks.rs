@@ -51,10 +51,15 @@ pub fn phone(browser: &Browser, pages: &Pages) {
             for moment in ["0", "Math.floor(p.stops.length / 2)", "p.stops.length - 1"] {
                 let script = "const p = [...document.querySelectorAll('event-loop-player')].find((it) => it.offsetParent); p.hand(MOMENT); \
                               return document.documentElement.scrollWidth;";
+                browser.picture(&format!("phone-{name}-{}", if dark { "dark" } else { "light" }));
                 let width = browser.run(&script.replace("MOMENT", moment)).as_u64().expect("a number");
-                assert!(width <= PHONE.0.into(), "{name} is {width} pixels wide");
+                let wide = browser.value(
+                    "[...document.querySelectorAll('body *')].filter((it) => it.getBoundingClientRect().right > 391 && !it.closest('.code, .rows-box, .tracks, figure, .wide, svg')) \
+                        .map((it) => it.outerHTML.slice(0, 80))",
+                );
+                assert!(width <= PHONE.0.into(), "{name} is {width} pixels wide: {wide}");
             }
-            browser.run("document.querySelector('.controls').scrollIntoView()");
+            browser.run("[...document.querySelectorAll('.controls')].find((it) => it.offsetParent).scrollIntoView()");
             browser.picture(&format!("phone-{name}-{}", if dark { "dark" } else { "light" }));
         }
     }

@@ -90,15 +90,15 @@ fn main() -> ExitCode {
         eprintln!("skipped: {why}");
     }
     // It ends with this function, and not in a static, which is never dropped.
-    let browser: Arc<OnceLock<Mutex<(Browser, Pages)>>> = Arc::default();
+    let browser: Arc<OnceLock<Result<Mutex<(Browser, Pages)>, String>>> = Arc::default();
     let trial = |(name, test): &(&'static str, Test)| {
         let (test, browser) = (*test, browser.clone());
         let run = move || {
-            let start = || Ok::<_, String>(Mutex::new((Browser::start()?, pages())));
-            if browser.get().is_none() {
-                let _ = browser.set(start()?);
-            }
-            let both = browser.get().expect("it is set").lock().unwrap_or_else(PoisonError::into_inner);
+            let both = browser.get_or_init(|| {
+                let pages = pages();
+                Ok(Mutex::new((Browser::start()?, pages)))
+            });
+            let both = both.as_ref().map_err(Clone::clone)?.lock().unwrap_or_else(PoisonError::into_inner);
             both.0.look(None, false, "");
             test(&both.0, &both.1);
             Ok(())

@@ -91,7 +91,7 @@ impl Maker {
     fn state(&self) -> Value {
         let connection = json!({
             "client": 0, "fd": if self.connected { json!(5) } else { json!(null) }, "unread": self.unread,
-            "fin_arrived": false, "asked": self.sent, "sent": self.sent, "came_back": self.back, "eof": false,
+            "fin_arrived": false, "asked": self.sent, "sent": self.sent, "came_back": self.back, "eof": false, "left": false,
             "client_unread": self.at_client, "client_not_sent": 0, "not_sent": 0, "held": self.held,
             "level": if self.unread > 0 { "IN|OUT" } else { "OUT" },
             "receive_room": 65536, "send_room": 87040, "client_receive_room": 65536,
