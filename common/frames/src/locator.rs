@@ -61,8 +61,10 @@ impl Locator {
         let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         let (mut images, mut stack) = (Vec::new(), Stack::new());
-        for mapping in maps::parse(&maps) {
-            if let Some((image, module)) = image::load(&mapping) {
+        // Its calls come from its own code, which is not the lesson.
+        let is_interpreter = is_interpreter(&program);
+        for mapping in maps::parse(&maps).iter().filter(|_| !is_interpreter) {
+            if let Some((image, module)) = image::load(mapping) {
                 images.push((image, Path::new(&mapping.path) == program));
                 stack.add(module);
             }
@@ -78,11 +80,10 @@ impl Locator {
             placed.extend_from_slice(&self.placed(address));
         }
         self.found |= !placed.is_empty();
-        let lesson = |thin: bool| {
-            let is_it =
-                move |it: &Placed| it.file.part == Part::Lesson && names::is_thin(&it.frame.function, call) == thin;
-            placed.iter().position(is_it)
-        };
+        let sources = &self.sources;
+        let text = |it: &Placed| sources.iter().find(|source| source.path == it.frame.file).map(|it| it.text.as_str());
+        let is_thin = |it: &Placed| names::is_thin(&it.frame.function, call, text(it), it.frame.line);
+        let lesson = |thin: bool| placed.iter().position(|it| it.file.part == Part::Lesson && is_thin(it) == thin);
         // A wrapper that nothing of the lesson calls is all that there is.
         let meaning = lesson(false).or_else(|| lesson(true));
         Located { meaning, frames: placed.into_iter().map(|it| it.frame).collect() }
@@ -120,12 +121,28 @@ impl Locator {
         }
         let name =
             self.program.file_name().map_or_else(|| "the program".into(), |it| it.to_string_lossy().into_owned());
+        if is_interpreter(&self.program) {
+            return Some(format!(
+                "{name} is an interpreter: its system calls come from its own code, and which line of the script it was at \
+                 cannot be seen from outside"
+            ));
+        }
         Some(match self.images.iter().any(|(image, own)| *own && image.has_lines()) {
-            true => format!("no line of {name}'s source was found on its stack"),
+            true => format!("no line of the source of {name} was found on its stack"),
             false => format!(
-                "{name} has no line numbers in it: a compiler puts them there with -g, and an interpreter has none of the \
-                 script that it runs"
+                "{name} has no line numbers in it: compile it with debug information (-g; for cargo, the profile dev)"
             ),
         })
     }
+}
+
+/// A program that runs scripts: `python3.11`, `node`.
+fn is_interpreter(program: &Path) -> bool {
+    const KNOWN: [&str; 21] = [
+        "python", "pypy", "node", "deno", "bun", "ruby", "perl", "php", "lua", "luajit", "java", "beam.smp", "guile",
+        "racket", "tclsh", "dotnet", "bash", "dash", "zsh", "sh", "busybox",
+    ];
+    let name = program.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
+    let name = name.trim_end_matches(|it: char| it.is_ascii_digit() || matches!(it, '.' | '-'));
+    KNOWN.contains(&name)
 }

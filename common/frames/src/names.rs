@@ -80,12 +80,39 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("sendmsg", &["send"]),
 ];
 
-/// Whether a function does no more than this call: a function, not a method, with the call's name. `Server::accept` is a
-/// method, which is what a reader wants to see.
-pub fn is_thin(function: &str, call: &str) -> bool {
+/// The most lines that a thin wrapper has.
+const THIN: usize = 8;
+
+/// Whether a function does no more than this call: a short function, not a method, with the call's name. `Server::accept` is
+/// a method, which is what a reader wants to see. `text` is that of its file, if it is known: the debug information says
+/// neither whose method a function is nor how long it is.
+pub fn is_thin(function: &str, call: &str, text: Option<&str>, line: u32) -> bool {
     let others = WRAPPERS.iter().find(|(name, _)| *name == call).map_or(&[][..], |(_, others)| others);
-    let name = function.strip_prefix("sys_").unwrap_or(function);
-    name == call || others.contains(&name) || matches!(name, "syscall" | "check" | "checked" | "cvt")
+    let is_named = function == call || others.contains(&function) || matches!(function, "syscall" | "check" | "cvt");
+    is_named
+        && text.and_then(|text| definition(text, function, line)).is_none_or(|it| !it.is_method && it.lines <= THIN)
+}
+
+struct Definition {
+    is_method: bool,
+    lines: usize,
+}
+
+/// The function of this name in which a line is. `None` where nothing looks like one, as in C.
+fn definition(text: &str, name: &str, line: u32) -> Option<Definition> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begins = |text: &str| {
+        let behind = text.split_once("fn ").and_then(|(_, behind)| behind.strip_prefix(name));
+        behind.is_some_and(|behind| behind.starts_with(['(', '<']))
+    };
+    let start = lines.iter().take(line as usize).rposition(|line| begins(line))?;
+    let indent = lines[start].len() - lines[start].trim_start().len();
+    let is_end =
+        |line: &str| line.trim_end().strip_suffix('}').is_some_and(|it| it.len() == indent && it.trim().is_empty());
+    let end = lines[start..].iter().position(|line| is_end(line)).unwrap_or(0);
+    let parameters = lines[start..].join(" ");
+    let parameters = parameters.split([')', ',', ':']).next().unwrap_or_default();
+    Some(Definition { is_method: parameters.ends_with("self"), lines: end + 1 })
 }
 
 #[cfg(test)]
@@ -114,10 +141,19 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapper_has_the_name_of_its_call_and_is_no_method() {
+    fn a_wrapper_has_the_name_of_its_call_and_is_short() {
+        let by_name = |function, call| is_thin(function, call, None, 1);
         assert!(
-            is_thin("epoll_ctl", "epoll_ctl") && is_thin("recv", "recvfrom") && is_thin("epoll_wait", "epoll_pwait2")
+            by_name("epoll_ctl", "epoll_ctl") && by_name("recv", "recvfrom") && by_name("epoll_wait", "epoll_pwait2")
         );
-        assert!(!is_thin("Server::accept", "accept4") && !is_thin("serve", "recvfrom") && !is_thin("main", "read"));
+        assert!(!by_name("serve", "recvfrom") && !by_name("main", "read"));
+
+        let wrapper = "fn accept(fd: RawFd) -> io::Result<RawFd> {\n    check(unsafe { libc::accept(fd) })\n}\n";
+        assert!(is_thin("accept", "accept4", Some(wrapper), 2));
+        let method = "impl Server {\n    fn accept(&mut self) {\n        self.listener.accept()\n    }\n}\n";
+        assert!(!is_thin("accept", "accept4", Some(method), 3), "a method is the lesson");
+        let long = wrapper.replace("    check", &"    a_line();\n".repeat(9));
+        assert!(!is_thin("accept", "accept4", Some(&long), 4), "a long function is the lesson");
+        assert!(is_thin("check", "close", Some("int check(int result) {\n  return result;\n}\n"), 2), "C");
     }
 }

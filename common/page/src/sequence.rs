@@ -105,7 +105,7 @@ fn class(event: &Event, fold: Fold) -> String {
 }
 
 fn heads(it: &mut Markup, run: &RecordedRun, lanes: &Lanes, height: f64) {
-    let mut lane = |it: &mut Markup, x: f64, name: &str| {
+    let lane = |it: &mut Markup, x: f64, name: &str| {
         word(it, "head", x, 16.0, "middle", name);
         let (x, top, bottom) = (number(x), number(TOP - 6.0), number(height - 4.0));
         it.empty("line", &[("class", "lane"), ("x1", &x), ("x2", &x), ("y1", &top), ("y2", &bottom)]);

@@ -245,3 +245,37 @@ fn a_recording_whose_names_are_the_pages_own_has_ids_of_its_own() {
         assert_eq!(ids, ["server", "server-2", "flag-bug", "flag-bug-2", "flag-bug-3", "server-3", "server-4"]);
     });
 }
+
+#[test]
+fn a_sentence_says_what_happened_and_where() {
+    let flag = flag_bug();
+    let told = page::sentences(&flag.runs[0]);
+    assert_eq!(
+        told,
+        [
+            "recvfrom takes 3 bytes from fd 5 (c0).",
+            "recvfrom finds nothing to read in fd 5 (c0): EAGAIN.",
+            "c0 sends 5000 bytes just before the server calls epoll_wait(4, timeout 0): 5000 bytes of c0 are unread in fd 5.",
+            "epoll_wait reports IN|OUT of fd 5 (c0).",
+            "sendto hands 3 bytes to fd 5 (c0).",
+            "c0 reads 3 bytes.",
+            "The server sleeps for ever in epoll_wait(4): 5000 of c0's 5003 bytes did not come back; 5000 bytes of c0 are \
+             unread in fd 5, and the ready list is empty.",
+        ]
+    );
+    assert_eq!(page::sentences(&long().runs[0])[100], "write takes none of 4096 bytes for c0: EAGAIN, the socket is full.");
+}
+
+#[test]
+fn every_sentence_is_one() {
+    for (name, recordings) in pages() {
+        for run in recordings.iter().flat_map(|recording| &recording.runs) {
+            let sentences = page::sentences(run);
+            assert_eq!(sentences.len(), run.events.len(), "{name}");
+            for sentence in sentences {
+                assert!(sentence.ends_with('.') && !sentence.ends_with(".."), "{name}: {sentence}");
+                assert!(!sentence.contains("  ") && !sentence.contains(" ."), "{name}: {sentence}");
+            }
+        }
+    }
+}

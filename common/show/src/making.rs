@@ -137,33 +137,34 @@ impl<'a> Making<'a> {
         if let Some(schedule) = self.replay {
             let run = explorer::replay(subject, script, self.faults, schedule, self.interrupt.flag());
             let run = run.map_err(|error| failure(self.interrupt, &error))?;
-            show_first(&mut recording, &run, None);
+            recording = self.show_first(recording, subject, script, [Some(&run), None]);
         } else if recording.runs[0].verdict == Verdict::Ok
             && let Some(finding) = self.finding(subject, script, 2, SEARCH)?
         {
-            show_first(&mut recording, &finding.run, finding.passing.as_ref());
+            recording = self.show_first(recording, subject, script, [Some(&finding.run), finding.passing.as_ref()]);
         }
         Ok(recording)
     }
-}
 
-/// Puts a run in front of the others.
-fn show_first(recording: &mut Recording, run: &Run, passing: Option<&Run>) {
-    let run = RecordedRun::from(run);
-    // It may be there already.
-    let same = recording.runs.iter().position(|it| it.schedule == run.schedule);
-    let run = same.map_or(run, |at| recording.runs.remove(at));
-    recording.runs.insert(0, run);
-    if let Some(passing) = passing.map(RecordedRun::from)
-        && !recording.runs.iter().any(|it| it.schedule == passing.schedule)
-    {
-        recording.runs.push(passing);
+    /// The recording with these runs in front of the others.
+    fn show_first(
+        &self,
+        recording: Recording,
+        subject: &Subject,
+        script: &Script,
+        runs: [Option<&Run>; 2],
+    ) -> Recording {
+        let mut runs: Vec<RecordedRun> = runs.into_iter().flatten().map(RecordedRun::from).collect();
+        // The other runs lead to these texts, and are led to them again.
+        runs[0].found.sources.extend(recording.sources);
+        let is_new = |run: &RecordedRun| !runs.iter().any(|first| first.schedule == run.schedule);
+        let others: Vec<RecordedRun> = recording.runs.into_iter().filter(is_new).collect();
+        runs.extend(others);
+        let passes = |run: &RecordedRun| run.verdict == Verdict::Ok;
+        let passing = if passes(&runs[0]) { None } else { runs.iter().position(passes) };
+        let whole = Recording::of_runs(&subject.name, script, self.faults, runs);
+        Recording { passing, bound: recording.bound, ..whole }
     }
-    let shown = &recording.runs[0];
-    recording.passing = match shown.verdict {
-        Verdict::Ok => None,
-        _ => recording.runs.iter().position(|it| it.verdict == Verdict::Ok),
-    };
 }
 
 /// Without the texts of other files than the exercise's own: the attempt or the starter. A solution is never shown.

@@ -251,6 +251,14 @@ impl Kqueues {
     }
 }
 
+/// The frames of the kevent itself: what announces it is inside.
+pub fn without_the_announcement(located: &Located) -> Located {
+    let announces = |file: &Option<String>| file.as_ref().is_some_and(|file| file.ends_with("/sys/linux/announce.rs"));
+    let inner = located.frames.iter().take_while(|frame| announces(&frame.file)).count();
+    let meaning = located.meaning.and_then(|at| at.checked_sub(inner));
+    Located { frames: located.frames[inner..].to_vec(), meaning }
+}
+
 fn patience(process: Process, timeout: u64) -> Patience {
     match timeout {
         0 => Patience::Forever,
@@ -313,7 +321,7 @@ impl Scene<'_> {
             value,
             fd: is_kevent.then_some(entered.kq),
             client: None,
-            wait: is_kevent,
+            wait: entered.room > 0,
             cost: is_kevent.then_some(cost),
             inner: entered.inner,
             ring: None,
@@ -378,7 +386,7 @@ impl Scene<'_> {
     fn label_of_ident(&self, pid: i32, filter: i16, ident: u64) -> String {
         match filter {
             READ | WRITE => self.name(self.tracee.label(pid, ident as RawFd)),
-            SIGNAL => errno::signal_name(ident as i32),
+            SIGNAL => signal(ident as i32),
             _ => String::new(),
         }
     }
@@ -430,6 +438,13 @@ impl Entered {
     pub fn name(&self) -> &'static str {
         if self.is_kevent { "kevent" } else { "kqueue" }
     }
+}
+
+/// `SIGTERM`
+fn signal(number: i32) -> String {
+    let name = errno::signal_name(number);
+    let known = name.split_once('(').and_then(|(_, name)| name.strip_suffix(')'));
+    known.map_or(name.clone(), str::to_owned)
 }
 
 fn inner(outer: &[Registration], token: u64, filter: i16) -> Option<(RawFd, i16)> {

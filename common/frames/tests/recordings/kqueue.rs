@@ -17,7 +17,7 @@ fn kevents_have_their_changes_and_events() {
     let all: Vec<_> = calls(&recording).collect();
     assert!(all.iter().all(|call| !call.name.starts_with("epoll")), "{text}");
     let kevents: Vec<&ServerCall> = all.iter().copied().filter(|call| call.name == "kevent").collect();
-    assert!(kevents.len() > 5 && all.iter().any(|call| call.name == "kqueue"), "{text}");
+    assert!(kevents.len() >= 5 && all.iter().any(|call| call.name == "kqueue"), "{text}");
     let has = |found: &dyn Fn(&ServerCall) -> bool| kevents.iter().any(|call| found(call));
     for (what, found) in [
         ("the listener is registered", has(&|call| call.arguments.contains("listener READ ADD"))),
@@ -27,7 +27,7 @@ fn kevents_have_their_changes_and_events() {
         ("3 bytes wait", has(&|call| call.out.contains(" c0 READ 3"))),
         ("the FIN is told", has(&|call| call.out.ends_with("EOF"))),
         ("the inner calls are there", kevents.iter().all(|call| !call.inner.is_empty())),
-        ("it waits", kevents.iter().all(|call| call.wait && call.fd.is_some() && call.cost.is_some())),
+        ("it waits", kevents.iter().all(|call| call.wait != call.arguments.contains("no room") && call.cost.is_some())),
     ] {
         assert!(found, "{what}: {text}");
     }

@@ -64,7 +64,8 @@ fn a_thread_that_rests_has_the_line_of_its_wait() {
             let thread = &state.threads[0];
             let frame = meaning(&thread.frames, thread.meaning).unwrap_or_else(|| panic!("{name}: {thread:?}"));
             assert_eq!(frame.file, Some(format!("{folder}/src/server.rs")), "{name}");
-            assert_eq!(frame.function, "Server::run", "{name}");
+            // The chapter of select has a method for its wait.
+            assert!(matches!(frame.function.as_str(), "run" | "select"), "{name}: {frame:?}");
         }
         assert!(rests > 2, "{name}");
     }
@@ -77,7 +78,7 @@ fn a_recording_with_frames_is_the_same_each_time() {
     }
     for (name, _) in CHAPTERS {
         let times = if matches!(name, "epoll-et" | "kqueue" | "uring") { 25 } else { 5 };
-        for script in ["two", "back-pressure"] {
+        for script in ["close", "two"] {
             let first = recording(&chapter(name), script).to_json();
             for round in 1..times {
                 let other = recording(&chapter(name), script).to_json();
@@ -130,11 +131,12 @@ fn a_program_without_line_numbers_is_said_to_have_none() {
     if !possible() {
         return;
     }
-    let stripped = Foreign::c("s", &["-O2", "-s"]);
-    for server in [stripped, Foreign::python("py")].into_iter().flatten() {
+    let stripped = Foreign::c("s", &["-O2", "-s"]).map(|it| (it, "no line numbers"));
+    let python = Foreign::python("py").map(|it| (it, "is an interpreter"));
+    for (server, reason) in [stripped, python].into_iter().flatten() {
         let recording = recording(&server.subject, "close");
         let why = recording.no_frames.clone().unwrap_or_default();
-        assert!(why.contains("no line numbers"), "{}: {why}", server.subject.name);
+        assert!(why.contains(reason), "{}: {why}", server.subject.name);
         assert!(recording.sources.is_empty(), "{}", server.subject.name);
         assert!(calls(&recording).all(|call| call.frames.is_empty() && call.meaning.is_none()));
         assert!(calls(&recording).any(|call| call.client == Some(0)), "everything else is there");

@@ -57,6 +57,25 @@ fn operations_are_named_with_their_clients() {
     }
 }
 
+/// What completions have moved counts as what calls have moved, and so does the part of a send that the kernel has taken.
+#[test]
+fn bytes_are_conserved() {
+    if denied() {
+        return;
+    }
+    for script in ["close", "two", "half-close", "reset", "finish", "queue", "emfile", "back-pressure"] {
+        let recording = recording(&chapter("uring"), script);
+        let mut looked_at = 0;
+        for event in &recording.runs[0].events {
+            for connection in event.state().map_or(&[][..], |state| &state.connections) {
+                looked_at += usize::from(connection.lost().is_some());
+                assert!(matches!(connection.lost(), None | Some(0)), "{script}: {connection:?} after {event:?}");
+            }
+        }
+        assert!(looked_at > 5, "{script}: {looked_at}");
+    }
+}
+
 #[test]
 fn what_is_in_flight_is_shown_while_the_server_sleeps() {
     if denied() {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each method leaves the thread stopped, or in a call, or ended; and its position says which.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use observe::decode::Patience;
@@ -40,7 +41,8 @@ impl Tracee<'_> {
     /// A kqueue(2) or kevent(2) of the stand-in begins or ends.
     fn announced(&mut self, tid: i32, args: [u64; 6]) {
         let process = **self.process_of(tid);
-        self.kqueues.announced(process, tid, args, || self.frames.locate(process, tid, "kevent"));
+        let located = || Rc::new(kqueue::without_the_announcement(&self.frames.locate(process, tid, "kevent")));
+        self.kqueues.announced(process, tid, args, located);
     }
 
     fn entered(&self, tid: i32, number: i64, args: [u64; 6]) -> Call {
