@@ -104,7 +104,7 @@ export class Player extends HTMLElement {
     this.gaps = this.several ? null : picker(this.recordings[0], (run) => this.choose(run));
     this.body.append(...[this.gaps].filter(Boolean),
       h('div', { class: 'choices-bar' }, this.runs, h('label', { class: 'check' }, predict, ' ask me before a wait returns'), table),
-      h('div', { class: 'controls', role: 'group', 'aria-label': 'Player' }, ...Object.values(this.buttons), this.speed, this.scrub, this.position, this.parting),
+      h('div', { class: 'controls', role: 'group', 'aria-label': `Player of ${this.several ? 'all' : this.recordings[0].server}` }, ...Object.values(this.buttons), this.speed, this.scrub, this.position, this.parting),
       this.say, this.columns, help());
   }
 
@@ -179,15 +179,17 @@ export class Player extends HTMLElement {
 
   column(/** @type {Track} */ track, /** @type {number} */ at) {
     const { look, recording } = track;
-    track.source = new SourcePane(look, (rows) => this.lineChosen(at, rows));
-    track.rows = new Rows(look, (position) => this.hand(this.stopOf(at, position)));
+    // Unique, also where one run stands beside itself.
+    const name = `${track.name}, run ${look.index + 1}${this.tracks.length > 1 ? `, column ${at + 1}` : ''}`;
+    track.source = new SourcePane(look, name, (rows) => this.lineChosen(at, rows));
+    track.rows = new Rows(look, name, (position) => this.hand(this.stopOf(at, position)));
     track.lanes = h('div', { class: 'lanes' });
     track.head = h('h3', { class: 'track-head' }, mark(look.verdict), h('span', { class: 'track-name' }, track.name), h('span', { class: `verdict ${look.verdict.kind}` }, look.verdict.words));
     const run = this.several && recording.runs.length > 1
       ? h('select', { class: 'track-run', 'aria-label': `Run of ${track.name}`, onchange: () => this.trackRun(at, Number(run.value)) }, recording.runs.map((_, it) => h('option', { value: it, selected: it === look.index }, `${it + 1}. ${runName(recording, it)}`)))
       : null;
     const hint = this.tracks.length > 1 && !this.several ? h('p', { class: 'note' }, runName(recording, look.index)) : null;
-    track.element = h('section', { class: 'track', 'aria-label': `${track.name}: ${look.verdict.words}` }, this.tracks.length > 1 || this.several ? [track.head, run, hint] : null,
+    track.element = h('section', { class: 'track', 'aria-label': `${name}: ${look.verdict.words}` }, this.tracks.length > 1 || this.several ? [track.head, run, hint] : null,
       h('div', { class: 'panes' }, track.source.element, h('div', { class: 'run-pane' }, track.lanes, track.rows.element)));
     return track.element;
   }
@@ -327,6 +329,11 @@ export class Player extends HTMLElement {
       track.source.show(position);
     });
     this.speak(prefix);
+    // All is written before anything is measured: the browser lays the page out once.
+    for (const track of this.tracks) {
+      track.rows.reveal();
+      track.source.reveal();
+    }
     this.scrub.value = this.stop;
     this.scrub.setAttribute('aria-valuetext', `step ${this.stop + 1} of ${this.stops.length}`);
     this.position.textContent = `${this.stop + 1} of ${this.stops.length}`;

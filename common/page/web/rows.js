@@ -16,8 +16,8 @@ const HEIGHT = 22;
 
 /** The rows of one run. */
 export class Rows {
-  /** @param {Look} look @param {(position: number) => void} go is told the position that was chosen */
-  constructor(look, go) {
+  /** @param {Look} look @param {string} name of the run @param {(position: number) => void} go is told the position that was chosen */
+  constructor(look, name, go) {
     this.look = look;
     /** The folds that are open, by the row at which they start. */
     this.open = new Set();
@@ -32,7 +32,7 @@ export class Rows {
         h('th', { scope: 'col', class: 'strip-head' }, h('span', { class: 'unseen' }, 'lanes'), s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' }, names)),
         h('th', { scope: 'col' }, 'what happens'), h('th', { scope: 'col', class: 'place' }, 'line'))),
       h('tbody', {}, this.rows.flatMap((row, at) => [...this.folds.filter((fold) => fold.from === at).map((fold) => fold.element), row.element])));
-    this.element = h('div', { class: 'rows-box', tabindex: 0, role: 'region', 'aria-label': 'Every event of the run' }, this.table);
+    this.element = h('div', { class: 'rows-box', tabindex: 0, role: 'region', 'aria-label': `Every event: ${name}` }, this.table);
     this.fold();
   }
 
@@ -77,24 +77,25 @@ export class Rows {
   show(/** @type {number} */ position, /** @type {Set<number>} */ chosen, /** @type {number|null} */ part) {
     this.rows.forEach(({ element, button, classes }, at) => {
       const now = at === position;
-      element.className = [...classes, now ? 'now' : '', at > position ? 'later' : '', chosen.has(at) ? 'chosen' : '', at === part ? 'part' : ''].filter(Boolean).join(' ');
+      const wanted = [...classes, now ? 'now' : '', at > position ? 'later' : '', chosen.has(at) ? 'chosen' : '', at === part ? 'part' : ''].filter(Boolean).join(' ');
+      if (element.className !== wanted) element.className = wanted;
       if (now) element.setAttribute('aria-current', 'step');
       else element.removeAttribute('aria-current');
       button.tabIndex = now ? 0 : -1;
     });
-    let seen = this.rows[position]?.element;
+    this.seen = this.rows[position]?.element;
     for (const fold of this.folds) {
       const inside = !this.open.has(fold.start) && position >= fold.from && position < fold.to;
       fold.element.className = `fold${inside ? ' now' : ''}${fold.from > position ? ' later' : ''}`;
-      if (inside) seen = fold.element;
+      if (inside) this.seen = fold.element;
     }
-    if (seen) this.reveal(seen);
   }
 
   /** Scrolls the box, and nothing else, so that the row is seen with what comes before and after it. */
-  reveal(row) {
+  reveal() {
+    if (!this.seen) return;
     const box = this.element;
-    const top = row.offsetTop;
+    const top = this.seen.offsetTop;
     const head = this.table.tHead.offsetHeight;
     if (top < box.scrollTop + head + 2 * HEIGHT || top > box.scrollTop + box.clientHeight - 3 * HEIGHT) {
       box.scrollTop = top - box.clientHeight / 2;

@@ -20,15 +20,15 @@ function rowsOfLines(/** @type {Look} */ look) {
 
 /** The source pane of one run. */
 export class SourcePane {
-  /** @param {Look} look @param {(rows: number[]) => void} choose is told the rows of the line that was chosen */
-  constructor(look, choose) {
+  /** @param {Look} look @param {string} name of the run @param {(rows: number[]) => void} choose is told the rows of the line that was chosen */
+  constructor(look, name, choose) {
     this.look = look;
     this.shown = -1;
     this.lines = [];
     const { sources, no_frames } = look.recording;
     this.why = h('p', { class: 'note' }, no_frames || 'Line unknown: this recording has no sources.');
     this.name = h('span', { class: 'file' });
-    this.code = h('div', { class: 'code', tabindex: 0, role: 'region', 'aria-label': 'Source' });
+    this.code = h('div', { class: 'code', tabindex: 0, role: 'region', 'aria-label': `Source: ${name}` });
     this.element = sources.length
       ? h('div', { class: 'source' }, h('p', { class: 'pane-head' }, this.name), this.code)
       : h('div', { class: 'source none' }, this.why);
@@ -73,6 +73,11 @@ export class SourcePane {
       else line.removeAttribute('aria-current');
     }
     this.name.textContent = this.look.recording.sources[this.shown].path + (known ? '' : ' (line unknown)');
-    if (strong) this.code.scrollTop = strong.offsetTop - this.code.clientHeight * 0.4;
+    this.strong = strong;
+  }
+
+  /** Scrolls to the line. */
+  reveal() {
+    if (this.strong) this.code.scrollTop = this.strong.offsetTop - this.code.clientHeight * 0.4;
   }
 }
