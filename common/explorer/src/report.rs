@@ -5,8 +5,8 @@
 use crate::diagnose::diagnose;
 use crate::explore::{Coverage, Exploration, Finding};
 use crate::record::{Event, State};
-use crate::run::{Run, Schedule};
 use crate::repeats::{Piece, fold};
+use crate::run::{Run, Schedule};
 use crate::script::Script;
 
 /// A row of a trace. It has text in one of the two columns.
@@ -265,7 +265,10 @@ fn beside(failing: &Run, passing: &Run, width: usize) -> String {
         out.push('\n');
     }
     if length > start + AFTER {
-        out += &format!("{} |\n", pad(&format!("   ... {} more rows, which stand above ...", length - start - AFTER), column));
+        out += &format!(
+            "{} |\n",
+            pad(&format!("   ... {} more rows, which stand above ...", length - start - AFTER), column)
+        );
     }
     out
 }

@@ -19,7 +19,9 @@ pub fn diagnose(run: &Run, missing: Missing) -> Option<String> {
         let dropped = match others(&left, bytes) {
             Some(0) => format!("The server dropped the rest: {bytes} bytes of c{client}"),
             Some(1) => format!("The server dropped the rest, and what the next write left: {bytes} bytes of c{client}"),
-            Some(n) => format!("The server dropped the rest, and what the next {n} writes left: {bytes} bytes of c{client}"),
+            Some(n) => {
+                format!("The server dropped the rest, and what the next {n} writes left: {bytes} bytes of c{client}")
+            }
             None => format!("At this place of the stream, the server dropped {bytes} bytes of c{client}"),
         };
         return Some(format!(
@@ -64,7 +66,10 @@ fn held_at_the_close(run: &Run, client: usize) -> Option<String> {
         ),
         None => " Send what was read before you close.".to_owned(),
     };
-    Some(format!("{} came while the server had {held} bytes of c{client} that it had read and not sent.{why}", shown(close)))
+    Some(format!(
+        "{} came while the server had {held} bytes of c{client} that it had read and not sent.{why}",
+        shown(close)
+    ))
 }
 
 /// Every write of a client that left bytes behind the first `at` ones, and how many.
@@ -81,14 +86,19 @@ fn left(run: &Run, client: usize, at: u64) -> Vec<(&ServerCall, u64)> {
     left
 }
 
-/// How many writes besides the first one left the missing bytes; `None` if they do not add up to them. A server may try
+/// How many writes behind the first one left the missing bytes; `None` if they do not add up to them. A server may try
 /// once more to send what the first write left.
 fn others(left: &[(&ServerCall, u64)], missing: u64) -> Option<usize> {
-    let sum: u64 = left.iter().map(|(_, rest)| rest).sum();
+    let adds_up = |left: &[(&ServerCall, u64)]| {
+        let mut sum = 0;
+        left.iter().position(|(_, rest)| {
+            sum += rest;
+            sum == missing
+        })
+    };
     match left {
-        _ if sum == missing => Some(left.len() - 1),
-        [(_, first), (_, second), ..] if first == second && sum - first == missing => Some(left.len() - 2),
-        _ => None,
+        [(_, first), (_, second), ..] if first == second => adds_up(left).or_else(|| adds_up(&left[1..])),
+        _ => adds_up(left),
     }
 }
 

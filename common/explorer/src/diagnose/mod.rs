@@ -202,7 +202,8 @@ fn no_eof(run: &Run, end: &State) -> String {
     let client = connection.client;
     let Some(fd) = connection.fd else { return format!("The server did not close c{client}'s finished connection.") };
     let edge = interest(end, fd).is_some_and(|interest| has(&interest.mask, "ET"));
-    let read = calls(run).rfind(|call| call.client == Some(client) && matches!(call.name.as_str(), "read" | "recvfrom"));
+    let read =
+        calls(run).rfind(|call| call.client == Some(client) && matches!(call.name.as_str(), "read" | "recvfrom"));
     match read {
         Some(read) if edge && read.value > 0 => format!(
             "The FIN came with the bytes, and one edge reported both. {}({}) = {} was the server's last read, so it \

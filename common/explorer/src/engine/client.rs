@@ -152,9 +152,13 @@ impl Client {
                 }
             }
         }
-        // An acknowledgement that is delayed would be an event that comes by itself, some time later.
-        let _ = self.socket.set_tcp_quickack(true);
+        self.acknowledge();
         total
+    }
+
+    /// An acknowledgement that is delayed would be an event that comes by itself, some time later.
+    pub fn acknowledge(&self) {
+        let _ = self.socket.set_tcp_quickack(true);
     }
 
     fn compare(&mut self, bytes: &[u8]) {

@@ -41,11 +41,9 @@ pub fn of(process: Process, call: &Call, asked: u64, value: i64) -> Option<Cost>
             Cost { looked_at: asked, copied_in: 8 * entries, copied_out: if written { 2 * entries } else { 0 } }
         }
         // It looks at what is in the ready list.
-        Kind::EpollWait => Cost {
-            looked_at: returned,
-            copied_in: 0,
-            copied_out: size_of::<libc::epoll_event>() as u64 * returned,
-        },
+        Kind::EpollWait => {
+            Cost { looked_at: returned, copied_in: 0, copied_out: size_of::<libc::epoll_event>() as u64 * returned }
+        }
         // Submissions and completions stand in memory that both share.
         Kind::UringEnter => {
             const GETEVENTS_ARG: u64 = 24;

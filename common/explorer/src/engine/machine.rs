@@ -203,6 +203,7 @@ impl<'a> Machine<'a> {
         };
         if moved {
             self.recorder.moved();
+            self.let_arrive();
         } else {
             self.recorder.count_idle_call();
         }
@@ -227,6 +228,13 @@ impl<'a> Machine<'a> {
         self.recorder.call(Scene { tracee: &self.tracee, world: &self.world }, returned);
         self.tracee.unlearn(returned);
         Ok(())
+    }
+
+    /// Where sockets become full, it matters to the next call what has arrived.
+    pub fn let_arrive(&self) {
+        if self.world.script.small_buffers {
+            self.scene().let_arrive();
+        }
     }
 
     /// Notes the bytes that a call has moved between the program and a client's connection.
@@ -260,7 +268,7 @@ impl<'a> Machine<'a> {
     /// Notes that a client's connection is closed.
     fn count_close(&mut self, closed: Option<usize>) {
         let port = closed.and_then(|client| Some((client, self.world.clients[client].as_ref()?.port)));
-        if let Some((client, port)) = port.filter(|(_, port)| self.tracee.end_of(*port).is_none()) {
+        if let Some((client, _)) = port.filter(|(_, port)| self.tracee.end_of(*port).is_none()) {
             self.world.ledger.closed(client);
         }
     }

@@ -112,14 +112,17 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_with_what_to_do() {
-        let old = r#"{"format":"event-loop-run","version":1,"server":"epoll-et","script":"c0 connect","schedule":"0,1"}"#;
+        let old =
+            r#"{"format":"event-loop-run","version":1,"server":"epoll-et","script":"c0 connect","schedule":"0,1"}"#;
         let said = read(old).unwrap_err();
         assert!(said.contains("version 1, and this program reads version 2"), "{said}");
         let command = "cargo lab explore 'epoll-et' --script 'c0 connect' --replay 0,1 --record FILE.json";
         assert!(said.contains(command), "{said}");
         let newer = recording().to_json().replace("\"version\": 2", "\"version\": 3");
         assert!(read(&newer).unwrap_err().contains("git pull"));
-        for foreign in ["", "{}", "[1]", "{\"format\":\"event-loop-run\"}", "{\"format\":\"event-loop-run\",\"version\":2}"] {
+        for foreign in
+            ["", "{}", "[1]", "{\"format\":\"event-loop-run\"}", "{\"format\":\"event-loop-run\",\"version\":2}"]
+        {
             let said = read(foreign).unwrap_err();
             assert!(said.contains("cargo lab explore"), "{foreign}: {said}");
         }

@@ -67,6 +67,7 @@ fn text(schedule: &str, event: usize, happened: &Event, connection: &ConnectionS
 
 /// Whether every operation of an io_uring can be followed: without that, nobody can say what the program holds.
 pub fn can_be_followed(recording: &Recording) -> bool {
-    let opaque = |event: &Event| matches!(event, Event::Call(call) if call.name == "io_uring_enter" && call.ring.is_none());
+    let opaque =
+        |event: &Event| matches!(event, Event::Call(call) if call.name == "io_uring_enter" && call.ring.is_none());
     !recording.runs.iter().any(|run| run.events.iter().any(opaque))
 }

@@ -32,7 +32,9 @@ impl Validator<'_> {
     }
 
     fn keyword(&self, schema: &Map<String, Value>, keyword: &str, rule: &Value, value: &Value) -> Fits {
-        let holds = |holds: bool| if holds { Ok(()) } else { Err(format!(": {keyword} {rule} does not hold for {}", short(value))) };
+        let holds = |holds: bool| {
+            if holds { Ok(()) } else { Err(format!(": {keyword} {rule} does not hold for {}", short(value))) }
+        };
         match keyword {
             _ if COMMENTS.contains(&keyword) => Ok(()),
             "$ref" => self.fits(self.referred(rule)?, value),

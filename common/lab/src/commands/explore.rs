@@ -130,12 +130,7 @@ pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     }
 }
 
-fn plan<'a>(
-    args: &ExploreArgs,
-    subject: &'a explorer::Subject,
-    script: &'a Script,
-    faults: Faults,
-) -> Plan<'a> {
+fn plan<'a>(args: &ExploreArgs, subject: &'a explorer::Subject, script: &'a Script, faults: Faults) -> Plan<'a> {
     Plan {
         subject,
         script,
@@ -262,12 +257,7 @@ fn recording_of(
 }
 
 /// Runs and records every schedule up to the bound.
-fn record_all(
-    args: &ExploreArgs,
-    file: &str,
-    plan: &Plan<'_>,
-    interrupt: &Interrupt,
-) -> Result<ExitCode, LabError> {
+fn record_all(args: &ExploreArgs, file: &str, plan: &Plan<'_>, interrupt: &Interrupt) -> Result<ExitCode, LabError> {
     let recording =
         explorer::record_all(plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
     interrupt.check()?;
@@ -332,11 +322,14 @@ impl ExploreArgs {
         let by_itself = self.max_placements.is_none_or(|most| most == 2)
             && !self.has(Fault::Eintr)
             && !self.has(Fault::Econnaborted);
-        let Some(script) = script else { return format!("see it: cargo lab show {words}\n") };
+        let Some(script) = script else {
+            let script = self.script.as_ref().map(|text| format!(" --script {}", shell_words::quote(text)));
+            return format!("see it: cargo lab show {words}{}\n", script.unwrap_or_default());
+        };
         match (by_itself, &self.replay) {
-            (false, _) => format!(
-                "see it: cargo lab explore {words} {replay} --record run.json; cargo lab show run.json\n"
-            ),
+            (false, _) => {
+                format!("see it: cargo lab explore {words} {replay} --record run.json; cargo lab show run.json\n")
+            }
             (true, Some(schedule)) => format!(
                 "see it: cargo lab show {words} --script '{}' --replay {schedule}\n",
                 report::script_argument(script)
