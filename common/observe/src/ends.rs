@@ -19,8 +19,6 @@ pub struct TcpEnd {
     pub not_sent: u64,
     /// Bytes that have arrived; with one more for a FIN.
     pub arrived: u64,
-    /// Whether something is sent and not acknowledged.
-    pub in_flight: bool,
 }
 
 const ESTABLISHED: u8 = 1;
@@ -30,7 +28,6 @@ const LAST_ACK: u8 = 9;
 const CLOSING: u8 = 11;
 
 /// Where these stand in a `struct tcp_info`, since Linux 4.6.
-const UNACKED: usize = 24;
 const BYTES_RECEIVED: usize = 128;
 const NOTSENT_BYTES: usize = 144;
 const LEN: usize = 148;
@@ -42,7 +39,6 @@ impl TcpEnd {
         let state = info[0];
         let arrived = u64::from_ne_bytes(info[BYTES_RECEIVED..BYTES_RECEIVED + 8].try_into().ok()?);
         let not_sent = u32::from_ne_bytes(info[NOTSENT_BYTES..LEN].try_into().ok()?);
-        let unacked = u32::from_ne_bytes(info[UNACKED..UNACKED + 4].try_into().ok()?);
         // The own FIN stands behind the last byte.
         let own_fin = not_sent > 0 && matches!(state, FIN_WAIT1 | CLOSING | LAST_ACK);
         Some(Self {
@@ -50,7 +46,6 @@ impl TcpEnd {
             unread,
             not_sent: u64::from(not_sent) - u64::from(own_fin),
             arrived,
-            in_flight: unacked > 0,
         })
     }
 
@@ -131,7 +126,6 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!((arrived().unread + full.not_sent, arrived().arrived + full.not_sent), (written, written));
-        assert!(!arrived().in_flight);
         drop(accepted);
         let Ok(Some(_)) = crate::sock_diag::info(server, remote) else { return };
         let closed = TcpEnd::at(server, remote).unwrap();

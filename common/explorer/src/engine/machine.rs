@@ -203,7 +203,6 @@ impl<'a> Machine<'a> {
         };
         if moved {
             self.recorder.moved();
-            self.let_arrive();
         } else {
             self.recorder.count_idle_call();
         }
@@ -228,13 +227,6 @@ impl<'a> Machine<'a> {
         self.recorder.call(Scene { tracee: &self.tracee, world: &self.world }, returned);
         self.tracee.unlearn(returned);
         Ok(())
-    }
-
-    /// Where sockets become full, it matters to the next call what has arrived.
-    pub fn let_arrive(&self) {
-        if self.world.script.small_buffers {
-            self.scene().let_arrive();
-        }
     }
 
     /// Notes the bytes that a call has moved between the program and a client's connection.

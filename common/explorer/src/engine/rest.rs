@@ -164,7 +164,6 @@ impl Machine<'_> {
         if done.is_nothing() {
             return false;
         }
-        self.let_arrive();
         self.recorder.implied(Scene { tracee: &self.tracee, world: &self.world }, done);
         true
     }

@@ -35,7 +35,6 @@ impl Machine<'_> {
     }
 
     pub fn record_step(&mut self, step: Step, before: Option<String>, bytes: u64) -> Result<(), Error> {
-        self.let_arrive();
         if self.order.keep {
             // A thread that is blocked in io_uring_enter accepts and receives in there: the state to show is the one after.
             for tid in self.tracee.in_call() {
