@@ -71,3 +71,9 @@ pub fn can_be_followed(recording: &Recording) -> bool {
         |event: &Event| matches!(event, Event::Call(call) if call.name == "io_uring_enter" && call.ring.is_none());
     !recording.runs.iter().any(|run| run.events.iter().any(opaque))
 }
+
+/// Scripts under which a timer has a say, if the machine is busy: that of a server which pauses when it is out of
+/// descriptors, and the kernel's own, which delays acknowledgements, where a full socket waits for them.
+pub fn by_the_clock(script: &str) -> bool {
+    ["emfile", "back-pressure"].contains(&script)
+}

@@ -322,7 +322,10 @@ impl ExploreArgs {
         let by_itself = self.max_placements.is_none_or(|most| most == 2)
             && !self.has(Fault::Eintr)
             && !self.has(Fault::Econnaborted);
-        let Some(script) = script else { return format!("see it: cargo lab show {words}\n") };
+        let Some(script) = script else {
+            let script = self.script.as_ref().map(|text| format!(" --script {}", shell_words::quote(text)));
+            return format!("see it: cargo lab show {words}{}\n", script.unwrap_or_default());
+        };
         match (by_itself, &self.replay) {
             (false, _) => {
                 format!("see it: cargo lab explore {words} {replay} --record run.json; cargo lab show run.json\n")
