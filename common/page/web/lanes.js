@@ -101,22 +101,24 @@ function kernelLane(/** @type {Look} */ look, position) {
     parts.push(h('div', { class: 'card' }, h('div', { class: 'card-head' }, h('b', {}, `fd ${it.fd}`)),
       opList('submitted', own ? own.submitted : it.submitted), opList('in flight', it.in_flight), opList('completed', own ? own.completed : it.completed)));
   });
-  if (kind === 'select' || kind === 'poll' || (kind === 'kqueue' && !state.kqueues.length)) parts.push(setCard(look, position));
+  if (kind === 'select' || kind === 'poll' || kind === 'kqueue') parts.push(setCard(look, position));
   if (look.looked[position]) {
     parts.push(h('p', { class: `looked${fresh(look.looked[position], look.looked[position - 1])}` }, 'descriptors looked at so far: ', h('b', {}, number(look.looked[position]))));
   }
   return lane('kernel', KERNEL[kind], parts.length ? parts : [h('p', { class: 'nobody' }, 'nothing registered')]);
 }
 
-/** What the last wait was asked, and what it said: the set is copied in with each call, and out again. */
+/** What the last wait was given, and what it gave: a set, or changes and events, copied in and out with each call. */
 function setCard(look, position) {
-  const at = look.events.slice(0, position + 1).findLastIndex((it) => it.event === 'call' && it.wait);
+  const at = look.events.slice(0, position + 1).findLastIndex((it) => it.event === 'call' && (it.wait || it.name === 'kevent'));
   if (at < 0) return h('p', { class: 'nobody' }, 'no wait yet');
   const call = look.events[at];
+  const [given, gave] = call.name === 'kevent' ? ['changes in', 'events out'] : ['copied in', 'copied out'];
   const bytes = (value) => (call.cost ? ` (${count(value, 'byte')})` : '');
+  const list = call.name === 'kevent' ? call.arguments.match(/\[.*\]/)?.[0] ?? 'none' : call.arguments;
   return h('div', { class: `card${at === position ? ' fresh' : ''}` },
-    h('div', { class: 'ops' }, h('span', { class: 'what' }, `copied in${bytes(call.cost?.copied_in)}`), ' ', h('span', { class: 'set' }, call.arguments)),
-    h('div', { class: 'ops' }, h('span', { class: 'what' }, `copied out${bytes(call.cost?.copied_out)}`), ' ', h('span', { class: 'set' }, call.out || call.result)));
+    h('div', { class: 'ops' }, h('span', { class: 'what' }, `${given}${bytes(call.cost?.copied_in)}`), ' ', h('span', { class: 'set' }, list)),
+    h('div', { class: 'ops' }, h('span', { class: 'what' }, `${gave}${bytes(call.cost?.copied_out)}`), ' ', h('span', { class: 'set' }, call.out || (call.value === 0 ? 'none' : call.result))));
 }
 
 function programLane(/** @type {Look} */ look, position) {

@@ -2,8 +2,9 @@
 //
 // Invariant: whatever fails here, the static part of the page stays as it is.
 
-import { h } from './icons.js';
+import { h, mark } from './icons.js';
 import { decode } from './model.js';
+import { verdictOf } from './text.js';
 import { Player } from './player.js';
 
 /**
@@ -39,10 +40,12 @@ function tabs(/** @type {HTMLElement[]} */ sections) {
     for (const [name, button] of buttons) button.setAttribute('aria-pressed', String(name === id));
   };
   const bar = h('div', { class: 'tabs', role: 'group', 'aria-label': 'What is shown' }, sections.map((section) => {
-    const name = section.id === 'beside' ? 'beside each other' : section.dataset.name ?? section.querySelector('h2')?.textContent ?? section.id;
+    const player = /** @type {any} */ (section.querySelector('event-loop-player'));
+    const [recording] = player.recordings;
+    const name = section.id === 'beside' ? ['beside each other'] : [mark(verdictOf(recording.runs[0].verdict)), ` ${recording.server}`];
     const button = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => {
       open(section.id);
-      /** @type {any} */ (section.querySelector('event-loop-player')).moved();
+      player.moved();
     } }, name);
     buttons.set(section.id, button);
     return button;

@@ -112,10 +112,16 @@ function pick(frames, meaning) {
   return frame ? { frame, callers: frames.slice(at + 1), inner: frames.slice(0, at) } : null;
 }
 
+/** A function's name without its path; a closure has the name of the function that it stands in. */
+function nameOf(frames) {
+  const names = frames.map((it) => it.function.split('::{')[0].split('::').at(-1));
+  return names.find((it) => it && !it.startsWith('{')) ?? frames[0].function;
+}
+
 /** `serve:120`, for a row. */
 export function placeText(place) {
   if (!place) return '';
-  const name = place.frame.function.split('::{')[0].split('::').at(-1) || place.frame.function;
+  const name = nameOf([place.frame, ...place.callers]);
   return place.frame.line === null ? name : `${name}:${place.frame.line}`;
 }
 

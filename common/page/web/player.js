@@ -143,7 +143,11 @@ export class Player extends HTMLElement {
     if (recording.runs.length < 2) return [];
     const beside = h('select', { onchange: () => this.beside(beside.value === '' ? null : Number(beside.value)) }, h('option', { value: '' }, 'nothing'), options());
     beside.value = this.tracks[1]?.look.index ?? '';
-    return [h('label', {}, 'run ', run), h('label', {}, 'beside it ', beside)];
+    const { passing } = recording;
+    const near = passing !== null && this.tracks.length === 1 && this.tracks[0].look.index !== passing
+      ? h('button', { type: 'button', onclick: () => this.beside(passing) }, 'beside the nearest run that passes')
+      : null;
+    return [h('label', {}, 'run ', run), h('label', {}, 'beside it ', beside), near].filter(Boolean);
   }
 
   /** Another run in the first track, at the step that was placed. */

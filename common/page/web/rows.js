@@ -38,7 +38,8 @@ export class Rows {
 
   row(event, at, several, go) {
     const who = several && event.event === 'call' ? `${event.thread}: ` : '';
-    const button = h('button', { type: 'button', class: 'event', tabindex: -1, onclick: () => go(at) }, `${event.placed ? '» ' : ''}${who}${rowText(event)}`, ringText(event) ? h('span', { class: 'ring-text' }, ` ${ringText(event)}`) : null);
+    const button = h('button', { type: 'button', class: 'event', tabindex: -1, onclick: () => go(at) }, 
+      ringText(event) ? h('span', { class: 'ring-text' }, `${who}${ringText(event)}: `) : null, `${event.placed ? '» ' : ''}${ringText(event) ? '' : who}${rowText(event)}`);
     const kind = event.event === 'call' && event.value < 0 ? 'call refused' : event.event;
     const classes = [kind, event.placed ? 'placed' : '', event.wrong ? 'wrong' : ''].filter(Boolean);
     const element = h('tr', {}, h('td', { class: 'index' }, String(at + 1)),
