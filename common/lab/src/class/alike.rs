@@ -3,21 +3,29 @@
 //! Invariant: white space, comments and the names of variables make no difference; every other token does.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Digest, Digester};
+
+/// Whose text the starter is.
+pub const STARTER: &str = "the starter";
+/// Whose text the solution is.
+pub const SOLUTION: &str = "the solution";
 
 /// A text whose form is compared.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Text<'a> {
     /// Whose it is: a student's folder, `the solution` or `the starter`.
     pub whose: &'a str,
     /// The exercise.
     pub exercise: &'a str,
-    /// The source.
-    pub source: &'a str,
+    /// The text's form.
+    pub form: Digest,
 }
 
 /// Texts of one exercise with the same form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlikeGroup {
     /// The exercise.
     pub exercise: String,
@@ -27,9 +35,9 @@ pub struct AlikeGroup {
 
 /// The groups of two and more, by exercise.
 pub fn groups(texts: &[Text<'_>]) -> Vec<AlikeGroup> {
-    let mut forms: BTreeMap<(&str, u64), Vec<&str>> = BTreeMap::new();
+    let mut forms: BTreeMap<(&str, &Digest), Vec<&str>> = BTreeMap::new();
     for text in texts {
-        forms.entry((text.exercise, form(text.source))).or_default().push(text.whose);
+        forms.entry((text.exercise, &text.form)).or_default().push(text.whose);
     }
     let several = forms.into_iter().filter(|(_, whose)| whose.len() > 1);
     several
@@ -40,28 +48,28 @@ pub fn groups(texts: &[Text<'_>]) -> Vec<AlikeGroup> {
         .collect()
 }
 
-/// A number that stands for the form of a text.
-fn form(source: &str) -> u64 {
-    let mut hash = DefaultHasher::new();
+/// What stands for the form of a text.
+pub fn form(source: &str) -> Digest {
+    let mut digester = Digester::default();
     let mut names: HashMap<&str, usize> = HashMap::new();
     for token in tokens(source) {
         // A name stands for the place where it came first, so a variable that was renamed everywhere is the same. What
         // begins with a capital letter is a type or a constant, and mostly somebody else's.
         if token.starts_with(|it: char| it.is_ascii_lowercase() || it == '_') && !is_keyword(token) {
             let next = names.len();
-            (0u8, *names.entry(token).or_insert(next)).hash(&mut hash);
+            digester.add("name").add(names.entry(token).or_insert(next).to_string());
         } else {
-            (1u8, token).hash(&mut hash);
+            digester.add("token").add(token);
         }
     }
-    hash.finish()
+    digester.digest()
 }
 
 fn is_keyword(word: &str) -> bool {
     const WORDS: &[&str] = &[
-        "as", "break", "const", "continue", "crate", "else", "enum", "extern", "false", "fn", "for", "if", "impl", "in",
-        "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self", "static", "struct", "super", "trait",
-        "true", "type", "unsafe", "use", "where", "while",
+        "as", "break", "const", "continue", "crate", "else", "enum", "extern", "false", "fn", "for", "if", "impl",
+        "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self", "static", "struct",
+        "super", "trait", "true", "type", "unsafe", "use", "where", "while",
     ];
     WORDS.contains(&word)
 }
@@ -160,7 +168,9 @@ mod tests {
     #[test]
     fn everything_else_does() {
         let a = "let n = recv(fd, 16); n > 0";
-        for b in ["let n = recv(fd, 32); n > 0", "let n = recv(fd, 16); n >= 0", "let n = recv(n, 16); fd > 0", "let n = 1;"] {
+        for b in
+            ["let n = recv(fd, 32); n > 0", "let n = recv(fd, 16); n >= 0", "let n = recv(n, 16); fd > 0", "let n = 1;"]
+        {
             assert_ne!(form(a), form(b), "{b}");
         }
         assert_ne!(form("x(\"a // b\")"), form("x(\"a\")"));
@@ -170,7 +180,7 @@ mod tests {
 
     #[test]
     fn equal_texts_are_listed_by_exercise() {
-        let text = |whose, exercise, source| Text { whose, exercise, source };
+        let text = |whose, exercise, source| Text { whose, exercise, form: form(source) };
         let texts = [
             text("the starter", "08", "let a = 1;"),
             text("ada", "08", "let b = 2;"),

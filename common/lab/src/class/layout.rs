@@ -21,6 +21,8 @@ const NAMED: usize = 5;
 pub struct Student {
     /// The folder's name, as it is on the disk.
     pub folder: String,
+    /// The folder.
+    pub path: PathBuf,
     /// Who that is, as far as the course system says.
     pub name: String,
     /// The attempts: the exercise's name, and the file.
@@ -94,6 +96,7 @@ pub fn find(class: &Path, exercises: &[String]) -> Result<Class, LabError> {
 fn student(folder: &Path, name: &str, exercises: &[String]) -> Student {
     let mut student = Student {
         folder: name.to_owned(),
+        path: folder.to_path_buf(),
         name: moodle_name(name).unwrap_or(name).to_owned(),
         attempts: BTreeMap::new(),
         found: String::new(),
@@ -167,7 +170,8 @@ fn take(student: &mut Student, layout: Layout, place: &Path, exercises: &[String
         }
     }
     // The files of our own that lie beside attempts in a clone.
-    let ours = |name: &str| layout == Layout::Clone && ["Cargo.toml", "Cargo.lock", "README.md", "examples"].contains(&name);
+    let ours =
+        |name: &str| layout == Layout::Clone && ["Cargo.toml", "Cargo.lock", "README.md", "examples"].contains(&name);
     note_others(student, place, exercises, ours);
 }
 
@@ -222,7 +226,10 @@ fn entries(folder: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        // Names that are no UTF-8 stay different from each other.
+        let name = entry.file_name();
+        let name = name.to_str().map_or_else(|| name.as_encoded_bytes().escape_ascii().to_string(), str::to_owned);
+        found.push((name, entry.path()));
     }
     found.sort();
     Ok(found)
@@ -259,7 +266,8 @@ fn without_the_assignment(students: &mut [Student]) {
         return;
     }
     let prefixes = first.name.match_indices('-').map(|(at, _)| first.name[..=at].to_owned());
-    let common = |prefix: &String| students.iter().all(|it| it.name.len() > prefix.len() && it.name.starts_with(prefix));
+    let common =
+        |prefix: &String| students.iter().all(|it| it.name.len() > prefix.len() && it.name.starts_with(prefix));
     let Some(prefix) = prefixes.filter(common).last() else { return };
     for student in students {
         student.name = student.name[prefix.len()..].to_owned();
@@ -430,7 +438,11 @@ mod tests {
         let class = Folder::new("none");
         class.put("08_nfds.rs");
         let error = find(&class.0, &exercises()).unwrap_err();
-        assert!(error.message.ends_with("so no student; for the folder of one student, use --attempts"), "{}", error.message);
+        assert!(
+            error.message.ends_with("so no student; for the folder of one student, use --attempts"),
+            "{}",
+            error.message
+        );
         assert_eq!(error.code, 2);
         assert!(find(&class.0.join("nowhere"), &exercises()).is_err());
     }
