@@ -120,7 +120,7 @@ fn a_class_becomes_a_table_and_what_is_graded_is_not_graded_again() {
     let mut files: Vec<String> =
         fs::read_dir(&folder).unwrap().flatten().map(|it| it.file_name().to_string_lossy().into_owned()).collect();
     files.sort();
-    assert!(files.len() == 3 && files[2] == "ada.json" && files[1].starts_with("cy__jr~"), "{files:?}");
+    assert!(files.len() == 3 && files[1] == "ada.json" && files[2].starts_with("cy__jr~"), "{files:?}");
 }
 
 /// Without times and hosts.
@@ -150,10 +150,7 @@ fn parts_that_are_merged_equal_the_whole_byte_for_byte() {
     class.hand_in("ada", Some("fn main() { let server: u32 = \"none\"; }\n"));
     // The same but for a name and a comment.
     class.hand_in("bo", Some("fn main() { let it: u32 = \"none\"; } // mine\n"));
-    class.hand_in(
-        "cy",
-        Some(&(class.starter() + "// Thought about it.\n")).map(|it| it.replace("fn main", "fn mian")).as_deref(),
-    );
+    class.hand_in("cy", Some("fn mian() {}\n"));
     class.hand_in("di", None);
     let whole = text(&class.grade("whole", &["--format", "json"]).stdout);
     let parts: Vec<String> = (1..=3)

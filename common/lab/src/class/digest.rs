@@ -31,6 +31,14 @@ impl Digester {
         self
     }
 
+    /// More parts.
+    pub fn add_all(&mut self, parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> &mut Self {
+        for part in parts {
+            self.add(part);
+        }
+        self
+    }
+
     /// The digest of all parts so far.
     pub fn digest(&self) -> Digest {
         Digest(format!("{:032x}", self.0))
@@ -61,11 +69,7 @@ mod tests {
 
     #[test]
     fn parts_and_their_order_count() {
-        let of = |parts: &[&str]| {
-            let mut digester = Digester::default();
-            parts.iter().for_each(|part| drop(digester.add(part)));
-            digester.digest()
-        };
+        let of = |parts: &[&str]| Digester::default().add_all(parts).digest();
         assert_eq!(of(&["ab", "c"]), of(&["ab", "c"]));
         assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
         assert_ne!(of(&["ab", "c"]), of(&["c", "ab"]));

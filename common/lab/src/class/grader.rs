@@ -59,7 +59,7 @@ pub fn circumstances(grader: &GraderId, machine: &Machine, exercise: &Exercise) 
     let mut digester = Digester::default();
     digester.add(&grader.commit).add(grader.timeout.to_string()).add(if grader.quick { "quick" } else { "whole" });
     digester.add(exercise_digest(exercise).to_string());
-    machine.lacks.iter().for_each(|what| drop(digester.add(what)));
+    digester.add_all(&machine.lacks);
     digester.add(format!("{:?}", machine.descriptors)).add(&machine.system).digest()
 }
 
@@ -69,8 +69,7 @@ pub fn exercise_digest(exercise: &Exercise) -> Digest {
     for file in ["exercise.toml", "starter.rs"] {
         digester.add(std::fs::read(exercise.file(file)).unwrap_or_default());
     }
-    exercise.starter_fails.iter().for_each(|check| drop(digester.add(check)));
-    digester.digest()
+    digester.add_all(&exercise.starter_fails).digest()
 }
 
 /// The commit of the workspace, as in `3e8452c81a02` or `3e8452c81a02 with changes 5d1f..`.

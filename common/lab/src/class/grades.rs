@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde::{Deserialize, Serialize};
 
 use super::alike::{self, AlikeGroup, SOLUTION, STARTER, Text};
-use super::digest::Digest;
+use super::digest::{Digest, Digester};
 use super::grader::{GraderId, Machine, exercise_digest};
 use super::layout::Student;
 use super::record::{AttemptText, Record};
@@ -63,9 +63,8 @@ pub struct ClassId {
 impl ClassId {
     /// Of these students.
     pub fn of(students: &[Student]) -> Self {
-        let mut digester = super::digest::Digester::default();
-        students.iter().for_each(|it| drop(digester.add(&it.folder)));
-        Self { students: students.len(), digest: digester.digest() }
+        let digest = Digester::default().add_all(students.iter().map(|it| &it.folder)).digest();
+        Self { students: students.len(), digest }
     }
 }
 
