@@ -137,7 +137,7 @@ impl StudentGrades {
             file: super::record::file_name(&student.path),
             found: student.found.clone(),
             notes: student.ignored.clone(),
-            host: recorded().last().map(|it| it.host.clone()).unwrap_or_default(),
+            host: recorded().next_back().map(|it| it.host.clone()).unwrap_or_default(),
             score: sum(|it| it.score),
             max_score: sum(|it| it.max_score),
             texts: recorded().map(|it| it.text.clone()).collect(),

@@ -265,10 +265,10 @@ fn without_the_assignment(students: &mut [Student]) {
     if others.is_empty() || students.iter().any(|it| it.name != it.folder) {
         return;
     }
-    let prefixes = first.name.match_indices('-').map(|(at, _)| first.name[..=at].to_owned());
+    let mut prefixes = first.name.match_indices('-').map(|(at, _)| first.name[..=at].to_owned());
     let common =
         |prefix: &String| students.iter().all(|it| it.name.len() > prefix.len() && it.name.starts_with(prefix));
-    let Some(prefix) = prefixes.filter(common).last() else { return };
+    let Some(prefix) = prefixes.rfind(common) else { return };
     for student in students {
         student.name = student.name[prefix.len()..].to_owned();
     }

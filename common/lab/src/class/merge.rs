@@ -138,7 +138,7 @@ mod tests {
             refused(&[a.clone(), b])
         };
         let refusals = [
-            (refused(&[a.clone()]), "of 2 parts these are missing: 2/2"),
+            (refused(std::slice::from_ref(&a)), "of 2 parts these are missing: 2/2"),
             (refused(&[a.clone(), a.clone()]), "part 1/2 is there twice: 1-2.json and 1-2.json"),
             (changed(|it| it.grader.commit = "d".into()), "the grader's commit is d and c"),
             (changed(|it| it.grader.timeout = 5), "--timeout is 5 s and 300 s"),

@@ -68,7 +68,8 @@ pub fn run(args: &HandoutArgs) -> Result<ExitCode, LabError> {
     let before = place(&args.folder, &root)?;
     let names: Vec<String> = chosen.iter().map(|exercise| exercise.name.clone()).collect();
     let pieces = parts::pieces(&root, &names)?;
-    for name in names.iter().filter(|name| !pieces.contains_key(&format!("exercises/{name}/starter.rs"))) {
+    let is_unknown = |name: &&String| !pieces.contains_key(&format!("exercises/{name}/starter.rs"));
+    if let Some(name) = names.iter().find(is_unknown) {
         return Err(LabError::failed(format!(
             "exercises/{name} is not in git, so it may be unfinished; git add it, or leave it out by --only"
         )));
