@@ -163,8 +163,7 @@ fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabE
 
 /// An exercise's starter: one of the servers in the program that has them all.
 fn starter(exercise: &Exercise) -> Result<Subject, LabError> {
-    let program =
-        Program { folder: "exercises", package: "exercises", kind: ProgramKind::Bin, name: "exercises" };
+    let program = Program { folder: "exercises", package: "exercises", kind: ProgramKind::Bin, name: "exercises" };
     let path = cargo::build_programs(&[program])?.remove(0);
     Ok(exercise.subject(vec![path.to_string_lossy().into_owned(), format!("{}/starter", exercise.name)]))
 }

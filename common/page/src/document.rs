@@ -85,7 +85,9 @@ fn body(page: &mut Markup, recordings: &[Recording], title: &str, options: &Opti
     page.line();
     page.element("footer", &[], |it| {
         it.element("p", &[], |it| {
-            it.text("Each row is a system call of the server or a step of a client, as the kernel really carried it out.");
+            it.text(
+                "Each row is a system call of the server or a step of a client, as the kernel really carried it out.",
+            );
             if !options.command.is_empty() {
                 it.text(" This page was made by: ");
                 it.leaf("code", &[], &options.command);
@@ -284,7 +286,11 @@ fn ids(recordings: &[Recording]) -> Vec<String> {
         let name: String = recording.server.chars().map(kept).collect();
         let name = name.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
         // Ids of the page's own, and names that are the same, get a number.
-        let name = if name.is_empty() || ["recordings", "beside"].contains(&name.as_str()) { "server".to_owned() } else { name };
+        let name = if name.is_empty() || ["recordings", "beside"].contains(&name.as_str()) {
+            "server".to_owned()
+        } else {
+            name
+        };
         let mut id = name.clone();
         let mut number = 2;
         while ids.contains(&id) {

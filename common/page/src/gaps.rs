@@ -2,8 +2,8 @@
 //!
 //! Invariant: a gap is here only if the run in which the step fell into it is in the recording.
 
-use explorer::record::{Event, Recording, RecordedRun};
 use explorer::Verdict;
+use explorer::record::{Event, RecordedRun, Recording};
 use serde::Serialize;
 
 use crate::words;

@@ -71,7 +71,9 @@ fn parsed(page: &str) -> String {
 fn with_document(page: &str, look: impl FnOnce(&Document<'_>)) {
     let xml = parsed(page);
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
-    look(&Document::parse_with_options(&xml, options).unwrap_or_else(|error| panic!("not well-formed: {error}\n{xml}")));
+    look(
+        &Document::parse_with_options(&xml, options).unwrap_or_else(|error| panic!("not well-formed: {error}\n{xml}")),
+    );
 }
 
 fn named<'a>(document: &'a Document<'a>, name: &'static str) -> impl Iterator<Item = Node<'a, 'a>> {
@@ -128,7 +130,8 @@ fn without_a_script_every_event_of_the_run_stands_there_with_its_sentence() {
 fn rows_that_repeat_are_folded_and_unfold_to_all_of_them() {
     let recording = long();
     with_document(&page(std::slice::from_ref(&recording)), |document| {
-        let folded: Vec<Node<'_, '_>> = named(document, "tr").filter(|it| it.attribute("class") == Some("again")).collect();
+        let folded: Vec<Node<'_, '_>> =
+            named(document, "tr").filter(|it| it.attribute("class") == Some("again")).collect();
         assert_eq!(folded.len(), 2, "the pairs that succeed, and the pairs that do not");
         for row in &folded {
             assert!(row.descendants().any(|it| it.has_tag_name("summary")), "it unfolds without a script");
@@ -146,7 +149,8 @@ fn the_page_says_how_it_went_before_it_shows_it() {
     let page = page(&[flag_bug()]);
     let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words} is missing"));
     let (verdict, what) = (place("lost wakeup</span>"), place("5000 of c0&#39;s 5003 bytes did not come back"));
-    let (why, gaps, picture) = (place("The edge that reported these bytes is used up"), place("1 of 2 gaps is fatal"), place("<svg"));
+    let (why, gaps, picture) =
+        (place("The edge that reported these bytes is used up"), place("1 of 2 gaps is fatal"), place("<svg"));
     assert!(verdict < what && what < why && why < gaps && gaps < picture);
     assert!(page.contains("Every schedule with one placed step was run: 3 runs."));
     assert!(page.contains("<mark id=\"flag-bug_s0_2\">"), "the line that made a call is marked");
@@ -164,7 +168,8 @@ fn hostile_names_are_text_and_nothing_else() {
     with_document(&page, |document| {
         let heading = named(document, "bdi").next().map(text).expect("the server's name");
         assert!(heading.contains("</script><script>alert(1)</script>"), "{heading}");
-        let names: BTreeSet<&str> = document.descendants().filter(Node::is_element).map(|it| it.tag_name().name()).collect();
+        let names: BTreeSet<&str> =
+            document.descendants().filter(Node::is_element).map(|it| it.tag_name().name()).collect();
         assert!(!names.contains("img") && !names.contains("iframe"), "{names:?}");
         let attributes = document.descendants().flat_map(|node| node.attributes());
         assert!(attributes.into_iter().all(|it| !it.name().starts_with("on")), "text became an attribute");
@@ -186,7 +191,14 @@ fn the_data_are_the_recording_with_its_sentences_and_gaps() {
         for (run, recorded) in one["runs"].as_array().expect("runs").iter().zip(&recording.runs) {
             let sentences = run["events"].as_array().expect("events").iter().map(|it| it["sentence"].as_str());
             let wanted = page::sentences(recorded);
-            assert!(sentences.eq(wanted.iter().map(|it| page::visible(it)).collect::<Vec<_>>().iter().map(|it| Some(it.as_ref()))));
+            assert!(
+                sentences.eq(wanted
+                    .iter()
+                    .map(|it| page::visible(it))
+                    .collect::<Vec<_>>()
+                    .iter()
+                    .map(|it| Some(it.as_ref())))
+            );
         }
         assert_eq!(one["gaps"].as_array().map(Vec::len), Some(page::gaps(&recording).len()));
         assert!(!text.contains("\\u202e") && !text.contains('\u{202e}'), "the player gets no hidden characters");
@@ -263,7 +275,10 @@ fn a_sentence_says_what_happened_and_where() {
              unread in fd 5, and the ready list is empty.",
         ]
     );
-    assert_eq!(page::sentences(&long().runs[0])[100], "write takes none of 4096 bytes for c0: EAGAIN, the socket is full.");
+    assert_eq!(
+        page::sentences(&long().runs[0])[100],
+        "write takes none of 4096 bytes for c0: EAGAIN, the socket is full."
+    );
 }
 
 #[test]

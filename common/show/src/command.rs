@@ -163,8 +163,9 @@ fn output(args: &ShowArgs, sources: &[Source]) -> Result<PathBuf, LabError> {
         None => workspace::root()?.join("target"),
     };
     let folder = target.join("show");
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| LabError::failed(format!("cannot make the folder {}: {error}; give -o FILE", folder.display())))?;
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        LabError::failed(format!("cannot make the folder {}: {error}; give -o FILE", folder.display()))
+    })?;
     let names: Vec<String> = sources
         .iter()
         .map(|source| match source {

@@ -55,10 +55,12 @@ impl<'a> Making<'a> {
 
     /// A recording for each, in order.
     pub fn recordings(&self, shown: Vec<Shown>) -> Result<Vec<Recording>, LabError> {
-        let servers = || shown.iter().filter_map(|it| match it {
-            Shown::Server { subject, .. } => Some(subject),
-            Shown::Recorded(_) => None,
-        });
+        let servers = || {
+            shown.iter().filter_map(|it| match it {
+                Shown::Server { subject, .. } => Some(subject),
+                Shown::Recorded(_) => None,
+            })
+        };
         let script = self.script(&servers().collect::<Vec<_>>())?;
         shown
             .into_iter()
@@ -169,7 +171,8 @@ impl<'a> Making<'a> {
 
 /// Without the texts of other files than the exercise's own: the attempt or the starter. A solution is never shown.
 fn with_own_source(mut recording: Recording, name: &str) -> Recording {
-    let is_own = |path: &str| path == format!("exercises/attempts/{name}.rs") || path.ends_with(&format!("{name}/starter.rs"));
+    let is_own =
+        |path: &str| path == format!("exercises/attempts/{name}.rs") || path.ends_with(&format!("{name}/starter.rs"));
     let kept: Vec<bool> = recording.sources.iter().map(|source| is_own(&source.path)).collect();
     let place = |at: usize| kept[at].then(|| kept[..at].iter().filter(|kept| **kept).count());
     each_frame(&mut recording, |frame| frame.source = frame.source.and_then(place));

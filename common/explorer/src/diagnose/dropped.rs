@@ -86,14 +86,19 @@ fn left(run: &Run, client: usize, at: u64) -> Vec<(&ServerCall, u64)> {
     left
 }
 
-/// How many writes besides the first one left the missing bytes; `None` if they do not add up to them. A server may try
+/// How many writes behind the first one left the missing bytes; `None` if they do not add up to them. A server may try
 /// once more to send what the first write left.
 fn others(left: &[(&ServerCall, u64)], missing: u64) -> Option<usize> {
-    let sum: u64 = left.iter().map(|(_, rest)| rest).sum();
+    let adds_up = |left: &[(&ServerCall, u64)]| {
+        let mut sum = 0;
+        left.iter().position(|(_, rest)| {
+            sum += rest;
+            sum == missing
+        })
+    };
     match left {
-        _ if sum == missing => Some(left.len() - 1),
-        [(_, first), (_, second), ..] if first == second && sum - first == missing => Some(left.len() - 2),
-        _ => None,
+        [(_, first), (_, second), ..] if first == second => adds_up(left).or_else(|| adds_up(&left[1..])),
+        _ => adds_up(left),
     }
 }
 

@@ -182,7 +182,9 @@ impl Client {
             pattern::fill(self.id, BEGIN + start + skip, due);
             due == sample
         };
-        match missing.and_then(|_| (1..self.asked - start).find(&mut fits)) {
+        // A few bytes may fit in many places. If they are the last ones of the stream, that is where they belong.
+        let skips = missing.into_iter().chain(1..self.asked - start);
+        match missing.and_then(|_| skips.into_iter().find(&mut fits)) {
             Some(skip) => Some(Wrong::Gap(start, skip)),
             None => Some(Wrong::Bytes(start)),
         }
@@ -294,6 +296,12 @@ mod tests {
         peer.write_all(&[stream(0..100), stream(150..900)].concat()).unwrap();
         holed.pull();
         assert_eq!(holed.wrong(), Some(Wrong::Gap(100, 50)));
+
+        // One byte fits in many places.
+        let (mut all_but_one, mut peer) = client(100_000);
+        peer.write_all(&[stream(0..100), stream(99_999..100_000)].concat()).unwrap();
+        all_but_one.pull();
+        assert_eq!(all_but_one.wrong(), Some(Wrong::Gap(100, 99_899)));
 
         let (mut mixed, mut peer) = client(1000);
         peer.write_all(&[stream(0..100), stream(200..1000), stream(100..200)].concat()).unwrap();

@@ -272,7 +272,7 @@ impl<'a> Machine<'a> {
     /// Notes that a client's connection is closed.
     pub fn count_close(&mut self, closed: Option<usize>) {
         let port = closed.and_then(|client| Some((client, self.world.clients[client].as_ref()?.port)));
-        if let Some((client, port)) = port.filter(|(_, port)| self.tracee.end_of(*port).is_none()) {
+        if let Some((client, _)) = port.filter(|(_, port)| self.tracee.end_of(*port).is_none()) {
             self.world.ledger.closed(client);
         }
     }

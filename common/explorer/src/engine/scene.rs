@@ -159,7 +159,7 @@ impl Scene<'_> {
     /// Waits for what is between the two ends of a connection. Loopback delivers at once, unless the machine is so busy that
     /// the kernel's own threads do it.
     pub fn let_arrive(&self) {
-        const LONGEST: Duration = Duration::from_millis(250);
+        const LONGEST: Duration = Duration::from_secs(1);
         const PAUSE: Duration = Duration::from_micros(50);
         let started = Instant::now();
         let under_way =
@@ -172,10 +172,10 @@ impl Scene<'_> {
     }
 
     fn is_under_way(&self, id: usize, client: &Client) -> Option<bool> {
-        let server = self.server_end(client, self.fd_of(client).as_ref())?;
-        let there = client.end();
+        let (server, there) = (self.server_end(client, self.fd_of(client).as_ref())?, client.end());
         let to_server = client.sent.saturating_sub(there.not_sent) > server.arrived;
-        Some(to_server || self.world.ledger.given(id).saturating_sub(server.not_sent) > there.arrived)
+        let to_client = self.world.ledger.given(id).saturating_sub(server.not_sent) > there.arrived;
+        Some(to_server || to_client)
     }
 
     fn accept_queue(&self) -> u32 {

@@ -10,6 +10,7 @@ use super::state::{Operation, State};
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "most events are calls")]
 pub enum Event {
     /// A system call of the server, from its entry to its exit.
     Call(ServerCall),

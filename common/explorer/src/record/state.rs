@@ -159,6 +159,6 @@ pub struct ThreadState {
     pub sleeps: bool,
     /// Where in the source it makes this call, innermost first. Empty if unknown.
     pub frames: Vec<Frame>,
-    /// The frame that means something to a reader, as in [`super::event::ServerCall::meaning`].
+    /// The frame that means something to a reader, as in [`super::ServerCall::meaning`].
     pub meaning: Option<usize>,
 }

@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
         );
     }
     for name in ["et_eagain_drops", "et_short_write_drops"] {
-        test(format!("dropped_bytes_break_the_law_and_are_named::{name}"), Box::new(|| recordings::dropped(name)));
+        test(format!("dropped_bytes_break_the_law_and_are_named::{name}"), Box::new(move || recordings::dropped(name)));
     }
     test("every_gap_is_recorded".into(), Box::new(recordings::every_gap_is_there));
     test("a_cut_is_recorded".into(), Box::new(recordings::a_cut_is_recorded));

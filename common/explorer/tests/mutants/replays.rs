@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use explorer::{Schedule, Script, report};
+use explorer::{Script, report};
 
 use super::proof::{NONE, explore, server};
 

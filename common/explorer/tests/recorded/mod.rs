@@ -7,11 +7,9 @@ pub mod schema;
 
 use explorer::record::{self, ConnectionState, Event, Recording, State};
 
-/// A state in which bytes are lost, or more than were sent: the event, and the connection.
+/// A state in which bytes are lost, or more than were sent.
 #[derive(Debug)]
 pub struct Lost {
-    pub run: usize,
-    pub event: usize,
     pub client: usize,
     /// Negative if there are more bytes than were sent.
     pub bytes: i64,
@@ -27,7 +25,7 @@ pub fn is_valid(text: &str) -> Result<Recording, String> {
 /// The states that break the law of conservation, and how many were looked at.
 pub fn broken(recording: &Recording) -> (Vec<Lost>, usize) {
     let (mut all, mut looked_at) = (Vec::new(), 0);
-    for (at, run) in recording.runs.iter().enumerate() {
+    for run in &recording.runs {
         for (event, happened) in run.events.iter().enumerate() {
             // A server that ends after its signal owes nothing.
             if matches!(happened, Event::Step(step) if step.is_signal()) {
@@ -39,7 +37,7 @@ pub fn broken(recording: &Recording) -> (Vec<Lost>, usize) {
                 looked_at += 1;
                 if bytes != 0 {
                     let text = text(run.schedule.as_str(), event, happened, connection);
-                    all.push(Lost { run: at, event, client: connection.client, bytes, text });
+                    all.push(Lost { client: connection.client, bytes, text });
                 }
             }
         }
@@ -70,4 +68,10 @@ pub fn can_be_followed(recording: &Recording) -> bool {
     let opaque =
         |event: &Event| matches!(event, Event::Call(call) if call.name == "io_uring_enter" && call.ring.is_none());
     !recording.runs.iter().any(|run| run.events.iter().any(opaque))
+}
+
+/// Scripts under which a timer has a say, if the machine is busy: that of a server which pauses when it is out of
+/// descriptors, and the kernel's own, which delays acknowledgements, where a full socket waits for them.
+pub fn by_the_clock(script: &str) -> bool {
+    ["emfile", "back-pressure"].contains(&script)
 }

@@ -82,15 +82,19 @@ pub fn flag_bug() -> Recording {
         call("recvfrom", "5 c0, 4096", 4096, "4096", "", &busy(&some)),
         rest(None, &state(idle, false, true)),
     ];
-    let runs =
-        [run("0,0,1", "lost-wakeup", what, diagnosis, &fails), run("0", "ok", "", "", &passes), run("1", "ok", "", "", &other)];
+    let runs = [
+        run("0,0,1", "lost-wakeup", what, diagnosis, &fails),
+        run("0", "ok", "", "", &passes),
+        run("1", "ok", "", "", &other),
+    ];
     recording(whole("flag bug", &runs, Some(1), "fn look() {\n    epoll.wait();\n}\n"))
 }
 
 /// Names that would like to be markup, to turn the text around, or to end what they stand in.
 pub fn hostile() -> Recording {
     let name = "</script><script>alert(1)</script>\u{202e}<img src=x onerror='alert(2)'>\"' ]]> <!-- \u{0}\u{1b}[31m";
-    let text = "\u{2066}</pre></script><script>alert(3)</script>\u{202e} // <!-- javascript&colon;\n&lt;b&gt;\r\n".repeat(3);
+    let text =
+        "\u{2066}</pre></script><script>alert(3)</script>\u{202e} // <!-- javascript&colon;\n&lt;b&gt;\r\n".repeat(3);
     let state = state(client(3, 0, 0), true, false);
     let mut events = vec![
         call(name, name, 3, name, name, &state),
