@@ -67,7 +67,11 @@ fn pages() -> Pages {
     Pages {
         sample: page("sample", &sample("sample", "a remark")),
         hostile: page("hostile", &sample(hostile, hostile)),
-        each: recorded.iter().enumerate().map(|(at, it)| page(&format!("recorded-{at}"), std::slice::from_ref(it))).collect(),
+        each: recorded
+            .iter()
+            .enumerate()
+            .map(|(at, it)| page(&format!("recorded-{at}"), std::slice::from_ref(it)))
+            .collect(),
         all: page("all", &recorded[..recorded.len().min(6)]),
     }
 }
@@ -75,12 +79,17 @@ fn pages() -> Pages {
 /// The reference recordings, in the order of their names.
 fn recorded() -> Vec<Recording> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recordings");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
     files.retain(|file| file.extension().is_some_and(|it| it == "json"));
     files.sort();
-    let recording = |file: &PathBuf| read(&std::fs::read_to_string(file).expect("it is a text")).expect("it is a recording");
+    let recording =
+        |file: &PathBuf| read(&std::fs::read_to_string(file).expect("it is a text")).expect("it is a recording");
     files.iter().map(recording).collect()
 }
+
+/// The browser and the pages, or why there is none.
+type Started = Result<Mutex<(Browser, Pages)>, String>;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -90,7 +99,7 @@ fn main() -> ExitCode {
         eprintln!("skipped: {why}");
     }
     // It ends with this function, and not in a static, which is never dropped.
-    let browser: Arc<OnceLock<Result<Mutex<(Browser, Pages)>, String>>> = Arc::default();
+    let browser: Arc<OnceLock<Started>> = Arc::default();
     let trial = |(name, test): &(&'static str, Test)| {
         let (test, browser) = (*test, browser.clone());
         let run = move || {
