@@ -10,21 +10,30 @@
 //!
 //! Limits:
 //! - Linux 5.11 or newer, of 64 bits.
-//! - SIGNAL blocks the signal in the calling thread. The other threads must block it too, so add the knote before they
-//!   start. No handler of the signal runs meanwhile. If two kqueues watch one signal, one of them is told.
+//! - SIGNAL puts a handler before the program's action, so poll(2) and sleeps end with EINTR even if the program ignores
+//!   the signal, and a program that is executed does not inherit that it was ignored. If the program sets an action
+//!   later, the next kevent finds out, but not more than once a millisecond. Of a signal that the thread blocks, one
+//!   kqueue is told, and several that are pending may count as one.
 //! - PROC knows children only, and only their end: no NOTE_FORK, NOTE_EXEC or NOTE_TRACK. After somebody has reaped the
 //!   child, its status reads 0.
-//! - VNODE needs /proc, and an inotify instance for each knote; a user has 128 by default. So do READ and WRITE of a
-//!   regular file. There is no NOTE_REVOKE, and the removal of an open directory is not seen.
-//! - NOTE_LOWAT is for READ of a TCP socket only. It is SO_RCVLOWAT there, so a blocking read waits for as much.
-//! - Reporting a socket's error clears it (SO_ERROR): a later read sees a plain end of file.
-//! - A descriptor that is closed while a dup of it lives is forgotten when it next becomes ready, not at once.
+//! - VNODE needs /proc, and an inotify instance for each knote; a user has 128 by default. So does READ of a regular
+//!   file. There is no NOTE_REVOKE, and the removal of an open directory is not seen.
+//! - NOTE_LOWAT is for READ only. READ of a regular file is silent at its end; of /proc, `data` is 1.
+//! - The `fflags` of EV_EOF are told from the socket's state: ECONNREFUSED before a connection was made, ECONNRESET
+//!   afterwards, even if it was a timeout. The program gets the error itself, from SO_ERROR or a read. WRITE has no
+//!   EV_EOF after the program's own shutdown of a UNIX socket.
 //! - With threads, delete the knotes of a descriptor before you close it. Another thread's epoll_wait may be looking at
 //!   the descriptor, and then keeps it open until that wait returns (since Linux 6.10).
-//! - A kqueue is known by one descriptor, not by a dup of it. A thread that waits for a kqueue is not woken when
-//!   another thread closes it. What a closed kqueue held is freed when the next one is made.
+//! - What a closed kqueue held is freed when others are made, each of which looks at two, or when there are no
+//!   descriptors left. Until then another thread's wait for it goes on. If a kqueue was closed, making another looks at
+//!   each descriptor for a duplicate.
+//! - A child of fork(2) has no kqueue (EBADF), but has the descriptors until it executes a program. That the parent has
+//!   such a child does not matter to the parent.
+//! - A kqueue in a kqueue in a kqueue works, but not many more: ELOOP.
+//! - In a signal handler that has interrupted a call of the stand-in, kevent may fail with EDEADLK. A pointer that is
+//!   null gives EFAULT, and any other that is wrong ends the process.
 //!
-//! What is not supported is refused, with EINVAL or ENOTSUP.
+//! What is not supported is refused, with EINVAL or ENOTSUP: EV_FORCEONESHOT and EV_KEEPUDATA among others.
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;

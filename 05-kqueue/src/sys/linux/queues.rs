@@ -118,9 +118,8 @@ fn settle(stand_in: Arc<StandIn>) {
         return;
     }
     // A duplicate that no call has used yet can only be found by looking at each descriptor.
-    let duplicate = open_numbers().find(|&number| {
-        !queues.by_number.contains_key(&number) && !is_made(number) && stand_in.has(number)
-    });
+    let duplicate = open_numbers()
+        .find(|&number| !queues.by_number.contains_key(&number) && !is_made(number) && stand_in.has(number));
     if let Some(number) = duplicate {
         queues.by_number.insert(number, stand_in);
         return;

@@ -31,9 +31,9 @@ struct Heard {
     action: AtomicPtr<libc::sigaction>,
 }
 
-static HEARD: [Heard; 65] = [const {
-    Heard { count: AtomicU64::new(0), bell: AtomicI32::new(-1), action: AtomicPtr::new(ptr::null_mut()) }
-}; 65];
+static HEARD: [Heard; 65] =
+    [const { Heard { count: AtomicU64::new(0), bell: AtomicI32::new(-1), action: AtomicPtr::new(ptr::null_mut()) } };
+        65];
 /// The signals that did nothing but interrupt: on BSD they would not have done that either.
 static UNFELT: AtomicU64 = AtomicU64::new(0);
 
