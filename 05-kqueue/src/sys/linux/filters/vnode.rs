@@ -99,7 +99,7 @@ impl WatchedFile {
         // A pipe without a name is no vnode.
         let has_a_name = || fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|path| path.is_absolute());
         let is_vnode = kind.is_file() || kind.is_dir() || kind.is_char_device() || kind.is_block_device();
-        if !is_vnode && !(kind.is_fifo() && has_a_name()) {
+        if !(is_vnode || kind.is_fifo() && has_a_name()) {
             return Err(libc::EINVAL);
         }
         let identity = Identity::of(fd, kind.is_file() || kind.is_dir())?;
