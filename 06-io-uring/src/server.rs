@@ -6,6 +6,7 @@
 //! is working on: `start` takes the connection away, and only its completion hands it back.
 
 use std::io;
+use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
@@ -19,6 +20,8 @@ pub struct Server {
     flight: Flight,
     listener: TcpListener,
     _shutdown: Shutdown,
+    /// Connections whose receive found no buffer.
+    starved: Vec<TcpStream>,
     retry_accept: Retry,
     out_of_fds: Notice,
 }
@@ -33,6 +36,7 @@ impl Server {
             flight,
             listener,
             _shutdown: shutdown,
+            starved: Vec::new(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
         })
@@ -64,8 +68,7 @@ impl Server {
             Ok(Some(bytes)) => Some(Op::Send(stream, bytes)),
             // FIN. No bytes are pending, or nothing would have been received.
             Ok(None) => None,
-            // ENOBUFS: this turn's receives had more to bring than the pool has buffers. They go back as it ends.
-            Err(error) if is_transient(&error) || error.raw_os_error() == Some(libc::ENOBUFS) => Some(Op::Recv(stream)),
+            Err(error) if is_transient(&error) => Some(Op::Recv(stream)),
             Err(_) => None,
         }
     }
@@ -85,13 +88,23 @@ impl Server {
                 self.flight.start(Op::Accept(self.listener.as_raw_fd()))?;
             }
             // What one turn starts, the next turn's wait hands over: one syscall for all of it.
-            self.flight.wait(self.retry_accept.timeout_ms()).context("io_uring_enter")?;
+            let timeout = if self.starved.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
+            self.flight.wait(timeout).context("io_uring_enter")?;
+            // Before all that this turn starts: otherwise the connections that had the buffers would have them again.
+            for stream in mem::take(&mut self.starved) {
+                self.flight.start(Op::Recv(stream))?;
+            }
             while let Some(landed) = self.flight.land() {
                 let next = match landed {
                     // Dropping `flight` cancels what is in flight, and waits for its end.
                     Landed::Signalled => return Ok(()),
                     Landed::Accepted(accepted) => {
                         self.accept(accepted)?;
+                        continue;
+                    }
+                    // This turn's receives had more to bring than the pool has buffers. They go back as it ends.
+                    Landed::Received(stream, Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        self.starved.push(stream);
                         continue;
                     }
                     Landed::Received(stream, received) => self.received(stream, received),

@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const UNFAIR: &str = "Each connection's turn has to end while there is more to read: after a few reads go on to the next. A \
                       level is reported again by the next wait; under edge triggering keep a list of those not drained.";
 
+const PASSED_OVER: &str = "If a turn serves a part of those that are ready, the next turn has to go on where this one ended: a \
+                           scan that always begins with the first passes the last over. A receive that found no buffer (ENOBUFS) \
+                           has to come first in the next turn.";
+
 const ONE_OF_MANY: &str = "Several workers are of use if a client that comes while one of them is busy is served by another: each \
                            has to run, and to wait for the listener.";
 
@@ -41,13 +45,16 @@ fn times(count: u32) -> String {
 struct Flood {
     window: u64,
     bound: u64,
+    cause: &'static str,
 }
 
 /// More than the sockets hold. Measured for a new client, which needs two turns: the servers here echo 0.1 to 2 MiB
 /// before they answer it. Node echoes 9 MiB: its libuv reads up to 2 MiB of each client in a turn, and is fair.
-const ENDLESS: Flood = Flood { window: 8 << 20, bound: 48 << 20 };
+const ENDLESS: Flood = Flood { window: 8 << 20, bound: 48 << 20, cause: UNFAIR };
 /// Fifty clients with 16 KiB each make 800 KiB in a turn of one read, and 3 MiB in a turn of four reads.
-const PIPELINED: Flood = Flood { window: 16 << 10, bound: 16 << 20 };
+const PIPELINED: Flood = Flood { window: 16 << 10, bound: 16 << 20, cause: UNFAIR };
+/// 600 clients with 8 KiB each make 5 MiB in a turn; each needs a buffer of its own if buffers come from a pool.
+const CROWDED: Flood = Flood { window: 8 << 10, bound: 64 << 20, cause: PASSED_OVER };
 /// tokio lets a task read and write 64 times in a turn: fifty clients that refill meanwhile make 50 MiB, and it is fair.
 const OF_OTHERS: u64 = 64 << 20;
 
@@ -61,7 +68,7 @@ fn connect(trial: &mut Trial<'_>, count: u32) -> Step<Vec<Client>> {
 #[check(clause = 8, quick)]
 fn four_clients_that_flood_do_not_keep_a_fifth_waiting(trial: &mut Trial<'_>) -> Step {
     let clients = connect(trial, 5)?;
-    among(trial, clients, &ENDLESS)
+    among(trial, clients, &ENDLESS, ROUND_TRIPS)
 }
 
 /// As before, and the fifth connects while the others flood.
@@ -78,13 +85,13 @@ fn four_clients_that_flood_do_not_keep_a_new_one_waiting(trial: &mut Trial<'_>) 
 }
 
 /// All clients but the last flood the server; the last sends one byte.
-fn among(trial: &mut Trial<'_>, mut clients: Vec<Client>, flood: &Flood) -> Step {
+fn among(trial: &mut Trial<'_>, mut clients: Vec<Client>, flood: &Flood, round_trips: u32) -> Step {
     trial.echo_all(&mut clients, 1)?;
     trial.freeze()?;
     let quiet = clients.len() - 1;
     begin(trial, &mut clients[..quiet], flood)?;
     clients[quiet].send(1)?;
-    until_answered(trial, &mut clients, flood, ROUND_TRIPS)
+    until_answered(trial, &mut clients, flood, round_trips)
 }
 
 /// 50 connections with 16 KiB under way each, refilled as soon as they are echoed, and one byte on another.
@@ -92,7 +99,16 @@ fn among(trial: &mut Trial<'_>, mut clients: Vec<Client>, flood: &Flood) -> Step
 fn fifty_clients_that_pipeline_do_not_keep_another_waiting(trial: &mut Trial<'_>) -> Step {
     let clients = connect(trial, 51)?;
     let bound = if trial.subject.own { PIPELINED.bound } else { OF_OTHERS };
-    among(trial, clients, &Flood { bound, ..PIPELINED })
+    among(trial, clients, &Flood { bound, ..PIPELINED }, ROUND_TRIPS)
+}
+
+/// 600 connections that never run dry, more than a pool has buffers or a turn has places, and one byte on another.
+#[check(clause = 8)]
+fn hundreds_of_clients_that_flood_do_not_keep_another_waiting(trial: &mut Trial<'_>) -> Step {
+    // A turn that ends after 64 of them begins with the same 64 the next time, or it goes on where it was.
+    let count = trial.up_to(600, 150)?;
+    let clients = connect(trial, count)?;
+    among(trial, clients, &CROWDED, 4)
 }
 
 /// 300 clients connect and send a byte in one wake: a client that was connected before must not wait for all of them.
@@ -276,7 +292,7 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
         }
         if echoed > flood.bound && !is_answered(quiet)? {
             let what = format!("c{} sent 1 byte, and {} of the flood came back without it", quiet.id, size(echoed));
-            return Err(trial.with_view(Symptom::Starved, what, UNFAIR));
+            return Err(trial.with_view(Symptom::Starved, what, flood.cause));
         }
         // A server that is scheduled as idle work may wait long for a processor: a runnable server has not stopped.
         if moved > 0 {

@@ -520,6 +520,16 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("echo::one_byte_comes_back", Spinning, "never sleeps")],
     ),
     mutant(
+        Poll,
+        "first_64_of_the_set",
+        "serves the first 64 entries that are ready, and begins with the first again in the next turn",
+        &[caught(
+            "fairness::hundreds_of_clients_that_flood_do_not_keep_another_waiting",
+            Starved,
+            "begins with the first",
+        )],
+    ),
+    mutant(
         Select,
         "nfds_off_by_one",
         "passes the highest descriptor as nfds",
