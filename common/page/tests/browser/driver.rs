@@ -71,7 +71,9 @@ impl Browser {
     /// Opens a page whose players have begun.
     pub fn play(&self, url: &str) {
         self.open(url);
-        self.until("document.documentElement.classList.contains('alive') || document.querySelector('[role=alert]') !== null");
+        self.until(
+            "document.documentElement.classList.contains('alive') || document.querySelector('[role=alert]') !== null",
+        );
         let said = self.value("document.querySelector('[role=alert]')?.innerText ?? ''");
         assert_eq!(said, json!(""), "the player of {url} did not start; the console: {:?}", self.logs().errors);
     }
@@ -196,7 +198,8 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Value, String> {
 
 fn capabilities(browser: &Path) -> Value {
     // Without a sandbox, because the tests of a container run as root; the pages are our own.
-    let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1440,900"];
+    let arguments =
+        ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1440,900"];
     json!({ "capabilities": { "alwaysMatch": {
         "browserName": "chrome",
         "goog:chromeOptions": { "binary": browser, "args": arguments },

@@ -25,11 +25,11 @@ pub fn reaches_everything(browser: &Browser, pages: &Pages) {
     browser.run("window.reached = new Set(); addEventListener('focusin', (it) => window.reached.add(it.target));");
     // One round and a bit: the focus also goes to the browser's own elements.
     browser.press(&vec![TAB; wanted as usize + 5]);
-    let missed = browser.value(&format!(
-        "{REACHABLE}.filter((it) => !window.reached.has(it)).map((it) => it.outerHTML.slice(0, 120))"
-    ));
+    let missed = browser
+        .value(&format!("{REACHABLE}.filter((it) => !window.reached.has(it)).map((it) => it.outerHTML.slice(0, 120))"));
     assert_eq!(missed, json!([]), "not reached by Tab");
-    let unseen = browser.value("[...window.reached].filter((it) => it.offsetWidth === 0).map((it) => it.outerHTML.slice(0, 120))");
+    let unseen = browser
+        .value("[...window.reached].filter((it) => it.offsetWidth === 0).map((it) => it.outerHTML.slice(0, 120))");
     assert_eq!(unseen, json!([]), "reached, and not to be seen");
     // Each has a name to be read aloud.
     let nameless = browser.value(&format!(

@@ -180,7 +180,8 @@ impl Maker {
     }
 
     fn end(self, gap: Option<usize>, verdict: &str) -> Value {
-        let what = if verdict == "ok" { "" } else { "5000 of c0's 5003 bytes did not come back, and the server sleeps" };
+        let what =
+            if verdict == "ok" { "" } else { "5000 of c0's 5003 bytes did not come back, and the server sleeps" };
         let diagnosis = if verdict == "ok" { "" } else { "The edge that reported these bytes is used up." };
         let end = self.state();
         json!({
