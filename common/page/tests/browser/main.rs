@@ -44,6 +44,9 @@ const TESTS: &[(&str, Test)] = &[
     ("axe_finds_nothing", looks::axe),
 ];
 
+/// The one browser and its pages, or why there is none.
+type Started = Result<Mutex<(Browser, Pages)>, String>;
+
 /// The pages that the tests open, as `file://` addresses.
 pub struct Pages {
     /// The sample, made by hand.
@@ -102,7 +105,7 @@ fn main() -> ExitCode {
         eprintln!("skipped: {why}");
     }
     // It ends with this function, and not in a static, which is never dropped.
-    let browser: Arc<OnceLock<Result<Mutex<(Browser, Pages)>, String>>> = Arc::default();
+    let browser: Arc<OnceLock<Started>> = Arc::default();
     let trial = |(name, test): &(&'static str, Test)| {
         let (test, browser) = (*test, browser.clone());
         let run = move || {
