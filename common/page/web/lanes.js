@@ -4,7 +4,7 @@
 
 import { h } from './icons.js';
 import { count, deed, number, opText, rowText, size } from './text.js';
-import { kernelName, placeText } from './model.js';
+import { kernelName, lostOf, placeText } from './model.js';
 
 /** @import { Look, State, Connection, Interest, Op } from './model.js' */
 
@@ -22,7 +22,7 @@ function bar(kind, bytes, capacity, label) {
 /** One amount: its name, a bar, and the number. */
 function amount(kind, name, bytes, before, capacity) {
   const room = capacity ? ` of ${size(capacity)}` : '';
-  return h('div', { class: `amount${bytes ? '' : ' nil'}${fresh(bytes, before)}` },
+  return h('div', { class: `amount ${kind}${bytes ? '' : ' nil'}${fresh(bytes, before)}` },
     h('span', { class: 'what' }, name),
     bar(kind, bytes, capacity, `${name}: ${count(bytes, 'byte')}`),
     h('span', { class: 'bytes' }, number(bytes), room ? h('span', { class: 'room' }, room) : null));
@@ -139,7 +139,11 @@ function programLane(/** @type {Look} */ look, position) {
     const old = before?.connections.find((other) => other.client === it.client);
     return amount('held', `holds c${it.client}`, it.held, old?.held);
   });
-  return lane('program', 'Program', [...threads, ...held]);
+  const dropped = state.connections.filter((it) => state.threads.length && lostOf(it) > 0).map((it) => {
+    const old = before?.connections.find((other) => other.client === it.client);
+    return amount('dropped', `dropped c${it.client}`, lostOf(it), old && lostOf(old));
+  });
+  return lane('program', 'Program', [...threads, ...held, ...dropped]);
 }
 
 function lane(name, title, children) {

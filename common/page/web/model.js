@@ -10,7 +10,7 @@ import { deed, rowText, verdictOf } from './text.js';
  * @typedef {{function: string, file: string, source: number|null, line: number|null}} Frame
  * @typedef {{operation: string, fd: number, client: number|null, result: number|null}} Op
  * @typedef {{client: number, fd: number|null, unread: number, fin_arrived: boolean, asked: number, sent: number,
- *   came_back: number, eof: boolean, client_unread: number, client_not_sent: number, not_sent: number, held: number,
+ *   came_back: number, eof: boolean, left: boolean, client_unread: number, client_not_sent: number, not_sent: number, held: number,
  *   level: string, receive_room: number, send_room: number, client_receive_room: number}} Connection
  * @typedef {{fd: number, label: string, mask?: string, filter?: string, flags?: string}} Interest
  * @typedef {{thread: number, at: string, sleeps: boolean, frames: Frame[], meaning: number|null}} Thread
@@ -175,6 +175,8 @@ function landmarksOf(run, states) {
       marks.set(at, 'a call fails');
     }
   });
+  const dropped = states.findIndex((state) => state.threads.length > 0 && state.connections.some((it) => lostOf(it) > 0));
+  if (dropped >= 0) marks.set(dropped, 'bytes are dropped');
   const end = states[states.length - 1];
   if (run.verdict === 'lost-wakeup') {
     for (const connection of end?.connections.filter((it) => it.unread && it.fd !== null) ?? []) {
@@ -184,6 +186,15 @@ function landmarksOf(run, states) {
   }
   if (run.events.length) marks.set(run.events.length - 1, 'the end');
   return marks;
+}
+
+/**
+ * The bytes that a client has sent and that are nowhere any more: those that the server has dropped. RECORD.md has the
+ * law, and when it does not hold: a client that is gone is not followed, and the bytes of a server end with it.
+ */
+export function lostOf(/** @type {Connection} */ it) {
+  const found = it.client_not_sent + it.unread + it.held + it.not_sent + it.client_unread + it.came_back;
+  return it.left ? 0 : Math.max(0, it.sent - found);
 }
 
 /** Whether the kernel took less than it was given. The length is the last argument. */

@@ -9,6 +9,7 @@ mod looks;
 mod playing;
 mod sample;
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -42,6 +43,9 @@ const TESTS: &[(&str, Test)] = &[
     ("nothing_moves_for_those_who_asked_for_that", looks::reduced_motion),
     ("axe_finds_nothing", looks::axe),
 ];
+
+/// The one browser and its pages, or why there is none.
+type Started = Result<Mutex<(Browser, Pages)>, String>;
 
 /// The pages that the tests open, as `file://` addresses.
 pub struct Pages {
@@ -79,12 +83,17 @@ fn pages() -> Pages {
 /// The reference recordings, in the order of their names.
 fn recorded() -> Vec<Recording> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recordings");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|it| it == "json"));
+    let entries = std::fs::read_dir(folder).expect("the recordings are committed").flatten();
+    let mut files: Vec<PathBuf> = entries.map(|it| it.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|it| it == "gz"));
     files.sort();
-    let recording =
-        |file: &PathBuf| read(&std::fs::read_to_string(file).expect("it is a text")).expect("it is a recording");
+    assert!(files.len() > 5, "a recording for each chapter: {files:?}");
+    let recording = |file: &PathBuf| {
+        let mut text = String::new();
+        let packed = std::fs::File::open(file).expect("it is there");
+        flate2::read::GzDecoder::new(packed).read_to_string(&mut text).expect("it is a text");
+        read(&text).expect("it is a recording")
+    };
     files.iter().map(recording).collect()
 }
 
