@@ -319,7 +319,7 @@ impl ExploreArgs {
             return format!("see it: cargo lab show {}\n", shell_words::quote(file));
         }
         // What `show` explores by itself: the standard bound, and no faults.
-        let by_itself = self.max_placements.is_none_or(|most| most == 2)
+        let by_itself = self.max_placements.is_none_or(|most| most <= 2)
             && !self.has(Fault::Eintr)
             && !self.has(Fault::Econnaborted);
         let Some(script) = script else {
