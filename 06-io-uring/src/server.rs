@@ -17,6 +17,10 @@ use crate::flight::{Bytes, Flight, Landed, Op, is_transient};
 pub struct Server {
     // Fields are dropped in this order, so the descriptors are closed when nothing is in flight any more.
     flight: Flight,
+    /// Connections whose receive found no buffer.
+    starved: Vec<TcpStream>,
+    /// The other connections that receive from the next wait on.
+    receiving: Vec<TcpStream>,
     listener: TcpListener,
     _shutdown: Shutdown,
     retry_accept: Retry,
@@ -31,6 +35,8 @@ impl Server {
         flight.start(Op::Accept(listener.as_raw_fd()))?;
         Ok(Self {
             flight,
+            starved: Vec::new(),
+            receiving: Vec::new(),
             listener,
             _shutdown: shutdown,
             retry_accept: Retry::default(),
@@ -42,7 +48,7 @@ impl Server {
     /// keeps the limit of descriptors that it was started under, and so would not notice when that is lowered.
     fn accept(&mut self, accepted: io::Result<TcpStream>) -> Result<()> {
         match accepted.map_err(AcceptError::from) {
-            Ok(stream) => self.flight.start(Op::Recv(stream))?,
+            Ok(stream) => self.receiving.push(stream),
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
                 self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
@@ -64,8 +70,7 @@ impl Server {
             Ok(Some(bytes)) => Some(Op::Send(stream, bytes)),
             // FIN. No bytes are pending, or nothing would have been received.
             Ok(None) => None,
-            // ENOBUFS: this turn's receives had more to bring than the pool has buffers. They go back as it ends.
-            Err(error) if is_transient(&error) || error.raw_os_error() == Some(libc::ENOBUFS) => Some(Op::Recv(stream)),
+            Err(error) if is_transient(&error) => Some(Op::Recv(stream)),
             Err(_) => None,
         }
     }
@@ -84,6 +89,10 @@ impl Server {
             if self.retry_accept.take_due() {
                 self.flight.start(Op::Accept(self.listener.as_raw_fd()))?;
             }
+            // Whoever found no buffer comes first. Behind clients that flood, it would find none again, for ever.
+            for stream in self.starved.drain(..).chain(self.receiving.drain(..)) {
+                self.flight.start(Op::Recv(stream))?;
+            }
             // What one turn starts, the next turn's wait hands over: one syscall for all of it.
             self.flight.wait(self.retry_accept.timeout_ms()).context("io_uring_enter")?;
             while let Some(landed) = self.flight.land() {
@@ -94,10 +103,16 @@ impl Server {
                         self.accept(accepted)?;
                         continue;
                     }
+                    // This turn's receives had more to bring than the pool has buffers. They go back as it ends.
+                    Landed::Received(stream, Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        self.starved.push(stream);
+                        continue;
+                    }
                     Landed::Received(stream, received) => self.received(stream, received),
                     Landed::Sent(stream, rest) => self.sent(stream, rest),
                 };
                 match next {
+                    Some(Op::Recv(stream)) => self.receiving.push(stream),
                     Some(op) => self.flight.start(op)?,
                     None => self.retry_accept.now(),
                 }

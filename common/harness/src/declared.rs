@@ -114,7 +114,11 @@ mod tests {
         for variant in BROKEN {
             let declared: Vec<&str> =
                 variant.lacks.iter().flat_map(|lack| lack.fails).map(|declared| declared.check).collect();
-            assert!(!declared.is_empty() && variant.lacks.iter().all(|lack| !lack.fails.is_empty()), "{}", variant.name);
+            assert!(
+                !declared.is_empty() && variant.lacks.iter().all(|lack| !lack.fails.is_empty()),
+                "{}",
+                variant.name
+            );
             for (at, check) in declared.iter().enumerate() {
                 assert!(!declared[..at].contains(check), "{}: {check} is declared twice", variant.name);
                 assert!(crate::all_checks().any(|it| it.full_name() == *check), "{}: {check}", variant.name);

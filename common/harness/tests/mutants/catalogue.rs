@@ -623,6 +623,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Uring,
+        "leftover_comes_last",
+        "has 64 buffers for all, and receives again behind those who have one where none was left",
+        &[caught("fairness::three_hundred_clients_that_pipeline_do_not_keep_another_waiting", Starved, "left over")],
+    ),
+    mutant(
+        Uring,
         "two_sends_in_flight",
         "has two sends in flight on one connection",
         &[caught(

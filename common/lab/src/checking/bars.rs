@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use harness::fuzz::Progress;
 use harness::declared::{Judged, judge};
+use harness::fuzz::Progress;
 use harness::{Check, Lack, Outcome, Report, notes};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 

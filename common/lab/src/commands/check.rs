@@ -316,7 +316,8 @@ fn is_fundamental(report: &Report) -> bool {
 
 /// A note on the checks that were left out, because they would fail for a reason that is known.
 fn left_out(server: &TestedServer, reports: &[Option<Report>]) -> Option<String> {
-    let reason = reports.iter().flatten().find(|report| is_fundamental(report) && !results::is_declared(server, report))?;
+    let reason =
+        reports.iter().flatten().find(|report| is_fundamental(report) && !results::is_declared(server, report))?;
     let (run, all) = (reports.iter().flatten().count(), reports.len());
     (run < all).then(|| {
         format!(
