@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-pub use broken::{BROKEN, DeclaredFailure, Lack};
+pub use broken::{BROKEN, Lack};
 pub use symptom::Symptom;
 
 /// A server's source file, which a panic names.

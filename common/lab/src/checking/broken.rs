@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use harness::declared::{Judged, judge};
+use harness::declared::{Judged, judge, lack_of};
 use harness::{Lack, Report};
 
 use crate::checking::results::{self, Results};
@@ -27,15 +27,14 @@ pub fn stories(results: &Results<'_>, width: Option<usize>, palette: Palette, al
 
 fn of_a_lack(
     server: &TestedServer,
-    lack: &Lack,
+    lack: &'static Lack,
     reports: &[&Report],
     width: Option<usize>,
     palette: Palette,
     all: bool,
 ) -> String {
-    let is_of_it = |report: &&&Report| {
-        results::is_declared(server, report) && lack.fails.iter().any(|declared| declared.check == report.check)
-    };
+    let is_of_it =
+        |report: &&&Report| lack_of(server.subject.lacks, report).is_some_and(|shown| std::ptr::eq(shown, lack));
     let failed: Vec<&Report> = reports.iter().filter(is_of_it).copied().collect();
     let Some(first) = failed.first() else { return String::new() };
     let wrapped = |text: &str| width.map_or_else(|| format!("{text}\n"), |width| terminal::wrap_lines(text, width));
@@ -98,7 +97,7 @@ mod tests {
         let (checks, mut servers) = (some_checks(), some_servers());
         servers[1].subject.lacks = LACKS;
         let mut reports = some_reports();
-        reports[1][1] = reports[1][0].clone().map(|report| Report { check: LACKS[0].fails[0].check.into(), ..report });
+        reports[1][1] = reports[1][0].clone().map(|report| Report { check: LACKS[0].fails[0].into(), ..report });
         let results = Results { checks: &checks, servers: &servers, reports, seconds: 1.0 };
         assert_eq!(passed_against_declaration(&results), 1);
         let said = surprises(&servers[1], &results.reports[1]);

@@ -40,7 +40,7 @@ fn listed(variant: &Variant, width: usize, palette: Palette) -> String {
     for (what, reason) in variant.differs {
         out += &terminal::wrap_lines(&format!("      differs in {what}: {reason}"), width);
     }
-    for Lack { what, fails } in variant.lacks {
+    for Lack { what, fails, .. } in variant.lacks {
         let checks = terminal::count(fails.len(), "check");
         out += &terminal::wrap_lines(&format!("      lacks {what} (fails {checks})"), width);
     }

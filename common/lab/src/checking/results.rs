@@ -124,12 +124,11 @@ impl<'a> Results<'a> {
     /// What the matrix shows.
     pub fn columns(&self) -> Vec<ResultColumn<'_>> {
         let columns = self.servers.iter().zip(&self.reports);
-        let column = |(server, reports): (&'_ TestedServer, &'_ Vec<Option<Report>>)| ResultColumn {
-            name: &server.subject.name,
-            reports,
-            lacks: server.subject.lacks,
-        };
-        columns.map(column).collect()
+        let columns = columns.map(|(server, reports)| {
+            let lacks = server.subject.lacks;
+            ResultColumn { name: &server.subject.name, reports, lacks }
+        });
+        columns.collect()
     }
 
     /// Each reason for a skip, with the servers and checks to which it applies.
@@ -308,7 +307,7 @@ fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use harness::{DeclaredFailure, Failure, Subject};
+    use harness::{Failure, Subject};
 
     const fn check(group: &'static str, name: &'static str) -> Check {
         Check { group, name, clause: 2, about: "", alone: false, quick: false, long: false, line: 0, run: |_| Ok(()) }
@@ -324,12 +323,9 @@ pub(crate) mod tests {
     /// What makes the one failure of `some_reports` a declared one.
     pub(crate) const LACKS: &[Lack] = &[Lack {
         what: "a second read for an edge",
-        fails: &[DeclaredFailure {
-            check: "drain::a_burst_of_bytes_in_one_wakeup_is_all_read",
-            symptom: Symptom::ReadLost,
-            says: "read once",
-            unless: None,
-        }],
+        symptoms: &[Symptom::ReadLost],
+        fails: &["drain::a_burst_of_bytes_in_one_wakeup_is_all_read"],
+        may_fail: &[],
     }];
 
     pub(crate) fn some_checks() -> Vec<&'static Check> {
