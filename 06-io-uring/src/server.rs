@@ -6,6 +6,7 @@
 //! is working on: `start` takes the connection away, and only its completion hands it back.
 
 use std::io;
+use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
@@ -17,12 +18,10 @@ use crate::flight::{Bytes, Flight, Landed, Op, is_transient};
 pub struct Server {
     // Fields are dropped in this order, so the descriptors are closed when nothing is in flight any more.
     flight: Flight,
-    /// Connections whose receive found no buffer.
-    starved: Vec<TcpStream>,
-    /// The other connections that receive from the next wait on.
-    receiving: Vec<TcpStream>,
     listener: TcpListener,
     _shutdown: Shutdown,
+    /// Connections whose receive found no buffer.
+    starved: Vec<TcpStream>,
     retry_accept: Retry,
     out_of_fds: Notice,
 }
@@ -35,10 +34,9 @@ impl Server {
         flight.start(Op::Accept(listener.as_raw_fd()))?;
         Ok(Self {
             flight,
-            starved: Vec::new(),
-            receiving: Vec::new(),
             listener,
             _shutdown: shutdown,
+            starved: Vec::new(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
         })
@@ -48,7 +46,7 @@ impl Server {
     /// keeps the limit of descriptors that it was started under, and so would not notice when that is lowered.
     fn accept(&mut self, accepted: io::Result<TcpStream>) -> Result<()> {
         match accepted.map_err(AcceptError::from) {
-            Ok(stream) => self.receiving.push(stream),
+            Ok(stream) => self.flight.start(Op::Recv(stream))?,
             Err(AcceptError::Drained | AcceptError::Aborted) => {}
             Err(AcceptError::OutOfFds(error)) => {
                 self.out_of_fds.say(format_args!("accept: {error}; waiting clients stay queued"));
@@ -89,12 +87,13 @@ impl Server {
             if self.retry_accept.take_due() {
                 self.flight.start(Op::Accept(self.listener.as_raw_fd()))?;
             }
-            // Whoever found no buffer comes first. Behind clients that flood, it would find none again, for ever.
-            for stream in self.starved.drain(..).chain(self.receiving.drain(..)) {
+            // What one turn starts, the next turn's wait hands over: one syscall for all of it.
+            let timeout = if self.starved.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
+            self.flight.wait(timeout).context("io_uring_enter")?;
+            // Before all that this turn starts: otherwise the connections that had the buffers would have them again.
+            for stream in mem::take(&mut self.starved) {
                 self.flight.start(Op::Recv(stream))?;
             }
-            // What one turn starts, the next turn's wait hands over: one syscall for all of it.
-            self.flight.wait(self.retry_accept.timeout_ms()).context("io_uring_enter")?;
             while let Some(landed) = self.flight.land() {
                 let next = match landed {
                     // Dropping `flight` cancels what is in flight, and waits for its end.
@@ -112,7 +111,6 @@ impl Server {
                     Landed::Sent(stream, rest) => self.sent(stream, rest),
                 };
                 match next {
-                    Some(Op::Recv(stream)) => self.receiving.push(stream),
                     Some(op) => self.flight.start(op)?,
                     None => self.retry_accept.now(),
                 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::engine;
 use crate::order::Order;
+use crate::record::{Bound, RecordedRun, Recording};
 use crate::reduction::{self, Relation};
 use crate::run::{Error, Faults, Run, Schedule, Subject, Verdict};
 use crate::script::Script;
@@ -128,6 +129,60 @@ pub fn verdicts(plan: &Plan<'_>, relation: Relation) -> Result<(BTreeSet<(Verdic
             Some(why) => Err(Error::Broken(format!("the search was cut {why}"))),
             None => Ok((found, search.runs)),
         }
+    })
+}
+
+/// Every schedule up to the bound, without the reduction: a recording with a run for each gap between two calls that a step
+/// can come into. The first one that fails is the first of the recording; if none fails, that is the run without placements.
+///
+/// # Errors
+/// As `explore`.
+pub fn record_all(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Sync)) -> Result<Recording, Error> {
+    in_a_thread(|| {
+        let mut search = Search::new(plan, reduction::every_gap, stop, progress).recording();
+        let mut runs = Vec::new();
+        while let Some(tried) = search.next()? {
+            runs.push((tried.run.schedule(), RecordedRun::from(&tried.run)));
+            search.branch(tried);
+        }
+        if runs.is_empty() {
+            return Err(Error::Endless);
+        }
+        let first = runs.iter().position(|(_, run)| run.verdict != Verdict::Ok);
+        if let Some(first) = first {
+            let failing = runs.remove(first);
+            runs.insert(0, failing);
+        }
+        let passing = first.and_then(|_| nearest_passing(&runs));
+        let runs = runs.into_iter().map(|(_, run)| run).collect();
+        let cut = search.cut.clone();
+        let bound = Bound { placements: plan.max_placements, complete: cut.is_none(), cut };
+        let recording = Recording::of_runs(&plan.subject.name, plan.script, plan.faults, runs);
+        Ok(Recording { passing, bound: Some(bound), ..recording })
+    })
+}
+
+/// Of the runs that pass, one that goes together with the first run for as long as any does.
+fn nearest_passing(runs: &[(Schedule, RecordedRun)]) -> Option<usize> {
+    let together = |one: &Schedule, other: &Schedule| {
+        let decisions = |schedule: &Schedule, at: usize| schedule.0.get(at).copied().unwrap_or(0);
+        let longer = one.0.len().max(other.0.len());
+        (0..longer).take_while(|at| decisions(one, *at) == decisions(other, *at)).count()
+    };
+    let (first, _) = runs.first()?;
+    let passing = runs.iter().enumerate().filter(|(_, (_, run))| run.verdict == Verdict::Ok);
+    // Of those that part at the same place, the one with the fewest placements, which comes first.
+    passing.max_by_key(|(at, (schedule, _))| (together(first, schedule), std::cmp::Reverse(*at))).map(|(at, _)| at)
+}
+
+/// A schedule near one that fails, under which the server passes; `None` if none was found.
+///
+/// # Errors
+/// As `explore`.
+pub fn passing_beside(plan: &Plan<'_>, failing: &Run, stop: &AtomicBool) -> Result<Option<Run>, Error> {
+    in_a_thread(|| match Search::new(plan, reduction::argued, stop, &|_| {}).nearest_passing(failing) {
+        Err(Error::Endless) => Ok(None),
+        passing => passing,
     })
 }
 

@@ -12,6 +12,7 @@ pub mod explore;
 mod order;
 pub mod record;
 pub mod reduction;
+mod repeats;
 pub mod report;
 pub mod run;
 pub mod script;
@@ -24,6 +25,9 @@ mod engine;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use elsewhere as engine;
 
-pub use explore::{Coverage, Exploration, Finding, Plan, explore, possible, replay, verdicts};
-pub use run::{Error, Faults, Run, Schedule, Subject, Verdict};
+pub use explore::{
+    Coverage, Exploration, Finding, Plan, explore, passing_beside, possible, record_all, replay, verdicts,
+};
+pub use record::Recording;
+pub use run::{Error, Faults, Missing, Run, Schedule, Subject, Verdict};
 pub use script::Script;

@@ -4,13 +4,10 @@
 
 use crate::diagnose::diagnose;
 use crate::explore::{Coverage, Exploration, Finding};
-use crate::run::{Event, Run, Schedule, Snapshot};
+use crate::record::{Event, State};
+use crate::repeats::{Piece, fold};
+use crate::run::{Run, Schedule};
 use crate::script::Script;
-
-/// Rows of a trace that are shown in full.
-const ROWS: usize = 64;
-const HEAD: usize = 10;
-const TAIL: usize = 40;
 
 /// A row of a trace. It has text in one of the two columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +41,7 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
     match event {
         Event::Call(call) => {
             let who = if threads { format!("{}: ", call.thread) } else { String::new() };
-            let out = match call.name {
+            let out = match call.name.as_str() {
                 // The descriptor is followed by its client: `5 c0`.
                 "accept" | "accept4" if !call.out.is_empty() => format!(" {}", call.out),
                 _ if call.out.is_empty() => String::new(),
@@ -131,11 +128,9 @@ pub fn finding(server: &str, script: &Script, finding: &Finding, width: usize) -
 
 /// What replays a finding, behind `cargo lab explore SERVER`.
 pub fn replay_arguments(script: &Script, finding: &Finding) -> String {
-    let faults = match (finding.faults.eintr, finding.faults.econnaborted) {
-        (false, false) => "",
-        (true, false) => " --faults eintr",
-        (false, true) => " --faults econnaborted",
-        (true, true) => " --faults eintr,econnaborted",
+    let faults = match finding.faults.to_string() {
+        none if none.is_empty() => none,
+        faults => format!(" --faults {faults}"),
     };
     format!("--script '{}'{faults} --replay {}", script_argument(script), finding.schedule)
 }
@@ -163,34 +158,22 @@ pub fn trace(server: &str, script: &str, run: &Run, width: usize) -> String {
     let left = width.saturating_sub(right + 3);
     let mut out = format!("{} | {}\n", pad(server, left), script);
     out += &format!("{}-+-{}\n", "-".repeat(left), "-".repeat(right));
-    let shown = shown(&rows);
-    let mut hidden = 0;
-    for (row, shown) in rows.iter().zip(shown) {
-        if !shown {
-            hidden += 1;
-            continue;
+    for piece in fold(&rows, |row| row.placed) {
+        match piece {
+            Piece::Row(row) => {
+                let mark = if row.placed && !row.client.is_empty() { ">> " } else { "" };
+                let line = format!("{} | {mark}{}", pad(&row.server, left), cut(&row.client, right - mark.len()));
+                out += line.trim_end();
+            }
+            Piece::Again(again) => out += &format!("{} |", pad(&format!("   {again}"), left)),
         }
-        if hidden > 0 {
-            out += &format!("{} |\n", pad(&format!("   ... {hidden} rows ..."), left));
-            hidden = 0;
-        }
-        let mark = if row.placed && !row.client.is_empty() { ">> " } else { "" };
-        let line = format!("{} | {mark}{}", pad(&row.server, left), cut(&row.client, right - mark.len()));
-        out += line.trim_end();
         out.push('\n');
     }
     out
 }
 
-/// Which rows are shown: of a long trace, its beginning, its end, and the rows around placements.
-fn shown(rows: &[Row]) -> Vec<bool> {
-    let near = |at: usize| rows[at.saturating_sub(3)..rows.len().min(at + 4)].iter().any(|row| row.placed);
-    let all = rows.len() <= ROWS;
-    (0..rows.len()).map(|at| all || at < HEAD || at + TAIL >= rows.len() || near(at)).collect()
-}
-
 /// The kernel's state as lines.
-pub fn state(end: &Snapshot) -> Vec<String> {
+pub fn state(end: &State) -> Vec<String> {
     let mut lines = Vec::new();
     for it in &end.connections {
         let mut parts = Vec::new();
@@ -201,8 +184,11 @@ pub fn state(end: &Snapshot) -> Vec<String> {
                 if it.fin_arrived {
                     parts.push("the FIN has arrived".into());
                 }
-                if it.unsent > 0 {
-                    parts.push(format!("{} bytes not taken by the client", it.unsent));
+                if it.held > 0 {
+                    parts.push(format!("{} bytes read and not sent", it.held));
+                }
+                if it.not_sent > 0 {
+                    parts.push(format!("{} bytes not taken by the client", it.not_sent));
                 }
                 let interests =
                     end.epolls.iter().flat_map(|epoll| epoll.interests.iter().map(move |it| (epoll.fd, it)));
@@ -241,7 +227,14 @@ pub fn state(end: &Snapshot) -> Vec<String> {
 fn beside(failing: &Run, passing: &Run, width: usize) -> String {
     const BEFORE: usize = 2;
     const AFTER: usize = 26;
-    let merged = |run: &Run| rows(run).iter().map(Row::merged).collect::<Vec<_>>();
+    let merged = |run: &Run| {
+        let rows: Vec<(bool, String)> = rows(run).iter().map(|row| (row.placed, row.merged())).collect();
+        let text = |piece: Piece<'_, (bool, String)>| match piece {
+            Piece::Row((_, text)) => text.clone(),
+            Piece::Again(again) => format!("   {again}"),
+        };
+        fold(&rows, |(placed, _)| *placed).into_iter().map(text).collect::<Vec<_>>()
+    };
     let (fails, passes) = (merged(failing), merged(passing));
     let part = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();
     let start = part.saturating_sub(BEFORE);
@@ -272,7 +265,10 @@ fn beside(failing: &Run, passing: &Run, width: usize) -> String {
         out.push('\n');
     }
     if length > start + AFTER {
-        out += &format!("{} |\n", pad(&format!("   ... {} more rows ...", length - start - AFTER), column));
+        out += &format!(
+            "{} |\n",
+            pad(&format!("   ... {} more rows, which stand above ...", length - start - AFTER), column)
+        );
     }
     out
 }

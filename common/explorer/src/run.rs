@@ -1,13 +1,12 @@
-//! One run: its schedule, its events, and the kernel's state.
+//! One run: how it is asked for, its schedule, and how it ended.
 //!
-//! Invariant: every replay of a run has the same values here. Addresses, process ids, ports and remaining times are
-//! left out, or replaced by names.
+//! Invariant: every replay of a run has the same values here.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::script::Step;
+use crate::record::{Event, State};
 
 /// The server to explore.
 #[derive(Debug, Clone)]
@@ -22,7 +21,7 @@ pub struct Subject {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Every byte came back and every FIN was answered.
@@ -147,6 +146,18 @@ pub struct Faults {
     pub econnaborted: bool,
 }
 
+impl fmt::Display for Faults {
+    /// In the syntax of `--faults`; empty for none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.eintr, self.econnaborted) {
+            (false, false) => "",
+            (true, false) => "eintr",
+            (false, true) => "econnaborted",
+            (true, true) => "eintr,econnaborted",
+        })
+    }
+}
+
 /// A decision of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
@@ -172,6 +183,19 @@ impl Point {
     }
 }
 
+/// Bytes of a client that will not come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// The client.
+    pub client: usize,
+    /// How many bytes of the client came back before them.
+    pub at: u64,
+    /// How many they are.
+    pub bytes: u64,
+    /// Whether later bytes came back instead. Otherwise the connection has ended.
+    pub passed_over: bool,
+}
+
 /// One run.
 #[derive(Debug)]
 pub struct Run {
@@ -179,6 +203,8 @@ pub struct Run {
     pub verdict: Verdict,
     /// The verdict in one sentence, with details of this run. Empty if the verdict is `Ok`.
     pub what: String,
+    /// Bytes of a client that will not come back, if the run was recorded.
+    pub missing: Option<Missing>,
     /// The decisions.
     pub points: Vec<Point>,
     /// A hash of all events.
@@ -186,7 +212,7 @@ pub struct Run {
     /// The events, if the run was recorded.
     pub events: Vec<Event>,
     /// The kernel's state at the end, if the run was recorded.
-    pub end: Option<Snapshot>,
+    pub end: Option<State>,
 }
 
 impl Run {
@@ -199,150 +225,4 @@ impl Run {
     pub fn schedule(&self) -> Schedule {
         Schedule(self.points.iter().map(|point| point.chosen).collect()).trimmed()
     }
-}
-
-/// Something that happened, in order.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
-    /// A system call of the server, from its entry to its exit.
-    Call(ServerCall),
-    /// A step of a client.
-    Step(ClientStep),
-    /// The server sleeps, and the oracle judges.
-    Rest {
-        /// The call in which each thread sleeps.
-        sleeps: Vec<String>,
-        /// What is missing, or `None`.
-        wrong: Option<String>,
-        /// The kernel's state.
-        state: Snapshot,
-    },
-    /// One thread runs next, although the previous one could go on.
-    Preempted {
-        /// The thread that runs next.
-        thread: usize,
-        /// The thread that could go on.
-        instead_of: usize,
-    },
-}
-
-/// A system call of the server.
-#[derive(Debug, Clone, Serialize)]
-pub struct ServerCall {
-    /// The thread's number. Threads are numbered from 0 in the order in which they start.
-    pub thread: usize,
-    /// Its name.
-    pub name: &'static str,
-    /// Its decoded arguments.
-    pub arguments: String,
-    /// Its result: a number, or the name of an error.
-    pub result: String,
-    /// The results behind its pointers: events, ready descriptors, the accepted client.
-    pub out: String,
-    /// The six arguments as numbers. A pointer is `None`.
-    pub raw: [Option<i64>; 6],
-    /// The result as a number. A negative number is an error.
-    pub value: i64,
-    /// The file descriptor that the call names.
-    pub fd: Option<i32>,
-    /// The client at the other end of this descriptor.
-    pub client: Option<usize>,
-    /// Whether the call may sleep until a descriptor is ready.
-    pub wait: bool,
-    /// The kernel's state after the call.
-    pub state: Snapshot,
-}
-
-/// A step of a client.
-#[derive(Debug, Clone, Serialize)]
-pub struct ClientStep {
-    /// The step of the script, or an action that the client took by itself (it reads, or sends the rest).
-    pub step: String,
-    /// Whether the schedule placed the step here, where the server was running or about to sleep.
-    pub placed: bool,
-    /// Whether the client took the step by itself.
-    pub implied: bool,
-    /// Whether the step is a fault that the schedule chose.
-    pub fault: bool,
-    /// The call before which the step was placed.
-    pub before: String,
-    /// The client.
-    pub client: Option<usize>,
-    /// The bytes that the step transferred.
-    pub bytes: u64,
-    /// The kernel's state after the step.
-    pub state: Snapshot,
-    /// The step of the script.
-    #[serde(skip)]
-    pub of_script: Option<Step>,
-}
-
-/// The kernel's state of the server at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Snapshot {
-    /// The number of connections in the accept queue.
-    pub accept_queue: u32,
-    /// The clients' connections.
-    pub connections: Vec<ConnectionState>,
-    /// The server's epoll instances.
-    pub epolls: Vec<EpollState>,
-    /// The server's threads.
-    pub threads: Vec<ThreadState>,
-}
-
-/// One connection, seen from both ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ConnectionState {
-    /// The client.
-    pub client: usize,
-    /// The server's file descriptor. `None` if the connection is not accepted yet, or is closed.
-    pub fd: Option<i32>,
-    /// Bytes in the server's socket that the server has not read.
-    pub unread: u64,
-    /// Whether the client's FIN has arrived.
-    pub fin_arrived: bool,
-    /// Bytes in the server's socket that the client's socket has not taken.
-    pub unsent: u64,
-    /// Bytes that the client was told to send.
-    pub asked: u64,
-    /// Bytes that the client's socket has taken.
-    pub sent: u64,
-    /// Bytes that came back and were read.
-    pub came_back: u64,
-    /// Whether the client has seen the server's FIN.
-    pub eof: bool,
-}
-
-/// An epoll instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct EpollState {
-    /// Its file descriptor.
-    pub fd: i32,
-    /// Whether its ready list has an event.
-    pub ready: bool,
-    /// Its registrations.
-    pub interests: Vec<RegistrationState>,
-}
-
-/// A registration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RegistrationState {
-    /// The descriptor.
-    pub fd: i32,
-    /// `listener`, `c0`, or empty.
-    pub label: String,
-    /// The events as in epoll_ctl(2), without the prefix EPOLL: `IN|RDHUP|ET`.
-    pub mask: String,
-}
-
-/// A thread.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ThreadState {
-    /// Its number, from 0.
-    pub thread: usize,
-    /// The call in which it sleeps or which it is about to make: `epoll_wait(4)`.
-    pub at: String,
-    /// Whether it sleeps.
-    pub sleeps: bool,
 }

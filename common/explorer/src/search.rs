@@ -69,6 +69,8 @@ pub struct Search<'a> {
     placements: usize,
     /// The schedule without a placement has been run.
     begun: bool,
+    /// Keep the events of every run.
+    keep: bool,
     started: Instant,
     /// Servers that were started and run.
     pub runs: u64,
@@ -94,11 +96,17 @@ impl<'a> Search<'a> {
             frontier: VecDeque::new(),
             placements: 0,
             begun: false,
+            keep: false,
             started: Instant::now(),
             runs: 0,
             cut: None,
             diverged: 0,
         }
+    }
+
+    /// The events of every run are kept.
+    pub fn recording(self) -> Self {
+        Self { keep: true, ..self }
     }
 
     /// Runs the next schedule; `None` when there is none left, or the search was cut.
@@ -108,7 +116,7 @@ impl<'a> Search<'a> {
             if self.is_cut() {
                 return Ok(None);
             }
-            let run = match self.run(&schedule, before, false) {
+            let run = match self.run(&schedule, before, self.keep) {
                 Err(Error::Endless) => {
                     self.cut = Some(format!("in a run that did not end within 20 s ({schedule})"));
                     return Ok(None);
@@ -231,7 +239,7 @@ impl<'a> Search<'a> {
     }
 
     /// With one placement less, it passed. If it had none, one placement may help.
-    fn nearest_passing(&mut self, failing: &Run) -> Result<Option<Run>, Error> {
+    pub fn nearest_passing(&mut self, failing: &Run) -> Result<Option<Run>, Error> {
         const PATIENCE: Duration = Duration::from_secs(3);
         let started = Instant::now();
         let taken: Vec<u8> = failing.points.iter().map(|point| point.chosen).collect();

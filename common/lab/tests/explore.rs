@@ -130,14 +130,27 @@ fn a_wrong_one_is_shown_replayed_and_recorded() {
     for part in ["LOST WAKEUP", "for ever", "IN|ET", "bytes unread", "again: cargo lab explore --cmd '"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let schedule = shown.rsplit("--replay ").next().unwrap_or_default().trim().to_owned();
+    let line = |start: &str| shown.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+    let schedule = line("again: ").rsplit("--replay ").next().unwrap_or_default().to_owned();
+    let last = shown.lines().last().unwrap_or_default();
+    assert!(last.starts_with("see it: cargo lab show --cmd '") && last.ends_with("--script 'close'"), "{shown}");
     let file = scratch("json");
     let record = file.to_string_lossy().into_owned();
     let output = lab(&["explore", "--cmd", &command, "--script", "close", "--replay", &schedule, "--record", &record]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stdout).contains("LOST WAKEUP"), "{output:?}");
-    let recorded: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("written")).expect("JSON");
-    assert_eq!((&recorded["version"], &recorded["verdict"]), (&1.into(), &"lost-wakeup".into()));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("LOST WAKEUP"), "{output:?}");
+    assert!(shown.ends_with(&format!("see it: cargo lab show {record}\n")), "{shown}");
+    let recorded = explorer::record::read(&std::fs::read_to_string(&file).expect("written")).expect("a recording");
+    assert_eq!((recorded.version, recorded.runs[0].verdict), (2, explorer::Verdict::LostWakeup));
+    let passing = recorded.passing.map(|at| recorded.runs[at].verdict);
+    assert!(passing.is_none_or(|verdict| verdict == explorer::Verdict::Ok), "{passing:?}");
+    let all = ["explore", "--cmd", &command, "--script", "close", "--record", &record, "--record-all"];
+    let output = lab(&all);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("schedules with at most 1 placement, all of them"), "{output:?}");
+    let recorded = explorer::record::read(&std::fs::read_to_string(&file).expect("written")).expect("a recording");
+    assert!(recorded.bound.is_some_and(|bound| bound.complete) && recorded.runs.len() > 10);
     let _ = std::fs::remove_file(file);
     for foreign in ["9", "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1"] {
         let output = lab(&["explore", "--cmd", &command, "--script", "close", "--replay", foreign]);

@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
 
+use crate::mask::Mask;
 use crate::process::Process;
 use crate::view::Holder;
 
@@ -76,6 +77,15 @@ pub fn is_ready(fd: impl AsFd, events: i16) -> bool {
     any_ready(&[(fd, events)])
 }
 
+/// What poll(2) says of a socket now: whether it can be read and written, and how it has ended.
+pub fn level(fd: impl AsFd) -> Mask {
+    let asked = PollFlags::IN | PollFlags::OUT | PollFlags::PRI | PollFlags::RDHUP;
+    let mut fds = [PollFd::new(&fd, asked)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = poll(&mut fds, Some(&at_once));
+    Mask::of_poll(fds[0].revents().bits() as i16)
+}
+
 /// Whether a call on this file descriptor would wait instead of failing with EAGAIN.
 pub fn is_blocking(fd: impl AsFd) -> bool {
     fcntl_getfl(fd).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK))
@@ -129,14 +139,6 @@ pub fn tcp_info(socket: &impl AsRawFd) -> Option<libc::tcp_info> {
         let got = libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &mut len);
         (got == 0).then_some(info)
     }
-}
-
-/// Whether a FIN has arrived: the connection is in CLOSE_WAIT or beyond.
-pub fn fin_arrived(info: &libc::tcp_info) -> bool {
-    const CLOSE_WAIT: u8 = 8;
-    const LAST_ACK: u8 = 9;
-    const CLOSING: u8 = 11;
-    matches!(info.tcpi_state, CLOSE_WAIT | LAST_ACK | CLOSING)
 }
 
 /// What a file descriptor stands for.

@@ -26,6 +26,8 @@ mod computing;
 #[cfg(target_os = "linux")]
 pub mod decode;
 #[cfg(target_os = "linux")]
+mod ends;
+#[cfg(target_os = "linux")]
 mod family;
 #[cfg(target_os = "linux")]
 pub mod handle;
@@ -53,6 +55,8 @@ pub use computing::Work;
 pub use elsewhere::{
     Process, Work, accept_queue, corked, ends_under_way, io_uring_denied, is_listening, low_water, queues,
 };
+#[cfg(target_os = "linux")]
+pub use ends::TcpEnd;
 #[cfg(target_os = "linux")]
 pub use handle::{Handle, corked, low_water};
 pub use mask::Mask;

@@ -18,6 +18,9 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// In the kernel's numbering, as in the fourth column of /proc/net/tcp.
 const TIME_WAIT: u8 = 6;
 const LISTEN: u8 = 10;
+/// The attribute that is a `struct tcp_info`, and the bit of a question that asks for it.
+const INFO: u16 = 2;
+const ASK_FOR_INFO: u8 = 1 << (INFO - 1);
 
 /// The part of an answer that is of use here.
 struct Answer {
@@ -55,18 +58,49 @@ pub fn accept_queue(address: SocketAddr) -> io::Result<Option<(u32, u32)>> {
     Ok(ask(address, nobody)?.filter(listens).map(|found| (found.received, found.sent)))
 }
 
+/// The `struct tcp_info` and the unread bytes (a FIN counts as one) of the socket at `local`, connected to `remote`; `None`
+/// if there is none, or only what is left of it after its end.
+///
+/// # Errors
+/// Where it cannot be asked.
+pub fn info(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<(Vec<u8>, u32)>> {
+    let answer = exchange(&question(local, remote, ASK_FOR_INFO))?;
+    let found = parse(&answer)?.filter(|found| found.state != TIME_WAIT && found.remote_port == remote.port());
+    Ok(found.and_then(|found| Some((attribute(&answer, INFO)?.to_vec(), found.received))))
+}
+
+/// The payload of an attribute, which stands behind the fixed part of an answer.
+fn attribute(answer: &[u8], kind: u16) -> Option<&[u8]> {
+    let end = u32::from_ne_bytes(answer.get(..4)?.try_into().ok()?) as usize;
+    let mut rest = answer.get(ANSWER..end.min(answer.len()))?;
+    loop {
+        let half = |at: usize| rest.get(at..at + 2).map(|it| u16::from_ne_bytes([it[0], it[1]]));
+        let (len, found) = (usize::from(half(0)?), half(2)?);
+        let payload = rest.get(4..len)?;
+        if found == kind {
+            return Some(payload);
+        }
+        rest = rest.get(len.next_multiple_of(4)..)?;
+    }
+}
+
 fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Answer>> {
+    parse(&exchange(&question(local, remote, 0))?)
+}
+
+fn exchange(question: &[u8]) -> io::Result<Vec<u8>> {
     let kind = Type::from(libc::SOCK_RAW | libc::SOCK_CLOEXEC);
     let mut socket =
         Socket::new_raw(Domain::from(libc::AF_NETLINK), kind, Some(Protocol::from(libc::NETLINK_INET_DIAG)))?;
-    socket.send(&question(local, remote))?;
-    let mut answer = [0; 512];
+    socket.send(question)?;
+    let mut answer = vec![0; 2048];
     let got = socket.read(&mut answer)?;
-    parse(&answer[..got])
+    answer.truncate(got);
+    Ok(answer)
 }
 
-/// A `struct nlmsghdr` and a `struct inet_diag_req_v2`.
-fn question(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+/// A `struct nlmsghdr` and a `struct inet_diag_req_v2`; `attributes` are those that are wanted behind the fixed part.
+fn question(local: SocketAddr, remote: SocketAddr, attributes: u8) -> Vec<u8> {
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut message = Vec::with_capacity(HEADER + 56);
     message.extend(((HEADER + 56) as u32).to_ne_bytes());
@@ -74,8 +108,8 @@ fn question(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     message.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
     // Sequence number and sender: one question is asked on one socket.
     message.extend([0; 8]);
-    // Nothing beyond the fixed part is wanted, in any state.
-    message.extend([family as u8, libc::IPPROTO_TCP as u8, 0, 0]);
+    // In any state.
+    message.extend([family as u8, libc::IPPROTO_TCP as u8, attributes, 0]);
     message.extend(u32::MAX.to_ne_bytes());
     message.extend(local.port().to_be_bytes());
     message.extend(remote.port().to_be_bytes());

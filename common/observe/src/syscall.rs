@@ -201,6 +201,11 @@ impl fmt::Display for Call {
     }
 }
 
+/// Whether a call of this name belongs in a trace.
+pub fn is_shown(name: &str) -> bool {
+    TABLE.iter().any(|row| row.name == name && row.kind.is_shown())
+}
+
 fn row(number: i64) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.number == number)
 }

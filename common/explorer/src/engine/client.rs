@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use observe::handle::{out_queue, unpace};
-use observe::pattern;
+use observe::{TcpEnd, pattern};
 use socket2::{Domain, Socket, Type};
 
 /// What a small socket buffer is set to; the kernel doubles it and has a minimum of its own.
@@ -46,6 +46,8 @@ pub struct Client {
     pub came_without_fds: bool,
     /// What came where something else was due, from there on.
     stray: Vec<u8>,
+    /// Its receive buffer as it was at the connect.
+    pub receive_room: Option<u64>,
 }
 
 /// What is wrong with the bytes that came back.
@@ -70,6 +72,7 @@ impl Client {
         socket.connect_timeout(&to.into(), Duration::from_secs(10))?;
         socket.set_nonblocking(true)?;
         let port = socket.local_addr()?.as_socket().map_or(0, |addr| addr.port());
+        let receive_room = socket.recv_buffer_size().ok().map(|size| size as u64);
         Ok(Self {
             id: id as u32,
             socket,
@@ -85,6 +88,7 @@ impl Client {
             gone: false,
             came_without_fds: false,
             stray: Vec::new(),
+            receive_room,
         })
     }
 
@@ -178,7 +182,9 @@ impl Client {
             pattern::fill(self.id, BEGIN + start + skip, due);
             due == sample
         };
-        match missing.and_then(|_| (1..self.asked - start).find(&mut fits)) {
+        // A few bytes may fit in many places. If they are the last ones of the stream, that is where they belong.
+        let skips = missing.into_iter().chain(1..self.asked - start);
+        match missing.and_then(|_| skips.into_iter().find(&mut fits)) {
             Some(skip) => Some(Wrong::Gap(start, skip)),
             None => Some(Wrong::Bytes(start)),
         }
@@ -189,9 +195,44 @@ impl Client {
         (self.eof || self.reset) && self.stray.is_empty()
     }
 
+    /// How many bytes of its stream, from `next` on and before `end`, are left out where these bytes come next. 0 if none are,
+    /// or if this cannot be told.
+    pub fn passed_over(&self, next: u64, end: u64, bytes: &[u8]) -> u64 {
+        let mut due = vec![0; bytes.len()];
+        let mut fits = |skip: &u64| {
+            pattern::fill(self.id, BEGIN + next + skip, &mut due);
+            due == bytes
+        };
+        let last = end.saturating_sub(next);
+        if bytes.is_empty() { 0 } else { (0..last).find(&mut fits).unwrap_or(0) }
+    }
+
+    /// Bytes that are missing in what it has read, and will not come.
+    pub fn gap(&self) -> u64 {
+        match self.wrong() {
+            Some(Wrong::Gap(_, bytes)) => bytes,
+            _ => 0,
+        }
+    }
+
     /// Bytes that did not come back yet.
     pub fn owed(&self) -> u64 {
         self.asked - self.came_back
+    }
+
+    /// Bytes that came back and were read, right or wrong.
+    pub fn read(&self) -> u64 {
+        self.came_back + self.stray.len() as u64
+    }
+
+    /// Its own end of the connection.
+    pub fn end(&self) -> TcpEnd {
+        TcpEnd::of_socket(&self.socket).unwrap_or_default()
+    }
+
+    /// Its address.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
     }
 
     /// Leaves; with a reset, or in order.
@@ -255,6 +296,12 @@ mod tests {
         peer.write_all(&[stream(0..100), stream(150..900)].concat()).unwrap();
         holed.pull();
         assert_eq!(holed.wrong(), Some(Wrong::Gap(100, 50)));
+
+        // One byte fits in many places.
+        let (mut all_but_one, mut peer) = client(100_000);
+        peer.write_all(&[stream(0..100), stream(99_999..100_000)].concat()).unwrap();
+        all_but_one.pull();
+        assert_eq!(all_but_one.wrong(), Some(Wrong::Gap(100, 99_899)));
 
         let (mut mixed, mut peer) = client(1000);
         peer.write_all(&[stream(0..100), stream(200..1000), stream(100..200)].concat()).unwrap();

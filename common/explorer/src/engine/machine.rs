@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use observe::start::DEADLINE;
 use observe::syscall::{Call, Kind};
 
+use super::client::Wrong;
 use super::decisions::Decisions;
 use super::independence;
+use super::ledger;
 use super::oracle::Ending;
 use super::recorder::{IDLE_CALLS, Recorder};
 use super::scene::Scene;
@@ -18,7 +20,7 @@ use super::tracee::{Position, Returned, Tracee};
 use super::watchdog::Watchdog;
 use super::world::{WhichListener, World};
 use crate::order::Order;
-use crate::run::{Error, Run, Verdict};
+use crate::run::{Error, Missing, Run, Verdict};
 
 /// A run takes milliseconds. One that goes on for so long has a server that never rests: one that starts another timer
 /// with each accept that fails, say.
@@ -83,6 +85,7 @@ impl<'a> Machine<'a> {
         Ok(Some(Run {
             verdict,
             what,
+            missing: if order.keep { machine.missing() } else { None },
             points: std::mem::take(&mut machine.decisions.points),
             hash: machine.recorder.hash(),
             events: std::mem::take(&mut machine.recorder.events),
@@ -176,6 +179,7 @@ impl<'a> Machine<'a> {
     /// Makes the call that a thread stands before.
     pub fn make(&mut self, tid: i32, call: Call, may_block: bool) -> Result<(), Error> {
         self.world.has_started |= self.world.listener.is_some() && independence::waits_for_clients(&call);
+        self.recorder.entered(Scene { tracee: &self.tracee, world: &self.world }, tid, &call);
         match self.tracee.make(tid, call, may_block)? {
             Some(returned) => self.after_call(&returned),
             None => Ok(()),
@@ -216,8 +220,59 @@ impl<'a> Machine<'a> {
             let said = self.tracee.said_address();
             self.world.compare_listener(said);
         }
+        self.count_bytes(returned);
+        if self.order.keep && call.kind == Kind::Close {
+            self.count_close(self.scene().client_of_call(tid, &call));
+        }
         self.recorder.call(Scene { tracee: &self.tracee, world: &self.world }, returned);
         self.tracee.unlearn(returned);
         Ok(())
+    }
+
+    /// Notes the bytes that a call has moved between the program and a client's connection.
+    fn count_bytes(&mut self, returned: &Returned) {
+        let Returned { tid, call, value } = *returned;
+        let Ok(bytes @ 1..) = u64::try_from(value) else { return };
+        if !self.order.keep {
+            return;
+        }
+        let (from, to) = ledger::moves(&call);
+        let client = |fd: Option<i32>| self.scene().client_of(tid, fd?);
+        let (from, to) = (client(from), client(to));
+        if let Some(client) = from {
+            self.world.ledger.took(client, bytes);
+        }
+        if let Some(client) = to {
+            let passed_over = self.passed_over(tid, &call, client, bytes);
+            self.world.ledger.gave(client, bytes, passed_over);
+        }
+    }
+
+    /// How many bytes of a client's stream a write has left out. Only what stands in its memory tells.
+    fn passed_over(&self, tid: i32, call: &Call, id: usize, bytes: u64) -> u64 {
+        let Some(client) = &self.world.clients[id] else { return 0 };
+        let first = ledger::first_bytes(**self.tracee.process_of(tid), call, bytes);
+        let next = self.world.ledger.next(id);
+        let held = u64::try_from(self.world.ledger.held(id)).unwrap_or(0);
+        client.passed_over(next, next + held, &first)
+    }
+
+    /// Notes that a client's connection is closed.
+    fn count_close(&mut self, closed: Option<usize>) {
+        let port = closed.and_then(|client| Some((client, self.world.clients[client].as_ref()?.port)));
+        if let Some((client, _)) = port.filter(|(_, port)| self.tracee.end_of(*port).is_none()) {
+            self.world.ledger.closed(client);
+        }
+    }
+
+    /// The bytes that did not come back, if some will not come back any more.
+    fn missing(&self) -> Option<Missing> {
+        self.world.present().filter(|(_, client)| !client.gone).find_map(|(id, client)| match client.wrong() {
+            Some(Wrong::Gap(at, bytes)) => Some(Missing { client: id, at, bytes, passed_over: true }),
+            None if (client.eof || client.reset) && client.owed() > 0 => {
+                Some(Missing { client: id, at: client.came_back, bytes: client.owed(), passed_over: false })
+            }
+            _ => None,
+        })
     }
 }

@@ -3,8 +3,10 @@
 //! Invariant: what comes out of here is portable: `run` and its types.
 
 mod client;
+mod cost;
 mod decisions;
 mod independence;
+mod ledger;
 mod machine;
 mod oracle;
 mod recorder;

@@ -2,14 +2,17 @@
 //!
 //! Invariant: no address, process id, port or remaining time goes into the hash or an event, so replays give the same.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use observe::decode::Patience;
 use observe::errno;
+use observe::syscall::Call;
 
+use super::cost;
 use super::scene::Scene;
 use super::tracee::Returned;
-use crate::run::{ClientStep, Event, ServerCall};
+use crate::record::{ClientStep, Event, ServerCall};
 use crate::script::Step;
 
 /// Calls in a row that move nothing: more than any server makes between two waits.
@@ -34,9 +37,19 @@ impl Implied {
     }
 }
 
+/// What a call showed at its entry, and does not show at its exit: a wait overwrites its sets.
+#[derive(Debug)]
+struct Entry {
+    arguments: String,
+    /// How many descriptors it asks about.
+    asks_about: u64,
+}
+
 pub struct Recorder {
     /// Keep the events.
     pub keep: bool,
+    /// By thread.
+    entries: HashMap<i32, Entry>,
     hash: DefaultHasher,
     pub events: Vec<Event>,
     /// Calls in a row that moved nothing.
@@ -47,7 +60,14 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(keep: bool) -> Self {
-        Self { keep, hash: DefaultHasher::new(), events: Vec::new(), idle: 0, last_call: String::new() }
+        Self {
+            keep,
+            entries: HashMap::new(),
+            hash: DefaultHasher::new(),
+            events: Vec::new(),
+            idle: 0,
+            last_call: String::new(),
+        }
     }
 
     /// All that has happened, as one number.
@@ -74,9 +94,19 @@ impl Recorder {
         if self.idle > IDLE_CALLS { Some(&self.last_call) } else { None }
     }
 
+    /// A thread is about to make a call.
+    pub fn entered(&mut self, scene: Scene<'_>, tid: i32, call: &Call) {
+        if self.keep && call.kind.is_shown() && self.idle <= IDLE_KEPT {
+            let arguments = scene.decode(tid, |decoder| decoder.arguments(call));
+            let asks_about = cost::asks_about(**scene.tracee.process_of(tid), call);
+            self.entries.insert(tid, Entry { arguments, asks_about });
+        }
+    }
+
     /// A call that has returned. The trace begins with `listen`.
     pub fn call(&mut self, scene: Scene<'_>, returned: &Returned) {
         let Returned { tid, call, value } = returned;
+        let entry = self.entries.remove(tid);
         if scene.world.listener.is_none() || !call.kind.is_shown() {
             return;
         }
@@ -93,10 +123,15 @@ impl Recorder {
         if !self.keep || self.idle > IDLE_KEPT {
             return;
         }
+        let process = **scene.tracee.process_of(*tid);
+        let (arguments, asked) = match entry {
+            Some(Entry { arguments, asks_about }) => (arguments, asks_about),
+            None => (scene.decode(*tid, |decoder| decoder.arguments(call)), cost::asks_about(process, call)),
+        };
         let event = ServerCall {
             thread,
-            name: call.name,
-            arguments: scene.decode(*tid, |decoder| decoder.arguments(call)),
+            name: call.name.to_owned(),
+            arguments,
             result: errno::result(*value),
             out: scene.decode(*tid, |decoder| decoder.outcome(call, *value)),
             raw: call.numbers(),
@@ -104,6 +139,11 @@ impl Recorder {
             fd: call.fd(),
             client: scene.client_of_call(*tid, call),
             wait: call.is_wait(),
+            cost: cost::of(process, call, asked, *value),
+            inner: Vec::new(),
+            ring: None,
+            frames: Vec::new(),
+            meaning: None,
             state: scene.snapshot(),
         };
         self.events.push(Event::Call(event));
@@ -117,6 +157,7 @@ impl Recorder {
         }
         self.events.push(Event::Step(ClientStep {
             step: step.to_string(),
+            script_step: scene.world.last_taken(),
             placed: before.is_some(),
             implied: false,
             fault: false,
@@ -124,7 +165,6 @@ impl Recorder {
             client: step.client(),
             bytes,
             state: scene.snapshot(),
-            of_script: Some(step),
         }));
     }
 
@@ -136,6 +176,7 @@ impl Recorder {
         }
         self.events.push(Event::Step(ClientStep {
             step: what.to_owned(),
+            script_step: None,
             placed: true,
             implied: false,
             fault: true,
@@ -143,7 +184,6 @@ impl Recorder {
             client: None,
             bytes: 0,
             state: scene.snapshot(),
-            of_script: None,
         }));
     }
 
@@ -169,6 +209,7 @@ impl Recorder {
         }
         self.events.push(Event::Step(ClientStep {
             step: format!("c{} {}", done.id, parts.join(", ")),
+            script_step: None,
             placed: false,
             implied: true,
             fault: false,
@@ -176,7 +217,6 @@ impl Recorder {
             client: Some(done.id),
             bytes: done.read + done.sent,
             state: scene.snapshot(),
-            of_script: None,
         }));
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a client exists from its connect on, at its own index, and keeps what it was told to send.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 
@@ -9,6 +10,7 @@ use observe::handle;
 use socket2::{SockAddr, SockRef};
 
 use super::client::{Client, SMALL};
+use super::ledger::Ledger;
 use super::tracee::Tracee;
 use crate::run::Error;
 use crate::script::{MAX_CLIENTS, Script, Step};
@@ -49,6 +51,13 @@ pub struct World<'a> {
     pub fds_limited: bool,
     /// A client that comes when no file descriptor is free has to wait.
     own: bool,
+    /// What the program took and gave, if events are kept.
+    pub ledger: Ledger,
+    /// The sizes of the server's buffers (receive, send) for each client, when they were seen first. The kernel may enlarge
+    /// them, at a time that is not the same in each run.
+    pub rooms: [Cell<Option<(u64, u64)>>; MAX_CLIENTS],
+    /// Bytes were under way for so long that nobody waits for such bytes any more.
+    pub stopped_waiting: Cell<bool>,
 }
 
 impl<'a> World<'a> {
@@ -65,6 +74,9 @@ impl<'a> World<'a> {
             clients: Default::default(),
             served: [false; MAX_CLIENTS],
             fds_limited: false,
+            ledger: Ledger::default(),
+            rooms: Default::default(),
+            stopped_waiting: Cell::new(false),
         }
     }
 
@@ -78,6 +90,11 @@ impl<'a> World<'a> {
         let step = self.to_come().first().copied();
         self.done += usize::from(step.is_some());
         step
+    }
+
+    /// The place in the script of the step that was taken last.
+    pub fn last_taken(&self) -> Option<usize> {
+        self.done.checked_sub(1)
     }
 
     /// Of the steps to come, the last that comes together with this one.

@@ -30,6 +30,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(EpollEt, "two_fins", "ends when two clients finish between two waits", "two", Exited, 2),
     mutant(EpollEt, "pause_forgets", "does not read again after a pause for back-pressure", "back-pressure", LostWakeup, 0),
     mutant(EpollEt, "short_write_drops", "drops what a short write did not take", "back-pressure", Truncated, 0),
+    mutant(EpollEt, "eagain_drops", "drops what it could not write at EAGAIN", "back-pressure", Truncated, 0),
     mutant(EpollEt, "eintr_is_fatal", "ends when its wait returns EINTR", "close", Exited, 1),
     mutant(EpollEt, "emfile_parks", "waits for an edge of its listener after EMFILE", "emfile", LostWakeup, 0),
     mutant(Oneshot, "rearmed_early", "re-arms ONESHOT before the drain, with two threads", "close", WrongBytes, 1),

@@ -253,6 +253,8 @@ impl Connection {
             match self.stream.write(front) {
                 Ok(sent) if sent < len && bug!("short_write_drops") => drop(self.pending.drain(..len)),
                 Ok(sent) => drop(self.pending.drain(..sent)),
+                // As tutorials have it.
+                Err(error) if error.kind() == ErrorKind::WouldBlock && bug!("eagain_drops") => self.pending.clear(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) => return Err(error),
             }

@@ -23,6 +23,11 @@ mod outside;
 #[cfg(target_os = "linux")]
 mod proof;
 #[cfg(target_os = "linux")]
+#[path = "../recorded/mod.rs"]
+mod recorded;
+#[cfg(target_os = "linux")]
+mod recordings;
+#[cfg(target_os = "linux")]
 mod reduction;
 #[cfg(target_os = "linux")]
 mod replays;

@@ -12,8 +12,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use super::catalogue::{CORRECT, MUTANTS};
 use super::mutant::Mutant;
-use super::serve::Base;
-use super::{measure, outside, reduction, replays, table};
+use super::{measure, outside, recordings, reduction, replays, table};
 
 pub const EINTR: Faults = Faults { eintr: true, econnaborted: false };
 pub const ALL: Faults = Faults { eintr: true, econnaborted: true };
@@ -88,15 +87,25 @@ pub fn main() -> ExitCode {
     test("an_ordinary_client_does_not_meet_the_late_flag".into(), Box::new(outside::plain_connections));
     test("a_hundred_replays_give_one_trace".into(), Box::new(|| replays::replays("et_flag_cleared_late", 100)));
     test("replays_of_two_threads_give_one_trace".into(), Box::new(|| replays::replays("oneshot_rearmed_early", 30)));
-    for base in [Base::EpollEt, Base::Select, Base::Uring] {
+    for (base, stops) in CORRECT {
+        let times = if all { TIMES } else { 3 };
         test(
-            format!("recordings_are_byte_identical::{}", base.name()),
-            Box::new(move || replays::records(base.name(), 10)),
+            format!("recordings_are_the_same_and_valid_and_conserve_bytes::{}", base.name()),
+            Box::new(move || recordings::of_each_script(base.name(), *stops, times)),
         );
     }
+    for name in ["et_eagain_drops", "et_short_write_drops"] {
+        test(format!("dropped_bytes_break_the_law_and_are_named::{name}"), Box::new(move || recordings::dropped(name)));
+    }
+    test("every_gap_is_recorded".into(), Box::new(recordings::every_gap_is_there));
+    test("a_cut_is_recorded".into(), Box::new(recordings::a_cut_is_recorded));
+    test(
+        "a_recording_that_does_not_fit_the_schema_is_refused".into(),
+        Box::new(recordings::a_recording_that_does_not_fit_is_refused),
+    );
     test("a_killed_explorer_leaves_no_server".into(), Box::new(outside::killed));
     test("memory_does_not_grow_with_the_runs".into(), Box::new(outside::memory_is_flat));
-    test("a_recorded_run_has_what_a_player_needs".into(), Box::new(replays::recorded));
+    test("a_recorded_run_has_what_a_player_needs".into(), Box::new(recordings::has_what_a_player_needs));
     test("a_server_that_does_not_start_is_reported_with_its_output".into(), Box::new(no_start));
     if all {
         test("a_server_that_computes_for_ever_is_ended".into(), Box::new(spins));

@@ -520,6 +520,16 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("echo::one_byte_comes_back", Spinning, "never sleeps")],
     ),
     mutant(
+        Poll,
+        "first_64_of_the_set",
+        "serves the first 64 entries that are ready, and begins with the first again in the next turn",
+        &[caught(
+            "fairness::hundreds_of_clients_that_flood_do_not_keep_another_waiting",
+            Starved,
+            "begins with the first",
+        )],
+    ),
+    mutant(
         Select,
         "nfds_off_by_one",
         "passes the highest descriptor as nfds",
@@ -620,12 +630,6 @@ pub const MUTANTS: &[Mutant] = &[
         "dont_wait",
         "receives with MSG_DONTWAIT, and again at EAGAIN",
         &[caught("idle::a_hundred_idle_connections_cost_nothing", Spinning, "MSG_DONTWAIT")],
-    ),
-    mutant(
-        Uring,
-        "leftover_comes_last",
-        "has 64 buffers for all, and receives again behind those who have one where none was left",
-        &[caught("fairness::three_hundred_clients_that_pipeline_do_not_keep_another_waiting", Starved, "left over")],
     ),
     mutant(
         Uring,

@@ -8,7 +8,6 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
-use std::ptr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +17,6 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use super::mutant::bug;
 
 const BUFFER: usize = 16 * 1024;
-/// The buffers of a pool, which only `leftover_comes_last` has.
-const POOL: u16 = 64;
 const RETRY: Duration = Duration::from_millis(250);
 /// IORING_ENTER_GETEVENTS and IORING_ENTER_SQ_WAKEUP, which only `need_wakeup_seen_early` gives itself.
 const GET_EVENTS: u32 = 1;
@@ -52,8 +49,6 @@ pub struct Server {
     accept_at: Option<Instant>,
     /// Only under `accept_armed_by_a_close_only`.
     starved: bool,
-    /// The buffers from which the kernel picks one; only under `leftover_comes_last`.
-    pool: *mut u8,
 }
 
 impl Server {
@@ -72,7 +67,6 @@ impl Server {
             receives: 0,
             accept_at: None,
             starved: false,
-            pool: Box::leak(vec![0u8; BUFFER * POOL as usize].into_boxed_slice()).as_mut_ptr(),
         })
     }
 
@@ -80,7 +74,6 @@ impl Server {
         let mut byte = 0u8;
         let wake = opcode::Recv::new(Fd(self.wake.as_raw_fd()), &mut byte, 1).build();
         self.push(wake, WAKE)?;
-        self.provide(0, POOL)?;
         self.arm_accept()?;
         listening();
         let mut asleep = true;
@@ -127,12 +120,7 @@ impl Server {
                 match completion.user_data() & 3 {
                     WAKE => return Ok(()),
                     ACCEPT => self.accepted(&completion)?,
-                    RECV => {
-                        if let Some(buffer) = cqueue::buffer_select(completion.flags()) {
-                            self.lane(index).memory = self.pool.wrapping_add(BUFFER * usize::from(buffer));
-                        }
-                        self.received(index, completion.result())?;
-                    }
+                    RECV => self.received(index, completion.result())?,
                     _ => self.sent(index, completion.result())?,
                 }
             }
@@ -217,31 +205,8 @@ impl Server {
         lane.receiving = true;
         // As a readiness server would: but then it is EAGAIN that completes, again and again.
         let flags = if bug!("dont_wait") { libc::MSG_DONTWAIT } else { 0 };
-        let recv = opcode::Recv::new(Fd(lane.stream.as_raw_fd()), lane.memory, BUFFER as u32).flags(flags);
-        let entry = match bug!("leftover_comes_last") {
-            true => recv.buf_group(0).build().flags(squeue::Flags::BUFFER_SELECT),
-            false => recv.build(),
-        };
+        let entry = opcode::Recv::new(Fd(lane.stream.as_raw_fd()), lane.memory, BUFFER as u32).flags(flags).build();
         self.push(entry, RECV | (index as u64) << 2)
-    }
-
-    /// Gives buffers of the pool to the kernel.
-    fn provide(&mut self, first: u16, count: u16) -> io::Result<()> {
-        if !bug!("leftover_comes_last") {
-            return Ok(());
-        }
-        let memory = self.pool.wrapping_add(BUFFER * usize::from(first));
-        self.push(opcode::ProvideBuffers::new(memory, BUFFER as i32, count, 0, first).build(), WATCH)
-    }
-
-    /// The buffer of a lane goes back to the pool, if it is one of the pool's.
-    fn give_back(&mut self, index: usize) -> io::Result<()> {
-        let at = (self.lane(index).memory as usize).wrapping_sub(self.pool as usize) / BUFFER;
-        if at >= usize::from(POOL) {
-            return Ok(());
-        }
-        self.lane(index).memory = ptr::null_mut();
-        self.provide(at as u16, 1)
     }
 
     fn send(&mut self, index: usize) -> io::Result<()> {
@@ -275,8 +240,7 @@ impl Server {
                 }
                 Ok(())
             }
-            // Again, and behind all those that have a buffer now.
-            _ if transient(result) || bug!("leftover_comes_last") && -result == libc::ENOBUFS => self.recv(index),
+            _ if transient(result) => self.recv(index),
             _ => {
                 if bug!("poll_left_at_failed_send") {
                     self.cancel_watch(index)?;
@@ -300,7 +264,6 @@ impl Server {
             return self.send(index);
         }
         let other = lane.other;
-        self.give_back(index)?;
         match self.lanes.get(other) {
             Some(Some(other)) if other.receiving => Ok(()),
             _ => self.recv(index),
@@ -315,7 +278,6 @@ impl Server {
     }
 
     fn end(&mut self, index: usize) -> io::Result<()> {
-        self.give_back(index)?;
         let other = self.lane(index).other;
         if bug!("close_after_shutdown") {
             let _ = self.lane(index).stream.shutdown(std::net::Shutdown::Both);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use explorer::script::Step;
-use explorer::{Faults, Finding, Plan, Run, Schedule, Script, Verdict, report};
+use explorer::{Faults, Finding, Plan, Recording, Run, Schedule, Script, Verdict, report};
 use harness::{Check, Launch, Subject};
 
 use super::explore_json::{ExplorationJson, ScriptJson};
@@ -31,6 +31,7 @@ Examples:
   cargo lab explore --cmd './a.out {port}' --faults eintr,emfile
   cargo lab explore --cmd './a.out {port}' --script close --replay 0,0,1
   cargo lab explore epoll-et --script close --record run.json
+  cargo lab explore epoll-et --script close --record runs.json --record-all
 
 Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing
 could be tried; 2 wrong command line.";
@@ -42,8 +43,12 @@ Scripts is an array with an object for each script:
   cut (the reason, or null), diverged, and finding.
 Finding is null, or an object:
   verdict, what, diagnosis, replay, trace, kernel and passing.
-With --replay, stdout gets the run itself, as --record writes it
+With --replay, stdout gets a recording of the run, as --record writes it
 (common/explorer/RECORD.md).";
+
+/// A recording of all schedules has so many runs at most. Each of them has its events, and a run with few events is about
+/// 50 KB of JSON.
+const RECORDED_RUNS: u64 = 300;
 
 /// Find lost wakeups: place a client's steps between a server's system calls
 ///
@@ -63,9 +68,9 @@ pub struct ExploreArgs {
     /// A standard script, a file, or the steps themselves [default: every standard script]
     #[arg(long, value_name = "SCRIPT")]
     script: Option<String>,
-    /// Place at most N steps before calls of a running server
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=6))]
-    max_placements: u8,
+    /// Place at most N steps before calls of a running server [default: 2; with --record-all 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=6))]
+    max_placements: Option<u8>,
     /// Explore each script for at most S seconds; schedules with one placement get 20 seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     max_seconds: u32,
@@ -75,9 +80,13 @@ pub struct ExploreArgs {
     /// Run only this schedule, and show it
     #[arg(long, value_name = "0,1,..", value_parser = Schedule::parse, requires = "script")]
     replay: Option<Schedule>,
-    /// Write one run to a file: the run that fails, the run of --replay, or the run without placements
+    /// Write a run to a file: the run that fails, the run of --replay, or the run without placements; and beside a run
+    /// that fails the nearest one that passes
     #[arg(long, value_name = "FILE.json", requires = "script")]
     record: Option<String>,
+    /// Record every schedule up to --max-placements: a run for each gap between two calls (300 runs at most)
+    #[arg(long, requires = "record", conflicts_with_all = ["replay", "json"])]
+    record_all: bool,
     /// Show every script that fails in full, and not only the first one
     #[arg(long, short)]
     verbose: bool,
@@ -111,9 +120,25 @@ pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
     let subject = what_to_explore(args, &interrupt)?;
     let scripts = without_signals(args, scripts, subject.own);
     let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
-    match &args.replay {
-        Some(schedule) => replay(args, &subject, &scripts[0], faults, schedule, &interrupt),
-        None => explore(args, &subject, &scripts, faults, &interrupt),
+    match (&args.replay, &args.record) {
+        (Some(schedule), _) => replay(args, &subject, &scripts[0], faults, schedule, &interrupt),
+        (None, Some(file)) if args.record_all => {
+            let plan = Plan { max_runs: Some(RECORDED_RUNS), ..plan(args, &subject, &scripts[0], faults) };
+            record_all(args, file, &plan, &interrupt)
+        }
+        _ => explore(args, &subject, &scripts, faults, &interrupt),
+    }
+}
+
+fn plan<'a>(args: &ExploreArgs, subject: &'a explorer::Subject, script: &'a Script, faults: Faults) -> Plan<'a> {
+    Plan {
+        subject,
+        script,
+        faults,
+        max_placements: args.max_placements(),
+        always: 1,
+        max_runs: None,
+        max_time: Some(Duration::from_secs(args.max_seconds.into())),
     }
 }
 
@@ -127,24 +152,19 @@ fn explore(
     let mut results = Vec::new();
     let mut failing: Vec<(&Script, Finding)> = Vec::new();
     for script in scripts {
-        let plan = Plan {
-            subject,
-            script,
-            faults,
-            max_placements: args.max_placements.into(),
-            always: 1,
-            max_runs: None,
-            max_time: Some(Duration::from_secs(args.max_seconds.into())),
-        };
+        let plan = plan(args, subject, script, faults);
         let explored =
             explorer::explore(&plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
         interrupt.check()?;
         if let Some(file) = &args.record {
-            let run = match &explored.finding {
-                Some(finding) => &finding.run,
-                None => &replayed(subject, script, faults, &Schedule::default(), interrupt)?,
+            let recording = match &explored.finding {
+                Some(finding) => Recording::of_finding(&subject.name, script, finding),
+                None => {
+                    let run = replayed(subject, script, faults, &Schedule::default(), interrupt)?;
+                    Recording::new(&subject.name, script, faults, &run, None)
+                }
             };
-            write_record(file, subject, script, run)?;
+            write_record(file, &recording)?;
         }
         if !args.json {
             terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
@@ -167,7 +187,9 @@ fn explore(
 fn told(args: &ExploreArgs, server: &str, scripts: usize, failing: &[(&Script, Finding)]) -> String {
     let width = terminal::width();
     let words = terminal::wrap(report::WORDS, width).join("\n");
-    let Some(((first, finding), others)) = failing.split_first() else { return format!("\n{words}\n") };
+    let Some(((first, finding), others)) = failing.split_first() else {
+        return format!("\n{words}\n\n{}", args.how_to_see(None, ""));
+    };
     let mut out = String::new();
     let in_full = if args.verbose { failing } else { &failing[..1] };
     for (script, finding) in in_full {
@@ -185,7 +207,9 @@ fn told(args: &ExploreArgs, server: &str, scripts: usize, failing: &[(&Script, F
         );
         out += &(terminal::wrap(&text, width).join("\n") + "\n");
     }
-    out + &format!("again: cargo lab explore {} {}\n", args.server_words(), report::replay_arguments(first, finding))
+    let replay = report::replay_arguments(first, finding);
+    out += &format!("again: cargo lab explore {} {replay}\n", args.server_words());
+    out + &args.how_to_see(Some(first), &replay)
 }
 
 fn replay(
@@ -197,15 +221,60 @@ fn replay(
     interrupt: &Interrupt,
 ) -> Result<ExitCode, LabError> {
     let run = replayed(subject, script, faults, schedule, interrupt)?;
-    if let Some(file) = &args.record {
-        write_record(file, subject, script, &run)?;
+    if args.record.is_some() || args.json {
+        let recording = recording_of(args, subject, script, faults, &run, interrupt)?;
+        if let Some(file) = &args.record {
+            write_record(file, &recording)?;
+        }
+        if args.json {
+            terminal::print(&recording.to_json());
+        }
     }
-    if args.json {
-        terminal::print(&explorer::record::record(&subject.name, script, &run));
-    } else {
-        terminal::print(&report::replayed(&subject.name, script, schedule, &run, terminal::width()));
+    if !args.json {
+        let told = report::replayed(&subject.name, script, schedule, &run, terminal::width());
+        let replay = format!("--script '{}' --replay {schedule}", report::script_argument(script));
+        terminal::print(&format!("{told}\n{}", args.how_to_see(Some(script), &replay)));
     }
     Ok(if run.verdict == Verdict::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A run that was asked for, and if it fails the nearest one that passes.
+fn recording_of(
+    args: &ExploreArgs,
+    subject: &explorer::Subject,
+    script: &Script,
+    faults: Faults,
+    run: &Run,
+    interrupt: &Interrupt,
+) -> Result<Recording, LabError> {
+    let passing = match run.verdict {
+        Verdict::Ok => None,
+        _ => explorer::passing_beside(&plan(args, subject, script, faults), run, interrupt.flag())
+            .map_err(|error| failure(interrupt, &error))?,
+    };
+    interrupt.check()?;
+    Ok(Recording::new(&subject.name, script, faults, run, passing.as_ref()))
+}
+
+/// Runs and records every schedule up to the bound.
+fn record_all(args: &ExploreArgs, file: &str, plan: &Plan<'_>, interrupt: &Interrupt) -> Result<ExitCode, LabError> {
+    let recording =
+        explorer::record_all(plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
+    interrupt.check()?;
+    write_record(file, &recording)?;
+    let failed = recording.runs.iter().filter(|run| run.verdict != Verdict::Ok).count();
+    let cut = recording.bound.as_ref().and_then(|bound| bound.cut.as_ref());
+    let extent = match cut {
+        Some(why) => format!("not all of them: the recording was cut {why}"),
+        None => "all of them".to_owned(),
+    };
+    let (name, runs, most) = (&plan.script.name, recording.runs.len(), plan.max_placements);
+    let plural = if most == 1 { "" } else { "s" };
+    terminal::print(&format!(
+        "{name}: {runs} schedules with at most {most} placement{plural}, {extent}; {failed} fail\n\n{}",
+        args.how_to_see(Some(plan.script), "")
+    ));
+    Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn replayed(
@@ -230,14 +299,47 @@ fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
     })
 }
 
-fn write_record(file: &str, subject: &explorer::Subject, script: &Script, run: &Run) -> Result<(), LabError> {
-    std::fs::write(file, explorer::record::record(&subject.name, script, run))
+fn write_record(file: &str, recording: &Recording) -> Result<(), LabError> {
+    std::fs::write(file, recording.to_json())
         .map_err(|error| LabError::failed(format!("--record {file}: {error}; give a file that can be written")))?;
     terminal::complain(&format!("recorded: {file}"));
     Ok(())
 }
 
 impl ExploreArgs {
+    fn max_placements(&self) -> usize {
+        self.max_placements.unwrap_or(if self.record_all { 1 } else { 2 }).into()
+    }
+
+    /// The last line: how to see the run in a browser. `replay` are the arguments that lead to it, if it was asked for or
+    /// found.
+    fn how_to_see(&self, script: Option<&Script>, replay: &str) -> String {
+        let words = self.server_words();
+        if let Some(file) = &self.record {
+            return format!("see it: cargo lab show {}\n", shell_words::quote(file));
+        }
+        // What `show` explores by itself: the standard bound, and no faults.
+        let by_itself = self.max_placements.is_none_or(|most| most == 2)
+            && !self.has(Fault::Eintr)
+            && !self.has(Fault::Econnaborted);
+        let Some(script) = script else {
+            let script = self.script.as_ref().map(|text| format!(" --script {}", shell_words::quote(text)));
+            return format!("see it: cargo lab show {words}{}\n", script.unwrap_or_default());
+        };
+        match (by_itself, &self.replay) {
+            (false, _) => {
+                format!("see it: cargo lab explore {words} {replay} --record run.json; cargo lab show run.json\n")
+            }
+            (true, Some(schedule)) => format!(
+                "see it: cargo lab show {words} --script '{}' --replay {schedule}\n",
+                report::script_argument(script)
+            ),
+            (true, None) => {
+                format!("see it: cargo lab show {words} --script '{}'\n", report::script_argument(script))
+            }
+        }
+    }
+
     /// The words that name the server.
     fn server_words(&self) -> String {
         let own = || self.cmd.as_ref().map(|line| format!("--cmd {}", shell_words::quote(line)));

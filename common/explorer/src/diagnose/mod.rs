@@ -3,14 +3,16 @@
 //! Invariant: a sentence says only what the trace and the kernel's last state show. If they do not show the cause, the
 //! text does not name one.
 
+mod dropped;
+
 use observe::advice;
 
-use crate::run::{ClientStep, ConnectionState, Event, RegistrationState, Run, ServerCall, Snapshot, Verdict};
-use crate::script::Step;
+use crate::record::{ClientStep, ConnectionState, Event, RegistrationState, ServerCall, State};
+use crate::run::{Run, Verdict};
 
 /// The diagnosis of a failing run.
 pub fn diagnose(run: &Run) -> String {
-    let nothing = Snapshot::default();
+    let nothing = State::default();
     let end = run.end.as_ref().unwrap_or(&nothing);
     match run.verdict {
         Verdict::Ok => String::new(),
@@ -35,6 +37,11 @@ fn calls(run: &Run) -> impl DoubleEndedIterator<Item = &ServerCall> {
     })
 }
 
+/// `recvfrom(5 c0, 4096) = 3`
+fn shown(call: &ServerCall) -> String {
+    format!("{}({}) = {}", call.name, call.arguments, call.result)
+}
+
 fn steps(run: &Run) -> impl DoubleEndedIterator<Item = &ClientStep> {
     run.events.iter().filter_map(|event| match event {
         Event::Step(step) => Some(step),
@@ -54,7 +61,7 @@ fn where_placed(run: &Run, client: usize) -> String {
     }
 }
 
-fn interest(end: &Snapshot, fd: i32) -> Option<&RegistrationState> {
+fn interest(end: &State, fd: i32) -> Option<&RegistrationState> {
     end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.fd == fd)
 }
 
@@ -66,8 +73,8 @@ fn last_wait(run: &Run) -> Option<&ServerCall> {
     calls(run).rfind(|call| call.wait)
 }
 
-fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
-    if let Some(step) = steps(run).rfind(|step| matches!(step.of_script, Some(Step::Signal(_)))) {
+fn lost_wakeup(run: &Run, end: &State) -> String {
+    if let Some(step) = steps(run).rfind(|step| step.is_signal()) {
         let wait = if step.before.is_empty() { "its wait".to_owned() } else { step.before.clone() };
         return match step.placed {
             true => format!(
@@ -85,17 +92,20 @@ fn lost_wakeup(run: &Run, end: &Snapshot) -> String {
     let Some(connection) = end.connections.iter().find(owed) else { return String::new() };
     match connection.fd {
         Some(fd) if connection.unread > 0 => unread(run, end, connection, fd),
-        Some(fd) => format!(
-            "The server has read all bytes of c{0}, and {1} of them are pending. fd {fd} has room, but no event that \
-             the server waits for makes it send them.",
-            connection.client,
-            connection.asked - connection.came_back
-        ),
+        Some(fd) => {
+            let (client, pending) = (connection.client, connection.asked - connection.came_back);
+            let write = dropped::last_incomplete(run, client)
+                .map_or_else(String::new, |write| format!(" {write}, and no write followed."));
+            format!(
+                "The server has read all bytes of c{client}, and {pending} of them are pending.{write} fd {fd} has room, but \
+                 no event that the server waits for makes it send them."
+            )
+        }
         None => String::new(),
     }
 }
 
-fn queued(run: &Run, end: &Snapshot) -> String {
+fn queued(run: &Run, end: &State) -> String {
     let queue = match end.accept_queue {
         1 => "One connection is in the accept queue".to_owned(),
         n => format!("{n} connections are in the accept queue"),
@@ -131,7 +141,7 @@ fn queued(run: &Run, end: &Snapshot) -> String {
     }
 }
 
-fn unread(run: &Run, end: &Snapshot, connection: &ConnectionState, fd: i32) -> String {
+fn unread(run: &Run, end: &State, connection: &ConnectionState, fd: i32) -> String {
     let (client, bytes) = (connection.client, connection.unread);
     let unread = format!("{bytes} bytes of c{client} are unread in fd {fd}");
     let placed = where_placed(run, client);
@@ -164,7 +174,7 @@ fn used_up(run: &Run, client: usize) -> String {
         call.wait && told.split(',').any(|event| event.contains(&name) && event.contains("IN"))
     };
     let reads = |call: &&ServerCall| {
-        call.client == Some(client) && matches!(call.name, "read" | "recvfrom" | "recvmsg" | "readv")
+        call.client == Some(client) && matches!(call.name.as_str(), "read" | "recvfrom" | "recvmsg" | "readv")
     };
     let mut before = calls(run).rev().skip_while(|call| !reports(call) && !reads(call));
     match before.next() {
@@ -184,15 +194,16 @@ fn used_up(run: &Run, client: usize) -> String {
     }
 }
 
-fn no_eof(run: &Run, end: &Snapshot) -> String {
+fn no_eof(run: &Run, end: &State) -> String {
     let open = |it: &&ConnectionState| it.fin_arrived && !it.eof;
     let Some(connection) = end.connections.iter().find(open) else {
         return "The server did not close a finished connection.".into();
     };
     let client = connection.client;
-    let Some(fd) = connection.fd else { return String::new() };
+    let Some(fd) = connection.fd else { return format!("The server did not close c{client}'s finished connection.") };
     let edge = interest(end, fd).is_some_and(|interest| has(&interest.mask, "ET"));
-    let read = calls(run).rfind(|call| call.client == Some(client) && matches!(call.name, "read" | "recvfrom"));
+    let read =
+        calls(run).rfind(|call| call.client == Some(client) && matches!(call.name.as_str(), "read" | "recvfrom"));
     match read {
         Some(read) if edge && read.value > 0 => format!(
             "The FIN came with the bytes, and one edge reported both. {}({}) = {} was the server's last read, so it \
@@ -213,19 +224,14 @@ fn truncated(run: &Run) -> String {
     let mut closed = None;
     for event in &run.events {
         if let Event::Call(call) = event
-            && matches!(call.name, "close" | "shutdown")
+            && matches!(call.name.as_str(), "close" | "shutdown")
             && let Some(client) = call.client
+            && run.missing.is_none_or(|missing| missing.client == client)
             && unread_before[client] > 0
         {
             closed = Some((call, unread_before[client]));
         }
-        let state = match event {
-            Event::Call(call) => &call.state,
-            Event::Step(step) => &step.state,
-            Event::Rest { state, .. } => state,
-            Event::Preempted { .. } => continue,
-        };
-        for connection in &state.connections {
+        for connection in event.state().map_or(&[][..], |state| &state.connections) {
             unread_before[connection.client] = connection.unread;
         }
     }
@@ -243,21 +249,8 @@ fn truncated(run: &Run) -> String {
             call.name, call.arguments
         );
     }
-    let short = calls(run).rev().find(|call| {
-        matches!(call.name, "write" | "sendto")
-            && call.client.is_some()
-            && call.raw[2].is_some_and(|asked| call.value > 0 && call.value < asked)
-    });
-    match short {
-        Some(call) => format!(
-            "{}({}) took {} bytes, and the rest was dropped: {}.",
-            call.name,
-            call.arguments,
-            call.result,
-            advice::KEEP_THE_REST
-        ),
-        None => "The server ended the connection before it had echoed all bytes back.".into(),
-    }
+    let dropped = run.missing.and_then(|missing| dropped::diagnose(run, missing));
+    dropped.unwrap_or_else(|| "The server ended the connection before it had echoed all bytes back.".into())
 }
 
 fn wrong_bytes(run: &Run) -> String {
@@ -284,18 +277,14 @@ fn exited(run: &Run) -> String {
                 "ECONNRESET" | "EPIPE" => advice::END_THAT_ONE,
                 _ => "an error of one connection must not end the server",
             };
-            format!(
-                "The last error before the server ended was {}({}) = {}: {advice}.",
-                call.name, call.arguments, call.result
-            )
+            format!("The last error before the server ended was {}: {advice}.", shown(call))
         }
         None => String::new(),
     }
 }
 
 fn spinning(run: &Run) -> String {
-    let last: Vec<String> =
-        calls(run).rev().take(3).map(|call| format!("{}({}) = {}", call.name, call.arguments, call.result)).collect();
+    let last: Vec<String> = calls(run).rev().take(3).map(shown).collect();
     match last.is_empty() {
         true => String::new(),
         false => format!(
