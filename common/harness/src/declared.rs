@@ -117,12 +117,13 @@ mod tests {
         for variant in BROKEN {
             let name = variant.name;
             assert!(variant.lacks.iter().all(|lack| !lack.fails.is_empty() && !lack.symptoms.is_empty()), "{name}");
-            // What may fail may do so for more than one lack.
+            // A check may fail for more than one lack, whichever shows first.
+            assert!(variant.lacks.iter().all(|lack| lack.fails.iter().all(|check| !lack.may_fail.contains(check))));
             let declared: Vec<&str> = variant.lacks.iter().flat_map(|lack| lack.fails).copied().collect();
             let may: Vec<&str> = variant.lacks.iter().flat_map(|lack| lack.may_fail).copied().collect();
             assert!(!declared.is_empty(), "{name}");
             for (at, check) in declared.iter().enumerate() {
-                assert!(!declared[..at].contains(check) && !may.contains(check), "{name}: {check} is declared twice");
+                assert!(!declared[..at].contains(check), "{name}: {check} is declared twice");
             }
             for check in declared.iter().chain(&may) {
                 assert!(crate::all_checks().any(|it| it.full_name() == *check), "{name}: {check}");
