@@ -52,6 +52,10 @@ enum Command {
     Diff(commands::diff::DiffArgs),
     /// Grade attempts: points for each exercise, with the reasons
     Grade(Words),
+    /// Write the folder that students get: the course without its solutions
+    Handout(Words),
+    /// Put the parts of a class together that several machines have graded
+    Merge(Words),
     /// Prove the exercises: starters fail as they should, solutions pass
     Matrix(Words),
     /// Measure what the kernel's APIs cost here, and compare it with what the course claims

@@ -7,6 +7,7 @@
 
 pub mod cargo;
 pub mod checking;
+pub mod class;
 pub mod commands;
 pub mod course;
 pub mod docs;
@@ -46,13 +47,17 @@ enum Command {
     Reset(files::reset::ResetArgs),
     Solution(files::solution::SolutionArgs),
     Diff(files::diff::DiffArgs),
-    Grade(commands::grade::GradeArgs),
+    Grade(Box<commands::grade::GradeArgs>),
+    Handout(commands::handout::HandoutArgs),
+    Merge(commands::merge::MergeArgs),
     Matrix(commands::matrix::MatrixArgs),
     Measure(commands::measure::MeasureArgs),
     New(commands::new::NewArgs),
     Docs(commands::docs::DocsArgs),
     #[command(hide = true)]
     GradeWorker(grading::worker::WorkerArgs),
+    #[command(hide = true)]
+    GradeJob(grading::job::JobArgs),
     #[command(hide = true)]
     Apart(grading::apart::ApartArgs),
     #[command(hide = true)]
@@ -79,7 +84,10 @@ pub fn main() -> ExitCode {
         Some(Command::New(args)) => commands::new::run(args),
         Some(Command::Docs(args)) => commands::docs::run(args),
         Some(Command::Grade(args)) => commands::grade::run(args),
+        Some(Command::Handout(args)) => commands::handout::run(args),
+        Some(Command::Merge(args)) => commands::merge::run(args),
         Some(Command::GradeWorker(args)) => grading::worker::run(args),
+        Some(Command::GradeJob(args)) => grading::job::run(args),
         Some(Command::Apart(args)) => grading::apart::run(args),
         Some(Command::Confine(args)) => grading::confine::run(args),
     };

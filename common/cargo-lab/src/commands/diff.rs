@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use similar::{ChangeTag, DiffOp, TextDiff};
 
 use super::solution;
+use crate::course::handout::KEPT;
 use crate::course::{Course, any_check};
 use crate::error::LabError;
 use crate::names;
@@ -91,8 +92,12 @@ fn of_exercise(args: &DiffArgs) -> Result<(PathBuf, PathBuf), LabError> {
     if args.starter {
         return Ok((course.exercises[at].file("starter.rs"), attempt));
     }
+    let Some(answer) = course.exercises[at].solution() else {
+        terminal::complain(&format!("{KEPT}; here are the starter and your attempt"));
+        return Ok((course.exercises[at].file("starter.rs"), attempt));
+    };
     solution::require_shown(&mut course, at, args.spoil)?;
-    Ok((attempt, course.exercises[at].file("solution.rs")))
+    Ok((attempt, answer))
 }
 
 /// A chapter's server, or a file.

@@ -35,7 +35,9 @@ pub fn next_hint(course: &mut Course, at: usize, palette: Palette) -> Result<Str
         out +=
             &format!("{}\n{}", palette.heading(&head), terminal::wrap_lines(&format!("  {hint}"), terminal::width()));
     }
-    if shown == all {
+    if shown == all && exercise.solution().is_none() {
+        out += "there are no more hints\n";
+    } else if shown == all {
         out += &format!("there are no more hints; the answer: cargo lab solution {:02} --spoil\n", exercise.number);
     }
     course.save();

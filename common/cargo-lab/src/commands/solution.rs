@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use crate::course::handout::KEPT;
 use crate::course::{Course, Standing, any_check};
 use crate::error::LabError;
 use crate::terminal;
@@ -28,8 +29,8 @@ pub fn run(args: &SolutionArgs) -> Result<ExitCode, LabError> {
     if !said.is_empty() {
         terminal::complain(said.trim_end());
     }
+    let Some(path) = course.exercises[at].solution() else { return Err(LabError::failed(KEPT)) };
     require_shown(&mut course, at, args.spoil)?;
-    let path = course.exercises[at].file("solution.rs");
     let source = std::fs::read_to_string(&path);
     terminal::print(&source.map_err(|error| LabError::failed(format!("read {}: {error}", shown(&path))))?);
     Ok(ExitCode::SUCCESS)

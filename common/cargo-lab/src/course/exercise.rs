@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use subject::{CHAPTERS, Model, Source, Subject, Symptom};
 
+use super::handout;
 use super::starters::StarterRecord;
 use crate::error::LabError;
 use crate::names;
@@ -130,6 +131,11 @@ impl Exercise {
         self.folder.join(name)
     }
 
+    /// The path of the solution; nothing in a handout.
+    pub fn solution(&self) -> Option<PathBuf> {
+        Some(self.file("solution.rs")).filter(|path| path.is_file())
+    }
+
     /// The path of the attempt, whether it exists or not.
     pub fn attempt(&self) -> PathBuf {
         let attempts = self.folder.parent().expect("a folder in exercises").join("attempts");
@@ -196,8 +202,9 @@ fn load_one(number: u32, name: String, folder: PathBuf, is_check: impl Fn(&str) 
     let wrong = |what: String| LabError::failed(format!("{}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
     let about: ExerciseManifest = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let is_kept = |file: &str| file == "solution.rs" && folder.parent().is_some_and(handout::is_one);
     for file in ["starter.rs", "solution.rs", "README.md"] {
-        if !folder.join(file).is_file() {
+        if !folder.join(file).is_file() && !is_kept(file) {
             return Err(wrong(format!("{file} is missing beside it")));
         }
     }

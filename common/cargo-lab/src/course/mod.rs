@@ -4,6 +4,7 @@
 
 pub mod attempt;
 pub mod exercise;
+pub mod handout;
 pub mod progress;
 pub mod starters;
 pub mod whereabouts;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::server::{Options, Server};
-use harness::{Chapter, Launch, Stop, Subject, Variant};
+use harness::{Chapter, Launch, Stop, Subject, Symptom, Variant};
 
 use crate::cargo::{self, Program, ProgramKind};
 use crate::checking::shell;
@@ -50,6 +50,8 @@ pub enum StartFailure {
         what: String,
         /// The likely cause; empty if unknown.
         cause: String,
+        /// It still ran when its time was over.
+        hangs: bool,
     },
 }
 
@@ -64,7 +66,8 @@ pub fn start_once(subject: &Subject) -> Result<(), StartFailure> {
             let lines =
                 failure.said.iter().filter(|_| failure.said.len() > 1).map(|line| format!("\n  stderr: {line}"));
             let cause = failure.cause + &lines.collect::<String>();
-            Err(StartFailure::NotListening { what: failure.what, cause })
+            let hangs = failure.symptom == Symptom::Slow;
+            Err(StartFailure::NotListening { what: failure.what, cause, hangs })
         }
     }
 }
@@ -165,7 +168,7 @@ pub fn preflight(subject: &Subject) -> Result<(), LabError> {
     Err(match why {
         StartFailure::NoProcess(what) => LabError::usage(format!("{what}{command}{}", shell::not_expanded(argv))),
         StartFailure::NotHere(what) => LabError::failed(format!("{what}{command}")),
-        StartFailure::NotListening { what, cause } => {
+        StartFailure::NotListening { what, cause, .. } => {
             let cause = if cause.is_empty() { cause } else { format!("\n  {cause}") };
             LabError::failed(format!("no check was run: {what}{command}{cause}{hint}"))
         }

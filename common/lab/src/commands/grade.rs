@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::checking::results::duration;
+use crate::class::shard::Shard;
 use crate::course::{self, Extent};
 use crate::error::LabError;
 use crate::grading::apart::Apart;
 use crate::grading::compile::AttemptCompiler;
-use crate::grading::formats::Grades;
+use crate::grading::formats::{Grades, Show, Visibility};
 use crate::grading::grade::{self, Grader, Without};
 use crate::grading::{AttemptState, Grade, confine, supervise};
 use crate::interrupt::Interrupt;
@@ -27,9 +28,12 @@ Examples:
   cargo lab grade --only 13 14                      two exercises
   cargo lab grade --format gradescope --attempts DIR --output results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
+  cargo lab grade --class submissions --format csv --output grades.csv
+  cargo lab grade --class submissions --shard 2/6 --format json --output part-2.json
 
 The attempt at an exercise is the file of its name in the folder: 12_slots.rs (cargo lab list shows the names). A folder is \
-one student's. For a class, call this once for each folder. A .rs file of another name is ignored, and this is said.
+one student's. A .rs file of another name is ignored, and this is said. --class grades a folder of such folders. What is \
+graded is kept in the folder of the results. So the same command goes on where an earlier run was ended.
 
 A missing attempt, an attempt that does not compile, and the untouched starter get 0 points. An attempt gets all points \
 if it mends every check that the starter fails, and breaks no other. If one of the starter's failures is left, the attempt \
@@ -47,46 +51,97 @@ Exit code: 0 all attempts were graded; 1 grading failed; 2 wrong command line.";
 pub struct GradeArgs {
     /// Grade only these exercises, by number or name
     #[arg(long, value_name = "NN", num_args = 1..)]
-    only: Vec<String>,
+    pub(super) only: Vec<String>,
     /// The format of the grades
     #[arg(long, value_enum, default_value_t = GradeFormat::Text)]
-    format: GradeFormat,
+    pub(super) format: GradeFormat,
     /// The folder with the attempts [default: exercises/attempts]
     #[arg(long, value_name = "DIR")]
     attempts: Option<PathBuf>,
+    /// Grade a class: a folder that has a folder for each student
+    #[arg(long, value_name = "DIR", conflicts_with = "attempts")]
+    class: Option<PathBuf>,
+    /// Where a class's results are kept [default: beside the class, with -results behind its name]
+    #[arg(long, value_name = "DIR", requires = "class")]
+    pub(super) results: Option<PathBuf>,
+    /// How many attempts of a class are graded at once
+    #[arg(long, value_name = "N", requires = "class", default_value_t = 1,
+          value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub(super) jobs: u64,
+    /// Grade one part of a class: 1/4 is the first of four. Put the JSON of all parts together with cargo lab merge
+    #[arg(long, value_name = "m/n", requires = "class")]
+    pub(super) shard: Option<Shard>,
+    /// Only say what is found in a class, and grade nothing
+    #[arg(long, requires = "class")]
+    pub(super) dry_run: bool,
+    /// How much of a failure is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) show: Show,
+    /// Who sees the tests on Gradescope
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) visibility: Visibility,
     /// Where to write the grades [default: stdout]
     #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Stop an attempt whose checks take longer; time in which tasks wait for a processor counts a quarter
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    timeout: u64,
+    pub(super) timeout: u64,
     /// Run only the exercise's own checks and quick ones: no grade, but a fast answer for the lab's own tests
     #[arg(long, hide = true)]
-    quick: bool,
+    pub(super) quick: bool,
     /// Do as on a kernel without Landlock
     #[arg(long, hide = true)]
-    no_landlock: bool,
+    pub(super) no_landlock: bool,
     /// Do as on a kernel without seccomp
     #[arg(long, hide = true)]
-    no_seccomp: bool,
+    pub(super) no_seccomp: bool,
     /// Do as where no namespaces may be made
     #[arg(long, hide = true)]
-    no_namespaces: bool,
+    pub(super) no_namespaces: bool,
 }
 
 /// A format of the grades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum GradeFormat {
+pub enum GradeFormat {
     /// Text, for people
     Text,
+    /// A row for each student, for spreadsheets
+    Csv,
     /// JSON with all there is, for programs
     Json,
     /// JUnit XML, for CI systems
     Junit,
     /// Gradescope's results.json
     Gradescope,
+    /// Autolab: feedback, and in the last line the scores
+    Autolab,
+    /// PrairieLearn's results.json
+    Prairielearn,
     /// The step output that GitHub Classroom's reporter reads; the text goes to stderr
     Github,
+}
+
+impl GradeFormat {
+    /// One student's grades. The folder is the student's.
+    pub(super) fn written(self, grades: &Grades, visibility: Visibility, folder: &Path, palette: Palette) -> String {
+        match self {
+            Self::Text => grades.text(palette),
+            Self::Csv => grades.csv(&folder.file_name().unwrap_or_default().to_string_lossy()),
+            Self::Json => grades.json(),
+            Self::Junit => grades.junit(),
+            Self::Gradescope => grades.gradescope(visibility),
+            Self::Autolab => grades.autolab(),
+            Self::Prairielearn => grades.prairielearn(),
+            Self::Github => grades.github(),
+        }
+    }
+}
+
+impl GradeArgs {
+    /// What is switched off.
+    pub(super) fn without(&self) -> Without {
+        Without { landlock: self.no_landlock, seccomp: self.no_seccomp, namespaces: self.no_namespaces }
+    }
 }
 
 /// Grades each attempt, and writes the grades.
@@ -95,6 +150,9 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let all = course::load(&root.join("exercises"))?;
     let names: Vec<String> = all.iter().map(|exercise| exercise.name.clone()).collect();
     let exercises = course::exercise::chosen(all, &args.only)?;
+    if let Some(class) = &args.class {
+        return super::grade_class::run(args, class, &names, &exercises);
+    }
     let folder = args.attempts.clone().unwrap_or_else(|| root.join("exercises/attempts"));
     if !folder.is_dir() {
         let why = if folder.exists() {
@@ -110,7 +168,7 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let interrupt = Interrupt::watch()?;
     supervise::adopt_orphans()?;
     let start = Instant::now();
-    let without = Without { landlock: args.no_landlock, seccomp: args.no_seccomp, namespaces: args.no_namespaces };
+    let without = args.without();
     let confined = confined(without)?;
     confined.missing.iter().for_each(|what| terminal::complain(&format!("not confined: {what}")));
     let compiler = AttemptCompiler::prepare(&interrupt, !args.no_landlock)?;
@@ -130,21 +188,17 @@ pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     ignored.iter().for_each(|file| terminal::complain(file));
     let mut grades = Vec::new();
     for exercise in &exercises {
-        let grade = grader.grade(exercise, &folder.join(format!("{}.rs", exercise.name)))?;
+        let grade = grader.grade(exercise, Some(&folder.join(format!("{}.rs", exercise.name))))?;
         terminal::complain(&progress(&grade, Palette::stderr()));
         grades.push(grade);
     }
-    let grades = Grades::new(grades, &confined, ignored, start.elapsed().as_secs_f64());
-    let written = match args.format {
-        GradeFormat::Text => grades.text(if args.output.is_some() { Palette::plain() } else { Palette::stdout() }),
-        GradeFormat::Json => grades.json(),
-        GradeFormat::Junit => grades.junit(),
-        GradeFormat::Gradescope => grades.gradescope(),
-        GradeFormat::Github => {
-            terminal::complain(grades.log().trim_end());
-            grades.github()
-        }
-    };
+    let mut grades = Grades::new(grades, &confined, ignored, start.elapsed().as_secs_f64());
+    grades.show = args.show;
+    if args.format == GradeFormat::Github {
+        terminal::complain(grades.log().trim_end());
+    }
+    let palette = if args.output.is_some() { Palette::plain() } else { Palette::stdout() };
+    let written = args.format.written(&grades, args.visibility, &folder, palette);
     match &args.output {
         Some(path) => fs::write(path, written).map_err(|error| {
             LabError::failed(format!("the grades cannot be written to {}: {error}", path.display()))
@@ -174,7 +228,7 @@ fn refuse_links(folder: &Path) -> Result<(), LabError> {
 }
 
 /// An error unless the path can be a file's.
-fn require_writable(output: &Path) -> Result<(), LabError> {
+pub(super) fn require_writable(output: &Path) -> Result<(), LabError> {
     if output.is_dir() {
         return Err(LabError::usage(format!("--output {}: it is a folder; give a file in it", output.display())));
     }
@@ -186,7 +240,7 @@ fn require_writable(output: &Path) -> Result<(), LabError> {
 }
 
 /// How far a server can be confined here. A process that is confined in the same way finds out.
-fn confined(without: Without) -> Result<confine::Confinement, LabError> {
+pub(super) fn confined(without: Without) -> Result<confine::Confinement, LabError> {
     if !cfg!(target_os = "linux") {
         let missing = vec!["servers are confined on Linux only: an attempt can do what its grader can".into()];
         return Ok(confine::Confinement { missing, ..confine::Confinement::default() });

@@ -136,8 +136,9 @@ fn passed(course: &Course, at: usize, judgement: &Judgement, head: &str, palette
         Some(next) => format!("next: cargo lab start {:02}", course.exercises[next].number),
         None => "that was the last exercise: cargo lab list".to_owned(),
     };
+    let what = if exercise.solution().is_some() { "the solution" } else { "what you changed" };
     format!(
-        "{} {head}: {}\n{next}; the solution: cargo lab diff {:02}",
+        "{} {head}: {}\n{next}; {what}: cargo lab diff {:02}",
         palette.good("passed"),
         points(exercise, judgement),
         exercise.number

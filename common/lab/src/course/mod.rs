@@ -13,7 +13,7 @@ use std::path::Path;
 
 pub use cargo_lab::course::{
     Chosen, Course, Exercise, ExerciseWord, Standing, StarterRecord, StudentProgress, WatchLock, decimal, exercise,
-    progress,
+    handout, progress,
 };
 use harness::Check;
 pub use judging::{Extent, JudgedChecks, Judgement, judge};

@@ -41,7 +41,7 @@ pub struct AttemptCompiler {
     folder: PathBuf,
     manifest: toml::Table,
     lock: PathBuf,
-    /// Held until the end, because two graders would compile into one folder.
+    /// Held until the end: two graders must not compile into one folder.
     _lock: File,
     wrapper: Option<PathBuf>,
 }
@@ -74,8 +74,7 @@ impl AttemptCompiler {
     pub fn prepare(interrupt: &Interrupt, landlock: bool) -> Result<Self, LabError> {
         let root = workspace::root()?;
         let attempts = root.join("exercises/attempts");
-        let folder = folder()?;
-        let lock = lock(&folder)?;
+        let (folder, lock) = folder()?;
         let cannot = |path: &Path, error: &dyn std::fmt::Display| {
             LabError::failed(format!("{}: {error}; grading needs it to compile attempts", path.display()))
         };
@@ -304,31 +303,33 @@ impl AttemptCompiler {
     }
 }
 
-/// The folder for attempts, below the target directory that this program lies in.
-fn folder() -> Result<PathBuf, LabError> {
+/// A folder for attempts, below the target directory that this program lies in: the first one that no other grader uses.
+/// It is this grader's until the file is closed.
+fn folder() -> Result<(PathBuf, File), LabError> {
+    /// More graders than that on one machine only get in each other's way.
+    const MOST: usize = 256;
     let lab = std::env::current_exe().ok();
     let target = lab.as_deref().and_then(Path::parent).and_then(Path::parent);
     let target = target
         .ok_or_else(|| LabError::failed("the lab's program is not in a target directory; call it as 'cargo lab'"))?;
-    let folder = target.join("grade");
-    let created = fs::create_dir_all(folder.join("tmp"));
-    created.map_err(|error| LabError::failed(format!("create {}: {error}", folder.display())))?;
-    Ok(folder)
-}
-
-fn lock(folder: &Path) -> Result<File, LabError> {
-    let path = folder.join("lock");
-    let cannot = |error: std::io::Error| LabError::failed(format!("lock {}: {error}", path.display()));
-    let file = File::create(&path).map_err(cannot)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        terminal::complain("another 'cargo lab grade' runs; this one waits for it");
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| cannot(error.into()))?;
+    for at in 1..=MOST {
+        let folder = target.join(if at == 1 { "grade".to_owned() } else { format!("grade-{at}") });
+        let created = fs::create_dir_all(folder.join("tmp"));
+        created.map_err(|error| LabError::failed(format!("create {}: {error}", folder.display())))?;
+        let path = folder.join("lock");
+        let cannot = |error: std::io::Error| LabError::failed(format!("lock {}: {error}", path.display()));
+        let file = File::create(&path).map_err(cannot)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok((folder, file)),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(cannot(error.into())),
+        }
     }
-    Ok(file)
+    Err(LabError::failed(format!("{MOST} graders run in {} already", target.display())))
 }
 
 /// The attempt's text; nothing if there is no attempt, or why it is refused.
-fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
+pub fn read(attempt: &Path) -> Result<Option<Vec<u8>>, String> {
     const NOT_A_FILE: &str = "it is not a regular file (a link could point anywhere); hand in the file itself";
     // Looked at after it is open, because a path can come to name another file meanwhile. A pipe is not waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::{Failure, Model, Outcome, Report, Symptom};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::apart::Apart;
 use super::compile::{AttemptCompiler, Compilation};
 use super::confine;
+use super::formats::Show;
 use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
 use super::worker::{Secret, WorkerMessage};
 use crate::checking::results;
@@ -37,7 +38,7 @@ const NOT_RUN: &str = "not run: the attempt was stopped before this check";
 const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];
 
 /// What became of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttemptState {
     /// It passes everything.
@@ -52,16 +53,50 @@ pub enum AttemptState {
     NotCompiled,
     /// The grader refused to compile it or to run it.
     Refused,
-    /// Its server did not come to accept connections.
+    /// Its server ended, or did something else, instead of accepting connections.
     NotStarted,
+    /// Its server was started, and still ran when its time to accept connections was over.
+    Hung,
     /// It used up its time or memory, or ended the process that checks it.
     Stopped,
     /// This machine cannot check any attempt at this exercise.
     Withheld,
 }
 
+impl AttemptState {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Passed,
+        Self::Failed,
+        Self::Missing,
+        Self::Untouched,
+        Self::NotCompiled,
+        Self::Refused,
+        Self::NotStarted,
+        Self::Hung,
+        Self::Stopped,
+        Self::Withheld,
+    ];
+
+    /// The state in words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Missing => "missing",
+            Self::Untouched => "untouched",
+            Self::NotCompiled => "not compiled",
+            Self::Refused => "refused",
+            Self::NotStarted => "not started",
+            Self::Hung => "hung",
+            Self::Stopped => "stopped",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
 /// A grade.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Grade {
     /// The exercise's number.
     pub number: u32,
@@ -86,7 +121,7 @@ pub struct Grade {
 }
 
 /// What a kernel may lack, and does in a test.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Without {
     /// Landlock.
     pub landlock: bool,
@@ -101,6 +136,8 @@ pub struct Without {
 struct Checked {
     reports: Vec<Report>,
     not_started: Option<String>,
+    /// It did not start because it hung.
+    hung: bool,
     done: bool,
     tampered: Option<String>,
     ended: ProcessEnd,
@@ -110,6 +147,7 @@ impl Checked {
     fn state(&self) -> AttemptState {
         match self.ended.end {
             _ if self.done => AttemptState::Passed,
+            EndCause::Exited(_) if self.hung => AttemptState::Hung,
             EndCause::Exited(_) if self.not_started.is_some() => AttemptState::NotStarted,
             _ => AttemptState::Stopped,
         }
@@ -206,28 +244,29 @@ pub struct Grader<'a> {
 
 impl Grader<'_> {
     /// Grades one attempt.
-    pub fn grade(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, LabError> {
+    pub fn grade(&self, exercise: &Exercise, attempt: Option<&Path>) -> Result<Grade, LabError> {
         let start = Instant::now();
         let mut grade = self.grade_unmeasured(exercise, attempt)?;
         grade.seconds = (start.elapsed().as_secs_f64() * 10.0).round() / 10.0;
         Ok(grade)
     }
 
-    fn grade_unmeasured(&self, exercise: &Exercise, attempt: &Path) -> Result<Grade, LabError> {
+    fn grade_unmeasured(&self, exercise: &Exercise, attempt: Option<&Path>) -> Result<Grade, LabError> {
         let nothing = |state, note: String| Ok(Grade::of(exercise, state, note, Vec::new(), 0.0));
         if let (Model::Completion, Some(why)) = (exercise.about.model, &self.confined.no_io_uring) {
             return nothing(AttemptState::Withheld, format!("points withheld: servers get no io_uring here ({why})"));
         }
+        let missing = || {
+            let how = format!("no attempt: there is no {}.rs (cargo lab start {:02})", exercise.name, exercise.number);
+            nothing(AttemptState::Missing, how)
+        };
+        let Some(attempt) = attempt else { return missing() };
         if untouched(exercise, attempt) {
             return nothing(AttemptState::Untouched, "it is the starter, unchanged".into());
         }
         let program = match self.compiler.compile(&exercise.name, attempt, self.interrupt)? {
             Compilation::Program(program) => program,
-            Compilation::Missing => {
-                let how =
-                    format!("no attempt: there is no {}.rs (cargo lab start {:02})", exercise.name, exercise.number);
-                return nothing(AttemptState::Missing, how);
-            }
+            Compilation::Missing => return missing(),
             Compilation::Refused(why) => return nothing(AttemptState::Refused, format!("refused: {why}")),
             // On one line with the compiler's first line: the progress on stderr shows only one.
             Compilation::Wrong(said) => {
@@ -245,8 +284,10 @@ impl Grader<'_> {
             return Ok(Grade::of(exercise, AttemptState::Refused, note, Vec::new(), 0.0));
         }
         match checked.state() {
-            AttemptState::NotStarted if !self.starts.get() => self.require_a_server_that_starts(exercise)?,
-            AttemptState::NotStarted => {}
+            AttemptState::NotStarted | AttemptState::Hung if !self.starts.get() => {
+                self.require_a_server_that_starts(exercise)?;
+            }
+            AttemptState::NotStarted | AttemptState::Hung => {}
             _ => self.starts.set(true),
         }
         self.try_skipped_again(exercise, &copy, &mut checked)?;
@@ -345,18 +386,22 @@ impl Grader<'_> {
         let secret = Secret::new()?;
         let limits = ProcessLimits { time: self.time, memory: MEMORY, uid };
         let (mut reports, mut not_started, mut done, mut tampered) = (Vec::new(), None, false, None);
+        let mut hung = false;
         let ended = supervise::run(&mut worker, &secret.line(), limits, self.interrupt, |line| {
             let Some(news) = secret.opens(&line) else { return };
             match serde_json::from_str(news) {
                 Ok(WorkerMessage::Checked(report)) => reports.push(cleaned(*report)),
-                Ok(WorkerMessage::NotStarted(why)) => not_started = Some(terminal::clean(&why, SAID)),
+                Ok(WorkerMessage::NotStarted { why, hangs }) => {
+                    not_started = Some(terminal::clean(&why, SAID));
+                    hung = hangs;
+                }
                 Ok(WorkerMessage::Done) => done = true,
                 Ok(WorkerMessage::Tampered(what)) => tampered = Some(what),
                 // The writer was killed in the middle of a line: that check has no report.
                 Err(_) => {}
             }
         })?;
-        Ok(Checked { reports, not_started, done, tampered, ended })
+        Ok(Checked { reports, not_started, hung, done, tampered, ended })
     }
 
     /// The words before a program's path that confine it.
@@ -427,7 +472,7 @@ fn untouched(exercise: &Exercise, attempt: &Path) -> bool {
 
 /// The grade for these reports. It has this `state` if no report is a failure.
 fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: String, reports: Vec<Report>) -> Grade {
-    if state == AttemptState::NotStarted {
+    if matches!(state, AttemptState::NotStarted | AttemptState::Hung) {
         return Grade::of(exercise, state, note, Vec::new(), 0.0);
     }
     let is_there = |name: &String| reports.iter().any(|report| report.check == *name);
@@ -499,6 +544,18 @@ fn cleaned(mut report: Report) -> Report {
     report
 }
 
+/// As much of a failure as is to be shown; it ends with an end of line.
+pub fn shown(report: &Report, show: Show) -> String {
+    match (&report.outcome, show) {
+        (Outcome::Fail(_), Show::All) => report.explain().unwrap_or_default(),
+        (Outcome::Fail(failure), Show::Causes) => {
+            let cause = failure.cause.lines().map(|line| format!("  {line}\n")).collect::<String>();
+            format!("{}\n  {}\n{cause}", report.check, failure.what)
+        }
+        _ => format!("{}\n", report.check),
+    }
+}
+
 impl Grade {
     fn of(exercise: &Exercise, state: AttemptState, note: String, reports: Vec<Report>, share: f64) -> Self {
         let points = f64::from(exercise.about.points);
@@ -523,9 +580,9 @@ impl Grade {
         (self.reports.iter().filter(|report| matches!(report.outcome, Outcome::Pass)).count(), tried.count())
     }
 
-    /// What the student is told: a line for each of the exercise's own checks, each failure's story, and how many others
-    /// pass.
-    pub fn explain(&self) -> String {
+    /// What the student is told: a line for each of the exercise's own checks, as much as `show` has of each failure, and how
+    /// many others pass.
+    pub fn explain(&self, show: Show) -> String {
         let mut out = if self.note.is_empty() { String::new() } else { format!("{}\n", self.note) };
         let mut others = 0;
         for (place, report) in self.reports.iter().enumerate() {
@@ -534,7 +591,7 @@ impl Grade {
                 Outcome::Pass => out += &format!("pass  {}\n", report.check),
                 Outcome::Skip { reason } => out += &format!("skip  {} ({reason})\n", report.check),
                 Outcome::Fail(failure) if failure.what == NOT_RUN => out += &format!("not run  {}\n", report.check),
-                Outcome::Fail(_) => out += &format!("FAIL  {}", report.explain().unwrap_or_default()),
+                Outcome::Fail(_) => out += &format!("FAIL  {}", shown(report, show)),
             }
         }
         if others > 0 {

@@ -82,7 +82,12 @@ impl Secret {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum WorkerMessage {
     /// The server does not come to accept connections, so nothing was checked.
-    NotStarted(String),
+    NotStarted {
+        /// What happened instead.
+        why: String,
+        /// It still ran when its time was over.
+        hangs: bool,
+    },
     /// A check has ended.
     Checked(Box<Report>),
     /// All checks have ended.
@@ -154,7 +159,10 @@ pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
     let subject = exercise.subject(argv);
     match start_once(&subject) {
         // A server that does not start would fail every check after the same long wait; one try is enough.
-        Err(why) => secret.tell(&WorkerMessage::NotStarted(not_started(why))),
+        Err(why) => {
+            let hangs = matches!(why, StartFailure::NotListening { hangs: true, .. });
+            secret.tell(&WorkerMessage::NotStarted { why: not_started(why), hangs });
+        }
         Ok(()) if !args.check.is_empty() => {
             for check in harness::checks().filter(|check| args.check.contains(&check.full_name())) {
                 secret.tell(&WorkerMessage::Checked(Box::new(harness::run(check, &subject))));
@@ -185,7 +193,7 @@ fn not_started(why: StartFailure) -> String {
     match why {
         StartFailure::NoProcess(what) | StartFailure::NotHere(what) => what,
         // What ends with a sentence has its full stop.
-        StartFailure::NotListening { what, cause } => match what.strip_suffix('.').unwrap_or(&what) {
+        StartFailure::NotListening { what, cause, .. } => match what.strip_suffix('.').unwrap_or(&what) {
             what if cause.is_empty() => what.to_owned(),
             what => format!("{what}. {cause}"),
         },
@@ -199,7 +207,7 @@ mod tests {
     #[test]
     fn a_note_has_one_full_stop_between_its_sentences() {
         let not_listening = |what: &str, cause: &str| {
-            not_started(StartFailure::NotListening { what: what.into(), cause: cause.into() })
+            not_started(StartFailure::NotListening { what: what.into(), cause: cause.into(), hangs: false })
         };
         assert_eq!(not_listening("it did not listen", "It said: x"), "it did not listen. It said: x");
         assert_eq!(
