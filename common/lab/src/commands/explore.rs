@@ -294,7 +294,7 @@ impl ExploreArgs {
         }
         // What `show` explores by itself: the standard bound, and no faults.
         let by_itself =
-            self.max_placements.is_none_or(|most| most == 2) && explored::faults(&self.faults) == Faults::default();
+            self.max_placements.is_none_or(|most| most <= 2) && explored::faults(&self.faults) == Faults::default();
         let Some(script) = script else {
             let script = self.script.as_ref().map(|text| format!(" --script {}", shell_words::quote(text)));
             return format!("see it: cargo lab show {words}{}\n", script.unwrap_or_default());
