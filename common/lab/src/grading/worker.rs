@@ -141,6 +141,7 @@ impl Rights {
 pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
     // Its time is short, and what it says of a cause is no part of the points.
     harness::rerun::forbid();
+    harness::server::shorten_starts_after_a_hang();
     let secret = Secret::read()?;
     let exercise = find(&args.exercise)?;
     #[cfg(target_os = "linux")]
