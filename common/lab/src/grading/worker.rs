@@ -185,7 +185,7 @@ pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
 }
 
 fn find(name: &str) -> Result<Exercise, LabError> {
-    let all = course::load(&workspace::root()?.join("exercises"))?;
+    let all = course::of_teacher(&workspace::root()?)?;
     let found = all.into_iter().find(|exercise| exercise.name == name);
     found.ok_or_else(|| LabError::usage(format!("there is no exercise '{name}'")))
 }
