@@ -88,7 +88,9 @@ fn changes_that_linux_cannot_make_are_refused() {
         (Kevent::new(unix, EVFILT_VNODE, EV_ADD).with_fflags(0x40), libc::ENOTSUP),
         (Kevent::new(unix, EVFILT_VNODE, EV_ADD).with_fflags(NOTE_WRITE), libc::EINVAL),
         (Kevent::new(unix, EVFILT_WRITE, EV_ADD).with_fflags(NOTE_LOWAT).with_data(1), libc::ENOTSUP),
-        (Kevent::new(unix, EVFILT_READ, EV_ADD).with_fflags(NOTE_LOWAT).with_data(9), libc::ENOTSUP),
+        // EV_FORCEONESHOT and EV_KEEPUDATA of FreeBSD.
+        (Kevent::new(unix, EVFILT_READ, EV_ADD | 0x100), libc::EINVAL),
+        (Kevent::new(unix, EVFILT_READ, EV_ADD | 0x200), libc::EINVAL),
         (Kevent::new(1 << 32 | unix, EVFILT_READ, EV_ADD), libc::EBADF),
         // EVFILT_AIO
         (Kevent::new(unix, -3, EV_ADD), libc::EINVAL),
@@ -187,7 +189,9 @@ fn an_event_that_reports_nothing_does_not_wake_the_next_wait() {
     let kqueue = queue();
     // A disabled knote of a closed connection, a file at its end, and a closed descriptor with a dup.
     let (ended, far) = UnixStream::pair().unwrap();
-    let file = File::open("/proc/self/status").unwrap();
+    let path = std::env::temp_dir().join(format!("kqueue-{}-empty", process::id()));
+    let file = File::create_new(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     let (lingering, mut peer) = UnixStream::pair().unwrap();
     let _dup = lingering.try_clone().unwrap();
     let read = |fd: RawFd, flags| change(&kqueue, &[Kevent::new(fd as usize, EVFILT_READ, flags)]);
@@ -198,7 +202,83 @@ fn an_event_that_reports_nothing_does_not_wake_the_next_wait() {
     peer.write_all(b"hello").unwrap();
     assert!(readable(&kqueue));
     nothing(&kqueue);
-    // The first wait made a new epoll, which reports the end of the disabled knote once more.
-    nothing(&kqueue);
     assert!(!readable(&kqueue), "a wait would not sleep");
+}
+
+/// A stale number is the caller's own epoll by now, whose events are not for kevent.
+#[test]
+fn a_stale_number_takes_nothing_from_an_epoll_that_has_it_now() {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    let kqueue = queue();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    far.write_all(b"hello").unwrap();
+    let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT) as u32, u64: 7 };
+    // SAFETY: the calls take numbers, and one epoll_event that outlives them. dup2 closes the kqueue, and `kqueue` owns
+    // the number as before.
+    unsafe {
+        let epoll = OwnedFd::from_raw_fd(libc::epoll_create1(0));
+        assert_eq!(libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, near.as_raw_fd(), &mut event), 0);
+        assert_ne!(libc::dup2(epoll.as_raw_fd(), kqueue.as_raw_fd()), -1);
+        let error = kqueue.kevent(&[], &mut [Kevent::default()], Some(std::time::Duration::ZERO)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+        assert_eq!(libc::epoll_wait(epoll.as_raw_fd(), &mut event, 1, 0), 1);
+    }
+}
+
+#[test]
+fn a_file_of_proc_can_be_read_although_it_has_no_size() {
+    let (mut file, kqueue) = (File::open("/proc/self/status").unwrap(), queue());
+    change(&kqueue, &[Kevent::new(file.as_raw_fd() as usize, EVFILT_READ, EV_ADD)]);
+    assert!(next(&kqueue).data() > 0);
+    std::io::Read::read_to_end(&mut file, &mut Vec::new()).unwrap();
+    nothing(&kqueue);
+}
+
+#[test]
+fn a_null_pointer_is_refused() {
+    let kqueue = queue();
+    // SAFETY: a null list is refused before it is looked at.
+    unsafe {
+        assert_eq!(c::kevent(kqueue.as_raw_fd(), ptr::null(), 1, ptr::null_mut(), 0, ptr::null()), -1);
+        assert_eq!(*libc::__errno_location(), libc::EFAULT);
+    }
+}
+
+/// `include/sys/event.h` against `abi.rs`, by the compiler that also links Rust programs.
+#[test]
+fn the_header_has_the_constants_and_the_layout_of_the_library() {
+    use kqueue::sys::linux as abi;
+    macro_rules! same {
+        ($($name:ident)*) => { [$((stringify!($name), abi::$name as i64)),*] };
+    }
+    let constants = same! {
+        EVFILT_READ EVFILT_WRITE EVFILT_VNODE EVFILT_PROC EVFILT_SIGNAL EVFILT_TIMER EVFILT_USER
+        EV_ADD EV_DELETE EV_ENABLE EV_DISABLE EV_ONESHOT EV_CLEAR EV_RECEIPT EV_DISPATCH EV_ERROR EV_EOF
+        NOTE_LOWAT NOTE_DELETE NOTE_WRITE NOTE_EXTEND NOTE_ATTRIB NOTE_LINK NOTE_RENAME NOTE_TRUNCATE NOTE_EXIT
+        NOTE_SECONDS NOTE_USECONDS NOTE_NSECONDS NOTE_MSECONDS NOTE_ABSOLUTE
+        NOTE_FFNOP NOTE_FFAND NOTE_FFOR NOTE_FFCOPY NOTE_FFCTRLMASK NOTE_FFLAGSMASK NOTE_TRIGGER
+    };
+    let fields = [
+        ("ident", std::mem::offset_of!(native, ident)),
+        ("filter", std::mem::offset_of!(native, filter)),
+        ("flags", std::mem::offset_of!(native, flags)),
+        ("fflags", std::mem::offset_of!(native, fflags)),
+        ("data", std::mem::offset_of!(native, data)),
+        ("udata", std::mem::offset_of!(native, udata)),
+    ];
+    let mut program = String::from("#include <stddef.h>\n#include <sys/event.h>\n");
+    for (name, value) in constants {
+        program += &format!("_Static_assert({name} == {value}, \"{name}\");\n");
+    }
+    for (name, offset) in fields {
+        program += &format!("_Static_assert(offsetof(struct kevent, {name}) == {offset}, \"{name}\");\n");
+    }
+    program +=
+        "int (*make)(void) = kqueue;\nvoid set(struct kevent *it) { EV_SET(it, 1, EVFILT_USER, EV_ADD, 0, 0, 0); }\n";
+    let mut compiler = process::Command::new("cc");
+    let header = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+    compiler.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c", "-I", header, "-"]);
+    let mut compiler = compiler.stdin(process::Stdio::piped()).spawn().unwrap();
+    compiler.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
+    assert!(compiler.wait().unwrap().success());
 }

@@ -56,6 +56,13 @@ impl Kqueue {
     }
 }
 
+impl From<OwnedFd> for Kqueue {
+    /// A duplicate of a kqueue's descriptor means the same kqueue.
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl AsFd for Kqueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

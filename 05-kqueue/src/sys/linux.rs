@@ -10,28 +10,34 @@
 //!
 //! Limits:
 //! - Linux 5.11 or newer, of 64 bits.
-//! - SIGNAL blocks the signal in the calling thread. The other threads must block it too, so add the knote before they
-//!   start. No handler of the signal runs meanwhile. If two kqueues watch one signal, one of them is told.
+//! - SIGNAL puts a handler before the program's action, so poll(2) and sleeps end with EINTR even if the program ignores
+//!   the signal, and a program that is executed does not inherit that it was ignored. If the program sets an action
+//!   later, the next kevent finds out, but not more than once a millisecond. Of a signal that the thread blocks, one
+//!   kqueue is told, and several that are pending may count as one.
 //! - PROC knows children only, and only their end: no NOTE_FORK, NOTE_EXEC or NOTE_TRACK. After somebody has reaped the
 //!   child, its status reads 0.
-//! - VNODE needs /proc, and an inotify instance for each knote; a user has 128 by default. So do READ and WRITE of a
-//!   regular file. There is no NOTE_REVOKE, and the removal of an open directory is not seen.
-//! - NOTE_LOWAT is for READ of a TCP socket only. It is SO_RCVLOWAT there, so a blocking read waits for as much.
-//! - Reporting a socket's error clears it (SO_ERROR): a later read sees a plain end of file.
-//! - A descriptor that is closed while a dup of it lives is forgotten when it next becomes ready, not at once.
+//! - VNODE needs /proc, and an inotify instance for each knote; a user has 128 by default. So does READ of a regular
+//!   file. There is no NOTE_REVOKE, and the removal of an open directory is not seen.
+//! - NOTE_LOWAT is for READ only. READ of a regular file is silent at its end; of /proc, `data` is 1.
+//! - The `fflags` of EV_EOF are told from the socket's state: ECONNREFUSED before a connection was made, ECONNRESET
+//!   afterwards, even if it was a timeout. The program gets the error itself, from SO_ERROR or a read. WRITE has no
+//!   EV_EOF after the program's own shutdown of a UNIX socket.
 //! - With threads, delete the knotes of a descriptor before you close it. Another thread's epoll_wait may be looking at
 //!   the descriptor, and then keeps it open until that wait returns (since Linux 6.10).
-//! - A kqueue is known by one descriptor, not by a dup of it. A thread that waits for a kqueue is not woken when
-//!   another thread closes it. What a closed kqueue held is freed when the next one is made.
+//! - What a closed kqueue held is freed when others are made, each of which looks at two, or when there are no
+//!   descriptors left. Until then another thread's wait for it goes on. If a kqueue was closed, making another looks at
+//!   each descriptor for a duplicate.
+//! - A child of fork(2) has no kqueue (EBADF), but has the descriptors until it executes a program. That the parent has
+//!   such a child does not matter to the parent.
+//! - A kqueue in a kqueue in a kqueue works, but not many more: ELOOP.
+//! - In a signal handler that has interrupted a call of the stand-in, kevent may fail with EDEADLK. A pointer that is
+//!   null gives EFAULT, and any other that is wrong ends the process.
 //!
-//! What is not supported is refused, with EINVAL or ENOTSUP.
+//! What is not supported is refused, with EINVAL or ENOTSUP: EV_FORCEONESHOT and EV_KEEPUDATA among others.
 
-use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::mem;
 use std::os::fd::RawFd;
-use std::process;
-use std::sync::{Arc, Mutex};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use libc::timespec;
@@ -41,37 +47,27 @@ mod announce;
 mod calls;
 mod filters;
 mod knotes;
+mod made;
+mod process;
+mod queues;
 
 pub use abi::*;
 use calls::*;
+use filters::signal;
 use knotes::Knotes;
-
-/// All kqueues of this process, by number.
-static STAND_INS: Mutex<BTreeMap<RawFd, Arc<StandIn>>> = Mutex::new(BTreeMap::new());
-
-/// What is behind the number of one kqueue.
-struct StandIn {
-    /// A child of fork(2) inherits the descriptor, but not the kqueue.
-    process: u32,
-    knotes: Mutex<Knotes>,
-}
+use process::Busy;
+use queues::StandIn;
 
 /// # Safety
 /// There is nothing to promise. It is `unsafe` because libc's is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kqueue() -> c_int {
     announce::kqueue_begins();
-    let made = Knotes::new().map(|knotes| {
-        let (fd, process) = (knotes.outer(), process::id());
-        let mut stand_ins = STAND_INS.lock().unwrap();
-        // close(2) tells us nothing, so look now which of the others were closed.
-        stand_ins.retain(|&other, it| {
-            it.process != process || other != fd && it.knotes.lock().unwrap().check_open().is_ok()
-        });
-        // What was left under this number is a parent's, and its descriptors are not ours to close.
-        mem::forget(stand_ins.insert(fd, Arc::new(StandIn { process, knotes: Mutex::new(knotes) })));
-        fd as usize
-    });
+    let call = || {
+        let _busy = Busy::begin()?;
+        queues::make().map(|number| number as usize)
+    };
+    let made = call();
     announce::kqueue_ends(&made);
     answer(made)
 }
@@ -91,29 +87,37 @@ pub unsafe extern "C" fn kevent(
     announce::kevent_begins(kq, changes, nchanges, nevents, timeout);
     let call = || {
         let (nchanges, room) = (to_usize(nchanges)?, to_usize(nevents)?);
-        let stand_in = find(kq)?;
-        if nchanges > 0 {
-            stand_in.knotes.lock().unwrap().check_open()?;
+        if nchanges > 0 && changes.is_null() || room > 0 && events.is_null() {
+            return Err(libc::EFAULT);
         }
+        let busy = Busy::begin()?;
+        let stand_in = queues::find(kq)?;
         let mut output = Vec::new();
         for i in 0..nchanges {
             // SAFETY: `i` is below `nchanges`. `events`, which may be the same array, is written to only at the end.
             let change = unsafe { changes.add(i).read() };
-            let result = stand_in.knotes.lock().unwrap().change(&change);
-            if output.len() < room && (result.is_err() || change.flags & EV_RECEIPT != 0) {
+            let result = make_change(&stand_in, kq, &change);
+            let has_answer = result.is_err() || change.flags & EV_RECEIPT != 0;
+            if has_answer && output.len() == room {
+                // As on BSD, a change whose answer finds no room is the last. Without an error it was made.
+                result?;
+                break;
+            }
+            if has_answer {
                 let data = result.err().unwrap_or(0).into();
                 output.push(kevent { flags: change.flags | EV_ERROR, data, ..change });
-            } else {
-                result?;
             }
         }
+        drop(busy);
         if output.is_empty() && room > 0 {
             // SAFETY: null or a timespec, as the caller promises.
             let timeout = unsafe { timeout.as_ref() }.map(to_duration).transpose()?;
-            output = wait(kq, &stand_in.knotes, room, timeout)?;
+            output = wait(kq, &stand_in, room, timeout)?;
         }
-        // SAFETY: `output` has at most `room` entries, and the caller promises as much room at `events`.
-        unsafe { events.copy_from(output.as_ptr(), output.len()) };
+        if !output.is_empty() {
+            // SAFETY: `output` has at most `room` entries, and the caller promises as much room at `events`.
+            unsafe { events.copy_from(output.as_ptr(), output.len()) };
+        }
         Ok(output.len())
     };
     let result = call();
@@ -121,23 +125,52 @@ pub unsafe extern "C" fn kevent(
     answer(result)
 }
 
-fn find(kq: c_int) -> Result<Arc<StandIn>> {
-    match STAND_INS.lock().unwrap().get(&kq) {
-        Some(stand_in) if stand_in.process == process::id() => Ok(Arc::clone(stand_in)),
-        _ => Err(libc::EBADF),
-    }
+/// The knotes, for one look under the number that the program has called by.
+fn knotes(stand_in: &StandIn, kq: RawFd) -> MutexGuard<'_, Knotes> {
+    let mut knotes = stand_in.knotes.lock().unwrap();
+    knotes.outer = kq;
+    knotes
 }
 
-fn wait(kq: RawFd, knotes: &Mutex<Knotes>, room: usize, timeout: Option<Duration>) -> Result<Vec<kevent>> {
+fn make_change(stand_in: &StandIn, kq: RawFd, change: &kevent) -> Result {
+    let result = knotes(stand_in, kq).change(change);
+    if result != Err(libc::EMFILE) {
+        return result;
+    }
+    // Closed kqueues may hold descriptors that nobody needs.
+    queues::forget_closed(usize::MAX);
+    knotes(stand_in, kq).change(change)
+}
+
+fn wait(kq: RawFd, stand_in: &StandIn, room: usize, timeout: Option<Duration>) -> Result<Vec<kevent>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let (mut ready, mut output) = ([NO_EVENT; BATCH], Vec::new());
+    let (mut ready, mut output) = (vec![NO_EVENT; room.min(MOST)], Vec::new());
+    {
+        let _busy = Busy::begin()?;
+        signal::keep_listening();
+    }
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // EINVAL: the number is in use again, and what it names now is no epoll.
-        let count = epoll_wait(kq, &mut ready, left).map_err(|e| if e == libc::EINVAL { libc::EBADF } else { e })?;
-        knotes.lock().unwrap().collect(&ready[..count], room, &mut output);
+        let unfelt = signal::unfelt();
+        let (count, interrupted) = match epoll_wait(kq, &mut ready, left) {
+            Err(libc::EINTR) => (epoll_wait(kq, &mut ready, Some(Duration::ZERO))?, true),
+            // EINVAL: the number is in use again, and what it names now is no epoll.
+            Err(libc::EINVAL) => return Err(libc::EBADF),
+            result => (result?, false),
+        };
+        stand_in.check_not_closed()?;
+        {
+            let _busy = Busy::begin()?;
+            knotes(stand_in, kq).collect(&ready[..count], room, &mut output);
+        }
         // What epoll reported may come to nothing: another thread took it, or the knote did not ask for it.
-        if count == 0 || !output.is_empty() || left == Some(Duration::ZERO) {
+        if !output.is_empty() || left == Some(Duration::ZERO) {
+            return Ok(output);
+        }
+        if interrupted && signal::unfelt() == unfelt {
+            return Err(libc::EINTR);
+        }
+        if count == 0 && !interrupted {
             return Ok(output);
         }
     }

@@ -45,3 +45,15 @@ fn may_use_the_number_of_a_descriptor() {
     let event = next(&kqueue);
     assert_eq!((event.ident(), event.filter()), (number, EVFILT_TIMER));
 }
+
+#[test]
+fn goes_on_while_it_is_disabled() {
+    let kqueue = queue();
+    let start = Instant::now();
+    change(&kqueue, &[Kevent::new(5, EVFILT_TIMER, EV_ADD | EV_DISABLE).with_data(10)]);
+    thread::sleep(Duration::from_millis(45).saturating_sub(start.elapsed()));
+    nothing(&kqueue);
+    change(&kqueue, &[Kevent::new(5, EVFILT_TIMER, EV_ENABLE)]);
+    let event = next(&kqueue);
+    assert!(event.data() >= 3, "{event:?}");
+}

@@ -96,3 +96,41 @@ fn for_a_kqueue_work_with_poll_and_with_another_kqueue() {
     assert!(!readable(&kqueue));
     nothing(&outer);
 }
+
+#[test]
+fn for_a_kqueue_in_a_kqueue_in_a_kqueue_work() {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let queues = [queue(), queue(), queue()];
+    change(&queues[0], &[on(&near, EVFILT_READ, EV_ADD)]);
+    change(&queues[1], &[on(&queues[0], EVFILT_READ, EV_ADD)]);
+    change(&queues[2], &[on(&queues[1], EVFILT_READ, EV_ADD)]);
+    nothing(&queues[2]);
+    far.write_all(b"hello").unwrap();
+    for _ in 0..2 {
+        assert_eq!(next(&queues[2]).ident(), queues[1].as_raw_fd() as usize);
+        assert_eq!(next(&queues[1]).ident(), queues[0].as_raw_fd() as usize);
+        assert_eq!(next(&queues[0]).data(), 5);
+    }
+    empty(&near);
+    queues.iter().for_each(nothing);
+}
+
+#[test]
+fn return_as_many_events_as_there_is_room_for() {
+    const ALL: usize = 300;
+    let kqueue = queue();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let duplicates: Vec<_> = (0..ALL).map(|_| near.try_clone().unwrap()).collect();
+    for duplicate in &duplicates {
+        change(&kqueue, &[on(duplicate, EVFILT_READ, EV_ADD)]);
+    }
+    far.write_all(b"hello").unwrap();
+    for _ in 0..2 {
+        let mut events = [Kevent::default(); ALL + 1];
+        let ready = kqueue.kevent(&[], &mut events, Some(Duration::ZERO)).unwrap();
+        let mut idents: Vec<usize> = ready.iter().map(|event| event.ident()).collect();
+        idents.sort();
+        idents.dedup();
+        assert_eq!((ready.len(), idents.len()), (ALL, ALL));
+    }
+}

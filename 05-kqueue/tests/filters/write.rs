@@ -40,3 +40,13 @@ fn has_ev_eof_when_the_reader_is_closed() {
     drop(reader);
     until(&kqueue, |event| event.flags() & EV_EOF != 0);
 }
+
+#[test]
+fn has_ev_eof_when_the_program_itself_has_shut_down() {
+    let (near, _far) = tcp_pair();
+    let kqueue = queue();
+    change(&kqueue, &[on(&near, EVFILT_WRITE, EV_ADD)]);
+    assert_eq!(next(&kqueue).flags() & EV_EOF, 0);
+    near.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_ne!(next(&kqueue).flags() & EV_EOF, 0);
+}

@@ -15,8 +15,8 @@ const NOTE: &str = "on Linux, kevent is a stand-in: an epoll instance for each f
 pub(crate) fn speak_of_kevent(failure: &mut Failure) {
     let Failure { what, kernel, calls, cause, .. } = failure;
     let mut found = false;
-    // The stand-in asks so whether a descriptor is still registered.
-    let is_probe = |call: &&str| call.contains("nothing) = EEXIST");
+    // The stand-in asks so whether a descriptor is still registered. The second way also arms it again.
+    let is_probe = |call: &&str| call.contains("nothing) = EEXIST") || call.contains("|NVAL)");
     for line in calls.iter_mut() {
         let kept: Vec<&str> = line.split("; ").filter(|call| !is_probe(call)).collect();
         *line = kept.join("; ");

@@ -170,7 +170,7 @@ impl Decoder<'_> {
             Arg::Event if operation(call.args[1]) == "DEL" => return None,
             Arg::Event => {
                 let events: [u8; 4] = if value == 0 { [0; 4] } else { self.process.word(value) };
-                Mask(u32::from_le_bytes(events)).to_string()
+                Mask::of_epoll(u32::from_le_bytes(events)).to_string()
             }
             Arg::How => (*["SHUT_RD", "SHUT_WR", "SHUT_RDWR"].get(value as usize).unwrap_or(&"?")).into(),
             Arg::Submit => format!("submit {value}"),

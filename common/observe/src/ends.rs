@@ -10,6 +10,8 @@ use crate::handle;
 /// What the kernel knows of one end of a TCP connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TcpEnd {
+    /// Whether it can still send: it has sent no FIN, and was not reset.
+    pub is_open: bool,
     /// Whether the other end's FIN has arrived.
     pub fin_arrived: bool,
     /// Bytes that were not read.
@@ -42,6 +44,7 @@ impl TcpEnd {
         // The own FIN stands behind the last byte.
         let own_fin = not_sent > 0 && matches!(state, FIN_WAIT1 | CLOSING | LAST_ACK);
         Some(Self {
+            is_open: matches!(state, ESTABLISHED | CLOSE_WAIT),
             fin_arrived: matches!(state, CLOSE_WAIT | LAST_ACK | CLOSING),
             unread,
             not_sent: u64::from(not_sent) - u64::from(own_fin),
@@ -86,6 +89,7 @@ mod tests {
     use std::net::{Shutdown, TcpListener, TcpStream};
 
     use super::*;
+    use crate::mask::Mask;
 
     fn pair() -> (TcpListener, TcpStream, SocketAddr, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -122,6 +126,8 @@ mod tests {
         let arrived = || TcpEnd::of_socket(&client).unwrap();
         let full = TcpEnd::of_socket(&accepted).unwrap();
         assert!(full.not_sent > 0, "{full:?}");
+        assert_eq!(handle::level(&accepted), Mask(0));
+        assert_eq!(handle::level(&client), Mask(Mask::IN.0 | Mask::OUT.0));
         while arrived().arrived + full.not_sent < written {
             std::thread::yield_now();
         }

@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
 
+use crate::ends::TcpEnd;
 use crate::mask::Mask;
 use crate::process::Process;
 use crate::view::Holder;
@@ -77,13 +78,37 @@ pub fn is_ready(fd: impl AsFd, events: i16) -> bool {
     any_ready(&[(fd, events)])
 }
 
-/// What poll(2) says of a socket now: whether it can be read and written, and how it has ended.
-pub fn level(fd: impl AsFd) -> Mask {
+/// What poll(2) says of a TCP socket now: whether it can be read and written, and how it has ended.
+///
+/// A full socket is not polled. The kernel would note that somebody waits for room, whatever was asked, and would report room
+/// to the server's epoll although the server has never met a full socket.
+pub fn level(socket: &(impl AsFd + AsRawFd)) -> Mask {
+    if let Some(end) = TcpEnd::of_socket(socket)
+        && end.is_open
+        && is_full(socket)
+    {
+        let (readable, finished) = (end.unread > 0 || end.fin_arrived, end.fin_arrived);
+        return Mask(if readable { Mask::IN.0 } else { 0 } | if finished { Mask::RDHUP.0 } else { 0 });
+    }
     let asked = PollFlags::IN | PollFlags::OUT | PollFlags::PRI | PollFlags::RDHUP;
-    let mut fds = [PollFd::new(&fd, asked)];
+    let mut fds = [PollFd::new(socket, asked)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     let _ = poll(&mut fds, Some(&at_once));
     Mask::of_poll(fds[0].revents().bits() as i16)
+}
+
+/// Whether a third of a socket's send buffer is not free: then it does not count as writable.
+fn is_full(socket: &impl AsRawFd) -> bool {
+    const SNDBUF: usize = 3;
+    const WMEM_QUEUED: usize = 5;
+    let mut memory = [0u32; 9];
+    let mut len = size_of_val(&memory) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which is the size of `memory`; both pointers outlive the call.
+    let got = unsafe {
+        let at = memory.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, at, &mut len)
+    };
+    got == 0 && memory[SNDBUF].saturating_sub(memory[WMEM_QUEUED]) < memory[WMEM_QUEUED] / 2
 }
 
 /// Whether a call on this file descriptor would wait instead of failing with EAGAIN.

@@ -41,12 +41,21 @@ impl Mask {
     pub const NVAL: Self = Self(0x20);
     /// EPOLLRDHUP: the other end has sent FIN.
     pub const RDHUP: Self = Self(0x2000);
+    /// EPOLLMSG, which never comes: the stand-in for kqueue marks a registration with it whose ONESHOT is not the
+    /// program's wish, because each event arms it again at once (`05-kqueue/src/sys/linux/calls.rs`).
+    const LEVEL: Self = Self(0x400);
     /// EPOLLERR and EPOLLHUP, which the kernel adds to every registration.
     const IMPLIED: Self = Self(0x18);
 
     /// From poll's `events` or `revents`.
     pub fn of_poll(events: i16) -> Self {
         Self(u32::from(events as u16))
+    }
+
+    /// From the bits of an epoll registration, or of a call that makes one: what the program has asked for.
+    pub fn of_epoll(bits: u32) -> Self {
+        let of_stand_in = if bits & Self::LEVEL.0 != 0 { Self::LEVEL.0 | Self::ONESHOT.0 } else { 0 };
+        Self(bits & !of_stand_in)
     }
 
     /// From its words, as `Display` writes them.
@@ -83,6 +92,8 @@ mod tests {
         assert_eq!(Mask(0x8000_2005).to_string(), "IN|OUT|RDHUP|ET");
         assert_eq!(Mask(0x4000_0018).asked_for().to_string(), "ONESHOT");
         assert_eq!(Mask(0).to_string(), "nothing");
+        assert_eq!(Mask::of_epoll(0x4000_2419).asked_for().to_string(), "IN|RDHUP");
+        assert_eq!(Mask::of_epoll(0x4000_2019).asked_for().to_string(), "IN|RDHUP|ONESHOT");
         assert_eq!(Mask::parse("IN|OUT|RDHUP|ET"), Some(Mask(0x8000_2005)));
         assert_eq!((Mask::parse("nothing"), Mask::parse("IN|"), Mask::parse("In")), (None, None, None));
         assert_eq!(Mask::of_poll(-1).to_string(), "IN|PRI|OUT|RDHUP|ERR|HUP|NVAL");

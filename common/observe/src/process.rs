@@ -337,6 +337,7 @@ fn parse_call(line: &str) -> Option<Call> {
 fn parse_registration(line: &str) -> Option<Registration> {
     let value = |name: &str| line.split(name).nth(1)?.split_whitespace().next();
     let fd = value("tfd:")?.parse().ok()?;
-    let mask = Mask(u32::from_str_radix(value("events:")?, 16).ok()?);
+    // NVAL marks the last call that armed it (see `Mask::of_epoll`), and is no part of what is asked for.
+    let mask = Mask::of_epoll(u32::from_str_radix(value("events:")?, 16).ok()? & !Mask::NVAL.0);
     Some(Registration { fd, mask, data: u64::from_str_radix(value("data:")?, 16).ok()? })
 }

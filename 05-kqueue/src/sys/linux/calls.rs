@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::ptr;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use libc::{epoll_event, itimerspec, timespec};
 
 /// The most events that are taken from one epoll at a time.
-pub const BATCH: usize = 256;
+pub const MOST: usize = 1 << 16;
 pub const NO_EVENT: epoll_event = epoll_event { events: 0, u64: 0 };
 
 /// The error is an errno, for the C caller to get.
@@ -22,9 +22,15 @@ pub const OUT: u32 = libc::EPOLLOUT as u32;
 pub const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 pub const HUP: u32 = libc::EPOLLHUP as u32;
 pub const ERR: u32 = libc::EPOLLERR as u32;
+pub const ET: u32 = libc::EPOLLET as u32;
+pub const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
 /// For a registration that is to report nothing. No mask keeps HUP and ERR away, but after EPOLLONESHOT they come at
 /// most once.
-pub const SILENT: u32 = libc::EPOLLONESHOT as u32;
+pub const SILENT: u32 = ONESHOT;
+/// No poll(2) reports these two. They tell a tracer (`common/observe`) what a registration is for: the first, that the
+/// program did not ask for EPOLLONESHOT; the second, that the program did not ask for the call.
+pub const LEVEL: u32 = libc::EPOLLMSG as u32;
+pub const LOOK: u32 = libc::POLLNVAL as u32;
 
 /// Turns a result into what a C caller expects: the number, or -1 with the error in errno.
 pub fn answer(result: Result<usize>) -> c_int {
@@ -68,12 +74,35 @@ pub fn metadata(fd: RawFd) -> Result<Metadata> {
     borrowed(fd).metadata().map_err(|error| errno(&error))
 }
 
-/// Reads the counter of a timerfd or an eventfd, and so resets it. None: it was 0.
-pub fn read_counter(mut source: &File) -> Option<u64> {
-    let mut counter = [0; 8];
-    // Both descriptors give all eight bytes, or EAGAIN.
-    source.read_exact(&mut counter).ok()?;
-    Some(u64::from_ne_bytes(counter))
+/// The mark of what the stand-in has made: see `set_mark`. (To be sent SIGKILL for input is nobody's wish.)
+pub const MADE: c_int = libc::SIGKILL;
+/// The first and the last mark of files that VNODE watches.
+pub const WATCHED_FILES: (c_int, c_int) = (34, 64);
+const F_SETSIG: c_int = 10;
+const F_GETSIG: c_int = 11;
+
+/// Marks an open file, so that it can be told from another that has the same number later. F_SETSIG says which signal
+/// tells of input. That has no effect without O_ASYNC, and the kernel keeps it for any kind of file.
+pub fn set_mark(fd: RawFd, mark: c_int) -> Result {
+    // SAFETY: F_SETSIG takes a number; a wrong one is an error.
+    checked(unsafe { libc::fcntl(fd, F_SETSIG, mark) }).map(drop)
+}
+
+/// The mark of an open file: 0 if it has none. May be called in a signal handler.
+pub fn mark(fd: RawFd) -> Option<c_int> {
+    // SAFETY: F_GETSIG takes no third argument.
+    checked(unsafe { libc::fcntl(fd, F_GETSIG) }).ok()
+}
+
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no third argument.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// Has `run` called in each child of fork(2), before the child does anything else.
+pub fn at_fork(run: extern "C" fn()) {
+    // SAFETY: the function has the type that is asked for. It is never unloaded: the library has no destructor.
+    unsafe { libc::pthread_atfork(None, None, Some(run)) };
 }
 
 pub fn epoll_create() -> Result<File> {
@@ -99,7 +128,11 @@ pub fn epoll_wait(epoll: RawFd, events: &mut [epoll_event], timeout: Option<Dura
 
 /// An epoll knows a registration by number and file. To add it again fails, and changes nothing, if both are the same.
 pub fn is_registered(epoll: RawFd, fd: RawFd) -> bool {
-    epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, 0, 0) == Err(libc::EEXIST)
+    let added = epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, 0, 0);
+    if added.is_ok() {
+        let _ = epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, 0, 0);
+    }
+    added == Err(libc::EEXIST)
 }
 
 pub fn to_usize(count: c_int) -> Result<usize> {
@@ -130,9 +163,9 @@ pub fn timerfd(absolute: bool, first: Duration, period: Duration) -> Result<File
     }
 }
 
-pub fn eventfd() -> Result<File> {
+pub fn eventfd(count: u32) -> Result<File> {
     // SAFETY: the call takes no pointer, and what it returns is -1 or a new descriptor without another owner.
-    unsafe { owned(libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)) }
+    unsafe { owned(libc::eventfd(count, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)) }
 }
 
 fn signal_set(signal: c_int) -> Result<libc::sigset_t> {
@@ -150,16 +183,24 @@ pub fn signalfd(signal: c_int) -> Result<File> {
     unsafe { owned(libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC)) }
 }
 
-/// Changes the calling thread's signal mask. Returns whether the signal was blocked before.
-pub fn signal_mask(how: c_int, signal: c_int) -> Result<bool> {
-    let set = signal_set(signal)?;
-    // SAFETY: the call reads `set` and writes `before`; both are whole sets that outlive it.
+/// Whether the calling thread blocks the signal.
+pub fn is_blocked(signal: c_int) -> bool {
+    // SAFETY: without a new set the call only writes `now`, which is a whole set and outlives it.
+    unsafe {
+        let mut now = mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), &mut now);
+        libc::sigismember(&now, signal) == 1
+    }
+}
+
+/// Sets a signal's action, if there is a new one. Returns the action before.
+pub fn action(signal: c_int, new: Option<&libc::sigaction>) -> Result<libc::sigaction> {
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `new` is null or an action that outlives the call. A zeroed sigaction is a value of it, and the call writes
+    // one.
     unsafe {
         let mut before = mem::zeroed();
-        match libc::pthread_sigmask(how, &set, &mut before) {
-            0 => Ok(libc::sigismember(&before, signal) == 1),
-            errno => Err(errno),
-        }
+        checked(libc::sigaction(signal, new, &mut before)).map(|_| before)
     }
 }
 
@@ -220,8 +261,34 @@ pub fn socket_option<const N: usize>(fd: RawFd, level: c_int, option: c_int) -> 
     checked(unsafe { libc::getsockopt(fd, level, option, words.as_mut_ptr().cast(), &mut size) }).map(|_| words)
 }
 
-pub fn set_receive_low_water(fd: RawFd, bytes: c_int) -> Result {
-    let (value, size) = ((&raw const bytes).cast(), size_of_val(&bytes) as libc::socklen_t);
-    // SAFETY: the kernel reads `size` bytes, which is the size of `bytes`.
-    checked(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, size) }).map(drop)
+/// Whether a connection will bring no more bytes, be it that the peer has finished or that it is gone.
+pub fn has_no_more_input(fd: RawFd) -> bool {
+    let mut entry = libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    unsafe { libc::poll(&mut entry, 1, 0) == 1 && entry.revents & libc::POLLRDHUP != 0 }
+}
+
+/// The number that every descriptor is below.
+pub fn descriptor_limit() -> RawFd {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes one rlimit.
+    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    if read == 0 { RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX) } else { 0 }
+}
+
+/// Writes to an eventfd. May be called in a signal handler.
+pub fn ring(eventfd: RawFd) {
+    let one = 1u64;
+    // SAFETY: write reads eight bytes, which is the size of `one`.
+    unsafe { libc::write(eventfd, (&raw const one).cast(), size_of_val(&one)) };
+}
+
+/// Runs what must leave no trace in errno.
+pub fn with_errno_kept(run: impl FnOnce()) {
+    // SAFETY: the address is this thread's own errno, which lives as long as the thread.
+    unsafe {
+        let errno = *libc::__errno_location();
+        run();
+        *libc::__errno_location() = errno;
+    }
 }

@@ -7,11 +7,13 @@
 //! Invariant: a knote is registered with its epoll for as long as it exists, also while it is disabled. epoll forgets a
 //! descriptor when its file is closed, so epoll always knows whether a knote's number still means the same file. epoll
 //! also knows which knotes are ready, so a wait costs what is active and not what is registered.
+//!
+//! A descriptor of the program is registered with EPOLLONESHOT, and armed again by the look at its number that each
+//! event needs in any case. So a descriptor that was closed while a dup of it lives is heard of once more, and never
+//! again: without its number the registration could not be removed.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::fs::File;
-use std::mem;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::time::Duration;
 
@@ -20,19 +22,20 @@ use libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, epoll_event};
 use super::abi::*;
 use super::calls::*;
 use super::filters::{self, Epoll, Modified, Source, Watch};
+use super::made::{Made, is_made};
 
 /// The flags that a knote keeps from its first EV_ADD, whatever later changes say, and repeats in each event.
 const KEPT: u16 = EV_ADD | EV_ONESHOT | EV_CLEAR | EV_RECEIPT | EV_DISPATCH;
 
-/// An inner epoll, the filter that it serves, and what the outer epoll says of it. The outer epoll's other tokens are
-/// knotes: see `Knotes::token`.
-const INNER: [(Epoll, i16, u64); 2] =
-    [(Epoll::Readers, EVFILT_READ, u64::MAX - 1), (Epoll::Writers, EVFILT_WRITE, u64::MAX)];
+/// What the outer epoll says of the inner ones. Its other tokens are knotes: see `Knotes::arm`.
+const READERS: u64 = u64::MAX - 2;
+pub const WRITERS: u64 = u64::MAX - 1;
 
 pub struct Knotes {
-    outer: RawFd,
-    readers: File,
-    writers: File,
+    /// The number by which the program has called, of perhaps several.
+    pub outer: RawFd,
+    readers: Made,
+    writers: Made,
     /// The place of each knote in `slots`. 32 bits, because each of many connections may have two.
     places: BTreeMap<(i16, usize), u32>,
     slots: Vec<Slot>,
@@ -49,13 +52,16 @@ struct Slot {
 struct Knote {
     /// As it was changed last, with the flags that it keeps, and with EV_DISABLE while it is disabled.
     change: kevent,
+    /// What is ready is not enough to report, so epoll is to say when there is more.
+    waits_for_more: bool,
     source: Box<dyn Source>,
 }
 
 impl Knotes {
     pub fn new() -> Result<Self> {
-        let (outer, readers, writers) = (epoll_create()?, epoll_create()?, epoll_create()?);
-        for (inner, (_, _, token)) in [&readers, &writers].into_iter().zip(INNER) {
+        let outer = epoll_create()?;
+        let (readers, writers) = (Made::new(epoll_create()?)?, Made::new(epoll_create()?)?);
+        for (inner, token) in [(&readers, READERS), (&writers, WRITERS)] {
             epoll_ctl(outer.as_raw_fd(), EPOLL_CTL_ADD, inner.as_raw_fd(), IN, token)?;
         }
         // The caller's from now on, to close at any time.
@@ -64,14 +70,8 @@ impl Knotes {
         Ok(Self { outer, readers, writers, places, slots, free, turn: 0 })
     }
 
-    pub fn outer(&self) -> RawFd {
-        self.outer
-    }
-
-    /// Whether the kqueue's number still means the epoll that was made here.
-    pub fn check_open(&self) -> Result {
-        let (inner, _, token) = INNER[0];
-        epoll_ctl(self.outer, EPOLL_CTL_MOD, self.epoll(inner), IN, token).or(Err(libc::EBADF))
+    pub fn writers(&self) -> RawFd {
+        self.writers.as_raw_fd()
     }
 
     fn epoll(&self, which: Epoll) -> RawFd {
@@ -87,21 +87,25 @@ impl Knotes {
     }
 
     pub fn change(&mut self, change: &kevent) -> Result {
+        let filter = filters::of(change)?;
         let known = self.places.get(&(change.filter, change.ident)).map(|&slot| slot as usize);
         match known {
             Some(slot) if !self.forget_if_closed(slot) => match change.flags & EV_DELETE {
                 0 => self.modify(slot, change),
                 _ => self.remove(slot),
             },
-            _ if change.flags & EV_ADD == 0 => Err(libc::ENOENT),
-            _ => self.add(change),
+            _ if change.flags & EV_ADD != 0 => self.add(change),
+            _ if filter.of_descriptor && !is_open(change.ident as RawFd) => Err(libc::EBADF),
+            _ => Err(libc::ENOENT),
         }
     }
 
     fn add(&mut self, change: &kevent) -> Result {
         let filter = filters::of(change)?;
+        filter.check_notes(change)?;
         let flags = change.flags & (KEPT | EV_DISABLE) | filter.implied;
-        self.insert(Knote { change: kevent { flags, ..*change }, source: (filter.open)(change)? })
+        let source = (filter.open)(change)?;
+        self.insert(Knote { change: kevent { flags, ..*change }, waits_for_more: false, source })
     }
 
     fn insert(&mut self, knote: Knote) -> Result {
@@ -112,7 +116,10 @@ impl Knotes {
         self.places.insert((knote.change.filter, knote.change.ident), slot as u32);
         self.slots[slot].knote = Some(knote);
         let added = match self.arm(EPOLL_CTL_ADD, slot) {
+            // epoll refuses a descriptor that never blocks, such as a regular file's.
             Err(libc::EPERM) => self.watch_instead(slot),
+            // What was left by an earlier knote: its descriptor was closed, and a dup has got the number since.
+            Err(libc::EEXIST) => self.arm(EPOLL_CTL_MOD, slot),
             added => added,
         };
         if added.is_err() {
@@ -121,7 +128,6 @@ impl Knotes {
         added
     }
 
-    /// epoll refuses a descriptor that never blocks, such as a regular file's.
     fn watch_instead(&mut self, slot: usize) -> Result {
         let knote = self.knote(slot);
         knote.source = knote.source.instead(&knote.change)?;
@@ -129,8 +135,11 @@ impl Knotes {
     }
 
     fn modify(&mut self, slot: usize, change: &kevent) -> Result {
+        let filter = filters::of(change)?;
         let adds = change.flags & EV_ADD != 0;
-        let filter = filters::of(if adds { change } else { &self.knote(slot).change })?;
+        if adds {
+            filter.check_notes(change)?;
+        }
         let knote = self.knote(slot);
         let mut changed = kevent { udata: change.udata, ..knote.change };
         if adds {
@@ -142,35 +151,47 @@ impl Knotes {
         match knote.source.modify(&knote.change, change)? {
             Modified::InPlace => {
                 knote.change = changed;
+                knote.waits_for_more = false;
                 // As on BSD, a change looks at the condition again: what is still ready is reported despite EV_CLEAR.
                 self.arm(EPOLL_CTL_MOD, slot)
             }
             Modified::Reopen => {
                 let source = (filter.open)(&changed)?;
                 self.remove(slot)?;
-                self.insert(Knote { change: changed, source })
+                self.insert(Knote { change: changed, waits_for_more: false, source })
             }
         }
     }
 
     fn remove(&mut self, slot: usize) -> Result {
         let removed = self.arm(EPOLL_CTL_DEL, slot);
+        self.forget(slot);
+        removed
+    }
+
+    fn forget(&mut self, slot: usize) {
         let Slot { serial, knote } = &mut self.slots[slot];
-        let Knote { change, mut source } = knote.take().expect("a knote is removed once");
-        source.close(&change, removed.is_ok());
+        let Knote { change, .. } = knote.take().expect("a knote is removed once");
         *serial = serial.wrapping_add(1);
         self.places.remove(&(change.filter, change.ident));
         self.free.push(slot);
-        removed
     }
 
     /// Tells epoll what the knote waits for.
     fn arm(&self, operation: c_int, slot: usize) -> Result {
+        self.arm_with(operation, slot, 0)
+    }
+
+    fn arm_with(&self, operation: c_int, slot: usize, more: u32) -> Result {
         let Slot { serial, knote: Some(knote) } = &self.slots[slot] else { return Err(libc::ENOENT) };
-        let Watch { epoll, fd, mut events } = knote.source.watch(&knote.change);
-        if knote.change.flags & EV_DISABLE != 0 {
-            events = SILENT;
-        }
+        let Watch { epoll, fd, of_program, events } = knote.source.watch(&knote.change);
+        let events = match knote.change.flags {
+            flags if flags & EV_DISABLE != 0 => SILENT,
+            _ if !of_program => events,
+            flags if flags & EV_CLEAR != 0 || knote.waits_for_more => events | ET,
+            flags if flags & (EV_DISPATCH | EV_ONESHOT) != 0 => events | ONESHOT,
+            _ => events | ONESHOT | LEVEL | more,
+        };
         let token = u64::from(*serial) << 32 | slot as u64;
         epoll_ctl(self.epoll(epoll), operation, fd, events, token)
     }
@@ -179,86 +200,104 @@ impl Knotes {
     /// the knote, and even if the number means another file by then.
     fn forget_if_closed(&mut self, slot: usize) -> bool {
         let knote = self.knote(slot);
-        let Watch { epoll, fd, .. } = knote.source.watch(&knote.change);
-        let open = match epoll {
-            Epoll::Outer => knote.source.is_same_file(&knote.change),
-            inner => is_registered(self.epoll(inner), fd),
+        let Watch { epoll, fd, of_program, .. } = knote.source.watch(&knote.change);
+        let is_open = match of_program {
+            true => !is_another(epoll, fd) && is_registered(self.epoll(epoll), fd),
+            false => knote.source.is_same_file(&knote.change),
         };
-        if !open {
-            let _ = self.remove(slot);
+        if !is_open {
+            self.forget_closed(slot);
         }
-        !open
+        !is_open
     }
 
-    /// Makes events of what the outer epoll has reported.
+    fn forget_closed(&mut self, slot: usize) {
+        let knote = self.knote(slot);
+        let Watch { epoll, fd, of_program, .. } = knote.source.watch(&knote.change);
+        if of_program && is_another(epoll, fd) { self.forget(slot) } else { _ = self.remove(slot) }
+    }
+
+    /// Makes events of what the outer epoll has reported, which is at most `room`. EPOLLET and EPOLLONESHOT say
+    /// everything once, so all of it must find room.
     pub fn collect(&mut self, ready: &[epoll_event], room: usize, output: &mut Vec<kevent>) {
+        let is_inner = |event: &&epoll_event| matches!({ event.u64 }, READERS | WRITERS);
+        for event in ready.iter().filter(|event| !is_inner(event)) {
+            self.report(event.u64, event.events, output);
+        }
+        let mut inner: Vec<u64> = ready.iter().filter(is_inner).map(|event| event.u64).collect();
         // epoll's order is the same each time. If the start were so too, a crowd of readers would starve the writers.
         self.turn = self.turn.wrapping_add(1);
-        for i in 0..ready.len() {
-            if output.len() == room {
-                return;
-            }
-            let event = ready[(i + self.turn) % ready.len()];
-            match INNER.iter().find(|(_, _, token)| *token == { event.u64 }) {
-                Some((inner, ..)) => self.collect_inner(*inner, room - output.len(), output),
-                None => _ = self.report(event.u64, event.events, output),
-            }
+        let turns = self.turn % inner.len().max(1);
+        inner.rotate_left(turns);
+        while let Some(token) = inner.pop() {
+            let epoll = if token == READERS { Epoll::Readers } else { Epoll::Writers };
+            // The other one keeps a place.
+            self.collect_inner(epoll, room - output.len() - inner.len(), output);
         }
     }
 
     fn collect_inner(&mut self, inner: Epoll, room: usize, output: &mut Vec<kevent>) {
-        let mut ready = [NO_EVENT; BATCH];
-        let ready = &mut ready[..room.min(BATCH)];
-        let count = epoll_wait(self.epoll(inner), ready, Some(Duration::ZERO)).unwrap_or(0);
-        let mut lingering = false;
+        let mut ready = vec![NO_EVENT; room.min(MOST)];
+        let count = epoll_wait(self.epoll(inner), &mut ready, Some(Duration::ZERO)).unwrap_or(0);
         for event in &ready[..count] {
-            lingering |= self.report(event.u64, event.events, output).is_err();
-        }
-        if lingering {
-            let _ = self.renew(inner);
+            self.report(event.u64, event.events, output);
         }
     }
 
-    /// A registration outlives its descriptor while a dup keeps the file open. Without the descriptor the registration
-    /// cannot be named, and so not be removed: only a new epoll helps.
-    fn renew(&mut self, inner: Epoll) -> Result {
-        let Some((_, filter, token)) = INNER.into_iter().find(|(which, ..)| *which == inner) else { return Ok(()) };
-        let place = if inner == Epoll::Readers { &mut self.readers } else { &mut self.writers };
-        let old = mem::replace(place, epoll_create()?);
-        epoll_ctl(self.outer, EPOLL_CTL_DEL, old.as_raw_fd(), 0, 0)?;
-        epoll_ctl(self.outer, EPOLL_CTL_ADD, self.epoll(inner), IN, token)?;
-        let slots: Vec<u32> = self.places.range((filter, 0)..=(filter, usize::MAX)).map(|(_, &slot)| slot).collect();
-        for slot in slots.into_iter().map(|slot| slot as usize) {
-            let knote = self.knote(slot);
-            let Watch { epoll, fd, .. } = knote.source.watch(&knote.change);
-            let stays = epoll != inner || is_registered(old.as_raw_fd(), fd) && self.arm(EPOLL_CTL_ADD, slot).is_ok();
-            if !stays {
-                let _ = self.remove(slot);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes an event of what epoll said, unless that is out of date. It is an error if the knote is gone.
-    fn report(&mut self, token: u64, ready: u32, output: &mut Vec<kevent>) -> Result {
+    /// Makes an event of what epoll said, unless that is out of date.
+    fn report(&mut self, token: u64, ready: u32, output: &mut Vec<kevent>) {
         let slot = token as u32 as usize;
         let is_current = |it: &Slot| it.knote.is_some() && u64::from(it.serial) == token >> 32;
-        if !self.slots.get(slot).is_some_and(is_current) || self.forget_if_closed(slot) {
-            return Err(libc::ENOENT);
+        if !self.slots.get(slot).is_some_and(is_current) || !self.look(slot) {
+            return;
         }
-        let Knote { change, source } = self.knote(slot);
+        let Knote { change, source, waits_for_more } = self.knote(slot);
+        if change.flags & EV_DISABLE != 0 {
+            return;
+        }
         let mut event = kevent { fflags: 0, data: 0, ..*change };
-        if change.flags & EV_DISABLE != 0 || !source.fill_in(change, ready, &mut event) {
-            return Ok(());
+        let (is_due, waited) = (source.fill_in(change, ready, &mut event), *waits_for_more);
+        let of_program = source.watch(change).of_program;
+        if is_due {
+            output.push(event);
         }
-        output.push(event);
-        if event.flags & EV_ONESHOT != 0 {
-            return self.remove(slot);
+        match event.flags {
+            flags if is_due && flags & EV_ONESHOT != 0 => _ = self.remove(slot),
+            flags if is_due && flags & EV_DISPATCH != 0 => {
+                change.flags |= EV_DISABLE;
+                *waits_for_more = false;
+                // EPOLLONESHOT has disabled it already.
+                if !of_program || waited || flags & EV_CLEAR != 0 {
+                    let _ = self.arm(EPOLL_CTL_MOD, slot);
+                }
+            }
+            // Edge-triggered until there is enough, and level-triggered again then.
+            flags if of_program && flags & EV_CLEAR == 0 && waited == is_due => {
+                *waits_for_more = !is_due;
+                let _ = self.arm(EPOLL_CTL_MOD, slot);
+            }
+            _ => {}
         }
-        if event.flags & EV_DISPATCH != 0 {
-            change.flags |= EV_DISABLE;
-            return self.arm(EPOLL_CTL_MOD, slot);
-        }
-        Ok(())
     }
+
+    /// Looks whether a knote that epoll has reported still means the same file, and arms it again if it is
+    /// level-triggered: the same call can do both.
+    fn look(&mut self, slot: usize) -> bool {
+        let knote = self.knote(slot);
+        let Watch { epoll, fd, of_program, .. } = knote.source.watch(&knote.change);
+        let is_other = knote.change.flags & (EV_DISABLE | EV_CLEAR | EV_DISPATCH | EV_ONESHOT) != 0;
+        if !of_program || is_other || knote.waits_for_more {
+            return !self.forget_if_closed(slot);
+        }
+        let is_open = !is_another(epoll, fd) && self.arm_with(EPOLL_CTL_MOD, slot, LOOK).is_ok();
+        if !is_open {
+            self.forget_closed(slot);
+        }
+        is_open
+    }
+}
+
+/// The outer epoll also has what was made here. If the program's descriptor was closed, one of those may have its number.
+fn is_another(epoll: Epoll, fd: RawFd) -> bool {
+    epoll == Epoll::Outer && is_made(fd)
 }

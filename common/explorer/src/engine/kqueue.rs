@@ -12,8 +12,8 @@
 //! answered with ENOSYS by the kernel, and passed over by the explorer: it is no place for a step, is not counted, and does
 //! not go into the hash. So a schedule means the same with it and without it.
 //!
-//! Invariant: what is shown of a kevent is what its caller passed and got. The registrations of READ and WRITE are those
-//! that the kernel has now.
+//! Invariant: what is shown of a kevent is what its caller passed and got. A registration of READ or WRITE is one that the
+//! kernel has now, and its flags are those that were passed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::RawFd;
@@ -21,8 +21,7 @@ use std::rc::Rc;
 
 use observe::decode::Patience;
 use observe::handle;
-use observe::view::Registration;
-use observe::{Mask, Process, errno};
+use observe::{Handle, Process, errno};
 
 use super::frames::Located;
 use super::machine::Machine;
@@ -80,11 +79,12 @@ const FLAGS: [(u16, &str); 10] = [
     (EOF, "EOF"),
     (ERROR, "ERROR"),
 ];
-/// What stays with a registration.
+/// What stays with a registration, and is shown.
 const KEPT: u16 = ONESHOT | CLEAR | DISPATCH;
 
-/// What the outer epoll of a kqueue of the stand-in has for its two inner ones: `u64::MAX - 1` is READ's, `u64::MAX` WRITE's.
-const INNER: [(u64, i16); 2] = [(u64::MAX - 1, READ), (u64::MAX, WRITE)];
+/// What an epoll of the stand-in has for what is no knote: from here on. Of the outer one, the lowest such number is the inner
+/// epoll of READ, and the next one that of WRITE.
+const NO_KNOTE: u64 = u64::MAX - 15;
 
 /// An entry of either list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -396,22 +396,16 @@ impl Scene<'_> {
         let (mut states, mut parts) = (Vec::new(), Vec::new());
         for ((pid, kq), known) in &self.tracee.kqueues.known {
             let Some(process) = self.tracee.process(*pid) else { continue };
-            let outer = process.registrations(*kq);
-            let inner: Vec<(RawFd, i16)> =
-                INNER.iter().filter_map(|(token, filter)| inner(&outer, *token, *filter)).collect();
             // Closed, or closed and now something else.
-            if inner.len() != INNER.len() {
-                continue;
-            }
-            parts.push((*pid, *kq));
-            parts.extend(inner.iter().map(|(fd, _)| (*pid, *fd)));
-            let ready = !self.tracee.hides_epolls()
-                && process.borrow(*kq).is_some_and(|fd| handle::is_ready(&fd, libc::POLLIN));
+            let Some([readers, writers]) = inner(**process, *kq) else { continue };
+            parts.extend([*kq, readers, writers].map(|fd| (*pid, fd)));
             let mut interests = Vec::new();
-            for (epoll, filter) in inner {
-                let registered = process.registrations(epoll);
-                interests.extend(registered.iter().map(|it| self.knote_state(*pid, filter, it, known)));
+            for (epoll, filter) in [(readers, READ), (writers, WRITE)] {
+                let registered = process.registrations(epoll).into_iter().filter(|it| it.data < NO_KNOTE);
+                let flags = |ident: u64| known.get(&(filter, ident)).copied().unwrap_or(0);
+                interests.extend(registered.map(|it| self.knote_of(*pid, filter, it.fd as u64, flags(it.fd as u64))));
             }
+            let ready = self.is_pending(process, *kq, &interests);
             let others = known.iter().filter(|((filter, _), _)| !matches!(*filter, READ | WRITE));
             interests.extend(others.map(|((filter, ident), flags)| self.knote_of(*pid, *filter, *ident, *flags)));
             states.push(KqueueState { fd: *kq, ready, interests });
@@ -419,13 +413,14 @@ impl Scene<'_> {
         (states, parts)
     }
 
-    /// What epoll has in place of a knote: edge-triggered for EV_CLEAR, and nothing asked for while it is disabled.
-    fn knote_state(&self, pid: i32, filter: i16, at: &Registration, known: &BTreeMap<(i16, u64), u16>) -> KnoteState {
-        let asked = known.get(&(filter, at.fd as u64)).copied().unwrap_or(0) & (ONESHOT | DISPATCH);
-        let has = |mask: Mask| at.mask.0 & mask.0 != 0;
-        let edge = if has(Mask(libc::EPOLLET as u32)) { CLEAR } else { 0 };
-        let disabled = if has(Mask::IN) || has(Mask::OUT) { 0 } else { DISABLE };
-        self.knote_of(pid, filter, at.fd as u64, asked | edge | disabled)
+    /// Whether a kevent would report something. The outer epoll does not know of a level-triggered knote that was reported: the
+    /// stand-in arms it again at the next call.
+    fn is_pending(&self, process: &Handle, kq: RawFd, knotes: &[KnoteState]) -> bool {
+        let is_ready = |fd: RawFd| process.borrow(fd).is_some_and(|fd| handle::is_ready(&fd, libc::POLLIN));
+        let is_level = |knote: &&KnoteState| {
+            knote.filter == "READ" && !knote.flags.contains("CLEAR") && !knote.flags.contains("DISABLE")
+        };
+        !self.tracee.hides_epolls() && (is_ready(kq) || knotes.iter().filter(is_level).any(|knote| is_ready(knote.fd)))
     }
 
     fn knote_of(&self, pid: i32, which: i16, ident: u64, kept: u16) -> KnoteState {
@@ -447,8 +442,19 @@ fn signal(number: i32) -> String {
     known.map_or(name.clone(), str::to_owned)
 }
 
-fn inner(outer: &[Registration], token: u64, filter: i16) -> Option<(RawFd, i16)> {
-    outer.iter().find(|registration| registration.data == token).map(|it| (it.fd, filter))
+/// The two epolls inside a kqueue's own.
+fn inner(process: Process, kq: RawFd) -> Option<[RawFd; 2]> {
+    let mut inner: Vec<(u64, RawFd)> = process
+        .registrations(kq)
+        .into_iter()
+        .filter(|it| it.data >= NO_KNOTE && process.link(it.fd).contains("[eventpoll]"))
+        .map(|it| (it.data, it.fd))
+        .collect();
+    inner.sort_unstable();
+    match inner[..] {
+        [(_, readers), (_, writers)] => Some([readers, writers]),
+        _ => None,
+    }
 }
 
 fn filter(number: i16) -> &'static str {

@@ -308,7 +308,7 @@ fn is_timed(process: Process, call: &Call) -> bool {
 /// On x86-64 the struct is packed, elsewhere its data are aligned; they are its last 8 bytes in both.
 fn epoll_event(process: Process, at: u64) -> (Mask, u64) {
     let size = size_of::<libc::epoll_event>() as u64;
-    (Mask(u32::from_le_bytes(process.word(at))), u64::from_le_bytes(process.word(at + size - 8)))
+    (Mask::of_epoll(u32::from_le_bytes(process.word(at))), u64::from_le_bytes(process.word(at + size - 8)))
 }
 
 /// The entries of poll's array that are in use: file descriptor, `events`, `revents`.

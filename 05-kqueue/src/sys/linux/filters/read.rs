@@ -1,8 +1,9 @@
 //! EVFILT_READ. The descriptor that Linux needs for it: the one you have.
 
-use std::ffi::c_int;
 use std::io::Seek;
+use std::os::unix::fs::FileExt;
 
+use super::super::queues::is_kqueue;
 use super::vnode::WatchedFile;
 use super::*;
 
@@ -11,57 +12,54 @@ pub const FILTER: Filter = Filter { number: EVFILT_READ, of_descriptor: true, no
 /// A socket, a pipe or whatever else epoll takes. It has no fields: each of many connections has one.
 struct Readable;
 
-fn open(knote: &kevent) -> Result<Box<dyn Source>> {
-    if knote.fflags & NOTE_LOWAT != 0 {
-        set_low_water(knote)?;
-    }
-    Ok(Box::new(Readable))
-}
+/// A kqueue. The kernel lets only a few epolls watch each other in a row, so it is watched without an inner one.
+struct ReadableKqueue;
 
-fn set_low_water(knote: &kevent) -> Result {
-    let bytes = c_int::try_from(knote.data).or(Err(libc::EINVAL))?;
-    match socket_option(number(knote), libc::SOL_SOCKET, libc::SO_PROTOCOL) {
-        // Other sockets take the option, and wake for less all the same.
-        Ok([protocol]) if protocol == libc::IPPROTO_TCP as u32 => set_receive_low_water(number(knote), bytes),
-        Err(libc::EBADF) => Err(libc::EBADF),
-        _ => Err(libc::ENOTSUP),
-    }
+fn open(knote: &kevent) -> Result<Box<dyn Source>> {
+    Ok(if is_kqueue(number(knote)) { Box::new(ReadableKqueue) } else { Box::new(Readable) })
 }
 
 impl Source for Readable {
     fn watch(&self, knote: &kevent) -> Watch {
-        Watch { epoll: Epoll::Readers, fd: number(knote), events: IN | RDHUP | trigger(knote) }
+        Watch { epoll: Epoll::Readers, fd: number(knote), of_program: true, events: IN | RDHUP }
     }
 
     fn fill_in(&mut self, knote: &kevent, ready: u32, event: &mut kevent) -> bool {
         event.data = match queued(number(knote), libc::FIONREAD) {
             Some(bytes) => bytes,
-            // FIONREAD fails on a listener. Its accept queue is the seventh word of its TCP_INFO.
-            None => socket_option::<7>(number(knote), libc::IPPROTO_TCP, libc::TCP_INFO).map_or(1, |it| it[6].into()),
+            // FIONREAD fails on a listener. Its accept queue is the seventh word.
+            None => tcp_info::<7>(number(knote)).map_or(1, |info| info[6].into()),
         };
-        fill_in_end(ready, event);
-        true
+        let is_enough = knote.fflags & NOTE_LOWAT == 0 || event.data >= knote.data;
+        // HUP alone is what epoll says of a socket that is not connected yet.
+        fill_in_end(ready, event) || is_enough && ready & (IN | ERR) != 0
     }
 
-    fn modify(&mut self, knote: &kevent, change: &kevent) -> Result<Modified> {
-        if change.flags & EV_ADD != 0 {
-            if change.fflags & NOTE_LOWAT != 0 {
-                set_low_water(change)?;
-            } else {
-                self.close(knote, true);
-            }
-        }
+    fn modify(&mut self, _knote: &kevent, _change: &kevent) -> Result<Modified> {
         Ok(Modified::InPlace)
     }
 
     fn instead(&self, knote: &kevent) -> Result<Box<dyn Source>> {
-        Ok(Box::new(ReadableFile(WatchedFile::open_ready(number(knote))?)))
+        let kind = metadata(number(knote))?.file_type();
+        if kind.is_file() || kind.is_dir() {
+            return Ok(Box::new(ReadableFile(WatchedFile::open_ready(number(knote))?)));
+        }
+        Ok(Box::new(AlwaysReady::new(number(knote))?))
+    }
+}
+
+impl Source for ReadableKqueue {
+    fn watch(&self, knote: &kevent) -> Watch {
+        Watch { epoll: Epoll::Outer, fd: number(knote), of_program: true, events: IN }
     }
 
-    fn close(&mut self, knote: &kevent, registered: bool) {
-        if registered && knote.fflags & NOTE_LOWAT != 0 {
-            let _ = set_receive_low_water(number(knote), 1);
-        }
+    fn fill_in(&mut self, _knote: &kevent, _ready: u32, event: &mut kevent) -> bool {
+        event.data = 1;
+        true
+    }
+
+    fn modify(&mut self, _knote: &kevent, _change: &kevent) -> Result<Modified> {
+        Ok(Modified::InPlace)
     }
 }
 
@@ -75,13 +73,23 @@ impl Source for ReadableFile {
 
     fn fill_in(&mut self, knote: &kevent, _ready: u32, event: &mut kevent) -> bool {
         self.0.drain();
-        let position = borrowed(number(knote)).stream_position().unwrap_or(0);
-        event.data = metadata(number(knote)).map_or(0, |now| now.size() as i64 - position as i64);
+        let mut file = borrowed(number(knote));
+        let position = file.stream_position().unwrap_or(0);
+        event.data = match metadata(number(knote)).map_or(0, |now| now.size()) {
+            // A file of /proc says that it is empty, and may have bytes all the same.
+            0 => file.read_at(&mut [0], position).unwrap_or(0) as i64,
+            size => size as i64 - position as i64,
+        };
         if event.data <= 0 {
             return false;
         }
         self.0.stay_ready(knote);
         true
+    }
+
+    fn modify(&mut self, _knote: &kevent, _change: &kevent) -> Result<Modified> {
+        self.0.rouse()?;
+        Ok(Modified::InPlace)
     }
 
     fn is_same_file(&self, knote: &kevent) -> bool {

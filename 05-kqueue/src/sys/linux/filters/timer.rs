@@ -1,7 +1,6 @@
 //! EVFILT_TIMER. The descriptor that Linux needs for it: a timerfd, which counts how often it has expired, as `data`
 //! does.
 
-use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -16,14 +15,14 @@ pub const FILTER: Filter = Filter {
 };
 
 struct Timer {
-    timerfd: File,
+    timerfd: Made,
 }
 
 fn open(knote: &kevent) -> Result<Box<dyn Source>> {
     let first = period(knote)?;
     let absolute = knote.fflags & NOTE_ABSOLUTE != 0;
     let again = if absolute || knote.flags & EV_ONESHOT != 0 { Duration::ZERO } else { first };
-    Ok(Box::new(Timer { timerfd: timerfd(absolute, first, again)? }))
+    Ok(Box::new(Timer { timerfd: Made::new(timerfd(absolute, first, again)?)? }))
 }
 
 fn period(knote: &kevent) -> Result<Duration> {
@@ -40,19 +39,12 @@ fn period(knote: &kevent) -> Result<Duration> {
 
 impl Source for Timer {
     fn watch(&self, _knote: &kevent) -> Watch {
-        Watch { epoll: Epoll::Outer, fd: self.timerfd.as_raw_fd(), events: IN }
+        Watch::made(self.timerfd.as_raw_fd(), IN)
     }
 
     fn fill_in(&mut self, _knote: &kevent, _ready: u32, event: &mut kevent) -> bool {
-        let Some(expired) = read_counter(&self.timerfd) else { return false };
+        let Some(expired) = self.timerfd.read_counter() else { return false };
         event.data = expired as i64;
         true
-    }
-
-    fn modify(&mut self, knote: &kevent, change: &kevent) -> Result<Modified> {
-        let (was_disabled, is_disabled) = (knote.flags & EV_DISABLE != 0, change.flags & EV_DISABLE != 0);
-        // A timer that is enabled again begins a new period.
-        let goes_on = change.flags & EV_ENABLE != 0 && was_disabled && !is_disabled;
-        Ok(if change.flags & EV_ADD != 0 || goes_on { Modified::Reopen } else { Modified::InPlace })
     }
 }

@@ -1,7 +1,5 @@
 //! EVFILT_USER. The descriptor that Linux needs for it: an eventfd.
 
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsRawFd;
 
 use super::*;
@@ -9,14 +7,14 @@ use super::*;
 pub const FILTER: Filter = Filter { number: EVFILT_USER, of_descriptor: false, notes: !0, implied: 0, open };
 
 struct User {
-    eventfd: File,
+    eventfd: Made,
     /// What the program has stored, for the events.
     fflags: u32,
     data: i64,
 }
 
 fn open(knote: &kevent) -> Result<Box<dyn Source>> {
-    let mut user = User { eventfd: eventfd()?, fflags: 0, data: 0 };
+    let mut user = User { eventfd: Made::new(eventfd(0)?)?, fflags: 0, data: 0 };
     user.store(&kevent { fflags: knote.fflags | NOTE_FFCOPY, ..*knote });
     Ok(Box::new(user))
 }
@@ -33,23 +31,26 @@ impl User {
         self.data = change.data;
         if change.fflags & NOTE_TRIGGER != 0 {
             // A write fails only when the counter is full, and then the eventfd is ready in any case.
-            let _ = self.eventfd.write(&1u64.to_ne_bytes());
+            ring(self.eventfd.as_raw_fd());
         }
     }
 }
 
 impl Source for User {
     fn watch(&self, _knote: &kevent) -> Watch {
-        Watch { epoll: Epoll::Outer, fd: self.eventfd.as_raw_fd(), events: IN }
+        Watch::made(self.eventfd.as_raw_fd(), IN)
     }
 
     fn fill_in(&mut self, knote: &kevent, _ready: u32, event: &mut kevent) -> bool {
         (event.fflags, event.data) = (self.fflags, self.data);
-        knote.flags & EV_CLEAR == 0 || read_counter(&self.eventfd).is_some()
+        knote.flags & EV_CLEAR == 0 || self.eventfd.read_counter().is_some()
     }
 
     fn modify(&mut self, _knote: &kevent, change: &kevent) -> Result<Modified> {
         self.store(change);
+        if change.flags & EV_CLEAR != 0 {
+            let _ = self.eventfd.read_counter();
+        }
         Ok(Modified::InPlace)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ffi::CString;
-use std::fs::{File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
@@ -86,8 +86,9 @@ impl Source for Vnode {
 
 /// A file of the program's, and the inotify that watches it. READ and WRITE of a regular file need one, too.
 pub struct WatchedFile {
-    inotify: File,
+    inotify: Made,
     seen: Metadata,
+    identity: Identity,
 }
 
 impl WatchedFile {
@@ -95,10 +96,14 @@ impl WatchedFile {
     fn open(fd: RawFd, notes: u32) -> Result<Self> {
         let seen = metadata(fd)?;
         let kind = seen.file_type();
-        if !(kind.is_file() || kind.is_dir() || kind.is_char_device() || kind.is_block_device()) {
+        // A pipe without a name is no vnode.
+        let has_a_name = || fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|path| path.is_absolute());
+        let is_vnode = kind.is_file() || kind.is_dir() || kind.is_char_device() || kind.is_block_device();
+        if !(is_vnode || kind.is_fifo() && has_a_name()) {
             return Err(libc::EINVAL);
         }
-        let file = Self { inotify: inotify()?, seen };
+        let identity = Identity::of(fd, kind.is_file() || kind.is_dir())?;
+        let file = Self { inotify: Made::new(inotify()?)?, seen, identity };
         file.watch_for(fd, notes)?;
         Ok(file)
     }
@@ -124,11 +129,11 @@ impl WatchedFile {
     }
 
     pub fn watch(&self) -> Watch {
-        Watch { epoll: Epoll::Outer, fd: self.inotify.as_raw_fd(), events: IN }
+        Watch::made(self.inotify.as_raw_fd(), IN)
     }
 
     pub fn is_same_file(&self, fd: RawFd) -> bool {
-        metadata(fd).is_ok_and(|now| (now.dev(), now.ino()) == (self.seen.dev(), self.seen.ino()))
+        self.identity.is_of(fd)
     }
 
     /// Without EV_CLEAR, a knote on a file stays ready after it was reported.
@@ -139,7 +144,7 @@ impl WatchedFile {
     }
 
     /// Makes the inotify readable: the end of a watch is an event, too.
-    fn rouse(&self) -> Result {
+    pub fn rouse(&self) -> Result {
         remove_watch(&self.inotify, add_watch(&self.inotify, c"/proc/self/fd", libc::IN_DELETE_SELF)?)
     }
 
@@ -149,7 +154,7 @@ impl WatchedFile {
         const HEADER: usize = size_of::<libc::inotify_event>();
         let mut events = [0; 4096];
         let mut happened = 0;
-        while let Ok(length) = self.inotify.read(&mut events) {
+        while let Ok(length) = (&*self.inotify).read(&mut events) {
             let mut rest = &events[..length];
             while let [_, _, _, _, a, b, c, d, _, _, _, _, e, f, g, h, ..] = *rest {
                 happened |= u32::from_ne_bytes([a, b, c, d]);
