@@ -36,9 +36,9 @@ function stepsOf(look) {
   return found;
 }
 
-/** What a client has of a run: where its bytes are. It is the same for every server, whatever calls that made. */
+/** What the clients have got: the same from every right server, whatever calls it made for that. */
 function outcome(state) {
-  return state.connections.map((it) => `${it.client} ${it.unread} ${it.came_back} ${it.eof}`).join(';') + state.accept_queue;
+  return state.connections.map((it) => `${it.client} ${it.came_back} ${it.eof}`).join(';');
 }
 
 /** The position in each run before the next step of the script, for all steps in order. */
@@ -80,7 +80,7 @@ export function align(looks) {
   return stops;
 }
 
-/** Different servers part where, all of them at rest, the clients of one have something else than those of another. */
+/** Different servers part where, all of them at rest, the clients of one have got something else than those of another. */
 function partByOutcome(looks, stops) {
   const found = stops.find(({ at }) => {
     if (!at.every((it, track) => looks[track].events[it].event === 'rest')) return false;

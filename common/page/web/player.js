@@ -348,20 +348,21 @@ export class Player extends HTMLElement {
     const { at, part } = this.stops[this.stop];
     const why = this.marks[this.stop];
     this.say.classList.toggle('part', part);
-    this.say.replaceChildren(...(part ? [h('p', { class: 'parts' }, 'Here they part.')] : []), ...this.tracks.map((track, index) => {
+    this.say.replaceChildren(...this.tracks.map((track, index) => {
       const event = track.look.events[at[index]];
       const idle = this.tracks.length > 1 && this.stops[this.stop - 1]?.at[index] === at[index];
       const wrong = event?.event === 'rest' && event.wrong;
       const who = this.tracks.length > 1 ? h('b', {}, `${this.several ? track.name : track.look.verdict.words}: `) : why ? h('span', { class: 'why' }, why) : null;
-      return h('p', { class: `${wrong ? 'wrong' : ''}${idle ? ' idle' : ''}`.trim() }, who, prefix, event ? event.sentence ?? '' : 'It has not begun.', this.last(track, at[index]));
+      const parts = part && index === 0 ? h('b', { class: 'parts' }, 'Here they part. ') : null;
+      return h('p', { class: idle ? 'idle' : wrong ? 'wrong' : '' }, parts, who, prefix, event ? event.sentence ?? '' : 'It has not begun.', this.last(track, at[index]));
     }));
   }
 
   /** At the end of a failing run: what went wrong, and why. */
   last(track, position) {
-    if (position !== track.look.length - 1 || track.look.verdict.kind === 'ok') return '';
+    if (position !== track.look.length - 1 || track.look.verdict.kind === 'ok') return null;
     const { what, diagnosis } = track.look.run;
-    return ` ${track.look.events[position].wrong ? '' : what} ${diagnosis}`.replace(/ +/g, ' ');
+    return h('span', { class: 'diagnosis' }, [track.look.events[position].wrong ? '' : what, diagnosis].filter(Boolean).join(' '));
   }
 
   /** Keys work only while something in the player has the focus, and never instead of what the element does itself. */

@@ -55,7 +55,7 @@ export class Rows {
       if (!this.open.delete(fold.start)) this.open.add(fold.start);
       this.fold();
     } }, `${these}, ${fold.times - 1} times more (${to - from} rows)`);
-    const element = h('tr', { class: 'fold' }, h('td', { class: 'index' }), h('td', { class: 'strip' }), h('td', { class: 'what' }, button), h('td', { class: 'place' }));
+    const element = h('tr', { class: 'fold' }, h('td', { class: 'index' }), h('td', { class: 'strip' }, strip(this.look, to - 1, false)), h('td', { class: 'what' }, button), h('td', { class: 'place' }));
     return { start: fold.start, from, to, button, element };
   }
 
@@ -110,7 +110,7 @@ function block(lane, width, kind) {
 }
 
 /** The strip of a row: what each lane holds after this event, and what passes between two of them. */
-function strip(look, at) {
+function strip(look, at, moves = true) {
   const event = look.events[at];
   const state = look.states[at];
   const sum = (field) => state.connections.reduce((all, it) => all + (it[field] ?? 0), 0);
@@ -125,7 +125,7 @@ function strip(look, at) {
   const sleeps = event.event === 'rest' || (event.event !== 'call' && state.threads.length > 0 && state.threads.every((it) => it.sleeps));
   parts.push(block('program', 8, sleeps ? 'sleeps' : 'runs'));
   if (sum('held')) parts.push(block('program', thickness(sum('held'), 1.2, 34), 'held'));
-  const arrow = arrowOf(event);
+  const arrow = moves ? arrowOf(event) : null;
   if (arrow) parts.push(arrowPath(arrow));
   if (event.event === 'step' && event.client !== null) parts.push(s('circle', { class: 'acts', cx: LANE.client, cy: HEIGHT / 2, r: 4 }));
   return s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' }, parts);
