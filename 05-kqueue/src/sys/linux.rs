@@ -25,8 +25,8 @@
 //! - With threads, delete the knotes of a descriptor before you close it. Another thread's epoll_wait may be looking at
 //!   the descriptor, and then keeps it open until that wait returns (since Linux 6.10).
 //! - What a closed kqueue held is freed when others are made, each of which looks at two, or when there are no
-//!   descriptors left. Until then another thread's wait for it goes on. If a kqueue was closed, making another looks at
-//!   each descriptor for a duplicate.
+//!   descriptors left. Until then another thread's wait for it goes on. A program with many descriptors frees several
+//!   kqueues at a time, because it may have a duplicate under any number.
 //! - A child of fork(2) has no kqueue (EBADF), but has the descriptors until it executes a program. That the parent has
 //!   such a child does not matter to the parent.
 //! - A kqueue in a kqueue in a kqueue works, but not many more: ELOOP.
@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use libc::timespec;
 
 mod abi;
+mod announce;
 mod calls;
 mod filters;
 mod knotes;
@@ -61,11 +62,14 @@ use queues::StandIn;
 /// There is nothing to promise. It is `unsafe` because libc's is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kqueue() -> c_int {
+    announce::kqueue_begins();
     let call = || {
         let _busy = Busy::begin()?;
         queues::make().map(|number| number as usize)
     };
-    answer(call())
+    let made = call();
+    announce::kqueue_ends(&made);
+    answer(made)
 }
 
 /// # Safety
@@ -80,6 +84,7 @@ pub unsafe extern "C" fn kevent(
     nevents: c_int,
     timeout: *const timespec,
 ) -> c_int {
+    announce::kevent_begins(kq, changes, nchanges, nevents, timeout);
     let call = || {
         let (nchanges, room) = (to_usize(nchanges)?, to_usize(nevents)?);
         if nchanges > 0 && changes.is_null() || room > 0 && events.is_null() {
@@ -115,7 +120,9 @@ pub unsafe extern "C" fn kevent(
         }
         Ok(output.len())
     };
-    answer(call())
+    let result = call();
+    announce::kevent_ends(events, &result);
+    answer(result)
 }
 
 /// The knotes, for one look under the number that the program has called by.
@@ -131,7 +138,7 @@ fn make_change(stand_in: &StandIn, kq: RawFd, change: &kevent) -> Result {
         return result;
     }
     // Closed kqueues may hold descriptors that nobody needs.
-    queues::forget_closed(usize::MAX);
+    queues::free_all_closed();
     knotes(stand_in, kq).change(change)
 }
 

@@ -180,7 +180,8 @@ fn fuzz_briefly(subject: &Subject, here: bool, all: bool) -> Result<libtest_mimi
     }
     let time = std::time::Duration::from_secs_f64(seconds.unwrap_or(1.5));
     let seed = asked("FUZZ_SEED").unwrap_or(1.0) as u64;
-    let plan = fuzz::Plan { seed, time, scripts: u64::MAX, servers: 2, shrinking: std::time::Duration::from_secs(20) };
+    let shrinking = std::time::Duration::from_secs(20);
+    let plan = fuzz::Plan { seed, part: (0, 1), time, scripts: u64::MAX, servers: 2, shrinking };
     let fuzzed = fuzz::run(subject, plan, &AtomicBool::new(false), &|_| ());
     let fuzz::Fuzzed { scripts, steps, .. } = fuzzed;
     eprintln!(

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -25,11 +26,19 @@ use crate::subject::{Launch, Source, Subject};
 
 /// A server that has slept this long, and listens elsewhere, will not come to listen where it was told.
 const ELSEWHERE: Duration = Duration::from_secs(5);
+/// How long a start may take in a process that has seen this server hang, where that was asked for.
+const AFTER_A_HANG: Duration = Duration::from_secs(10);
+/// Whether starts become shorter, and whether they are.
+static SHORTENS: AtomicBool = AtomicBool::new(false);
+static HAS_HUNG: AtomicBool = AtomicBool::new(false);
 /// Who listens on a server's behalf goes on listening. A program that has come to the port by chance may be gone in a
 /// moment, while the server still starts; its port is then free again.
 const STAYS: Duration = Duration::from_secs(1);
 const NOT_ITS_OWN: &str =
     "The process that was started has to listen itself, or a process that it has started, and to say where.";
+/// What a server of this workspace, or an attempt, is told.
+const SAY_WHERE: &str =
+    "Its first line on stdout has to be 'listening on ADDR:PORT', with the address at which it listens.";
 /// What a server that cannot be looked at is told.
 pub(crate) const HIDES: &str = "the server hides from /proc, by which it is judged";
 pub(crate) const WHY_IT_HIDES: &str =
@@ -37,6 +46,16 @@ pub(crate) const WHY_IT_HIDES: &str =
 /// What a server leaves behind, and what still has its pipes, is not waited for longer.
 const KEPT_OPEN: Duration = Duration::from_secs(1);
 const NOT_OURS: &str = "needs a server that the harness starts itself";
+
+/// From now on, once a start has used up its time, the later ones in this process have less. For a process that checks one
+/// server, and that a server has given no reason any more to wait long for.
+pub fn shorten_starts_after_a_hang() {
+    SHORTENS.store(true, Ordering::Relaxed);
+}
+
+fn deadline() -> Duration {
+    if HAS_HUNG.load(Ordering::Relaxed) { AFTER_A_HANG } else { start::DEADLINE }
+}
 
 /// How to start a server.
 #[derive(Debug, Clone)]
@@ -163,7 +182,7 @@ impl Server {
                 Listening::Stranger(_) => {}
                 Listening::Nobody => stranger = None,
             }
-            if let Err(stop) = self.still_starting(start, &format!("listen on port {port}")) {
+            if let Err(stop) = self.still_starting(start, &format!("listen on port {port}"), false) {
                 let (stdout, stderr) = self.output();
                 return Err(match (start::lost_its_port(port, &(stdout + &stderr)), stranger) {
                     // Once more on another port. If that was the last one: a server that finds its port taken may end.
@@ -231,13 +250,16 @@ impl Server {
                     self.addr = addr.ok_or_else(|| {
                         let line = line_of(&line);
                         let what = format!("the first line on stdout is '{line}' and not 'listening on ADDR:PORT'");
-                        let hint = format!("A server with no {PORT} in its command has to say where it listens.");
+                        let hint = match own {
+                            true => SAY_WHERE.to_owned(),
+                            false => format!("A server with no {PORT} in its command has to say where it listens."),
+                        };
                         Stop::fail(Symptom::Contract, what, hint)
                     })?;
                     return if own { self.is_its_own(start) } else { self.find_its_process() };
                 }
                 Err(_) => {
-                    self.still_starting(start, "print 'listening on ADDR:PORT' to stdout")?;
+                    self.still_starting(start, "print 'listening on ADDR:PORT' to stdout", own)?;
                 }
             }
         }
@@ -291,7 +313,7 @@ impl Server {
         Ok(())
     }
 
-    fn still_starting(&mut self, start: Instant, awaited: &str) -> Step {
+    fn still_starting(&mut self, start: Instant, awaited: &str, own: bool) -> Step {
         if let Some(status) = self.exit_status()
             && !(status.success() && self.has_detached())
         {
@@ -302,7 +324,7 @@ impl Server {
         let elapsed = start.elapsed();
         let process = self.process.filter(|_| elapsed > ELSEWHERE);
         let Some(process) = process else { return Ok(()) };
-        let over = elapsed > start::DEADLINE;
+        let over = elapsed > deadline();
         let sleeps = || process.settle(Duration::from_millis(100), Duration::from_millis(150)).is_some();
         let mut elsewhere = if over || sleeps() { process.listens_at(&self.mark) } else { Vec::new() };
         // It may have come to listen since the caller looked.
@@ -313,14 +335,20 @@ impl Server {
                 elapsed.as_secs(),
                 addr.port()
             );
-            let cause = format!(
-                "Write {PORT} where its command takes the port, or, if its port is fixed, start the server yourself and \
-                 give --addr {addr}."
-            );
+            let cause = match own {
+                true => SAY_WHERE.to_owned(),
+                false => format!(
+                    "Write {PORT} where its command takes the port, or, if its port is fixed, start the server yourself \
+                     and give --addr {addr}."
+                ),
+            };
             return Err(Stop::fail(Symptom::Slow, what, cause).saying(self.said()));
         }
         let states = process.threads().unwrap_or_default();
         let stopped = !states.is_empty() && states.iter().all(Thread::is_stopped);
+        if over {
+            HAS_HUNG.fetch_or(SHORTENS.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         if over || stopped {
             let stopped = if stopped { "; it is stopped: it, or somebody else, has sent it a SIGSTOP" } else { "" };
             let seconds = elapsed.as_secs();

@@ -24,7 +24,7 @@ end() {
     for file in "$top"/*.pid; do
         [ -e "$file" ] && kill "$(cat "$file")" 2> /dev/null || :
     done
-    [ -n "${munge:-}" ] && kill "$munge" 2> /dev/null || :
+    [ -n "${munge:-}" ] && kill "$(cat /run/munge/munged.pid)" 2> /dev/null || :
     rm -rf "$top"
 }
 trap end EXIT
@@ -80,7 +80,8 @@ wait_for() {
 if ! munge -n > /dev/null 2>&1; then
     mkdir -p /run/munge
     chown munge: /run/munge
-    su -s /bin/sh munge -c 'munged --foreground' & munge=$!
+    su -s /bin/sh munge -c munged
+    munge=started
     wait_for "munged answers" "munge -n > /dev/null 2>&1"
 fi
 slurmctld -f "$SLURM_CONF"

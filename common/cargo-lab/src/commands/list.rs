@@ -5,10 +5,11 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use crate::course::settings::CourseSettings;
 use crate::course::{Course, Standing, any_check, decimal};
 use crate::error::LabError;
 use crate::terminal::{self, Palette};
-use crate::workspace::shown;
+use crate::workspace::{self, shown};
 
 /// List the exercises: which ones pass, and how many points you have
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,9 @@ pub struct ListArgs {}
 pub fn run(_: &ListArgs) -> Result<ExitCode, LabError> {
     let course = Course::load(any_check)?;
     let (width, palette) = (terminal::width(), Palette::stdout());
-    terminal::print(&(table(&course, None, width, palette) + "\n" + &bar(&course, width, palette)));
+    let deadline = CourseSettings::load(&workspace::root()?.join("exercises"))?.deadline;
+    let deadline = deadline.map_or_else(String::new, |text| format!("{}\n", terminal::clean(&text, 500)));
+    terminal::print(&(table(&course, None, width, palette) + "\n" + &bar(&course, width, palette) + &deadline));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,7 +117,6 @@ pub fn bar(course: &Course, width: usize, palette: Palette) -> String {
 mod tests {
     use super::*;
     use crate::course::StudentProgress;
-    use crate::workspace;
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {

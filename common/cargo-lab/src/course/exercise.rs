@@ -25,6 +25,8 @@ pub struct Exercise {
     pub name: String,
     /// The folder.
     pub folder: PathBuf,
+    /// The folder with the student's files.
+    pub attempts: PathBuf,
     /// What `exercise.toml` says.
     pub about: ExerciseManifest,
     /// All checks that its starter fails, as `starters.toml` has recorded them.
@@ -138,8 +140,7 @@ impl Exercise {
 
     /// The path of the attempt, whether it exists or not.
     pub fn attempt(&self) -> PathBuf {
-        let attempts = self.folder.parent().expect("a folder in exercises").join("attempts");
-        attempts.join(format!("{}.rs", self.name))
+        self.attempts.join(format!("{}.rs", self.name))
     }
 
     /// A server for this exercise, from the command that starts it.
@@ -219,7 +220,8 @@ fn load_one(number: u32, name: String, folder: PathBuf, is_check: impl Fn(&str) 
     if !CHAPTERS.iter().any(|chapter| chapter.folder == about.chapter) {
         return Err(wrong(format!("there is no chapter '{}'", about.chapter)));
     }
-    Ok(Exercise { number, name, folder, about, starter_fails: Vec::new() })
+    let attempts = folder.with_file_name("attempts");
+    Ok(Exercise { number, name, folder, attempts, about, starter_fails: Vec::new() })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod exercise;
 pub mod handout;
 pub mod progress;
+pub mod settings;
 pub mod starters;
 pub mod whereabouts;
 
@@ -35,7 +36,7 @@ impl Course {
             Some(folder) => folder.into(),
             None => workspace::root()?.join("exercises"),
         };
-        let exercises = load(&folder, is_check)?;
+        let exercises = settings::exercises(&folder, is_check)?;
         let progress = StudentProgress::load(&exercises)?;
         Ok(Self { exercises, progress })
     }

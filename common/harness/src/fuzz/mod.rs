@@ -39,6 +39,8 @@ const CONFIRMED: u32 = 5;
 pub struct Plan {
     /// Where the scripts come from.
     pub seed: u64,
+    /// Which of the scripts: part `.0` (from 0 on) of `.1` parts. Another machine plays another part.
+    pub part: (u64, u64),
     /// No more scripts are begun after this.
     pub time: Duration,
     /// Nor after so many.
@@ -281,7 +283,8 @@ impl<'a> Search<'a> {
             let mut result = Ok(());
             let mut number = 0;
             while result.is_ok() && history.len() < ON_ONE_SERVER && !self.is_over() {
-                number = self.next.fetch_add(1, Ordering::Relaxed);
+                let (part, of) = self.plan.part;
+                number = part + of * self.next.fetch_add(1, Ordering::Relaxed);
                 let script = generate::script(self.plan.seed, number, self.profile);
                 result = stage.play(&script, self.end + Duration::from_secs(2));
                 let steps = script.steps.len() as u64;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use harness::{BROKEN, CHAPTERS, Check, Lack, VARIANTS, Variant};
+use harness::{BROKEN, CHAPTERS, Check, Lack, Symptom, VARIANTS, Variant};
 use serde::Serialize;
 
 use crate::terminal::{self, Palette};
@@ -58,6 +58,8 @@ pub fn checks(checks: &[&Check], width: usize, palette: Palette) -> String {
         let _ = writeln!(out, "  {}  {}", check.name, palette.faint(&format!("clause {}{long}", check.clause)));
         out += &terminal::wrap_lines(&format!("      {}", check.about), width);
     }
+    let _ = writeln!(out, "{}", palette.heading("symptoms (as exercise.toml, JSON and a failure's text spell them)"));
+    out += &terminal::wrap_lines(&format!("  {}", Symptom::NAMES.join(" ")), width);
     out + &format!("{}\n", terminal::count(checks.len(), "check"))
 }
 

@@ -10,7 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use cargo_lab::course::settings::{self, CourseSettings};
+
 use super::digest::{Digest, Digester};
+use crate::course::{Exercise, StarterRecord};
 use crate::error::LabError;
 
 /// Not handed out: whole folders and files.
@@ -101,6 +104,49 @@ pub fn pieces(root: &Path, exercises: &[String]) -> Result<BTreeMap<String, Piec
     Ok(pieces)
 }
 
+/// The files with the teacher's own exercises, and what `course.toml` says of all of them.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn with_own(
+    mut pieces: BTreeMap<String, Piece>,
+    folder: &Path,
+    exercises: &[Exercise],
+) -> Result<BTreeMap<String, Piece>, LabError> {
+    let cannot = |path: &Path, error: &dyn std::fmt::Display| LabError::failed(format!("{}: {error}", path.display()));
+    for exercise in exercises.iter().filter(|exercise| !exercise.folder.starts_with(folder)) {
+        for entry in fs::read_dir(&exercise.folder).map_err(|error| cannot(&exercise.folder, &error))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_kept = ["solution.rs", "fixes.toml"].contains(&name.as_str()) || name.starts_with('.');
+            if let (false, Some(piece @ Piece::File(..))) = (is_kept, Piece::on_disk(&entry.path())) {
+                pieces.insert(format!("exercises/{}/{name}", exercise.name), piece);
+            }
+        }
+    }
+    let record = "exercises/starters.toml";
+    if let Some(Piece::File(text, _)) = pieces.get_mut(record) {
+        let path = folder.join("starters.toml");
+        let old = String::from_utf8_lossy(text);
+        let mut known: StarterRecord = toml::from_str(&old).map_err(|error| cannot(&path, &error))?;
+        for exercise in exercises.iter().filter(|exercise| !exercise.starter_fails.is_empty()) {
+            known.fails.insert(exercise.name.clone(), exercise.starter_fails.clone());
+        }
+        *text = toml::to_string_pretty(&known).map_err(|error| cannot(&path, &error))?.into_bytes();
+    }
+    let mut settings = CourseSettings::load(folder)?;
+    if settings != CourseSettings::default() {
+        // In the handout all exercises lie in one folder, and only those that are handed out.
+        settings.folders.clear();
+        settings.exercises = exercises.iter().map(|it| it.name.clone()).collect();
+        let is_there = |word: &String| exercises.iter().any(|it| it.named_by(word).is_some());
+        settings.points.retain(|word, _| is_there(word));
+        settings.titles.retain(|word, _| is_there(word));
+        let text = toml::to_string_pretty(&settings).map_err(|error| cannot(folder, &error))?;
+        pieces.insert(settings::FILE.to_owned(), Piece::File(text.into_bytes(), false));
+    }
+    Ok(pieces)
+}
+
 /// The course's files: those that git knows; without git all, but for what was built and attempts.
 fn files(root: &Path) -> Vec<String> {
     let mut git = Command::new("git");
@@ -161,7 +207,13 @@ fn changed(name: &str, bytes: Vec<u8>, exercises: &[String]) -> Result<Vec<u8>, 
     let wrong = |error: &dyn std::fmt::Display| LabError::failed(format!("{name}: {error}"));
     let text = String::from_utf8(bytes).map_err(|error| wrong(&error))?;
     let text = match name {
-        "Cargo.toml" => text.lines().filter(|it| it.trim() != "\"exercises/fixes\",").fold(String::new(), add_line),
+        "Cargo.toml" => {
+            // What stands there of the fixes: the member, and how they are compiled, with its comment.
+            let is_of_fixes =
+                |it: &&str| it.trim() == "\"exercises/fixes\"," || it.starts_with("# Two hundred servers in");
+            let text = text.lines().filter(|it| !is_of_fixes(it)).fold(String::new(), add_line);
+            without_sections(&text, |lines| lines[0] == "[profile.dev.package.fixes]")
+        }
         "Cargo.lock" => without_sections(&text, |lines| {
             lines.first() == Some(&"[[package]]") && lines.get(1) == Some(&"name = \"fixes\"")
         }),

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cargo_lab::course::handout::Handout;
+
 use crate::error::LabError;
 use crate::terminal;
 
@@ -31,6 +33,8 @@ pub struct Student {
     pub found: String,
     /// What was not used, and why.
     pub ignored: Vec<String>,
+    /// What the student got, if that is here too.
+    pub handout: Option<Handout>,
 }
 
 /// A class.
@@ -101,6 +105,7 @@ fn student(folder: &Path, name: &str, exercises: &[String]) -> Student {
         attempts: BTreeMap::new(),
         found: String::new(),
         ignored: Vec::new(),
+        handout: None,
     };
     let mut at = folder.to_path_buf();
     for _ in 0..LEVELS {
@@ -108,6 +113,9 @@ fn student(folder: &Path, name: &str, exercises: &[String]) -> Student {
             let below = place.strip_prefix(folder).unwrap_or(&place);
             let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
             take(&mut student, layout, &place, exercises);
+            if layout == Layout::Clone {
+                student.handout = handout(&at.join("exercises"));
+            }
             let how = match layout {
                 Layout::Files => "files named after exercises",
                 Layout::Clone => "a clone of the course",
@@ -125,6 +133,14 @@ fn student(folder: &Path, name: &str, exercises: &[String]) -> Student {
     student.found = "no attempt: no file or folder is named after an exercise".into();
     note_others(&mut student, &at, exercises, |_| false);
     student
+}
+
+/// What a student's clone says of the handout. Whatever else the student has written there, it is only shown.
+fn handout(exercises: &Path) -> Option<Handout> {
+    let file = exercises.join(cargo_lab::course::handout::FILE);
+    let is_small = fs::symlink_metadata(&file).is_ok_and(|it| it.is_file() && it.len() < 1 << 20);
+    let handout = is_small.then(|| Handout::load(exercises).ok().flatten()).flatten()?;
+    Some(Handout { commit: terminal::clean(&handout.commit, 80), ..handout })
 }
 
 /// How the attempts lie in this very folder, and where.

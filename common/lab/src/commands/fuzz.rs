@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::checking::bars::{self, FuzzProgress};
 use crate::checking::servers::TestedServer;
+use crate::class::shard::Shard;
 use crate::course::attempt::{self, AttemptBuild};
 use crate::course::{Course, Exercise};
 use crate::error::LabError;
@@ -43,6 +44,9 @@ pub struct FuzzArgs {
     /// Make the scripts from this number [default: a new one]
     #[arg(long, value_name = "N", requires = "fuzz")]
     seed: Option<u64>,
+    /// Play one part of a seed's scripts, as 1/4; other machines play the others
+    #[arg(long, value_name = "m/n", requires_all = ["fuzz", "seed"], conflicts_with = "replay")]
+    shard: Option<Shard>,
     /// Begin no more scripts after N seconds for each server
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400), requires = "fuzz")]
     seconds: u32,
@@ -87,6 +91,7 @@ pub fn run(
             None => {
                 let plan = Plan {
                     seed,
+                    part: args.shard.map_or((0, 1), |it| (it.at as u64 - 1, it.of as u64)),
                     time: Duration::from_secs(args.seconds.into()),
                     scripts: u64::MAX,
                     servers: at_once,

@@ -147,7 +147,7 @@ impl GradeArgs {
 /// Grades each attempt, and writes the grades.
 pub fn run(args: &GradeArgs) -> Result<ExitCode, LabError> {
     let root = workspace::root()?;
-    let all = course::load(&root.join("exercises"))?;
+    let all = course::of_teacher(&root)?;
     let names: Vec<String> = all.iter().map(|exercise| exercise.name.clone()).collect();
     let exercises = course::exercise::chosen(all, &args.only)?;
     if let Some(class) = &args.class {

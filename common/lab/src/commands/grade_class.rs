@@ -57,6 +57,7 @@ pub fn run(args: &GradeArgs, folder: &Path, names: &[String], exercises: &[Exerc
     let confined = grade::confined(without)?;
     confined.missing.iter().for_each(|what| terminal::complain(&format!("not confined: {what}")));
     let commit = grader::commit(&workspace::root()?);
+    note_other_handouts(&mut class.students, &commit, exercises);
     let grader = GraderId { commit, timeout: args.timeout, quick: args.quick };
     let machine = Machine::here(&confined);
     let path = args.results.clone().unwrap_or_else(|| beside(folder));
@@ -122,6 +123,32 @@ fn say_what_is_there(class: &layout::Class, is_part: bool) {
         terminal::count(class.students.len(), "student"),
         terminal::count(attempts, "attempt")
     ));
+}
+
+/// Notes who works on another state of the course than is graded here, and which exercises differ in it.
+fn note_other_handouts(students: &mut [Student], commit: &str, exercises: &[Exercise]) {
+    let mut others = 0;
+    for student in students {
+        let Some(handout) = student.handout.as_ref().filter(|it| it.commit != commit) else { continue };
+        others += 1;
+        let differs = |exercise: &&Exercise| {
+            ["starter.rs", "exercise.toml"].iter().any(|file| {
+                let name = format!("exercises/{}/{file}", exercise.name);
+                let now = std::fs::read(exercise.file(file)).map(|text| Digest::of(text).to_string());
+                handout.files.get(&name).is_some_and(|then| now.is_ok_and(|now| now != *then))
+            })
+        };
+        let changed: Vec<&str> = exercises.iter().filter(differs).map(|it| it.name.as_str()).collect();
+        let changed = match changed.is_empty() {
+            true => "no exercise has changed since".to_owned(),
+            false => format!("changed since: {}", changed.join(" ")),
+        };
+        student.ignored.push(format!("the handout is from commit {}, and this is {commit}; {changed}", handout.commit));
+    }
+    if others > 0 {
+        let whose = terminal::count(others, "student");
+        terminal::complain(&format!("{whose} of another handout than commit {commit}; the notes say which"));
+    }
 }
 
 /// A folder's name may have anything in it.

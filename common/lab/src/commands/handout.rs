@@ -59,7 +59,7 @@ pub fn run(args: &HandoutArgs) -> Result<ExitCode, LabError> {
     if Handout::load(&exercises_folder)?.is_some() {
         return Err(LabError::failed("this is a handout itself; hand out from the course"));
     }
-    let all = course::load(&exercises_folder)?;
+    let all = course::of_teacher(&root)?;
     let mut chosen = course::exercise::chosen(all, &args.only)?;
     if !args.chapters.is_empty() {
         let folders = chapters(&args.chapters)?;
@@ -67,7 +67,7 @@ pub fn run(args: &HandoutArgs) -> Result<ExitCode, LabError> {
     }
     let before = place(&args.folder, &root)?;
     let names: Vec<String> = chosen.iter().map(|exercise| exercise.name.clone()).collect();
-    let pieces = parts::pieces(&root, &names)?;
+    let pieces = parts::with_own(parts::pieces(&root, &names)?, &exercises_folder, &chosen)?;
     let is_unknown = |name: &&String| !pieces.contains_key(&format!("exercises/{name}/starter.rs"));
     if let Some(name) = names.iter().find(is_unknown) {
         return Err(LabError::failed(format!(

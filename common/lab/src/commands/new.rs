@@ -4,7 +4,7 @@
 //! Nothing that exists is overwritten.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use harness::Symptom;
@@ -25,6 +25,9 @@ Next, write solution.rs, copy it to starter.rs with one bug put in, and fill in 
 You are done when 'cargo lab matrix --only NN' reports no surprise. Then 'cargo lab matrix --write' notes what the starter \
 fails, and 'cargo lab docs' brings the tables up to date.";
 
+/// The first number of a teacher's own exercises.
+const OWN: u32 = 100;
+
 /// Make the skeleton of a new exercise
 ///
 /// The exercise gets the next free number and a folder with starter.rs, solution.rs, exercise.toml and README.md.
@@ -36,6 +39,9 @@ pub struct NewArgs {
     /// The chapter that it belongs to (03, 03-epoll-lt, epoll-lt)
     #[arg(long, default_value = "04-epoll-et")]
     chapter: String,
+    /// Make it in a folder of your own, which course.toml names; its number is 100 or above
+    #[arg(long, value_name = "DIR")]
+    exercises: Option<PathBuf>,
 }
 
 /// Writes the skeleton, and registers it.
@@ -56,16 +62,20 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
         LabError::usage(format!("there is no chapter '{word}'\n  chapters: {chapters}"))
     })?;
     let root = workspace::root()?;
-    let folder = root.join("exercises");
-    let all = course::load(&folder)?;
+    let folder = args.exercises.clone().unwrap_or_else(|| root.join("exercises"));
+    let all = course::of_teacher(&root)?;
     if let Some(taken) = all.iter().find(|it| it.name.split_once('_').is_some_and(|(_, name)| name == args.name)) {
         return Err(LabError::usage(format!("there is an exercise of that name: {}", taken.name)));
     }
-    let number = all.iter().map(|exercise| exercise.number).max().unwrap_or(0) + 1;
+    // Numbers of a teacher's own exercises never become ours.
+    let is_own = |number: u32| number >= OWN;
+    let numbers = all.iter().map(|it| it.number).filter(|number| is_own(*number) == args.exercises.is_some());
+    let number = numbers.max().unwrap_or(if args.exercises.is_some() { OWN - 1 } else { 0 }) + 1;
     let name = format!("{number:02}_{}", args.name);
     let cannot = |path: &Path, error: std::io::Error| LabError::failed(format!("{}: {error}", path.display()));
     let new = folder.join(&name);
-    fs::create_dir(&new).map_err(|error| cannot(&new, error))?;
+    let made = if args.exercises.is_some() { fs::create_dir_all(&new) } else { fs::create_dir(&new) };
+    made.map_err(|error| cannot(&new, error))?;
     for (file, content) in [
         ("starter.rs", &server(&args.name, "\n// TODO: what the user of the server saw, and not its cause.\n")),
         ("solution.rs", &server(&args.name, "")),
@@ -74,6 +84,17 @@ pub fn run(args: &NewArgs) -> Result<ExitCode, LabError> {
     ] {
         let path = new.join(file);
         fs::write(&path, content).map_err(|error| cannot(&path, error))?;
+    }
+    if args.exercises.is_some() {
+        let shown = folder.display();
+        terminal::print(&format!(
+            "made {}\n\
+             next: in course.toml, name {shown} among the folders; then solution.rs, starter.rs with one bug, exercise.toml, \
+             README.md; and then put the solution into a folder as {name}.rs, and try it:\n  \
+             cargo lab grade --only {number} --attempts FOLDER\n",
+            new.display()
+        ));
+        return Ok(ExitCode::SUCCESS);
     }
     docs::write(&root, registry::PATH, &registry::source(&course::load(&folder)?))?;
     terminal::print(&format!(

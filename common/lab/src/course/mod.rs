@@ -13,7 +13,7 @@ use std::path::Path;
 
 pub use cargo_lab::course::{
     Chosen, Course, Exercise, ExerciseWord, Standing, StarterRecord, StudentProgress, WatchLock, decimal, exercise,
-    handout, progress,
+    handout, progress, settings,
 };
 use harness::Check;
 pub use judging::{Extent, JudgedChecks, Judgement, judge};
@@ -30,6 +30,13 @@ pub fn check_names() -> Vec<String> {
 pub fn load(folder: &Path) -> Result<Vec<Exercise>, LabError> {
     let checks = check_names();
     exercise::load(folder, |name| checks.iter().any(|check| check == name))
+}
+
+/// The exercises of the course as its teacher has it: with the teacher's own, in the order and with the points of
+/// `course.toml`.
+pub fn of_teacher(root: &Path) -> Result<Vec<Exercise>, LabError> {
+    let checks = check_names();
+    settings::exercises(&root.join("exercises"), |name| checks.iter().any(|check| check == name))
 }
 
 /// All exercises, and how far the student is.

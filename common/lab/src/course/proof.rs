@@ -13,6 +13,7 @@ use super::{Exercise, StarterRecord};
 use crate::checking::jobs::{self, RunEvent};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
+use crate::terminal;
 
 /// A starter's bug may need a certain timing, so a check that it must fail is tried this often.
 pub const TRIES: usize = 3;
@@ -192,14 +193,12 @@ pub fn solution_surprises(reports: &[Report]) -> Vec<String> {
 
 /// The TODOs that are left of the skeleton.
 pub fn unfinished(exercise: &Exercise) -> Vec<String> {
-    let about = &exercise.about;
-    let mut texts = vec![&about.title, &about.modelled_on.what, &about.modelled_on.url];
-    texts.extend(&about.hints);
-    texts.extend(about.must_pass.iter().map(|proof| &proof.says));
-    let left = texts.iter().filter(|text| text.contains("TODO")).count();
     let mut unfinished = Vec::new();
-    if left > 0 {
-        unfinished.push(format!("exercise.toml still has {left} texts with TODO in them"));
+    for name in ["exercise.toml", "README.md", "fixes.toml"] {
+        let left = std::fs::read_to_string(exercise.file(name)).unwrap_or_default().matches("TODO").count();
+        if left > 0 {
+            unfinished.push(format!("{name} still has {}", terminal::count(left, "TODO")));
+        }
     }
     let source = |name: &str| std::fs::read_to_string(exercise.file(name)).unwrap_or_default();
     if !todo_is_at_the_head(&source("starter.rs")) {

@@ -162,6 +162,11 @@ impl AttemptCompiler {
         }
     }
 
+    /// The folder in which an attempt of this name is compiled.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.folder.join("attempts").join(name)
+    }
+
     /// Removes what is left of all attempts: their texts, and their programs.
     fn forget_all(&self) -> std::io::Result<()> {
         let attempts = self.folder.join("attempts");

@@ -15,13 +15,14 @@ use super::apart::Apart;
 use super::compile::{AttemptCompiler, Compilation};
 use super::confine;
 use super::formats::Show;
+use super::scrub::Scrubber;
 use super::supervise::{self, EndCause, ProcessEnd, ProcessLimits};
 use super::worker::{Secret, WorkerMessage};
 use crate::checking::results;
 use crate::course::{Exercise, Extent, JudgedChecks, Judgement};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::terminal;
+use crate::{terminal, workspace};
 
 /// For all processes of an attempt together.
 const MEMORY: u64 = 1 << 30;
@@ -267,10 +268,16 @@ impl Grader<'_> {
         let program = match self.compiler.compile(&exercise.name, attempt, self.interrupt)? {
             Compilation::Program(program) => program,
             Compilation::Missing => return missing(),
-            Compilation::Refused(why) => return nothing(AttemptState::Refused, format!("refused: {why}")),
+            Compilation::Refused(why) => {
+                return nothing(
+                    AttemptState::Refused,
+                    format!("refused: {}", self.scrubber(exercise, None).scrub(&why)),
+                );
+            }
             // On one line with the compiler's first line: the progress on stderr shows only one.
             Compilation::Wrong(said) => {
-                return nothing(AttemptState::NotCompiled, format!("it does not compile: {}", said.trim_start()));
+                let said = self.scrubber(exercise, None).scrub(said.trim_start());
+                return nothing(AttemptState::NotCompiled, format!("it does not compile: {said}"));
             }
         };
         self.check(exercise, &program)
@@ -387,12 +394,13 @@ impl Grader<'_> {
         let limits = ProcessLimits { time: self.time, memory: MEMORY, uid };
         let (mut reports, mut not_started, mut done, mut tampered) = (Vec::new(), None, false, None);
         let mut hung = false;
+        let scrubber = self.scrubber(exercise, Some(&program.folder));
         let ended = supervise::run(&mut worker, &secret.line(), limits, self.interrupt, |line| {
             let Some(news) = secret.opens(&line) else { return };
             match serde_json::from_str(news) {
-                Ok(WorkerMessage::Checked(report)) => reports.push(cleaned(*report)),
+                Ok(WorkerMessage::Checked(report)) => reports.push(cleaned(*report, &scrubber)),
                 Ok(WorkerMessage::NotStarted { why, hangs }) => {
-                    not_started = Some(terminal::clean(&why, SAID));
+                    not_started = Some(terminal::clean(&scrubber.scrub(&why), SAID));
                     hung = hangs;
                 }
                 Ok(WorkerMessage::Done) => done = true,
@@ -402,6 +410,18 @@ impl Grader<'_> {
             }
         })?;
         Ok(Checked { reports, not_started, hung, done, tampered, ended })
+    }
+
+    /// Takes the grader's paths out of a text. An attempt's own file is known by its name.
+    fn scrubber(&self, exercise: &Exercise, program: Option<&Path>) -> Scrubber {
+        let place = self.compiler.place(&exercise.name);
+        let root = workspace::root().unwrap_or_default();
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let cargo = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+        let rustup = std::env::var_os("RUSTUP_HOME").map_or_else(|| home.join(".rustup"), PathBuf::from);
+        let folders =
+            [(place.as_path(), ""), (&root, ""), (&cargo, "~/.cargo/"), (&rustup, "~/.rustup/"), (&home, "~/")];
+        Scrubber::new(folders.into_iter().chain(program.map(|it| (it, ""))))
     }
 
     /// The words before a program's path that confine it.
@@ -530,7 +550,10 @@ fn unreported(name: &str) -> Report {
 }
 
 /// A report whose texts may be shown in any terminal.
-fn cleaned(mut report: Report) -> Report {
+fn cleaned(mut report: Report, scrubber: &Scrubber) -> Report {
+    if let Outcome::Skip { reason } = &mut report.outcome {
+        *reason = terminal::clean(&scrubber.scrub(reason), SAID);
+    }
     if let Outcome::Fail(failure) = &mut report.outcome {
         let Failure { what, steps, kernel, calls, said, cause, .. } = failure;
         [what, cause]
@@ -539,7 +562,7 @@ fn cleaned(mut report: Report) -> Report {
             .chain(kernel)
             .chain(calls)
             .chain(said)
-            .for_each(|text| *text = terminal::clean(text, SAID));
+            .for_each(|text| *text = terminal::clean(&scrubber.scrub(text), SAID));
     }
     report
 }

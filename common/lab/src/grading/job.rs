@@ -58,7 +58,7 @@ pub fn run(_: &JobArgs) -> Result<ExitCode, LabError> {
     let wrong = |error: serde_json::Error| LabError::failed(format!("grade-job: {error}"));
     let Some(order) = next()? else { return Ok(ExitCode::SUCCESS) };
     let JobOrder { timeout, quick, without, confined } = serde_json::from_str(&order).map_err(wrong)?;
-    let exercises = course::load(&workspace::root()?.join("exercises"))?;
+    let exercises = course::of_teacher(&workspace::root()?)?;
     let compiler = AttemptCompiler::prepare(&interrupt, !without.landlock)?;
     let grader = Grader {
         compiler: &compiler,

@@ -12,6 +12,7 @@ pub mod confine;
 pub mod formats;
 pub mod grade;
 pub mod job;
+mod scrub;
 pub mod supervise;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod syscalls;

@@ -141,6 +141,7 @@ impl Rights {
 pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
     // Its time is short, and what it says of a cause is no part of the points.
     harness::rerun::forbid();
+    harness::server::shorten_starts_after_a_hang();
     let secret = Secret::read()?;
     let exercise = find(&args.exercise)?;
     #[cfg(target_os = "linux")]
@@ -184,7 +185,7 @@ pub fn run(args: &WorkerArgs) -> Result<ExitCode, LabError> {
 }
 
 fn find(name: &str) -> Result<Exercise, LabError> {
-    let all = course::load(&workspace::root()?.join("exercises"))?;
+    let all = course::of_teacher(&workspace::root()?)?;
     let found = all.into_iter().find(|exercise| exercise.name == name);
     found.ok_or_else(|| LabError::usage(format!("there is no exercise '{name}'")))
 }
