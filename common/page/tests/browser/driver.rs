@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// For one request. A page with six runs takes a second on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For one request, and for what a page must come to. Only a browser that hangs takes so long: a page whose player does not
+/// start says so at once.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One session of one browser.
 pub struct Browser {

@@ -146,10 +146,12 @@ pub fn reduced_motion(browser: &Browser, pages: &Pages) {
 }
 
 /// axe-core is no part of this repository, and no package of Debian: AXE=FILE names its `axe.min.js`.
+pub fn axe_core() -> Option<std::ffi::OsString> {
+    std::env::var_os("AXE")
+}
+
 pub fn axe(browser: &Browser, pages: &Pages) {
-    let Some(file) = std::env::var_os("AXE") else {
-        return eprintln!("skipped: AXE does not name a file of axe-core (axe.min.js)");
-    };
+    let file = axe_core().expect("AXE names axe.min.js");
     let axe = std::fs::read_to_string(file).expect("AXE names a file");
     for dark in [false, true] {
         browser.look(None, dark, "");
