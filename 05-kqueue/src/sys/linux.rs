@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use libc::timespec;
 
 mod abi;
+mod announce;
 mod calls;
 mod filters;
 mod knotes;
@@ -61,11 +62,14 @@ use queues::StandIn;
 /// There is nothing to promise. It is `unsafe` because libc's is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kqueue() -> c_int {
+    announce::kqueue_begins();
     let call = || {
         let _busy = Busy::begin()?;
         queues::make().map(|number| number as usize)
     };
-    answer(call())
+    let made = call();
+    announce::kqueue_ends(&made);
+    answer(made)
 }
 
 /// # Safety
@@ -80,6 +84,7 @@ pub unsafe extern "C" fn kevent(
     nevents: c_int,
     timeout: *const timespec,
 ) -> c_int {
+    announce::kevent_begins(kq, changes, nchanges, nevents, timeout);
     let call = || {
         let (nchanges, room) = (to_usize(nchanges)?, to_usize(nevents)?);
         if nchanges > 0 && changes.is_null() || room > 0 && events.is_null() {
@@ -115,7 +120,9 @@ pub unsafe extern "C" fn kevent(
         }
         Ok(output.len())
     };
-    answer(call())
+    let result = call();
+    announce::kevent_ends(events, &result);
+    answer(result)
 }
 
 /// The knotes, for one look under the number that the program has called by.

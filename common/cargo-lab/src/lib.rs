@@ -34,7 +34,8 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-/// All commands, in the order of their help. `lab` has those with [`Words`], and its tests compare both helps.
+/// All commands, in the order of their help. `lab` has those with [`Words`] but for `show`, which `lab-show` has. The tests
+/// of `lab` compare both helps.
 #[derive(Debug, Subcommand)]
 enum Command {
     List(commands::list::ListArgs),
@@ -43,6 +44,8 @@ enum Command {
     Check(Words),
     /// Find lost wakeups: place a client's steps between a server's system calls
     Explore(Words),
+    /// Show runs of servers as a page: step through them, and choose where a packet arrives
+    Show(Words),
     /// Check an exercise again each time you save it
     Watch(Words),
     Hint(commands::hint::HintArgs),
@@ -66,10 +69,10 @@ enum Command {
     Docs(Words),
 }
 
-/// What only `lab` understands.
+/// What only another program understands.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
-struct Words {
+pub struct Words {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     _words: Vec<OsString>,
 }

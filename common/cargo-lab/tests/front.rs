@@ -88,3 +88,16 @@ fn lab_is_built_first_with_a_word_about_it() {
     assert!(err.ends_with("error: lab could not be built; cargo says why above\n"), "{err}");
     assert_eq!(place.calls().len(), 1);
 }
+
+#[test]
+fn what_makes_pages_is_built_for_show_and_for_nothing_else() {
+    let place = Place::new("show");
+    fs::write(place.0.join("lab"), "").expect("a file");
+    let (code, _, err) = ended(place.command(&["show", "24", "--open"]).env("CODE_OF_run", "7"));
+    assert_eq!(code, 7);
+    assert!(err.contains("what makes a page"), "{err}");
+    let calls = place.calls();
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert!(calls.iter().all(|call| call.contains(" --package lab-show --bin lab-show ")), "{calls:?}");
+    assert!(calls[1].ends_with("--quiet -- show 24 --open"), "{calls:?}");
+}

@@ -4,7 +4,7 @@
 
 use crate::diagnose::diagnose;
 use crate::explore::{Coverage, Exploration, Finding};
-use crate::record::{Event, State};
+use crate::record::{Event, KnoteState, Operation, State};
 use crate::repeats::{Piece, fold};
 use crate::run::{Run, Schedule};
 use crate::script::Script;
@@ -195,6 +195,9 @@ pub fn state(end: &State) -> Vec<String> {
                 for (epoll, interest) in interests.filter(|(_, interest)| interest.fd == fd) {
                     parts.push(format!("registered with epoll {epoll} for {}", interest.mask));
                 }
+                for (kqueue, knote) in knotes(end, |knote| is_of_fd(knote, fd)) {
+                    parts.push(format!("has the knote {knote} in kqueue {kqueue}"));
+                }
             }
             None => parts.push("no file descriptor of the server".into()),
         }
@@ -216,11 +219,38 @@ pub fn state(end: &State) -> Vec<String> {
         let masks: Vec<String> = listeners.map(|it| format!("; the listener is registered for {}", it.mask)).collect();
         lines.push(format!("epoll {}: its ready list {ready}{}", epoll.fd, masks.concat()));
     }
+    for kqueue in &end.kqueues {
+        let ready = if kqueue.ready { "an event is pending" } else { "no event is pending" };
+        let listeners = knotes(end, |knote| knote.label == "listener").into_iter().filter(|(fd, _)| *fd == kqueue.fd);
+        let shown: Vec<String> = listeners.map(|(_, knote)| format!("; the listener has the knote {knote}")).collect();
+        lines.push(format!("kqueue {}: {ready}{}", kqueue.fd, shown.concat()));
+    }
+    for ring in &end.rings {
+        let shown = |it: &Operation| match it.client {
+            Some(client) => format!("{} c{client}", it.operation),
+            None => it.operation.clone(),
+        };
+        let in_flight: Vec<String> = ring.in_flight.iter().map(shown).collect();
+        let in_flight = if in_flight.is_empty() { "nothing".to_owned() } else { in_flight.join(", ") };
+        lines.push(format!("ring {}: in flight: {in_flight}", ring.fd));
+    }
     for thread in &end.threads {
         let what = if thread.sleeps { "sleeps in" } else { "is about to make" };
         lines.push(format!("thread {} {what} {}", thread.thread, thread.at));
     }
     lines
+}
+
+/// Registrations with kqueues: the kqueue, and `READ CLEAR`.
+fn knotes(end: &State, is_it: impl Fn(&KnoteState) -> bool) -> Vec<(i32, String)> {
+    let all = end.kqueues.iter().flat_map(|kqueue| kqueue.interests.iter().map(move |knote| (kqueue.fd, knote)));
+    let shown = |it: &KnoteState| format!("{} {}", it.filter, it.flags).trim_end().to_owned();
+    all.filter(|(_, knote)| is_it(knote)).map(|(kqueue, knote)| (kqueue, shown(knote))).collect()
+}
+
+/// The ident of other filters is no file descriptor.
+fn is_of_fd(knote: &KnoteState, fd: i32) -> bool {
+    knote.fd == fd && matches!(knote.filter.as_str(), "READ" | "WRITE")
 }
 
 /// The failing run and the passing run side by side, from just before they differ.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Event, State};
+use crate::record::{Event, Found, State};
 
 /// The server to explore.
 #[derive(Debug, Clone)]
@@ -213,6 +213,8 @@ pub struct Run {
     pub events: Vec<Event>,
     /// The kernel's state at the end, if the run was recorded.
     pub end: Option<State>,
+    /// The lesson's files that the events name, if the run was recorded.
+    pub found: Found,
 }
 
 impl Run {

@@ -13,6 +13,7 @@ pub mod causes;
 pub mod check;
 pub mod checks;
 pub mod client;
+pub mod declared;
 pub mod diagnose;
 mod ending;
 mod facts;
@@ -42,7 +43,9 @@ pub use checks::{all_checks, checks};
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
 pub use subject;
-pub use subject::{BATCH, Batch, CHAPTERS, Chapter, Launch, Model, Source, Subject, VARIANTS, Variant};
+pub use subject::{
+    BATCH, BROKEN, Batch, CHAPTERS, Chapter, Lack, Launch, Model, Source, Subject, VARIANTS, Variant, all_variants,
+};
 
 /// The `main` of a chapter's `tests/conformance.rs`: every check is one test under libtest's command line, so that
 /// `cargo test -p epoll-et drain` and cargo-nextest do what one expects.
@@ -65,9 +68,33 @@ pub fn conformance_of_example(package: &str, example: &str) -> ExitCode {
     let variants: Vec<&Variant> = VARIANTS.iter().filter(|it| it.package == package && it.example == example).collect();
     assert!(!variants.is_empty(), "VARIANTS has no example '{example}' of the package '{package}'");
     let built = Subject::example(package, example, variants[0].model);
-    let all = std::env::var("VARIANTS").is_ok_and(|which| which == "all");
     let Launch::Command(argv) = built.launch else { unreachable!("an example is a command") };
-    run_as_tests(variants.into_iter().map(|it| (Subject::variant(it, &argv[0]), it.here)).collect(), all)
+    run_as_tests(variants.into_iter().map(|it| (Subject::variant(it, &argv[0]), it.here)).collect(), is_all_asked_for())
+}
+
+fn is_all_asked_for() -> bool {
+    std::env::var("VARIANTS").is_ok_and(|which| which == "all")
+}
+
+/// The `main` of the test of an example that is broken on purpose: a check is a test, and passes if the server does what
+/// `BROKEN` declares. So the server fails exactly the declared checks, each for the declared reason. Of the others, only
+/// those marked `quick` are run, unless VARIANTS=all is in the environment. It takes some ten seconds.
+///
+/// # Panics
+/// If it is none, or cannot be built.
+pub fn broken_example(package: &str, example: &str) -> ExitCode {
+    let broken = BROKEN.iter().find(|it| it.package == package && it.example == example);
+    let broken = broken.unwrap_or_else(|| panic!("BROKEN has no example '{example}' of the package '{package}'"));
+    let Launch::Command(argv) = Subject::example(package, example, broken.model).launch else {
+        unreachable!("an example is a command")
+    };
+    if cfg!(not(target_os = "linux")) {
+        eprintln!("skipped: why a check fails is seen in /proc");
+        return ExitCode::SUCCESS;
+    }
+    // The declared reasons are those of the first run. The calls of so many failures would take minutes.
+    rerun::forbid();
+    run_as_tests(vec![(Subject::variant(broken, &argv[0]), broken.here)], is_all_asked_for())
 }
 
 /// With more than one subject, a test's name begins with the subject's.
@@ -98,7 +125,7 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
                     "takes long: run by cargo lab check --long, or with LONG=1",
                 ));
             }
-            if !all && !check.quick {
+            if !all && !is_of_the_selection(check, subject) {
                 return Ok(libtest_mimic::Completion::ignored_with(
                     "run by cargo lab check --all, or with VARIANTS=all",
                 ));
@@ -107,24 +134,36 @@ fn run_as_tests(subjects: Vec<(Subject, bool)>, all: bool) -> ExitCode {
                 return Ok(libtest_mimic::Completion::ignored_with("another check has failed, and FAIL_FAST is set"));
             }
             let report = run(check, subject);
-            match &report.outcome {
-                Outcome::Pass => Ok(libtest_mimic::Completion::Completed),
-                Outcome::Skip { reason } => Ok(libtest_mimic::Completion::ignored_with(reason)),
-                Outcome::Fail(_) => {
+            match (declared::surprise(subject.lacks, &report), &report.outcome) {
+                (Some(surprise), _) => {
                     over.store(first_alone, Ordering::Relaxed);
-                    Err(report.explain().unwrap_or_default().into())
+                    Err(surprise.into())
                 }
+                (None, Outcome::Skip { reason }) => Ok(libtest_mimic::Completion::ignored_with(reason)),
+                (None, _) => Ok(libtest_mimic::Completion::Completed),
             }
         })
     });
     let mut tests: Vec<_> = tests.collect();
-    tests.extend(subjects.iter().map(|(subject, here)| {
+    // The fuzz knows of no declared failure.
+    let fuzzed = subjects.iter().filter(|(subject, _)| subject.lacks.is_empty());
+    tests.extend(fuzzed.map(|(subject, here)| {
         let name = "fuzz::whatever_clients_do_the_contract_is_kept";
         let name = if several { format!("{}::{name}", subject.name) } else { name.to_owned() };
         libtest_mimic::Trial::ignorable_test(name, move || fuzz_briefly(subject, *here, all))
     }));
     tests.sort_by_key(|test| likely.split(' ').position(|name| name == test.name()).unwrap_or(usize::MAX));
     libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+/// Whether a check is run although not all are asked for: if it is quick, or declared to fail. One that may fail, or
+/// not, tells nothing.
+fn is_of_the_selection(check: &Check, subject: &Subject) -> bool {
+    let name = check.full_name();
+    let is_in = |list: fn(&Lack) -> &'static [&'static str]| {
+        subject.lacks.iter().any(|lack| list(lack).contains(&name.as_str()))
+    };
+    is_in(|lack| lack.fails) || check.quick && !is_in(|lack| lack.may_fail)
 }
 
 /// As `cargo lab check --fuzz`, for a second and a half and always from the same seed; FUZZ_SEED and FUZZ_SECONDS in the

@@ -11,6 +11,7 @@ pub mod class;
 pub mod commands;
 pub mod course;
 pub mod docs;
+pub mod explored;
 pub mod grading;
 pub mod interrupt;
 pub mod selection;
@@ -41,6 +42,8 @@ enum Command {
     Start(files::start::StartArgs),
     Check(Box<commands::check::CheckArgs>),
     Explore(Box<commands::explore::ExploreArgs>),
+    /// Show runs of servers as a page: step through them, and choose where a packet arrives
+    Show(cargo_lab::Words),
     Watch(commands::watch::WatchArgs),
     Hint(files::hint::HintArgs),
     Next(files::next::NextArgs),
@@ -73,6 +76,8 @@ pub fn main() -> ExitCode {
         Some(Command::Start(args)) => files::start::run(args),
         Some(Command::Check(args)) => commands::check::run(args),
         Some(Command::Explore(args)) => commands::explore::run(args),
+        // In another package, which is built only for it.
+        Some(Command::Show(_)) => Err(cargo_lab::lab::become_it()),
         Some(Command::Watch(args)) => commands::watch::run(args),
         Some(Command::Hint(args)) => files::hint::run(args),
         Some(Command::Next(args)) => files::next::run(args),

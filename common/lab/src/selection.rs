@@ -5,7 +5,7 @@
 
 use cargo_lab::names::{ALIKE, folder_word, is_chapter};
 pub use cargo_lab::names::{chapter, chapter_folders, nearest};
-use harness::{CHAPTERS, Chapter, Check, VARIANTS, Variant};
+use harness::{CHAPTERS, Chapter, Check, Variant, all_variants};
 
 /// A shorter part of a name would match by accident.
 const SHORTEST_PART: usize = 3;
@@ -17,7 +17,8 @@ const OFFERED: usize = 3;
 pub struct Selection {
     /// The chapters that were named, in reading order; none if no word named a chapter.
     pub chapters: Vec<&'static Chapter>,
-    /// The variants that were named, in the order of their chapters; none if no word named a variant.
+    /// The variants that were named, in the order of their chapters, and then those that are broken on purpose; none if
+    /// no word named a variant.
     pub variants: Vec<&'static Variant>,
     /// The checks, in order: those that were named, or all.
     pub checks: Vec<&'static Check>,
@@ -68,7 +69,7 @@ pub fn select(words: &[String], checks: &[&'static Check], long: bool) -> Result
     let checks = checks.iter().filter(|check| usual(check) || names.contains(&check.full_name()));
     Ok(Selection {
         chapters: CHAPTERS.iter().filter(|chapter| folders.contains(&chapter.folder)).collect(),
-        variants: VARIANTS.iter().filter(|variant| variants.contains(&variant.name)).collect(),
+        variants: all_variants().filter(|variant| variants.contains(&variant.name)).collect(),
         checks: checks.copied().collect(),
     })
 }
@@ -106,7 +107,7 @@ fn exact(word: &str, checks: &[&'static Check]) -> Option<WordMeaning> {
         if found.is_empty() { None } else { Some(WordMeaning::Checks(found)) }
     };
     let variants = || {
-        let found: Vec<&'static Variant> = VARIANTS.iter().filter(|variant| is_variant(variant, &server)).collect();
+        let found: Vec<&'static Variant> = all_variants().filter(|variant| is_variant(variant, &server)).collect();
         if found.is_empty() { None } else { Some(WordMeaning::Variants(found)) }
     };
     // `a burst of bytes` is what the matrix shows.
@@ -136,7 +137,7 @@ fn offers(word: &str, checks: &[&Check]) -> Vec<String> {
     for chapter in CHAPTERS {
         offer(likeness(&word, chapter.folder).max(likeness(&word, chapter.package)), chapter.folder.to_owned());
     }
-    for variant in VARIANTS {
+    for variant in all_variants() {
         offer(likeness(&word, variant.name), variant.name.to_owned());
         offer(likeness(&word, variant.example), variant.example.to_owned());
     }
@@ -241,9 +242,9 @@ mod tests {
 
     #[test]
     fn no_variant_has_the_name_of_a_chapter_or_of_another() {
-        for (at, variant) in VARIANTS.iter().enumerate() {
+        for (at, variant) in all_variants().enumerate() {
             assert!(!CHAPTERS.iter().any(|chapter| is_chapter(chapter, variant.name)), "{}", variant.name);
-            assert!(!VARIANTS[..at].iter().any(|other| other.name == variant.name), "{}", variant.name);
+            assert!(!all_variants().take(at).any(|other| other.name == variant.name), "{}", variant.name);
         }
     }
 

@@ -53,7 +53,7 @@ fn the_list_has_every_server_and_every_check_with_its_line() {
         let long = if check.long { ", long: only with --long, or by its name" } else { "" };
         assert!(shown.contains(&format!("  {}  clause {}{long}\n", check.name, check.clause)), "{}", check.name);
     }
-    for name in harness::CHAPTERS.iter().map(|it| it.folder).chain(harness::VARIANTS.iter().map(|it| it.name)) {
+    for name in harness::CHAPTERS.iter().map(|it| it.folder).chain(harness::all_variants().map(|it| it.name)) {
         assert!(shown.lines().any(|line| line.split_whitespace().next() == Some(name)), "{name}: {shown}");
     }
     assert!(!shown.contains('\u{1b}'), "no control codes in a pipe");

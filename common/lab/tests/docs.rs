@@ -31,6 +31,7 @@ fn a_manifest_that_says_there_are_no_tests_is_right() {
         "common/cargo-lab",
         "common/explorer",
         "common/figures",
+        "common/frames",
         "common/harness",
         "common/harness/macros",
         "common/lab",

@@ -14,6 +14,7 @@ pub mod made;
 pub mod mask;
 pub mod pattern;
 mod port;
+pub mod ring;
 pub mod start;
 pub mod syscall;
 pub mod text;

@@ -3,12 +3,14 @@
 //! Invariant: the harness learns about a server only from here and from outside (its port, its output, /proc). There is
 //! little code here, so what needs the names alone is built in seconds.
 
+mod broken;
 mod symptom;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+pub use broken::{BROKEN, Lack};
 pub use symptom::Symptom;
 
 /// A server's source file, which a panic names.
@@ -77,6 +79,8 @@ pub struct Subject {
     pub batch: Option<Batch>,
     /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
     pub differs: &'static [(&'static str, &'static str)],
+    /// What it lacks on purpose, with the checks that it fails for that. Those are tried.
+    pub lacks: &'static [Lack],
     /// Its source file, if that is known by another path than the one that a panic of it names.
     pub source: Option<Source>,
     /// It calls kevent(2). On Linux that is a stand-in over epoll, and a failure speaks of what the server calls.
@@ -131,13 +135,15 @@ pub struct Variant {
     pub workers: Option<u32>,
     /// See `Subject::differs`.
     pub differs: &'static [(&'static str, &'static str)],
+    /// See `Subject::lacks`. Empty but for `BROKEN`.
+    pub lacks: &'static [Lack],
     /// Whether this platform has its API.
     pub here: bool,
 }
 
 const fn variant(folder: &'static str, package: &'static str, example: &'static str, model: Model) -> Variant {
-    let (args, fd_limit, workers, differs) = (&[], None, None, &[]);
-    Variant { folder, package, example, name: example, args, model, fd_limit, workers, differs, here: LINUX }
+    let (args, fd_limit, workers, differs, lacks) = (&[], None, None, &[], &[]);
+    Variant { folder, package, example, name: example, args, model, fd_limit, workers, differs, lacks, here: LINUX }
 }
 
 const fn selector(name: &'static str, args: &'static [&'static str]) -> Variant {
@@ -233,6 +239,11 @@ pub const VARIANTS: &[Variant] = &[
     variant("06-io-uring", "uring", "splice", Model::Readiness),
 ];
 
+/// The variants, and behind them those that are broken on purpose.
+pub fn all_variants() -> impl Iterator<Item = &'static Variant> {
+    VARIANTS.iter().chain(BROKEN)
+}
+
 impl Subject {
     /// A chapter's server, from its package name and the path of its binary.
     ///
@@ -251,6 +262,7 @@ impl Subject {
             workers: None,
             batch: Some(BATCH),
             differs: &[],
+            lacks: &[],
             source: None,
             kqueue: chapter.folder == "05-kqueue",
         }
@@ -285,6 +297,7 @@ impl Subject {
             workers: None,
             batch: Some(BATCH),
             differs: &[],
+            lacks: &[],
             source: None,
             kqueue: false,
         }
@@ -303,6 +316,7 @@ impl Subject {
             workers: variant.workers,
             batch: Some(BATCH),
             differs: variant.differs,
+            lacks: variant.lacks,
             source: None,
             kqueue: variant.folder == "05-kqueue" || variant.args.contains(&"kqueue"),
         }
@@ -325,6 +339,7 @@ impl Subject {
             workers: None,
             batch: None,
             differs: &[],
+            lacks: &[],
             source: None,
             kqueue: false,
         }

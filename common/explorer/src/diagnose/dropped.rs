@@ -80,7 +80,7 @@ fn left(run: &Run, client: usize, at: u64) -> Vec<(&ServerCall, u64)> {
         let taken = u64::try_from(write.value).unwrap_or(0);
         given += taken;
         if given == at && is_incomplete(write) {
-            left.push((write, asked(write).unwrap_or(0) - taken));
+            left.push((write, asked(write).unwrap_or(0).saturating_sub(taken)));
         }
     }
     left
@@ -139,8 +139,8 @@ fn asked(write: &ServerCall) -> Option<u64> {
 
 /// It took less than it was given, and not because the connection was over.
 fn is_incomplete(write: &ServerCall) -> bool {
-    let taken = u64::try_from(write.value).unwrap_or(0);
-    asked(write).is_some_and(|asked| taken < asked) && (write.value >= 0 || write.result == "EAGAIN")
+    let is_short = asked(write).zip(u64::try_from(write.value).ok()).is_some_and(|(asked, taken)| taken < asked);
+    is_short || write.result == "EAGAIN"
 }
 
 /// The read that got the byte at this place.

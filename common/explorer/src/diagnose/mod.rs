@@ -4,10 +4,11 @@
 //! text does not name one.
 
 mod dropped;
+mod interest;
 
 use observe::advice;
 
-use crate::record::{ClientStep, ConnectionState, Event, RegistrationState, ServerCall, State};
+use crate::record::{ClientStep, ConnectionState, Event, ServerCall, State};
 use crate::run::{Run, Verdict};
 
 /// The diagnosis of a failing run.
@@ -61,14 +62,6 @@ fn where_placed(run: &Run, client: usize) -> String {
     }
 }
 
-fn interest(end: &State, fd: i32) -> Option<&RegistrationState> {
-    end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.fd == fd)
-}
-
-fn has(mask: &str, name: &str) -> bool {
-    mask.split('|').any(|it| it == name)
-}
-
 fn last_wait(run: &Run) -> Option<&ServerCall> {
     calls(run).rfind(|call| call.wait)
 }
@@ -110,27 +103,30 @@ fn queued(run: &Run, end: &State) -> String {
         1 => "One connection is in the accept queue".to_owned(),
         n => format!("{n} connections are in the accept queue"),
     };
-    let listener = end.epolls.iter().flat_map(|epoll| &epoll.interests).find(|interest| interest.label == "listener");
+    let listener = interest::of_listener(end);
     let out_of_fds = calls(run)
         .rev()
         .find(|call| call.name.starts_with("accept"))
         .is_some_and(|call| matches!(call.result.as_str(), "EMFILE" | "ENFILE"));
     match listener {
-        Some(listener) if has(&listener.mask, "ET") && out_of_fds => format!(
+        Some(listener) if listener.edge && out_of_fds => format!(
             "{queue}. The listener's edge was used up when accept failed with EMFILE, and connections that are already \
              queued cause no new edge: {}.",
             advice::RETRY_ACCEPT
         ),
-        Some(listener) if has(&listener.mask, "ET") => format!(
+        Some(listener) if listener.edge => format!(
             "{queue}. The listener is registered for {}: one edge reports all queued connections, and the next edge \
              comes only with another client. So {}.",
-            listener.mask,
+            listener.shown,
             advice::ACCEPT_UNTIL_EAGAIN
         ),
-        Some(listener) if !has(&listener.mask, "IN") => {
+        Some(listener) if listener.knote && !listener.reads => {
+            format!("{queue}, and the listener's knote is {}: the server did not enable it again.", listener.shown)
+        }
+        Some(listener) if !listener.reads => {
             format!(
                 "{queue}, and the listener is registered for {}: the server did not ask for IN again.",
-                listener.mask
+                listener.shown
             )
         }
         Some(_) => format!("{queue}, and the server sleeps in another call."),
@@ -145,18 +141,26 @@ fn unread(run: &Run, end: &State, connection: &ConnectionState, fd: i32) -> Stri
     let (client, bytes) = (connection.client, connection.unread);
     let unread = format!("{bytes} bytes of c{client} are unread in fd {fd}");
     let placed = where_placed(run, client);
-    match interest(end, fd) {
-        Some(interest) if has(&interest.mask, "ET") && has(&interest.mask, "IN") => format!(
+    match interest::of_fd(end, fd) {
+        Some(interest) if interest.edge && interest.reads => format!(
             "{unread}, which is registered for {}.{placed} The edge that reported these bytes is used up, and no new \
              edge comes. {}",
-            interest.mask,
+            interest.shown,
             used_up(run, client)
         ),
-        Some(interest) if has(&interest.mask, "ONESHOT") && !has(&interest.mask, "IN") => {
-            format!("{unread}. {}", advice::not_armed_again(fd, &interest.mask, "reading"))
+        Some(interest) if interest.knote && !interest.reads => {
+            let why = if interest.once {
+                "EV_DISPATCH has disabled its knote"
+            } else {
+                "it has no READ knote that is enabled"
+            };
+            format!("{unread}, and {why} ({}): the server did not ask for reading again.", interest.shown)
         }
-        Some(interest) if !has(&interest.mask, "IN") => {
-            format!("{unread}. {}", advice::no_read_interest(fd, &interest.mask))
+        Some(interest) if interest.once && !interest.reads => {
+            format!("{unread}. {}", advice::not_armed_again(fd, &interest.shown, "reading"))
+        }
+        Some(interest) if !interest.reads => {
+            format!("{unread}. {}", advice::no_read_interest(fd, &interest.shown))
         }
         Some(_) => format!("{unread}, and the server sleeps in another call."),
         None if last_wait(run).is_some_and(|wait| wait.name == "io_uring_enter") => {
@@ -171,7 +175,8 @@ fn used_up(run: &Run, client: usize) -> String {
     let name = format!(" c{client} ");
     let reports = |call: &&ServerCall| {
         let told = format!(" {} ", call.out);
-        call.wait && told.split(',').any(|event| event.contains(&name) && event.contains("IN"))
+        call.wait
+            && told.split(',').any(|event| event.contains(&name) && (event.contains("IN") || event.contains("READ")))
     };
     let reads = |call: &&ServerCall| {
         call.client == Some(client) && matches!(call.name.as_str(), "read" | "recvfrom" | "recvmsg" | "readv")
@@ -201,7 +206,7 @@ fn no_eof(run: &Run, end: &State) -> String {
     };
     let client = connection.client;
     let Some(fd) = connection.fd else { return format!("The server did not close c{client}'s finished connection.") };
-    let edge = interest(end, fd).is_some_and(|interest| has(&interest.mask, "ET"));
+    let edge = interest::of_fd(end, fd).is_some_and(|interest| interest.edge);
     let read =
         calls(run).rfind(|call| call.client == Some(client) && matches!(call.name.as_str(), "read" | "recvfrom"));
     match read {
@@ -236,10 +241,11 @@ fn truncated(run: &Run) -> String {
         }
     }
     if let Some((call, unread)) = closed {
-        let told = calls(run).rev().find(|wait| wait.wait && wait.out.contains("RDHUP"));
+        let told = |name| calls(run).rev().find(|wait| wait.wait && wait.out.contains(name)).map(|wait| (wait, name));
+        let told = told("RDHUP").or_else(|| told("EOF"));
         let rdhup = match told {
-            Some(wait) => format!(
-                " {} had reported {}: RDHUP means that the client has finished, not that all bytes were read.",
+            Some((wait, name)) => format!(
+                " {} had reported {}: {name} means that the client has finished, not that all bytes were read.",
                 wait.name, wait.out
             ),
             None => String::new(),

@@ -20,6 +20,7 @@ use super::tracee::{Position, Returned, Tracee};
 use super::watchdog::Watchdog;
 use super::world::{WhichListener, World};
 use crate::order::Order;
+use crate::record::Found;
 use crate::run::{Error, Missing, Run, Verdict};
 
 /// A run takes milliseconds. One that goes on for so long has a server that never rests: one that starts another timer
@@ -64,7 +65,7 @@ impl<'a> Machine<'a> {
     ) -> Result<Option<Run>, Error> {
         let mut machine = Machine {
             order,
-            tracee: Tracee::start(argv, watchdog)?,
+            tracee: Tracee::start(argv, watchdog, order.keep)?,
             world: World::new(order.script, order.subject.own, which),
             decisions: Decisions::new(order.schedule, order.before_last),
             recorder: Recorder::new(order.keep),
@@ -74,6 +75,7 @@ impl<'a> Machine<'a> {
             waited: Duration::ZERO,
         };
         let Some(Ending(verdict, what)) = machine.drive()? else { return Ok(None) };
+        machine.look_at_rings()?;
         let end = if order.keep { Some(machine.scene().snapshot()) } else { None };
         let Ending(verdict, what) = match machine.decisions.diverged {
             true => {
@@ -82,6 +84,7 @@ impl<'a> Machine<'a> {
             }
             false => machine.dropped_or_held(verdict, what)?,
         };
+        let found = if order.keep { machine.tracee.found() } else { Found::default() };
         Ok(Some(Run {
             verdict,
             what,
@@ -90,6 +93,7 @@ impl<'a> Machine<'a> {
             hash: machine.recorder.hash(),
             events: std::mem::take(&mut machine.recorder.events),
             end,
+            found,
         }))
     }
 
@@ -138,7 +142,11 @@ impl<'a> Machine<'a> {
     /// Lets a thread do one thing.
     fn advance(&mut self, tid: i32, ready: &[i32]) -> Result<(), Error> {
         self.current = Some(tid);
-        let Some(Position::AtEntry(call)) = self.tracee.position(tid) else { return self.tracee.run_to_entry(tid) };
+        let Some(Position::AtEntry(call)) = self.tracee.position(tid) else {
+            self.tracee.run_to_entry(tid)?;
+            self.note_kevents();
+            return Ok(());
+        };
         match self.decide(tid, &call, ready) {
             Choice::Continue => self.make(tid, call, false),
             Choice::PlaceSteps(count) => self.place_steps(tid, &call, count),
@@ -179,6 +187,7 @@ impl<'a> Machine<'a> {
     /// Makes the call that a thread stands before.
     pub fn make(&mut self, tid: i32, call: Call, may_block: bool) -> Result<(), Error> {
         self.world.has_started |= self.world.listener.is_some() && independence::waits_for_clients(&call);
+        self.look_at_rings()?;
         self.recorder.entered(Scene { tracee: &self.tracee, world: &self.world }, tid, &call);
         match self.tracee.make(tid, call, may_block)? {
             Some(returned) => self.after_call(&returned),
@@ -221,10 +230,13 @@ impl<'a> Machine<'a> {
             self.world.compare_listener(said);
         }
         self.count_bytes(returned);
+        self.look_at_rings()?;
         if self.order.keep && call.kind == Kind::Close {
             self.count_close(self.scene().client_of_call(tid, &call));
         }
         self.recorder.call(Scene { tracee: &self.tracee, world: &self.world }, returned);
+        self.note_inner(returned);
+        self.note_enter(returned);
         self.tracee.unlearn(returned);
         Ok(())
     }
@@ -258,7 +270,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Notes that a client's connection is closed.
-    fn count_close(&mut self, closed: Option<usize>) {
+    pub fn count_close(&mut self, closed: Option<usize>) {
         let port = closed.and_then(|client| Some((client, self.world.clients[client].as_ref()?.port)));
         if let Some((client, _)) = port.filter(|(_, port)| self.tracee.end_of(*port).is_none()) {
             self.world.ledger.closed(client);

@@ -5,12 +5,15 @@
 mod client;
 mod cost;
 mod decisions;
+mod frames;
 mod independence;
+mod kqueue;
 mod ledger;
 mod machine;
 mod oracle;
 mod recorder;
 mod rest;
+mod ring;
 mod scene;
 mod steps;
 mod tracee;

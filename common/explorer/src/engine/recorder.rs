@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use observe::decode::Patience;
 use observe::errno;
-use observe::syscall::Call;
+use observe::syscall::{Call, Kind};
 
 use super::cost;
 use super::scene::Scene;
@@ -96,11 +96,20 @@ impl Recorder {
 
     /// A thread is about to make a call.
     pub fn entered(&mut self, scene: Scene<'_>, tid: i32, call: &Call) {
-        if self.keep && call.kind.is_shown() && self.idle <= IDLE_KEPT {
+        if self.keeps() && call.kind.is_shown() {
             let arguments = scene.decode(tid, |decoder| decoder.arguments(call));
             let asks_about = cost::asks_about(**scene.tracee.process_of(tid), call);
             self.entries.insert(tid, Entry { arguments, asks_about });
+            // In the call, its stack cannot be looked at. Before the first listen, its libraries may not be loaded.
+            if scene.world.listener.is_some() || call.kind == Kind::Listen {
+                scene.tracee.located(tid);
+            }
         }
+    }
+
+    /// Whether what comes now is kept, and not left out of a row of calls that move nothing.
+    pub fn keeps(&self) -> bool {
+        self.keep && self.idle <= IDLE_KEPT
     }
 
     /// A call that has returned. The trace begins with `listen`.
@@ -120,7 +129,8 @@ impl Recorder {
         if self.idle == IDLE_CALLS || self.keep {
             self.last_call = format!("{} = {}", scene.text(*tid, call), errno::result(*value));
         }
-        if !self.keep || self.idle > IDLE_KEPT {
+        // One of the stand-in's is a part of its kevent.
+        if !self.keeps() || scene.tracee.kqueues.inside(*tid).is_some() {
             return;
         }
         let process = **scene.tracee.process_of(*tid);
@@ -128,6 +138,7 @@ impl Recorder {
             Some(Entry { arguments, asks_about }) => (arguments, asks_about),
             None => (scene.decode(*tid, |decoder| decoder.arguments(call)), cost::asks_about(process, call)),
         };
+        let located = scene.tracee.located(*tid);
         let event = ServerCall {
             thread,
             name: call.name.to_owned(),
@@ -141,9 +152,13 @@ impl Recorder {
             wait: call.is_wait(),
             cost: cost::of(process, call, asked, *value),
             inner: Vec::new(),
-            ring: None,
-            frames: Vec::new(),
-            meaning: None,
+            ring: if call.kind == Kind::UringEnter {
+                scene.tracee.rings.of_call(process.pid, &call.args)
+            } else {
+                None
+            },
+            frames: located.frames.clone(),
+            meaning: located.meaning,
             state: scene.snapshot(),
         };
         self.events.push(Event::Call(event));

@@ -41,12 +41,12 @@ impl Machine<'_> {
             if self.time_passes()? || !self.stays_so()? {
                 return Ok(None);
             }
-            self.record_rest(Some(ending.1.clone()));
+            self.record_rest(Some(ending.1.clone()))?;
             return Ok(Some(ending));
         }
         self.waited = Duration::ZERO;
         self.recorder.note("rest");
-        self.record_rest(None);
+        self.record_rest(None)?;
         if self.world.to_come().is_empty() {
             return Ok(Some(Ending(Verdict::Ok, String::new())));
         }
@@ -67,8 +67,10 @@ impl Machine<'_> {
         Ok(None)
     }
 
-    fn record_rest(&mut self, wrong: Option<String>) {
+    fn record_rest(&mut self, wrong: Option<String>) -> Result<(), Error> {
+        self.look_at_rings()?;
         self.recorder.rest(Scene { tracee: &self.tracee, world: &self.world }, wrong);
+        Ok(())
     }
 
     /// Whether what the oracle found stays as it is, unless something was late.
@@ -130,7 +132,7 @@ impl Machine<'_> {
         loop {
             let mut moved = false;
             for id in 0..MAX_CLIENTS {
-                moved |= self.client_goes_on(id);
+                moved |= self.client_goes_on(id)?;
             }
             if moved {
                 self.recorder.moved();
@@ -148,8 +150,8 @@ impl Machine<'_> {
     }
 
     /// A client reads what is there, and sends what its socket takes now; whether it did anything.
-    fn client_goes_on(&mut self, id: usize) -> bool {
-        let Some(client) = self.world.clients[id].as_mut() else { return false };
+    fn client_goes_on(&mut self, id: usize) -> Result<bool, Error> {
+        let Some(client) = self.world.clients[id].as_mut() else { return Ok(false) };
         let (eof, reset, finished) = (client.eof, client.reset, client.finished);
         let read = if client.paused { 0 } else { client.pull() };
         let sent = client.push();
@@ -162,10 +164,11 @@ impl Machine<'_> {
             was_reset: client.reset && !reset,
         };
         if done.is_nothing() {
-            return false;
+            return Ok(false);
         }
+        self.look_at_rings()?;
         self.recorder.implied(Scene { tracee: &self.tracee, world: &self.world }, done);
-        true
+        Ok(true)
     }
 
     /// Whether bytes or a FIN are between the two ends of a connection, and arrive by themselves.

@@ -3,6 +3,7 @@
 //! Invariant: looking changes nothing, and no text has an address, a process id, a port or a remaining time in it.
 
 use std::os::fd::RawFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use observe::TcpEnd;
@@ -46,7 +47,12 @@ impl Scene<'_> {
 
     /// The client at the other end of a thread's file descriptor.
     pub fn client_of(&self, tid: i32, fd: RawFd) -> Option<usize> {
-        match self.tracee.label(self.tracee.thread(tid)?.process, fd) {
+        self.client_at(self.tracee.thread(tid)?.process, fd)
+    }
+
+    /// The client at the other end of a process's file descriptor.
+    pub fn client_at(&self, process: i32, fd: RawFd) -> Option<usize> {
+        match self.tracee.label(process, fd) {
             Label::Peer(port) => self.world.client_at(port),
             _ => None,
         }
@@ -70,7 +76,12 @@ impl Scene<'_> {
                 Position::AtEntry(call) => (self.text(thread.tid, &call), self.tracee.would_block(thread.tid, &call)),
                 Position::InCall(call) => (self.text(thread.tid, &call), true),
             };
-            states.push(ThreadState { thread: thread.index, at, sleeps, frames: Vec::new(), meaning: None });
+            let (at, located) = match self.tracee.kqueues.inside(thread.tid) {
+                Some(kevent) => (self.kevent_text(thread.process, kevent), Rc::clone(&kevent.located)),
+                None => (at, self.tracee.located(thread.tid)),
+            };
+            let (frames, meaning) = (located.frames.clone(), located.meaning);
+            states.push(ThreadState { thread: thread.index, at, sleeps, frames, meaning });
         }
         states
     }
@@ -82,12 +93,13 @@ impl Scene<'_> {
         if self.tracee.end().is_some() {
             return State { connections, ..State::default() };
         }
+        let (kqueues, parts) = self.kqueues();
         State {
             accept_queue: self.accept_queue(),
             connections,
-            epolls: self.epolls(),
-            kqueues: Vec::new(),
-            rings: Vec::new(),
+            epolls: self.epolls(&parts),
+            kqueues,
+            rings: self.rings(),
             threads: self.threads(),
         }
     }
@@ -107,7 +119,7 @@ impl Scene<'_> {
             client_not_sent: there.not_sent,
             unread: server.unread,
             fin_arrived: server.fin_arrived,
-            held: self.world.ledger.held(id) - unseen as i64,
+            held: self.world.ledger.held(id) - unseen as i64 - self.taken_of_a_send(id, there, server) as i64,
             not_sent: server.not_sent,
             client_unread: there.unread,
             came_back: client.read(),
@@ -146,7 +158,7 @@ impl Scene<'_> {
 
     /// Waits for what is between the two ends of a connection. Loopback delivers at once, unless the machine is so busy that
     /// the kernel's own threads do it.
-    fn let_arrive(&self) {
+    pub fn let_arrive(&self) {
         const LONGEST: Duration = Duration::from_secs(1);
         const PAUSE: Duration = Duration::from_micros(50);
         let started = Instant::now();
@@ -172,8 +184,10 @@ impl Scene<'_> {
         listener.and_then(|fd| handle::tcp_info(&fd)).map_or(0, |info| info.tcpi_unacked)
     }
 
-    fn epolls(&self) -> Vec<EpollState> {
-        self.tracee.epolls().into_iter().filter_map(|(process, fd)| self.epoll(process, fd)).collect()
+    /// Those that are not `parts` of a kqueue.
+    fn epolls(&self, parts: &[(i32, RawFd)]) -> Vec<EpollState> {
+        let own = self.tracee.epolls().into_iter().filter(|at| !parts.contains(at));
+        own.filter_map(|(process, fd)| self.epoll(process, fd)).collect()
     }
 
     fn epoll(&self, process: i32, fd: RawFd) -> Option<EpollState> {

@@ -31,7 +31,14 @@ impl Machine<'_> {
 
     /// The text of a call, if events are kept.
     pub fn text_before(&self, tid: i32, call: &Call) -> String {
-        if self.order.keep { self.scene().text(tid, call) } else { String::new() }
+        if !self.order.keep {
+            return String::new();
+        }
+        let text = self.scene().text(tid, call);
+        match self.scene().inside(tid) {
+            Some(kevent) => format!("{text}, in {kevent}"),
+            None => text,
+        }
     }
 
     pub fn record_step(&mut self, step: Step, before: Option<String>, bytes: u64) -> Result<(), Error> {
@@ -40,6 +47,7 @@ impl Machine<'_> {
             for tid in self.tracee.in_call() {
                 self.tracee.is_still_in_call(tid)?;
             }
+            self.look_at_rings()?;
         }
         self.recorder.step(Scene { tracee: &self.tracee, world: &self.world }, step, before, bytes);
         Ok(())

@@ -5,6 +5,7 @@
 
 mod event;
 mod read;
+mod sources;
 mod state;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,18 @@ pub struct RecordedRun {
     pub events: Vec<Event>,
     /// The state at the end.
     pub end: Option<State>,
+    /// What goes into the recording's `sources` and `no_frames`, until it has gone there.
+    #[serde(skip)]
+    pub found: Found,
+}
+
+/// The source, as far as a run's frames name it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The files of the lesson.
+    pub sources: Vec<Source>,
+    /// Why there are no frames, if there are none.
+    pub no_frames: Option<String>,
 }
 
 impl From<&Run> for RecordedRun {
@@ -101,6 +114,7 @@ impl From<&Run> for RecordedRun {
             diagnosis: diagnose(run),
             events: run.events.clone(),
             end: run.end.clone(),
+            found: run.found.clone(),
         }
     }
 }
@@ -122,7 +136,8 @@ impl Recording {
     }
 
     /// Runs of which the first is the one to show.
-    pub fn of_runs(server: &str, script: &Script, faults: Faults, runs: Vec<RecordedRun>) -> Self {
+    pub fn of_runs(server: &str, script: &Script, faults: Faults, mut runs: Vec<RecordedRun>) -> Self {
+        let Found { sources, no_frames } = sources::gather(&mut runs);
         Self {
             format: FORMAT.into(),
             version: VERSION,
@@ -131,8 +146,8 @@ impl Recording {
             script: script.to_string(),
             steps: script.steps.iter().map(ToString::to_string).collect(),
             faults: faults.to_string(),
-            sources: Vec::new(),
-            no_frames: Some("this program was built without the part that finds source lines".into()),
+            sources,
+            no_frames,
             runs,
             passing: None,
             bound: None,

@@ -87,6 +87,7 @@ fn run_is_sound(recording: &Recording, run: &RecordedRun) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Found;
     use crate::run::{Faults, Verdict};
     use crate::script::Script;
 
@@ -98,6 +99,7 @@ mod tests {
             diagnosis: String::new(),
             events: Vec::new(),
             end: None,
+            found: Found::default(),
         };
         let script = Script::standard("close").expect("it ships");
         Recording::of_runs("et", &script, Faults::default(), vec![run])

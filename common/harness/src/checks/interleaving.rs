@@ -12,7 +12,7 @@ use harness_macros::check;
 
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::server::Options;
-use crate::subject::VARIANTS;
+use crate::subject::all_variants;
 use crate::trial::Trial;
 
 /// The time for schedules with two placements. Those with fewer are always tried, as a rule in far less time.
@@ -91,7 +91,7 @@ fn explore(trial: &mut Trial<'_>, script: &str, faults: Faults) -> Step {
     let subject = explorer::Subject { name: trial.subject.name.clone(), argv, own: trial.subject.own };
     let script = Script::standard(script).expect("the scripts named here ship");
     trial.step(format!("clients' steps: {script}"));
-    let variant = VARIANTS.iter().any(|variant| variant.name == trial.subject.name);
+    let variant = all_variants().any(|variant| variant.name == trial.subject.name);
     let plan = Plan {
         subject: &subject,
         script: &script,

@@ -239,6 +239,7 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         workers: if name.ends_with("one_of_four_listens") { Some(4) } else { None },
         batch: Some(harness::BATCH),
         differs: &[],
+        lacks: &[],
         source: None,
         kqueue: false,
     })

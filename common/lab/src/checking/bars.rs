@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
+use harness::declared::{Judged, judge};
 use harness::fuzz::Progress;
-use harness::{Check, Outcome, Report, notes};
+use harness::{Check, Lack, Outcome, Report, notes};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::checking::jobs::RunEvent;
@@ -34,6 +35,7 @@ pub struct RunProgress<'a> {
 #[derive(Debug)]
 struct ServerLane<'a> {
     name: &'a str,
+    lacks: &'static [Lack],
     /// The checks that have begun and not ended, the oldest first.
     running: Vec<usize>,
     counts: OutcomeCounts,
@@ -47,6 +49,7 @@ impl<'a> RunProgress<'a> {
     pub fn new(servers: &'a [TestedServer], checks: &'a [&'static Check]) -> Self {
         let lanes = servers.iter().map(|server| ServerLane {
             name: &server.subject.name,
+            lacks: server.subject.lacks,
             running: Vec::new(),
             counts: OutcomeCounts::default(),
             done: 0,
@@ -97,10 +100,14 @@ impl<'a> RunProgress<'a> {
     fn finished(&mut self, server: usize, check: usize, report: &Report) {
         let lane = &mut self.lanes[server];
         lane.running.retain(|running| *running != check);
-        lane.counts.add(&report.outcome);
+        lane.counts.add(report, lane.lacks);
         lane.done += 1;
         if let Outcome::Fail(failure) = &report.outcome {
-            let (name, fail) = (terminal::padded(lane.name, self.width), self.palette.bad("FAIL"));
+            let fail = match judge(lane.lacks, report) {
+                Judged::AsDeclared => self.palette.left_out("lack"),
+                _ => self.palette.bad("FAIL"),
+            };
+            let name = terminal::padded(lane.name, self.width);
             self.line(&format!("  {name}  {fail} {}: {}", report.check, failure.what));
         }
         let lane = &mut self.lanes[server];

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use harness::{CHAPTERS, Check, Symptom, VARIANTS};
+use harness::{BROKEN, CHAPTERS, Check, Lack, Symptom, VARIANTS, Variant};
 use serde::Serialize;
 
 use crate::terminal::{self, Palette};
@@ -21,19 +21,28 @@ struct CheckJson {
     long: bool,
 }
 
-/// The chapters, and the variants with their declared differences.
+/// The chapters, the variants with their declared differences, and what is broken on purpose.
 pub fn servers(width: usize, palette: Palette) -> String {
     let mut out = format!("{}\n", palette.heading("servers"));
     for chapter in CHAPTERS {
         let _ = writeln!(out, "  {}", chapter.folder);
     }
     let _ = writeln!(out, "{}", palette.heading("variants (selected by name, and all of them by --all)"));
-    for variant in VARIANTS {
-        let program = [&[variant.example][..], variant.args].concat().join(" ");
-        let _ = writeln!(out, "  {}  {}", variant.name, palette.faint(&format!("{}: {program}", variant.folder)));
-        for (what, reason) in variant.differs {
-            out += &terminal::wrap_lines(&format!("      differs in {what}: {reason}"), width);
-        }
+    VARIANTS.iter().for_each(|variant| out += &listed(variant, width, palette));
+    let _ = writeln!(out, "{}", palette.heading("broken on purpose (selected by name only)"));
+    BROKEN.iter().for_each(|variant| out += &listed(variant, width, palette));
+    out
+}
+
+fn listed(variant: &Variant, width: usize, palette: Palette) -> String {
+    let program = [&[variant.example][..], variant.args].concat().join(" ");
+    let mut out = format!("  {}  {}\n", variant.name, palette.faint(&format!("{}: {program}", variant.folder)));
+    for (what, reason) in variant.differs {
+        out += &terminal::wrap_lines(&format!("      differs in {what}: {reason}"), width);
+    }
+    for Lack { what, fails, .. } in variant.lacks {
+        let checks = terminal::count(fails.len(), "check");
+        out += &terminal::wrap_lines(&format!("      lacks {what} (fails {checks})"), width);
     }
     out
 }

@@ -4,6 +4,7 @@
 //! server.
 
 pub mod bars;
+pub mod broken;
 pub mod jobs;
 pub mod listing;
 pub mod results;

@@ -1,10 +1,12 @@
 //! What a run found: the counts, the reasons of skips and the failures' stories, as text and as JSON.
 //!
-//! Invariant: a check that was not run counts neither as passed nor as skipped; the summary counts it apart.
+//! Invariant: a check that was not run counts neither as passed nor as skipped; the summary counts it apart. So it does
+//! with a failure that is declared of a server that is broken on purpose.
 
 use std::fmt::Write as _;
 
-use harness::{Check, Outcome, Report, Symptom};
+use harness::declared::{Judged, judge};
+use harness::{Check, Lack, Outcome, Report, Symptom};
 use serde::Serialize;
 
 use crate::checking::jobs::Reports;
@@ -35,6 +37,8 @@ pub struct OutcomeCounts {
     pub passed: usize,
     /// How many failed.
     pub failed: usize,
+    /// How many failed as it is declared of a server that is broken on purpose.
+    pub declared: usize,
     /// How many were not tried, for a reason that is told.
     pub skipped: usize,
 }
@@ -51,30 +55,33 @@ struct ServerJson<'a> {
     failed: usize,
     skipped: usize,
     not_run: usize,
+    failed_as_declared: Vec<&'a str>,
     reports: Vec<&'a Report>,
 }
 
 impl OutcomeCounts {
-    /// Counts one more.
-    pub fn add(&mut self, outcome: &Outcome) {
-        match outcome {
+    /// Counts one more, of a server that lacks this on purpose.
+    pub fn add(&mut self, report: &Report, lacks: &'static [Lack]) {
+        match &report.outcome {
             Outcome::Pass => self.passed += 1,
+            Outcome::Fail(_) if judge(lacks, report) == Judged::AsDeclared => self.declared += 1,
             Outcome::Fail(_) => self.failed += 1,
             Outcome::Skip { .. } => self.skipped += 1,
         }
     }
 
-    fn of<'a>(reports: impl IntoIterator<Item = &'a Option<Report>>) -> Self {
+    fn of<'a>(reports: impl IntoIterator<Item = &'a Option<Report>>, lacks: &'static [Lack]) -> Self {
         let mut counts = Self::default();
-        reports.into_iter().flatten().for_each(|report| counts.add(&report.outcome));
+        reports.into_iter().flatten().for_each(|report| counts.add(report, lacks));
         counts
     }
 
-    /// `74 passed, 0 failed, 2 skipped`; failures have a colour.
+    /// `74 passed, 0 failed, 2 skipped`; failures have a colour. Those that are declared are told if there are any.
     pub fn show(&self, palette: Palette) -> String {
         let failed = format!("{} failed", self.failed);
         let failed = if self.failed > 0 { palette.bad(&failed) } else { failed };
-        format!("{} passed, {failed}, {} skipped", self.passed, self.skipped)
+        let declared = if self.declared > 0 { format!(", {} fail as declared", self.declared) } else { String::new() };
+        format!("{} passed, {failed}{declared}, {} skipped", self.passed, self.skipped)
     }
 }
 
@@ -102,7 +109,11 @@ const BUSY: [&str; 2] = ["machine is busy", "busy machine"];
 impl<'a> Results<'a> {
     /// All counts in one.
     pub fn counts(&self) -> OutcomeCounts {
-        OutcomeCounts::of(self.reports.iter().flatten())
+        let mut all = OutcomeCounts::default();
+        for (server, reports) in self.servers.iter().zip(&self.reports) {
+            reports.iter().flatten().for_each(|report| all.add(report, server.subject.lacks));
+        }
+        all
     }
 
     /// How many checks were selected and not run.
@@ -113,7 +124,11 @@ impl<'a> Results<'a> {
     /// What the matrix shows.
     pub fn columns(&self) -> Vec<ResultColumn<'_>> {
         let columns = self.servers.iter().zip(&self.reports);
-        columns.map(|(server, reports)| ResultColumn { name: &server.subject.name, reports }).collect()
+        let columns = columns.map(|(server, reports)| {
+            let lacks = server.subject.lacks;
+            ResultColumn { name: &server.subject.name, reports, lacks }
+        });
+        columns.collect()
     }
 
     /// Each reason for a skip, with the servers and checks to which it applies.
@@ -170,7 +185,8 @@ impl<'a> Results<'a> {
     pub fn failures(&self, width: Option<usize>, palette: Palette, all: bool) -> String {
         let mut out = String::new();
         for (server, reports) in self.servers.iter().zip(&self.reports) {
-            let failed: Vec<&Report> = reports.iter().flatten().filter(|report| report.symptom().is_some()).collect();
+            let is_told = |report: &&Report| report.symptom().is_some() && !is_declared(server, report);
+            let failed: Vec<&Report> = reports.iter().flatten().filter(is_told).collect();
             for kind in kinds(&failed) {
                 let told = if all { &kind[..] } else { &kind[..1] };
                 told.iter().for_each(|report| out += &story(server, report, width, palette));
@@ -185,11 +201,11 @@ impl<'a> Results<'a> {
         out
     }
 
-    /// Server by server, each in the checks' order.
+    /// Server by server, each in the checks' order, without what is declared.
     fn failed(&self) -> impl Iterator<Item = (&'a TestedServer, &Report)> {
         let all = self.servers.iter().zip(&self.reports);
         let all = all.flat_map(|(server, reports)| reports.iter().flatten().map(move |report| (server, report)));
-        all.filter(|(_, report)| matches!(report.outcome, Outcome::Fail(_)))
+        all.filter(|(server, report)| matches!(report.outcome, Outcome::Fail(_)) && !is_declared(server, report))
     }
 
     /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again. A
@@ -218,7 +234,8 @@ impl<'a> Results<'a> {
             .iter()
             .zip(&self.reports)
             .map(|(server, reports)| {
-                let OutcomeCounts { passed, failed, skipped } = OutcomeCounts::of(reports);
+                let OutcomeCounts { passed, failed, skipped, .. } = OutcomeCounts::of(reports, server.subject.lacks);
+                let declared = reports.iter().flatten().filter(|report| is_declared(server, report));
                 let not_run = reports.iter().filter(|report| report.is_none()).count();
                 let reports = reports.iter().flatten().collect();
                 ServerJson {
@@ -228,6 +245,7 @@ impl<'a> Results<'a> {
                     failed,
                     skipped,
                     not_run,
+                    failed_as_declared: declared.map(|report| report.check.as_str()).collect(),
                     reports,
                 }
             })
@@ -253,13 +271,19 @@ fn was_looked_at(report: &Report) -> bool {
     failure.calls.first().is_some_and(|line| !line.starts_with("not "))
 }
 
+/// Whether a server that is broken on purpose failed as it is declared.
+pub fn is_declared(server: &TestedServer, report: &Report) -> bool {
+    judge(server.subject.lacks, report) == Judged::AsDeclared
+}
+
 /// One failure's story.
-fn story(server: &TestedServer, report: &Report, width: Option<usize>, palette: Palette) -> String {
+pub fn story(server: &TestedServer, report: &Report, width: Option<usize>, palette: Palette) -> String {
     let story = report.explain().unwrap_or_default();
     let (check, story) = story.split_once('\n').unwrap_or((&story, ""));
     let story = width.map_or_else(|| story.to_owned(), |width| terminal::wrap_lines(story, width));
     let head = format!("{}  {check}", server.subject.name);
-    format!("{} {}\n{story}\n", palette.bad("FAIL"), palette.heading(&head))
+    let word = if is_declared(server, report) { palette.left_out("lack") } else { palette.bad("FAIL") };
+    format!("{word} {}\n{story}\n", palette.heading(&head))
 }
 
 /// `0.3 s` for what is short, `63 s` for what is not.
@@ -295,6 +319,14 @@ pub(crate) mod tests {
         check("drain", "bytes_and_fin_are_echoed"),
         check("scale", "10_000_idle_connections_are_served"),
     ];
+
+    /// What makes the one failure of `some_reports` a declared one.
+    pub(crate) const LACKS: &[Lack] = &[Lack {
+        what: "a second read for an edge",
+        symptoms: &[Symptom::ReadLost],
+        fails: &["drain::a_burst_of_bytes_in_one_wakeup_is_all_read"],
+        may_fail: &[],
+    }];
 
     pub(crate) fn some_checks() -> Vec<&'static Check> {
         SOME.iter().collect()
@@ -353,6 +385,21 @@ pub(crate) mod tests {
                  cargo lab check 'epoll-et' drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"
             );
         });
+    }
+
+    #[test]
+    fn a_failure_that_is_declared_is_counted_apart_and_is_not_the_first_failure() {
+        let (checks, mut servers) = (some_checks(), some_servers());
+        servers[1].subject.lacks = LACKS;
+        let results = Results { checks: &checks, servers: &servers, reports: some_reports(), seconds: 62.7 };
+        assert_eq!(
+            results.summary(Palette::plain()),
+            "2 servers, 4 checks: 2 passed, 0 failed, 1 fail as declared, 4 skipped, 1 not run in 63 s\n"
+        );
+        assert_eq!(results.failures(None, Palette::plain(), true), "");
+        let json: serde_json::Value = serde_json::from_str(&results.json()).unwrap();
+        assert_eq!(json[1]["failed"], 0);
+        assert_eq!(json[1]["failed_as_declared"][0], "drain::a_burst_of_bytes_in_one_wakeup_is_all_read");
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use std::fmt::Write as _;
 
-use harness::{Check, Outcome, Report};
+use harness::declared::{Judged, judge};
+use harness::{Check, Lack, Outcome, Report};
 
 use crate::terminal::{self, Palette};
 
-/// Room for `pass`, `FAIL`, `skip`.
+/// Room for `pass`, `FAIL`, `skip`, `lack`.
 const CELL: usize = 4;
 const GAP: usize = 2;
 const INDENT: usize = 2;
@@ -27,6 +28,8 @@ pub struct ResultColumn<'a> {
     pub name: &'a str,
     /// A place for each check; nothing if the check was not run.
     pub reports: &'a [Option<Report>],
+    /// What the server lacks on purpose.
+    pub lacks: &'static [Lack],
 }
 
 /// The heads of the columns, each as lines, with the columns' widths.
@@ -106,7 +109,7 @@ fn table(checks: &[&Check], columns: &[ResultColumn<'_>], width: usize, palette:
         }
         let mut cells = String::new();
         for (column, width) in columns.iter().zip(&heads.widths) {
-            let (word, painted) = cell(column.reports[row].as_ref(), palette);
+            let (word, painted) = cell(column.reports[row].as_ref(), column.lacks, palette);
             let _ = write!(cells, "{}{painted}{}", " ".repeat(GAP), " ".repeat(width - word.len()));
         }
         for (i, part) in name_lines(check, room).iter().enumerate() {
@@ -140,7 +143,7 @@ pub fn list(checks: &[&Check], column: ResultColumn<'_>, width: usize, palette: 
             let _ = writeln!(out, "{}", palette.heading(check.group));
         }
         let report = column.reports[row].as_ref();
-        let (word, painted) = cell(report, palette);
+        let (word, painted) = cell(report, column.lacks, palette);
         let time = report.map_or(String::new(), |report| format!("{:.2} s", report.seconds));
         for (i, part) in name_lines(check, room).iter().enumerate() {
             if i == 0 {
@@ -164,9 +167,12 @@ fn name_lines(check: &Check, room: usize) -> Vec<String> {
     lines.iter().enumerate().map(|(i, line)| if i == 0 { line.clone() } else { format!("  {line}") }).collect()
 }
 
-fn cell(report: Option<&Report>, palette: Palette) -> (&'static str, String) {
+fn cell(report: Option<&Report>, lacks: &'static [Lack], palette: Palette) -> (&'static str, String) {
     match report.map(|report| &report.outcome) {
         Some(Outcome::Pass) => ("pass", palette.good("pass")),
+        Some(Outcome::Fail(_)) if report.is_some_and(|report| judge(lacks, report) == Judged::AsDeclared) => {
+            ("lack", palette.left_out("lack"))
+        }
         Some(Outcome::Fail(_)) => ("FAIL", palette.bad("FAIL")),
         Some(Outcome::Skip { .. }) => ("skip", palette.left_out("skip")),
         None => ("-", palette.faint("-")),
@@ -179,7 +185,8 @@ mod tests {
     use crate::checking::results::tests::{some_checks, some_reports};
 
     fn columns<'a>(names: [&'a str; 2], reports: &'a [Vec<Option<Report>>]) -> [ResultColumn<'a>; 2] {
-        [ResultColumn { name: names[0], reports: &reports[0] }, ResultColumn { name: names[1], reports: &reports[1] }]
+        let column = |at: usize| ResultColumn { name: names[at], reports: &reports[at], lacks: &[] };
+        [column(0), column(1)]
     }
 
     #[test]
@@ -243,6 +250,14 @@ scale                                         select  epoll-et
         assert!(coloured.contains("\u{1b}[31m"));
         let stripped = console::strip_ansi_codes(&coloured).into_owned();
         assert_eq!(stripped, matrix(&some_checks(), &columns, 80, Palette::plain()));
+    }
+
+    #[test]
+    fn what_a_server_lacks_on_purpose_is_no_failure() {
+        let reports = some_reports();
+        let column = ResultColumn { lacks: crate::checking::results::tests::LACKS, ..columns(["a", "b"], &reports)[1] };
+        let shown = list(&some_checks(), column, 60, Palette::plain());
+        assert!(shown.contains("  lack   0.25 s  a burst of bytes") && !shown.contains("FAIL"), "{shown}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `cargo lab check`: servers against the contract, as a matrix.
 //!
-//! Invariant: exit code 0 means that every selected check was run on every selected server, and that none failed.
+//! Invariant: exit code 0 means that every selected check was run on every selected server, and that none failed. Of a
+//! server that is broken on purpose it means that those failed that are declared, and no others.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -9,14 +10,15 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use harness::checks::GROUPS;
-use harness::{CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant};
+use harness::{BROKEN, CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject, VARIANTS, Variant, all_variants};
 
 use super::check_attempt;
 use super::fuzz::{self, FuzzArgs};
 use crate::checking::bars::{self, RunProgress};
+use crate::checking::broken;
 use crate::checking::jobs::{self, CheckJob, Halt, JobBatch, RunEvent};
 use crate::checking::listing;
-use crate::checking::results::Results;
+use crate::checking::results::{self, Results};
 use crate::checking::servers::{self, NoAnswer, TestedServer};
 use crate::checking::table;
 use crate::course;
@@ -32,6 +34,7 @@ Examples:
   cargo lab check 04-epoll-et drain            one chapter, one group
   cargo lab check 03 04 half_close             two chapters, part of a name
   cargo lab check ev_clear                     a variant (an example) of a chapter
+  cargo lab check textbook                     a server that is broken on purpose
   cargo lab check --all                        every chapter and every variant
   cargo lab check --long                       also the checks that take many seconds
   cargo lab check --cmd 'python3 echo.py {port}'
@@ -39,13 +42,15 @@ Examples:
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
   cargo lab check 04 --fuzz --seconds 60       what clients do by chance, instead of the checks
 
-Exit code: 0 no check failed; 1 a check failed, or a server did not build or
+Exit code: 0 no check failed, or only as declared of a server that is broken on
+purpose; 1 a check failed, or a server did not build or
 start; 2 wrong command line.";
 
 const JSON: &str = "\
 With --json, stdout gets an array with an object for each server:
   name, folder (null for your own server), reports,
-  and the numbers passed, failed, skipped and not_run.
+  the numbers passed, failed, skipped and not_run,
+  and failed_as_declared, the checks that a server fails that is broken on purpose.
 Reports is an array with an object for each check:
   check (\"group::name\"), clause, seconds, outcome (\"pass\", \"fail\" or \"skip\");
   a skip also has reason;
@@ -191,7 +196,8 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     } else {
         terminal::print(&report(&results, &notes, args.verbose));
     }
-    let complete = results.counts().failed == 0 && results.not_run() == 0;
+    let surprises = results.counts().failed + broken::passed_against_declaration(&results);
+    let complete = surprises == 0 && results.not_run() == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -213,7 +219,7 @@ fn list(args: &CheckArgs, checks: &[&'static Check]) -> String {
 }
 
 /// The chapters and variants to check: those that were named, or else all chapters. Beside a server of your own, only
-/// those that were named. `all` adds the variants of the chapters.
+/// those that were named. `all` adds the variants of the chapters, and none that is broken on purpose.
 fn wanted(selection: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>, Vec<&'static Variant>) {
     let named = !selection.chapters.is_empty() || !selection.variants.is_empty();
     if !named && !own {
@@ -221,9 +227,10 @@ fn wanted(selection: &Selection, all: bool, own: bool) -> (Vec<&'static Chapter>
     }
     let belongs = |variant: &&Variant| {
         let of_a_chapter = selection.chapters.iter().any(|chapter| chapter.folder == variant.folder);
-        selection.variants.iter().any(|it| it.name == variant.name) || all && (of_a_chapter || !named)
+        let is_named = selection.variants.iter().any(|it| it.name == variant.name);
+        is_named || all && variant.lacks.is_empty() && (of_a_chapter || !named)
     };
-    (selection.chapters.clone(), VARIANTS.iter().filter(belongs).collect())
+    (selection.chapters.clone(), all_variants().filter(belongs).collect())
 }
 
 /// Leaves out what this platform cannot run, with a note for each.
@@ -272,10 +279,11 @@ fn check<'a>(
         match event {
             RunEvent::Finished(job, report) if matches!(report.outcome, Outcome::Fail(_)) => {
                 let gone = gone(subjects[job.server], &report.check);
-                let go_on = gone.is_none() && !args.fail_fast;
+                let declared = results::is_declared(&servers[job.server], report);
+                let go_on = gone.is_none() && (declared || !args.fail_fast);
                 notes.extend(gone);
                 match go_on {
-                    true if is_fundamental(report) && !args.no_fail_fast && checks.len() > 1 => {
+                    true if is_fundamental(report) && !declared && !args.no_fail_fast && checks.len() > 1 => {
                         ControlFlow::Break(Halt::Server)
                     }
                     true => ControlFlow::Continue(()),
@@ -290,6 +298,7 @@ fn check<'a>(
     // The last one to end may have been the explorer's, which knows of no orphans.
     harness::end_orphans();
     notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| not_started_here(server, reports)));
+    notes.extend(servers.iter().zip(&reports).flat_map(|(server, reports)| broken::surprises(server, reports)));
     if !args.fail_fast && !args.no_fail_fast {
         notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| left_out(server, reports)));
     }
@@ -307,7 +316,8 @@ fn is_fundamental(report: &Report) -> bool {
 
 /// A note on the checks that were left out, because they would fail for a reason that is known.
 fn left_out(server: &TestedServer, reports: &[Option<Report>]) -> Option<String> {
-    let reason = reports.iter().flatten().find(|report| is_fundamental(report))?;
+    let reason =
+        reports.iter().flatten().find(|report| is_fundamental(report) && !results::is_declared(server, report))?;
     let (run, all) = (reports.iter().flatten().count(), reports.len());
     (run < all).then(|| {
         format!(
@@ -369,24 +379,27 @@ fn report(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
         _ => table::matrix(results.checks, &columns, width, palette),
     };
     // Not wrapped in a file, so that a line can be searched for.
-    let failures = results.failures(terminal::stdout_is_terminal().then_some(width), palette, verbose);
+    let lines = terminal::stdout_is_terminal().then_some(width);
+    let failures = results.failures(lines, palette, verbose);
+    let lacks = broken::stories(results, lines, palette, verbose);
     let notes: String = notes.iter().map(|note| terminal::wrap_lines(note, width)).collect();
-    let parts = [table, results.skips(width, palette), failures, notes, results.summary(palette)];
+    let parts = [table, results.skips(width, palette), lacks, failures, notes, results.summary(palette)];
     let parts: Vec<&str> = parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect();
     parts.join("\n\n") + "\n"
 }
 
 /// A word that stands for nothing, with what there is.
 fn unknown(unknown: &UnknownWord) -> LabError {
-    let variants: Vec<&str> = VARIANTS.iter().map(|variant| variant.name).collect();
+    let names = |list: &[Variant]| list.iter().map(|variant| variant.name).collect::<Vec<_>>().join(" ");
     let exercises = course::whole().map_or_else(|_| String::new(), |course| format!("\n  {}", course.numbers()));
     LabError::usage(format!(
-        "'{}' names no server, no group, no check and no exercise.{}\n  servers: {}\n  variants: {}\n  groups: {}\n  \
+        "'{}' names no server, no group, no check and no exercise.{}\n  servers: {}\n  variants: {}\n  broken on purpose: {}\n  groups: {}\n  \
          checks: cargo lab check --list{exercises}",
         unknown.word,
         unknown.did_you_mean(),
         selection::chapter_folders(),
-        variants.join(" "),
+        names(VARIANTS),
+        names(BROKEN),
         GROUPS.join(" ")
     ))
 }

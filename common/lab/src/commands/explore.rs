@@ -2,25 +2,17 @@
 //!
 //! Invariant: exit code 0 means that no schedule that was tried fails. The output says what was not tried.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use explorer::script::Step;
 use explorer::{Faults, Finding, Plan, Recording, Run, Schedule, Script, Verdict, report};
-use harness::{Check, Launch, Subject};
 
 use super::explore_json::{ExplorationJson, ScriptJson};
-use crate::checking::bars;
-use crate::checking::servers;
-use crate::course::attempt::{self, AttemptBuild};
-use crate::course::{self, Course, Exercise};
 use crate::error::LabError;
+use crate::explored::{self, Fault, WithoutAttempt, failure};
 use crate::interrupt::Interrupt;
-use crate::selection;
-use crate::terminal::{self, Palette};
-use crate::workspace::shown;
+use crate::terminal;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,31 +87,22 @@ pub struct ExploreArgs {
     json: bool,
 }
 
-/// Faults that a correct server survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Fault {
-    /// Each wait is interrupted, as by SIGSTOP and SIGCONT
-    Eintr,
-    /// A queued connection is gone when it is accepted
-    Econnaborted,
-    /// No file descriptor is free, from the first connection to the end of the script
-    Emfile,
-    /// Each message of a client arrives in two pieces
-    ShortReads,
-    /// The socket buffers are small, so that writes are short
-    ShortWrites,
-    /// All of these
-    All,
-}
-
 /// Explores one server with each script, or replays one schedule.
 pub fn run(args: &ExploreArgs) -> Result<ExitCode, LabError> {
-    let scripts = scripts(args)?;
+    let scripts = explored::scripts(args.script.as_deref(), &args.faults)?;
     let interrupt = Interrupt::watch()?;
     explorer::possible().map_err(|why| LabError::failed(format!("nothing can be explored on this machine: {why}")))?;
-    let subject = what_to_explore(args, &interrupt)?;
+    let subject = match (&args.cmd, &args.server) {
+        (Some(line), _) => explored::command(line)?,
+        (None, Some(word)) => explored::named(word)?.build(WithoutAttempt::Refuse, &interrupt)?,
+        (None, None) => {
+            return Err(LabError::usage(
+                "name a server of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
+            ));
+        }
+    };
     let scripts = without_signals(args, scripts, subject.own);
-    let faults = Faults { eintr: args.has(Fault::Eintr), econnaborted: args.has(Fault::Econnaborted) };
+    let faults = explored::faults(&args.faults);
     match (&args.replay, &args.record) {
         (Some(schedule), _) => replay(args, &subject, &scripts[0], faults, schedule, &interrupt),
         (None, Some(file)) if args.record_all => {
@@ -290,15 +273,6 @@ fn replayed(
     Ok(run)
 }
 
-fn failure(interrupt: &Interrupt, error: &explorer::Error) -> LabError {
-    // Ctrl-C also ends the exploration; then the signal is the reason.
-    interrupt.check().err().unwrap_or_else(|| match error {
-        // As in `check`.
-        explorer::Error::NoProcess(what) => LabError::usage(what.as_str()),
-        other => LabError::failed(other.to_string()),
-    })
-}
-
 fn write_record(file: &str, recording: &Recording) -> Result<(), LabError> {
     std::fs::write(file, recording.to_json())
         .map_err(|error| LabError::failed(format!("--record {file}: {error}; give a file that can be written")))?;
@@ -319,9 +293,8 @@ impl ExploreArgs {
             return format!("see it: cargo lab show {}\n", shell_words::quote(file));
         }
         // What `show` explores by itself: the standard bound, and no faults.
-        let by_itself = self.max_placements.is_none_or(|most| most == 2)
-            && !self.has(Fault::Eintr)
-            && !self.has(Fault::Econnaborted);
+        let by_itself =
+            self.max_placements.is_none_or(|most| most <= 2) && explored::faults(&self.faults) == Faults::default();
         let Some(script) = script else {
             let script = self.script.as_ref().map(|text| format!(" --script {}", shell_words::quote(text)));
             return format!("see it: cargo lab show {words}{}\n", script.unwrap_or_default());
@@ -345,24 +318,6 @@ impl ExploreArgs {
         let own = || self.cmd.as_ref().map(|line| format!("--cmd {}", shell_words::quote(line)));
         own().or_else(|| self.server.clone()).unwrap_or_default()
     }
-
-    fn has(&self, fault: Fault) -> bool {
-        self.faults.contains(&fault) || self.faults.contains(&Fault::All)
-    }
-}
-
-/// The scripts to explore, with the faults that change a script.
-fn scripts(args: &ExploreArgs) -> Result<Vec<Script>, LabError> {
-    let scripts = match &args.script {
-        None => Script::all_standard(),
-        Some(text) => vec![script(text)?],
-    };
-    let faulty = |script: Script| {
-        let script = if args.has(Fault::ShortReads) { script.with_short_reads() } else { script };
-        let script = if args.has(Fault::ShortWrites) { script.with_short_writes() } else { script };
-        if args.has(Fault::Emfile) { script.with_emfile() } else { script }
-    };
-    Ok(scripts.into_iter().map(faulty).collect())
 }
 
 /// What a signal does is this repository's own choice, here as in `check`. A script that was asked for is explored.
@@ -379,97 +334,6 @@ fn without_signals(args: &ExploreArgs, scripts: Vec<Script>, own: bool) -> Vec<S
         ));
     }
     explored
-}
-
-/// A script by its name, by its file, or by its steps.
-fn script(text: &str) -> Result<Script, LabError> {
-    if let Some(script) = Script::standard(text) {
-        return Ok(script);
-    }
-    let path = Path::new(text);
-    let (name, steps) = if path.is_file() {
-        let steps =
-            std::fs::read_to_string(path).map_err(|error| LabError::usage(format!("--script {text}: {error}")))?;
-        (path.file_stem().map_or_else(|| text.into(), |name| name.to_string_lossy().into_owned()), steps)
-    } else {
-        ("script".to_owned(), text.to_owned())
-    };
-    Script::parse(&name, &steps).map_err(|what| {
-        let names: Vec<&str> = explorer::script::STANDARD.iter().map(|(name, _)| *name).collect();
-        // Nothing in a single word tells a name, a file or a step from another.
-        let mut hint = String::new();
-        if !text.contains([' ', ';', '\n']) && !path.is_file() {
-            hint += "\n  There is no such file either.";
-            if let Some(name) = selection::nearest(text, names.iter().copied()) {
-                hint += &format!("\n  Did you mean the script '{name}'?");
-            }
-        }
-        LabError::usage(format!("--script: {what}{hint}\n  standard scripts: {}", names.join(" ")))
-    })
-}
-
-/// What the command line names, as a program to start.
-fn what_to_explore(args: &ExploreArgs, interrupt: &Interrupt) -> Result<explorer::Subject, LabError> {
-    let subject = match (&args.cmd, &args.server) {
-        (Some(line), _) => servers::command(line)?.subject,
-        (None, Some(word)) => {
-            let course = course::whole()?;
-            match course::places(&course, std::slice::from_ref(word))?.as_deref() {
-                Some([at, ..]) => attempted(&course.exercises[*at], interrupt)?,
-                _ => chapter(word, &course)?,
-            }
-        }
-        (None, None) => {
-            return Err(LabError::usage(
-                "name a server of this workspace (cargo lab explore epoll-et), or give --cmd './server {port}'",
-            ));
-        }
-    };
-    let Launch::Command(mut argv) = subject.launch else {
-        return Err(LabError::usage("the server has to be started here"));
-    };
-    if subject.own {
-        argv.extend(["--addr".into(), "127.0.0.1:0".into()]);
-    }
-    Ok(explorer::Subject { name: subject.name, argv, own: subject.own })
-}
-
-/// A student's attempt, built as for `cargo lab check`.
-fn attempted(exercise: &Exercise, interrupt: &Interrupt) -> Result<Subject, LabError> {
-    let palette = Palette::stderr();
-    let built = bars::waiting(format!("building {}", exercise.name), |_| {
-        attempt::build(exercise, palette.is_on(), interrupt.flag())
-    });
-    interrupt.check()?;
-    match built? {
-        AttemptBuild::Program(program, _) => Ok(exercise.subject(vec![program.to_string_lossy().into_owned()])),
-        AttemptBuild::Refused(refusal) => {
-            terminal::complain(refusal.said.trim_end());
-            Err(LabError::failed(format!("{} {}", shown(&exercise.attempt()), refusal.what)))
-        }
-        AttemptBuild::Stopped => Err(LabError::failed("the build was stopped")),
-    }
-}
-
-/// A chapter or a variant, built.
-fn chapter(word: &str, course: &Course) -> Result<Subject, LabError> {
-    let no_checks: Vec<&'static Check> = Vec::new();
-    let selection = selection::select(&[word.to_owned()], &no_checks, false).map_err(|unknown| {
-        LabError::usage(format!(
-            "'{word}' is no server of this workspace.{}\n  servers: {}\n  {}\n  your own: --cmd",
-            unknown.did_you_mean(),
-            selection::chapter_folders(),
-            course.numbers()
-        ))
-    })?;
-    let chapters = selection.chapters.iter().map(|chapter| chapter.folder);
-    let names: Vec<&str> = chapters.chain(selection.variants.iter().map(|variant| variant.name)).collect();
-    if names.len() != 1 {
-        let (found, names) = (names.len(), names.join(", "));
-        return Err(LabError::usage(format!("'{word}' names {found} servers ({names}); name one")));
-    }
-    let server = servers::ours(&selection.chapters, &selection.variants)?.pop();
-    server.map(|server| server.subject).ok_or_else(|| LabError::failed("the server was not built"))
 }
 
 /// The examples, the language of scripts, the standard scripts, and the fields of the JSON.

@@ -16,4 +16,5 @@ mod matrix_fixes;
 pub mod measure;
 pub mod merge;
 pub mod new;
+mod showing;
 pub mod watch;

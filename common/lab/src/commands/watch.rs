@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use super::showing::Showing;
 use crate::course::feedback::{self, CheckNews, CheckedAttempt};
 use crate::course::{self, Course, WatchLock, attempt};
 use crate::error::LabError;
@@ -29,7 +30,7 @@ const DELETED: u32 = 7;
 /// How long a check that was stopped gets to end.
 const GRACE: Duration = Duration::from_millis(1500);
 
-const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check again   q quit";
+const KEYS: &str = "h hint   n next   p previous   l list   r reset   c check again   s show   q quit";
 
 /// Check an exercise again each time you save it
 #[derive(Debug, clap::Args)]
@@ -53,6 +54,8 @@ enum WatchEvent {
     News(usize, CheckNews),
     /// The check of this number has ended.
     Checked(usize, Result<CheckedAttempt, LabError>),
+    /// `cargo lab show` has ended, with this to say.
+    Shown(String),
 }
 
 /// A check that has not ended yet.
@@ -78,6 +81,8 @@ struct WatchSession {
     /// That the attempt is gone was said.
     told_of_deletion: bool,
     lock: Option<WatchLock>,
+    /// The `cargo lab show` that runs.
+    showing: Option<Showing>,
 }
 
 /// Watches until `q`, a signal, or the loss of stdout.
@@ -105,6 +110,7 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
         asked: None,
         told_of_deletion: false,
         lock,
+        showing: None,
     };
     watch.go_to(at)?;
     let result = loop {
@@ -121,6 +127,7 @@ pub fn run(args: &WatchArgs) -> Result<ExitCode, LabError> {
             Ok(WatchEvent::Note(line)) => terminal::print(&format!("{}{}\n", over_progress(), palette.faint(&line))),
             Ok(WatchEvent::News(number, news)) => watch.news(number, news),
             Ok(WatchEvent::Checked(number, checked)) => watch.checked(number, checked)?,
+            Ok(WatchEvent::Shown(said)) => watch.shown(&said),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break Ok(ExitCode::SUCCESS),
         }
@@ -261,6 +268,7 @@ impl WatchSession {
             b'n' => self.ask_to_go(key, (self.at + 1) % all),
             b'p' => self.ask_to_go(key, (self.at + all - 1) % all),
             b'c' => self.check(),
+            b's' => self.show(),
             b'r' if again || !exercise.attempt().exists() => {
                 self.stop_check();
                 terminal::print(&reset::reset(&mut self.course, self.at)?);
@@ -274,6 +282,26 @@ impl WatchSession {
             _ => terminal::print(&format!("{KEYS}\n")),
         }
         Ok(())
+    }
+
+    /// Begins to make the page of the attempt's runs, which is then opened in the browser. Meanwhile the keys are answered.
+    fn show(&mut self) {
+        if self.showing.is_some() {
+            terminal::print("the page is still being made\n");
+            return;
+        }
+        let (number, events) = (self.course.exercises[self.at].number, self.events.clone());
+        terminal::print(&self.palette.faint("exploring; the page of the run is opened when it is made\n"));
+        let said = move |said: String| drop(events.send(WatchEvent::Shown(said)));
+        match Showing::start(number, said) {
+            Ok(showing) => self.showing = Some(showing),
+            Err(why) => terminal::print(&format!("{}\n", self.palette.bad(&why))),
+        }
+    }
+
+    fn shown(&mut self, said: &str) {
+        self.showing = None;
+        terminal::print(&format!("{}{}\n", over_progress(), said.trim_end()));
     }
 
     /// Says where the key leads. To leave an exercise by a slip of the finger would be a nuisance.

@@ -16,6 +16,8 @@ mod steps;
 
 pub use allowed::possible;
 pub use follow::Follower;
+pub use operations::CompletionQueue;
+pub use registers::StackRegisters;
 #[cfg(target_arch = "x86_64")]
 pub use steps::{Breakpoint, program_counter, step};
 
@@ -151,6 +153,14 @@ pub fn place(tid: i32) -> Result<Place> {
         2 => Place::Exit(d[0] as i64),
         _ => Place::Elsewhere,
     })
+}
+
+/// From where the stack of a thread can be unwound.
+///
+/// # Errors
+/// If it is not stopped.
+pub fn stack_registers(tid: i32) -> Result<StackRegisters> {
+    registers::of_the_stack(tid)
 }
 
 /// The signals that the thread has blocked, a bit each.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::made::{LINKED, Made};
 use crate::process::Process;
+use crate::ring::Completion;
 use crate::syscall::Kind;
 
 /// Beyond this many, those that were submitted are not remembered.
@@ -19,12 +20,13 @@ pub struct Operations {
     /// What `io_uring_setup` said, by process and ring.
     params: HashMap<(i32, i32), [u8; 120]>,
     /// Completion queues, by process and ring.
-    queues: HashMap<(i32, i32), Queue>,
+    queues: HashMap<(i32, i32), CompletionQueue>,
 }
 
-/// Where a completion queue lies in the server's memory.
+/// Where a completion queue lies in the server's memory. What was posted can be read there also after the program has taken
+/// it, until the queue has gone round once.
 #[derive(Debug, Clone, Copy)]
-struct Queue {
+pub struct CompletionQueue {
     tail: u64,
     mask: u32,
     entries: u64,
@@ -33,9 +35,9 @@ struct Queue {
     seen: u32,
 }
 
-impl Queue {
-    /// `params` is what `io_uring_setup` has filled in.
-    fn find(process: Process, ring: i32, params: &[u8; 120]) -> Option<Self> {
+impl CompletionQueue {
+    /// Of a ring; `params` is what `io_uring_setup` has filled in. `None` until the program has mapped it.
+    pub fn find(process: Process, ring: i32, params: &[u8; 120]) -> Option<Self> {
         /// IORING_SETUP_CQE32.
         const WIDE: u32 = 1 << 11;
         let number = |at: usize| u32::from_le_bytes([params[at], params[at + 1], params[at + 2], params[at + 3]]);
@@ -58,15 +60,24 @@ impl Queue {
         })
     }
 
-    /// `user_data` and results that came since the last look.
-    fn news(&mut self, process: Process) -> Vec<(u64, i64)> {
+    /// How many there were by the last look, since the ring was made; it wraps around.
+    pub fn posted(&self) -> u32 {
+        self.seen
+    }
+
+    /// What came since the last look.
+    pub fn news(&mut self, process: Process) -> Vec<Completion> {
         let tail = u32::from_le_bytes(process.word(self.tail));
         let count = tail.wrapping_sub(self.seen).min(self.mask.saturating_add(1));
         let first = tail.wrapping_sub(count);
         self.seen = tail;
         let entry = |place: u32| {
             let at = self.entries + u64::from(first.wrapping_add(place) & self.mask) * self.entry_size;
-            (u64::from_le_bytes(process.word(at)), i64::from(i32::from_le_bytes(process.word(at + 8))))
+            Completion {
+                user_data: u64::from_le_bytes(process.word(at)),
+                result: i64::from(i32::from_le_bytes(process.word(at + 8))),
+                flags: u32::from_le_bytes(process.word(at + 12)),
+            }
         };
         (0..count).map(entry).collect()
     }
@@ -82,13 +93,13 @@ impl Operations {
     fn completed(&mut self, process: Process, ring: i32) -> Vec<Made> {
         let at = (process.pid, ring);
         if !self.queues.contains_key(&at)
-            && let Some(queue) = self.params.get(&at).and_then(|params| Queue::find(process, ring, params))
+            && let Some(queue) = self.params.get(&at).and_then(|params| CompletionQueue::find(process, ring, params))
         {
             self.queues.insert(at, queue);
         }
         let news = self.queues.get_mut(&at).map(|queue| queue.news(process)).unwrap_or_default();
-        let made = |(data, value): (u64, i64)| {
-            Some(Made { value: Some(value), ..self.submitted.get(&(process.pid, ring, data))?.clone() })
+        let made = |Completion { user_data, result, .. }: Completion| {
+            Some(Made { value: Some(result), ..self.submitted.get(&(process.pid, ring, user_data))?.clone() })
         };
         news.into_iter().filter_map(made).collect()
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each method leaves the thread stopped, or in a call, or ended; and its position says which.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use observe::decode::Patience;
@@ -10,6 +11,7 @@ use observe::syscall::{self, Call, Kind};
 
 use super::stops::Handled;
 use super::{Position, Returned, Tracee};
+use crate::engine::kqueue;
 use crate::run::Error;
 
 impl Tracee<'_> {
@@ -23,12 +25,24 @@ impl Tracee<'_> {
                 Handled::Resumed => continue,
                 Handled::Syscall => {}
             }
-            if let Place::Entry(number, args) = ptrace::place(tid)? {
-                self.set_position(tid, Position::AtEntry(self.entered(tid, number, args)));
-                return Ok(());
+            match ptrace::place(tid)? {
+                // It is answered by the kernel at once, and the server goes on: for it, nothing has happened.
+                Place::Entry(kqueue::ANNOUNCE, args) if self.keep => self.announced(tid, args),
+                Place::Entry(number, args) => {
+                    self.set_position(tid, Position::AtEntry(self.entered(tid, number, args)));
+                    return Ok(());
+                }
+                Place::Exit(_) | Place::Elsewhere => {}
             }
             self.resume(tid, 0)?;
         }
+    }
+
+    /// A kqueue(2) or kevent(2) of the stand-in begins or ends.
+    fn announced(&mut self, tid: i32, args: [u64; 6]) {
+        let process = **self.process_of(tid);
+        let located = || Rc::new(kqueue::without_the_announcement(&self.frames.locate(process, tid, "kevent")));
+        self.kqueues.announced(process, tid, args, located);
     }
 
     fn entered(&self, tid: i32, number: i64, args: [u64; 6]) -> Call {

@@ -89,6 +89,10 @@ impl Tracee<'_> {
             }
             Kind::Listen if *value == 0 => self.labels.insert(process, first, Label::Listener),
             Kind::EpollCtl => self.labels.insert(process, first, Label::Epoll),
+            Kind::Other if self.keep && call.name == "io_uring_setup" && *value >= 0 => {
+                let of = **self.process_of(*tid);
+                self.rings.set_up(of, *value as RawFd, call.args[1]);
+            }
             _ => {}
         }
     }
@@ -97,7 +101,11 @@ impl Tracee<'_> {
     pub fn unlearn(&mut self, returned: &Returned) {
         let Some(process) = self.thread(returned.tid).map(|thread| thread.process) else { return };
         match returned.call.kind {
-            Kind::Close => drop(self.labels.0.remove(&(process, returned.call.args[0] as RawFd))),
+            Kind::Close => {
+                let fd = returned.call.args[0] as RawFd;
+                self.labels.0.remove(&(process, fd));
+                self.kqueues.closed(process, fd);
+            }
             Kind::Duplicate => self.labels.forget(process),
             _ => {}
         }

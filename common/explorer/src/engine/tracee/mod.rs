@@ -11,11 +11,13 @@ mod labels;
 mod start;
 mod stops;
 
+use std::cell::OnceCell;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use observe::ptrace::{self, Stop};
 use observe::syscall::Call;
@@ -23,7 +25,11 @@ use observe::text::shown;
 use observe::{Handle, Process};
 
 use self::labels::Labels;
+use super::frames::{Frames, Located};
+use super::kqueue::Kqueues;
+use super::ring::Rings;
 use super::watchdog::Watchdog;
+use crate::record::Found;
 use crate::run::Error;
 use crate::script::Signal;
 
@@ -49,6 +55,8 @@ pub struct Thread {
     last_wait: Option<Call>,
     /// Another thread went first at this entry.
     passed_over: bool,
+    /// Where in the source it stands, or stood when it went into its call; if that was asked.
+    located: OnceCell<Rc<Located>>,
 }
 
 /// A call that has returned.
@@ -89,6 +97,11 @@ pub struct Tracee<'a> {
     has_signalfd: bool,
     /// It has called `io_uring_enter`.
     has_ring: bool,
+    /// Events are kept: what follows is looked up.
+    keep: bool,
+    frames: Frames,
+    pub kqueues: Kqueues,
+    pub rings: Rings,
 }
 
 impl Tracee<'_> {
@@ -99,7 +112,8 @@ impl Tracee<'_> {
         let index = self.born;
         self.born += 1;
         let position = Position::BetweenCalls;
-        self.threads.push(Thread { tid, index, process, position, last_wait: None, passed_over: false });
+        let located = OnceCell::new();
+        self.threads.push(Thread { tid, index, process, position, last_wait: None, passed_over: false, located });
         Ok(())
     }
 
@@ -136,7 +150,27 @@ impl Tracee<'_> {
         if let Some(thread) = self.threads.iter_mut().find(|thread| thread.tid == tid) {
             thread.position = position;
             thread.passed_over = false;
+            if matches!(position, Position::AtEntry(_)) {
+                thread.located = OnceCell::new();
+            }
         }
+    }
+
+    /// Where in the source a thread is: at its call, or behind it. Of a thread that is in a call, what was known before.
+    pub fn located(&self, tid: i32) -> Rc<Located> {
+        let Some(thread) = self.thread(tid).filter(|_| self.keep) else { return Rc::default() };
+        let call = match thread.position {
+            Position::AtEntry(call) => call.name,
+            Position::BetweenCalls => "",
+            Position::InCall(_) => return thread.located.get().cloned().unwrap_or_default(),
+        };
+        let locate = || self.frames.locate(**self.process_of(tid), tid, call);
+        Rc::clone(thread.located.get_or_init(locate))
+    }
+
+    /// The lesson's files that calls were made in, or why there are none.
+    pub fn found(&self) -> Found {
+        Found { sources: self.frames.sources(), no_frames: self.frames.nothing() }
     }
 
     /// Another thread goes first.

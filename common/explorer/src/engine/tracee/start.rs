@@ -12,15 +12,21 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::Tracee;
 use super::labels::Labels;
+use crate::engine::frames::Frames;
+use crate::engine::kqueue::{self, Kqueues};
+use crate::engine::ring::Rings;
 use crate::engine::watchdog::Watchdog;
 use crate::run::Error;
 
 impl<'a> Tracee<'a> {
-    /// Starts the server. It is stopped at its first instruction.
-    pub fn start(argv: &[String], watchdog: &'a Watchdog) -> Result<Self, Error> {
+    /// Starts the server. It is stopped at its first instruction. With `keep`, what events show is looked up.
+    pub fn start(argv: &[String], watchdog: &'a Watchdog, keep: bool) -> Result<Self, Error> {
         let output = memory_file()?;
         let mut command = start::command(argv, Limits::default(), &Mark::new());
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        if keep {
+            command.env(kqueue::VARIABLE, "1");
+        }
         // SAFETY: between fork and exec, ptrace(2) alone is called; it allocates nothing and takes no lock.
         unsafe { command.pre_exec(ptrace::trace_me) };
         let child = start::spawn(&mut command, Limits::default()).map_err(|error| {
@@ -40,6 +46,10 @@ impl<'a> Tracee<'a> {
             signalled: false,
             has_signalfd: false,
             has_ring: false,
+            keep,
+            frames: Frames::default(),
+            kqueues: Kqueues::default(),
+            rings: Rings::default(),
         };
         match tracee.stop_of(root)? {
             // The exec.

@@ -54,6 +54,8 @@ impl Tracee<'_> {
             libc::PTRACE_EVENT_EXEC => {
                 if let Some(process) = self.thread(tid).map(|thread| thread.process) {
                     self.labels.forget(process);
+                    self.kqueues.forget(process);
+                    self.frames.forget(process);
                 }
                 Ok(())
             }

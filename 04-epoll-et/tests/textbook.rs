@@ -1,0 +1,5 @@
+//! What tutorials print fails the checks that are declared for it, each for its reason, and no other.
+
+fn main() -> std::process::ExitCode {
+    harness::broken_example("epoll-et", "textbook")
+}

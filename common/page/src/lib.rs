@@ -1,0 +1,30 @@
+//! Recorded runs of servers as one HTML file.
+//!
+//! What can be said without a script stands there as text, tables and pictures, so the file reads and prints without one.
+//! With one, an element of the page's own, `event-loop-player`, takes the place of what is inside it.
+//!
+//! Invariant: the file needs nothing but itself, and a browser loads nothing for it: its policy forbids that. Whatever
+//! stands in a recording (names, sources, arguments) is text, and never markup.
+
+mod data;
+mod document;
+mod fold;
+mod gaps;
+mod markup;
+mod sentences;
+mod sequence;
+mod source;
+mod table;
+mod visible;
+mod web;
+mod words;
+
+pub use document::{Options, show};
+pub use gaps::{Gap, gaps};
+pub use sentences::sentences;
+pub use visible::visible;
+
+/// `2 of 14 gaps are fatal`, if the recording has gaps.
+pub fn gaps_title(recording: &explorer::Recording) -> Option<String> {
+    gaps::title(&gaps::gaps(recording))
+}

@@ -1,0 +1,33 @@
+//! The committed recordings are what this machine records.
+//!
+//! Invariant: they are compared where they were made: on Linux and x86-64. Elsewhere, calls have other names.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use lab::interrupt::Interrupt;
+use lab_show::recordings::{COMMITTED, path, read, record};
+
+#[test]
+fn a_committed_recording_is_what_is_recorded_now() {
+    if let Err(why) = explorer::possible() {
+        return eprintln!("skipped: {why}");
+    }
+    let interrupt = Interrupt::watch().expect("signals");
+    let mut differ = Vec::new();
+    for (server, script) in COMMITTED {
+        let path = path(server).expect("the workspace");
+        let committed = read(&path.to_string_lossy()).expect("a recording");
+        let now = record(server, script, &interrupt).expect("it can be explored");
+        if committed != now {
+            differ.push(format!("{server}: {}", first_difference(&committed.to_json(), &now.to_json())));
+        }
+    }
+    assert!(differ.is_empty(), "make them anew (cargo lab show --write-recordings):\n{}", differ.join("\n"));
+}
+
+fn first_difference(one: &str, other: &str) -> String {
+    let at = one.lines().zip(other.lines()).position(|(one, other)| one != other);
+    let at = at.unwrap_or_else(|| one.lines().count().min(other.lines().count()));
+    let line = |text: &str| text.lines().nth(at).unwrap_or("its end").trim().to_owned();
+    format!("line {}: committed {}, now {}", at + 1, line(one), line(other))
+}
