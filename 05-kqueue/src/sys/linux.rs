@@ -25,8 +25,8 @@
 //! - With threads, delete the knotes of a descriptor before you close it. Another thread's epoll_wait may be looking at
 //!   the descriptor, and then keeps it open until that wait returns (since Linux 6.10).
 //! - What a closed kqueue held is freed when others are made, each of which looks at two, or when there are no
-//!   descriptors left. Until then another thread's wait for it goes on. If a kqueue was closed, making another looks at
-//!   each descriptor for a duplicate.
+//!   descriptors left. Until then another thread's wait for it goes on. A program with many descriptors frees several
+//!   kqueues at a time, because it may have a duplicate under any number.
 //! - A child of fork(2) has no kqueue (EBADF), but has the descriptors until it executes a program. That the parent has
 //!   such a child does not matter to the parent.
 //! - A kqueue in a kqueue in a kqueue works, but not many more: ELOOP.
@@ -138,7 +138,7 @@ fn make_change(stand_in: &StandIn, kq: RawFd, change: &kevent) -> Result {
         return result;
     }
     // Closed kqueues may hold descriptors that nobody needs.
-    queues::forget_closed(usize::MAX);
+    queues::free_all_closed();
     knotes(stand_in, kq).change(change)
 }
 

@@ -56,10 +56,12 @@ function tabs(/** @type {HTMLElement[]} */ sections) {
 
 /** Begins a player for each section, and with several of them one for all. */
 function begin(recordings) {
-  const sections = [...document.querySelectorAll('section.show')];
+  const sections = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('section.show'))];
+  /** @type {any[]} */
   const players = sections.map((section) => section.querySelector('event-loop-player'));
   players.forEach((player, at) => player.start([recordings[Number(player.dataset.recording ?? at)]]));
   if (sections.length < 2) return () => {};
+  /** @type {any} */
   const beside = document.createElement('event-loop-player');
   const section = h('section', { class: 'show', id: 'beside' }, h('h2', {}, 'Beside each other'), beside);
   sections[0].before(section);

@@ -27,6 +27,14 @@ class Track {
     this.look = look(recording, run);
     /** The rows of the line that was chosen in the source. @type {Set<number>} */
     this.chosen = new Set();
+    /** What is on the page, once the column is made. @type {SourcePane} */
+    this.source = null;
+    /** @type {Rows} */
+    this.rows = null;
+    /** @type {HTMLElement} */
+    this.lanes = null;
+    /** @type {HTMLElement} */
+    this.element = null;
   }
 
   get name() {
@@ -121,7 +129,10 @@ export class Player extends HTMLElement {
     this.body.dataset.tracks = String(tracks.length);
     this.columns.replaceChildren(...tracks.map((track, at) => this.column(track, at)));
     for (const gap of this.gaps?.querySelectorAll('[data-run]') ?? []) {
-      gap.setAttribute('aria-pressed', String(Number(gap.dataset.run) === tracks[0].look.index));
+      const chosen = Number(gap.dataset.run) === tracks[0].look.index;
+      gap.setAttribute('aria-pressed', String(chosen));
+      // Only the picker scrolls, where it is small.
+      if (chosen) this.gaps.scrollTop = gap.offsetTop - this.gaps.clientHeight / 2;
     }
     this.show(0);
   }
@@ -184,12 +195,12 @@ export class Player extends HTMLElement {
     track.source = new SourcePane(look, name, (rows) => this.lineChosen(at, rows));
     track.rows = new Rows(look, name, (position) => this.hand(this.stopOf(at, position)));
     track.lanes = h('div', { class: 'lanes' });
-    track.head = h('h3', { class: 'track-head' }, mark(look.verdict), h('span', { class: 'track-name' }, track.name), h('span', { class: `verdict ${look.verdict.kind}` }, look.verdict.words));
+    const head = h('h3', { class: 'track-head' }, mark(look.verdict), h('span', { class: 'track-name' }, track.name), h('span', { class: `verdict ${look.verdict.kind}` }, look.verdict.words));
     const run = this.several && recording.runs.length > 1
       ? h('select', { class: 'track-run', 'aria-label': `Run of ${track.name}`, onchange: () => this.trackRun(at, Number(run.value)) }, recording.runs.map((_, it) => h('option', { value: it, selected: it === look.index }, `${it + 1}. ${runName(recording, it)}`)))
       : null;
     const hint = this.tracks.length > 1 && !this.several ? h('p', { class: 'note' }, runName(recording, look.index)) : null;
-    track.element = h('section', { class: 'track', 'aria-label': `${name}: ${look.verdict.words}` }, this.tracks.length > 1 || this.several ? [track.head, run, hint] : null,
+    track.element = h('section', { class: 'track', 'aria-label': `${name}: ${look.verdict.words}` }, this.tracks.length > 1 || this.several ? [head, run, hint] : null,
       h('div', { class: 'panes' }, track.source.element, h('div', { class: 'run-pane' }, track.lanes, track.rows.element)));
     return track.element;
   }

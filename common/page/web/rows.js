@@ -131,7 +131,7 @@ function strip(look, at, moves = true) {
   return s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' }, parts);
 }
 
-function arrowPath({ from, to, both, kind }) {
+function arrowPath(/** @type {{from: string, to: string, kind: string, both?: boolean}} */ { from, to, both, kind }) {
   const middle = HEIGHT / 2;
   const way = LANE[to] > LANE[from] ? 1 : -1;
   const [start, end] = [LANE[from] + 7 * way, LANE[to] - 9 * way];

@@ -1,7 +1,7 @@
 //! The system calls under the stand-in, each in a safe function.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -76,6 +76,8 @@ pub fn metadata(fd: RawFd) -> Result<Metadata> {
 
 /// The mark of what the stand-in has made: see `set_mark`. (To be sent SIGKILL for input is nobody's wish.)
 pub const MADE: c_int = libc::SIGKILL;
+/// The mark of a kqueue's own descriptor, which its duplicates share.
+pub const KQUEUE: c_int = libc::SIGSTOP;
 /// The first and the last mark of files that VNODE watches.
 pub const WATCHED_FILES: (c_int, c_int) = (34, 64);
 const F_SETSIG: c_int = 10;
@@ -268,12 +270,17 @@ pub fn has_no_more_input(fd: RawFd) -> bool {
     unsafe { libc::poll(&mut entry, 1, 0) == 1 && entry.revents & libc::POLLRDHUP != 0 }
 }
 
-/// The number that every descriptor is below.
-pub fn descriptor_limit() -> RawFd {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the call writes one rlimit.
-    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    if read == 0 { RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX) } else { 0 }
+/// A number that every open descriptor is below.
+pub fn descriptors_end() -> RawFd {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")?.trim().parse().ok());
+    size.unwrap_or_else(|| {
+        // Out of descriptors, so all numbers below the limit are taken.
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the call writes one rlimit.
+        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+        RawFd::try_from(limit.rlim_cur).unwrap_or(RawFd::MAX)
+    })
 }
 
 /// Writes to an eventfd. May be called in a signal handler.

@@ -64,6 +64,7 @@ impl Knotes {
         for (inner, token) in [(&readers, READERS), (&writers, WRITERS)] {
             epoll_ctl(outer.as_raw_fd(), EPOLL_CTL_ADD, inner.as_raw_fd(), IN, token)?;
         }
+        set_mark(outer.as_raw_fd(), KQUEUE)?;
         // The caller's from now on, to close at any time.
         let outer = outer.into_raw_fd();
         let (places, slots, free) = (BTreeMap::new(), Vec::new(), Vec::new());

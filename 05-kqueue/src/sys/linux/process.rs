@@ -9,6 +9,7 @@ use std::ffi::c_int;
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::Instant;
 
 use super::calls::*;
 use super::filters::signal::{self, Listeners};
@@ -19,6 +20,8 @@ use super::queues::Queues;
 pub struct State {
     pub queues: Mutex<Queues>,
     pub listeners: Mutex<BTreeMap<c_int, Listeners>>,
+    /// When to look next whether the handlers are still in their places. None: at once.
+    pub next_look: Mutex<Option<Instant>>,
     /// For each descriptor that the stand-in has made, a number that no other has.
     pub made: Mutex<Vec<u32>>,
 }

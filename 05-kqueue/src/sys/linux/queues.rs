@@ -5,18 +5,20 @@
 //! duplicate is known by the same question.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::mem;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::calls::*;
 use super::knotes::{Knotes, WRITERS};
-use super::made::{Made, is_made};
+use super::made::Made;
 use super::process::state;
 
 /// The most kqueues that a new one looks at: more than one, so that the closed ones cannot pile up.
 const LOOKS: usize = 2;
+/// A look for duplicates asks each number, so it waits until there is one kqueue to free for as many numbers as this.
+const NUMBERS: usize = 256;
 
 /// What is behind the numbers of one kqueue.
 pub struct StandIn {
@@ -30,6 +32,8 @@ pub struct StandIn {
 pub struct Queues {
     /// A kqueue has more than one number once a duplicate was used.
     by_number: BTreeMap<RawFd, Arc<StandIn>>,
+    /// Those that have lost their last known number. Another may be found.
+    numberless: Vec<Arc<StandIn>>,
     looked_at: RawFd,
 }
 
@@ -55,20 +59,19 @@ impl StandIn {
 
 /// Makes a kqueue and returns its number.
 pub fn make() -> Result<RawFd> {
-    forget_closed(LOOKS);
+    state().queues.lock().unwrap().look_at(LOOKS);
+    free_closed(NUMBERS);
     let knotes = Knotes::new().or_else(|errno| match errno {
         libc::EMFILE | libc::ENFILE => {
-            forget_closed(usize::MAX);
+            free_all_closed();
             Knotes::new()
         }
         _ => Err(errno),
     })?;
     let (number, writers) = (knotes.outer, knotes.writers());
     let new = Arc::new(StandIn { knotes: Mutex::new(knotes), writers, closed: OnceLock::new() });
-    let before = state().queues.lock().unwrap().by_number.insert(number, new);
-    if let Some(before) = before {
-        settle(before);
-    }
+    state().queues.lock().unwrap().give(number, new);
+    free_closed(NUMBERS);
     Ok(number)
 }
 
@@ -82,12 +85,9 @@ pub fn find(number: RawFd) -> Result<Arc<StandIn>> {
         return Err(libc::EBADF);
     }
     let mut queues = state().queues.lock().unwrap();
-    let original = queues.by_number.values().find(|it| it.has(number)).cloned().ok_or(libc::EBADF)?;
-    let before = queues.by_number.insert(number, Arc::clone(&original));
-    drop(queues);
-    if let Some(before) = before {
-        settle(before);
-    }
+    let all = queues.by_number.values().chain(&queues.numberless);
+    let original = all.into_iter().find(|it| it.has(number)).cloned().ok_or(libc::EBADF)?;
+    queues.give(number, Arc::clone(&original));
     Ok(original)
 }
 
@@ -97,43 +97,65 @@ pub fn is_kqueue(number: RawFd) -> bool {
     known.is_some_and(|it| it.has(number))
 }
 
-/// Looks at some kqueues, others each time, and frees what the closed ones held.
-pub fn forget_closed(most: usize) {
+impl Queues {
+    fn give(&mut self, number: RawFd, to: Arc<StandIn>) {
+        self.numberless.retain(|it| !Arc::ptr_eq(it, &to));
+        if let Some(before) = self.by_number.insert(number, to) {
+            self.take(before);
+        }
+    }
+
+    /// A number of the kqueue was closed.
+    fn take(&mut self, from: Arc<StandIn>) {
+        if !self.by_number.values().any(|it| Arc::ptr_eq(it, &from)) {
+            self.numberless.push(from);
+        }
+    }
+
+    /// Looks whether some of the numbers were closed, others each time.
+    fn look_at(&mut self, most: usize) {
+        let (from, numbers) = (self.looked_at, &self.by_number);
+        let in_turn = numbers.range((Excluded(from), Unbounded)).chain(numbers.range(..=from)).take(most);
+        let looked_at: Vec<(RawFd, bool)> = in_turn.map(|(&number, it)| (number, it.has(number))).collect();
+        self.looked_at = looked_at.last().map_or(0, |&(number, _)| number);
+        for (number, _) in looked_at.into_iter().filter(|(_, is_open)| !is_open) {
+            if let Some(closed) = self.by_number.remove(&number) {
+                self.take(closed);
+            }
+        }
+    }
+
+    /// Gives the numberless back what duplicates they have. No call has used those yet, so only the kernel knows them.
+    fn find_duplicates(&mut self) {
+        let made = state().made.lock().unwrap();
+        let is_made = |number: RawFd| made.get(number as usize).is_some_and(|it| *it != 0);
+        let unknown = (0..descriptors_end()).filter(|number| !is_made(*number) && !self.by_number.contains_key(number));
+        let duplicates: Vec<RawFd> = unknown.filter(|number| mark(*number) == Some(KQUEUE)).collect();
+        drop(made);
+        for number in duplicates {
+            if let Some(original) = self.numberless.iter().find(|it| it.has(number)).cloned() {
+                self.give(number, original);
+            }
+        }
+    }
+}
+
+/// Frees what closed kqueues held, if there are enough of them for the numbers to look at.
+fn free_closed(numbers: usize) {
     let mut queues = state().queues.lock().unwrap();
-    let (from, numbers) = (queues.looked_at, &queues.by_number);
-    let in_turn = numbers.range((Excluded(from), Unbounded)).chain(numbers.range(..=from)).take(most);
-    let looked_at: Vec<(RawFd, bool)> = in_turn.map(|(&number, it)| (number, it.has(number))).collect();
-    queues.looked_at = looked_at.last().map_or(0, |&(number, _)| number);
-    let closed = looked_at.into_iter().filter(|(_, is_open)| !is_open);
-    let closed: Vec<_> = closed.filter_map(|(number, _)| queues.by_number.remove(&number)).collect();
+    let all_numbers = state().made.lock().unwrap().len();
+    if queues.numberless.is_empty() || queues.numberless.len().saturating_mul(numbers) < all_numbers {
+        return;
+    }
+    queues.find_duplicates();
+    let closed = mem::take(&mut queues.numberless);
     // What they held is freed without the lock.
     drop(queues);
-    closed.into_iter().for_each(settle);
+    closed.iter().filter(|it| Arc::strong_count(it) > 1).for_each(|it| it.end_waits());
 }
 
-/// One number of the kqueue was closed. Without any other number the kqueue is, too.
-fn settle(stand_in: Arc<StandIn>) {
-    let mut queues = state().queues.lock().unwrap();
-    if queues.by_number.values().any(|it| Arc::ptr_eq(it, &stand_in)) {
-        return;
-    }
-    // A duplicate that no call has used yet can only be found by looking at each descriptor.
-    let duplicate = open_numbers()
-        .find(|&number| !queues.by_number.contains_key(&number) && !is_made(number) && stand_in.has(number));
-    if let Some(number) = duplicate {
-        queues.by_number.insert(number, stand_in);
-        return;
-    }
-    drop(queues);
-    if Arc::strong_count(&stand_in) > 1 {
-        stand_in.end_waits();
-    }
-}
-
-fn open_numbers() -> Box<dyn Iterator<Item = RawFd>> {
-    match fs::read_dir("/proc/self/fd") {
-        Ok(entries) => Box::new(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())),
-        // Out of descriptors, so all numbers below the limit are taken.
-        Err(_) => Box::new(0..descriptor_limit()),
-    }
+/// For a program that is out of descriptors.
+pub fn free_all_closed() {
+    state().queues.lock().unwrap().look_at(usize::MAX);
+    free_closed(usize::MAX);
 }

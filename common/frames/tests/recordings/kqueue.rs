@@ -58,7 +58,9 @@ fn what_is_announced_is_no_place_for_a_step() {
         return;
     }
     let server = chapter("kqueue");
-    for script in ["close", "two", "stop"] {
+    // With a signal in the script, every call is a place for a step. Among them are calls that the stand-in makes once a
+    // millisecond, so their number is not the same in each run.
+    for script in ["close", "two"] {
         let kept = run(&server, script);
         let script = Script::standard(script).expect("it ships");
         let plan = Plan {

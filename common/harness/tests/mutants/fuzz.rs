@@ -29,7 +29,7 @@ const SEED: u64 = 1;
 
 fn plan(seed: u64, seconds: u64, shrinking: u64, servers: usize) -> Plan {
     let (time, shrinking) = (Duration::from_secs(seconds), Duration::from_secs(shrinking));
-    Plan { seed, time, scripts: u64::MAX, servers, shrinking }
+    Plan { seed, time, scripts: u64::MAX, servers, shrinking, part: (0, 1) }
 }
 
 /// The fuzz finds this mutant, and leaves no more than so many steps of the script that fails.

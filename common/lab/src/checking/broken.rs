@@ -85,7 +85,8 @@ mod tests {
         servers[1].subject.lacks = LACKS;
         let results = Results { checks: &checks, servers: &servers, reports: some_reports(), seconds: 1.0 };
         let told = stories(&results, Some(60), Palette::plain(), false);
-        let head = "epoll-et is broken on purpose: it lacks a second read for an\nedge.\nlack epoll-et  drain::a_burst";
+        let head =
+            "epoll-et is broken on purpose: it lacks a second read for\n  an edge.\nlack epoll-et  drain::a_burst";
         assert!(told.starts_with(head), "{told}");
         assert!(told.contains("  symptom: read-lost\n"), "{told}");
         assert_eq!(passed_against_declaration(&results), 0);

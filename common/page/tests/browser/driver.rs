@@ -35,6 +35,11 @@ fn found(names: &[&str]) -> Option<PathBuf> {
     all.find(|file| file.is_file())
 }
 
+/// Whether the pictures are wanted: with SCREENSHOTS=FOLDER.
+pub fn keeps_pictures() -> bool {
+    std::env::var_os("SCREENSHOTS").is_some()
+}
+
 impl Browser {
     /// Starts both.
     pub fn start() -> Result<Self, String> {

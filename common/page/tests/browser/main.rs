@@ -97,9 +97,6 @@ fn recorded() -> Vec<Recording> {
     files.iter().map(recording).collect()
 }
 
-/// The browser and the pages, or why there is none.
-type Started = Result<Mutex<(Browser, Pages)>, String>;
-
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);

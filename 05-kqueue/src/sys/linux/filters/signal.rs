@@ -11,7 +11,6 @@ use std::io::Read;
 use std::mem;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -72,7 +71,7 @@ fn open(knote: &kevent) -> Result<Box<dyn Source>> {
     drop(listeners);
     // If it fails, dropping the knote undoes the rest.
     listen(signal)?;
-    *NEXT_LOOK.lock().unwrap() = None;
+    *state().next_look.lock().unwrap() = None;
     Ok(Box::new(knote))
 }
 
@@ -97,8 +96,6 @@ fn listen(signal: c_int) -> Result {
     action(signal, Some(&ours)).map(drop)
 }
 
-static NEXT_LOOK: Mutex<Option<Instant>> = Mutex::new(None);
-
 /// A program may ask for an action after EV_ADD, in the place of the handler. So look before a wait, but at most once a
 /// millisecond.
 pub fn keep_listening() {
@@ -106,7 +103,7 @@ pub fn keep_listening() {
     if listeners.is_empty() {
         return;
     }
-    let (now, mut next) = (Instant::now(), NEXT_LOOK.lock().unwrap());
+    let (now, mut next) = (Instant::now(), state().next_look.lock().unwrap());
     if next.is_none_or(|next| next <= now) {
         *next = Some(now + Duration::from_millis(1));
         for signal in listeners.keys() {
