@@ -11,9 +11,9 @@
 //! Limits:
 //! - Linux 5.11 or newer, of 64 bits.
 //! - SIGNAL puts a handler before the program's action, so poll(2) and sleeps end with EINTR even if the program ignores
-//!   the signal, and a program that is executed does not inherit that it was ignored. If the program sets an action
-//!   later, the next kevent finds out, but not more than once a millisecond. Of a signal that the thread blocks, one
-//!   kqueue is told, and several that are pending may count as one.
+//!   the signal, and a program that is executed does not inherit that it was ignored. An action that the program sets
+//!   after EV_ADD is found at the next wait, and one that it sets later at one of the next 256. Of a signal that the
+//!   thread blocks, one kqueue is told, and several that are pending may count as one.
 //! - PROC knows children only, and only their end: no NOTE_FORK, NOTE_EXEC or NOTE_TRACK. After somebody has reaped the
 //!   child, its status reads 0.
 //! - VNODE needs /proc, and an inotify instance for each knote; a user has 128 by default. So does READ of a regular

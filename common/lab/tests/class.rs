@@ -259,6 +259,7 @@ fn a_wrong_command_line_is_refused_before_anything_is_graded() {
         (&[&empty[..], &["--shard", "0/4"]].concat(), "parts are counted from 1"),
         (&[&empty[..], &["--format", "gradescope"]].concat(), "give a folder by --output DIR"),
         (&vec!["grade", "--jobs", "2"], "--class"),
+        (&vec!["check", "04", "--fuzz", "--shard", "1/2"], "--seed"),
         (&vec!["merge"], "FILE"),
         (&vec!["merge", "/nonexistent"], "/nonexistent"),
     ] {

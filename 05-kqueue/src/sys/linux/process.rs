@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::ptr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use super::calls::*;
 use super::filters::signal::{self, Listeners};
@@ -20,8 +19,8 @@ use super::queues::Queues;
 pub struct State {
     pub queues: Mutex<Queues>,
     pub listeners: Mutex<BTreeMap<c_int, Listeners>>,
-    /// When to look next whether the handlers are still in their places. None: at once.
-    pub next_look: Mutex<Option<Instant>>,
+    /// The waits since a SIGNAL knote was changed.
+    pub waits: AtomicU32,
     /// For each descriptor that the stand-in has made, a number that no other has.
     pub made: Mutex<Vec<u32>>,
 }

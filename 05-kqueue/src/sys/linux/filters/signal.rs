@@ -12,7 +12,6 @@ use std::mem;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
 
 use libc::{siginfo_t, signalfd_siginfo};
 
@@ -71,7 +70,7 @@ fn open(knote: &kevent) -> Result<Box<dyn Source>> {
     drop(listeners);
     // If it fails, dropping the knote undoes the rest.
     listen(signal)?;
-    *state().next_look.lock().unwrap() = None;
+    state().waits.store(0, SeqCst);
     Ok(Box::new(knote))
 }
 
@@ -96,16 +95,13 @@ fn listen(signal: c_int) -> Result {
     action(signal, Some(&ours)).map(drop)
 }
 
-/// A program may ask for an action after EV_ADD, in the place of the handler. So look before a wait, but at most once a
-/// millisecond.
+/// A program may ask for an action after EV_ADD, in the place of the handler. Usually it does so before its next wait. To
+/// look at each wait would cost a system call for each signal, so later ones are only looked at now and then. (By their
+/// number and not by the clock, so that the explorer sees the same calls each time.)
 pub fn keep_listening() {
+    const SELDOM: u32 = 256;
     let listeners = state().listeners.lock().unwrap();
-    if listeners.is_empty() {
-        return;
-    }
-    let (now, mut next) = (Instant::now(), state().next_look.lock().unwrap());
-    if next.is_none_or(|next| next <= now) {
-        *next = Some(now + Duration::from_millis(1));
+    if !listeners.is_empty() && state().waits.fetch_add(1, SeqCst).is_multiple_of(SELDOM) {
         for signal in listeners.keys() {
             let _ = listen(*signal);
         }
@@ -217,6 +213,7 @@ impl Source for Signal {
     }
 
     fn modify(&mut self, _knote: &kevent, _change: &kevent) -> Result<Modified> {
+        state().waits.store(0, SeqCst);
         Ok(Modified::InPlace)
     }
 }
