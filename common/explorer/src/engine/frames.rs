@@ -86,7 +86,7 @@ mod without {
 
     /// Nothing: this program was built without them.
     #[derive(Default)]
-    pub struct Frames;
+    pub struct Frames {}
 
     impl Frames {
         pub fn locate(&self, _: Process, _: i32, _: &str) -> Rc<Located> {
