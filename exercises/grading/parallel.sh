@@ -1,5 +1,5 @@
 #!/bin/sh
-# Grades a class in parts by GNU parallel, here or on other machines by ssh. Tried on one machine; the call by ssh was not.
+# Not run by its authors. Grades a class in parts by GNU parallel, here or on other machines by ssh.
 #
 #   exercises/grading/parallel.sh CLASS RESULTS PARTS [OPTION OF PARALLEL]..
 #   exercises/grading/parallel.sh submissions results 4 -j 2

@@ -108,7 +108,7 @@ fn hundreds_of_clients_that_flood_do_not_keep_another_waiting(trial: &mut Trial<
     // A turn that ends after 64 of them begins with the same 64 the next time, or it goes on where it was.
     let count = trial.up_to(600, 150)?;
     let clients = connect(trial, count)?;
-    among(trial, clients, &CROWDED, 4)
+    among(trial, clients, &CROWDED, 8)
 }
 
 /// 300 clients connect and send a byte in one wake: a client that was connected before must not wait for all of them.

@@ -521,8 +521,8 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Poll,
-        "first_64_of_the_set",
-        "serves the first 64 entries that are ready, and begins with the first again in the next turn",
+        "first_16_of_the_set",
+        "serves the first 16 entries that are ready, and begins with the first again in the next turn",
         &[caught(
             "fairness::hundreds_of_clients_that_flood_do_not_keep_another_waiting",
             Starved,

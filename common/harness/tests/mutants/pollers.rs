@@ -196,7 +196,7 @@ impl Poller for Poll {
         // "So many are ready": and they can stand anywhere.
         let bound = if bug!("count_is_bound") { count as usize } else { self.slots.len() };
         // "Enough for one turn": and the next turn begins where this one began.
-        let most = if bug!("first_64_of_the_set") { 64 } else { usize::MAX };
+        let most = if bug!("first_16_of_the_set") { 16 } else { usize::MAX };
         for slot in self.slots[..bound].iter().filter(|slot| slot.revents != 0).take(most) {
             let has = |bits: i16| match bug!("events_compared_for_equality") {
                 // ERR and HUP come unasked, and IN and OUT may come together.

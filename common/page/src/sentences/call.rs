@@ -10,6 +10,8 @@ pub fn sentence(call: &ServerCall, before: &State) -> String {
         "listen" => format!("the server listens on {}.", descriptor(call)),
         "epoll_ctl" => registered(call),
         "io_uring_enter" => ring(call),
+        "kevent" if call.value >= 0 => kevent(call),
+        "kqueue" if call.value >= 0 => format!("the server makes a kqueue, fd {}.", call.result),
         "accept" | "accept4" => accepted(call),
         "read" | "recv" | "recvfrom" | "recvmsg" | "readv" => read(call),
         "write" | "send" | "sendto" | "sendmsg" | "writev" | "sendfile" | "splice" => written(call),
@@ -84,13 +86,35 @@ fn waited(call: &ServerCall) -> String {
     }
 }
 
-/// `5 c0 IN|OUT` as `IN|OUT of fd 5 (c0)`.
+/// `5 c0 IN|OUT` as `IN|OUT of fd 5 (c0)`; of a kqueue, the filter is followed by its data: `READ 3 of fd 5 (c0)`.
 fn event(entry: &str) -> String {
+    let client = |word: &str| word.strip_prefix('c').is_some_and(|rest| rest.parse::<usize>().is_ok());
     match entry.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [fd, what] => format!("{what} of fd {fd}"),
-        [fd, label, what @ ..] if !what.is_empty() => format!("{} of fd {fd} ({label})", what.join(" ")),
+        [fd, label, what @ ..] if !what.is_empty() && (*label == "listener" || client(label)) => {
+            format!("{} of fd {fd} ({label})", what.join(" "))
+        }
+        [fd, what @ ..] if !what.is_empty() && fd.parse::<i32>().is_ok() => format!("{} of fd {fd}", what.join(" ")),
         _ => entry.to_owned(),
     }
+}
+
+fn kevent(call: &ServerCall) -> String {
+    let changes = call.arguments.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(changes, _)| changes);
+    let mut parts = Vec::new();
+    if let Some(changes) = changes.filter(|changes| !changes.is_empty()) {
+        let count = changes.split(", ").count() as u64;
+        parts.push(format!("makes {} ({changes})", counted(count, "change")));
+    }
+    let events: Vec<String> = call.out.split(", ").filter(|entry| !entry.is_empty()).map(event).collect();
+    if !events.is_empty() {
+        parts.push(format!("reports {}", listed(&events.iter().map(String::as_str).collect::<Vec<_>>())));
+    } else if !call.arguments.ends_with("no room for events") {
+        parts.push("finds no event".to_owned());
+    }
+    if parts.is_empty() {
+        return plain(call);
+    }
+    format!("kevent {}{}.", parts.join(" and "), call.cost.as_ref().map_or(String::new(), cost))
 }
 
 fn cost(cost: &Cost) -> String {
