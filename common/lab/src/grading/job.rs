@@ -1,7 +1,7 @@
 //! `lab grade-job`, hidden: grades attempts that it is told on stdin, in a process of its own. A grader ends whatever its
 //! attempts leave behind, so two attempts that are graded at once need two processes.
 //!
-//! Invariant: stdout has one [`Grade`] a line, in the order of the tasks. It ends with its parent.
+//! Invariant: stdout has one `Grade` a line, in the order of the tasks. It ends with its parent.
 
 use std::io::BufRead;
 use std::path::PathBuf;
