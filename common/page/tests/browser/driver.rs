@@ -1,7 +1,7 @@
 //! A headless Chromium, driven by chromedriver over HTTP.
 //!
-//! Our own client of WebDriver and no crate for it: fantoccini and thirtyfour bring tokio, hyper and TLS, some eighty
-//! crates, for what is here a dozen requests in JSON to this machine.
+//! Our own client of WebDriver and no crate for it: fantoccini and thirtyfour bring an asynchronous runtime, for what is
+//! here a dozen requests in JSON to this machine.
 //!
 //! Invariant: the browser and its driver end with this value. A browser that cannot start is an `Err` with the reason.
 
