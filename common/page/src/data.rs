@@ -50,7 +50,7 @@ fn each<'a>(value: &'a mut Value, name: &str) -> std::slice::IterMut<'a, Value> 
 
 fn make_visible(value: &mut Value) {
     match value {
-        Value::String(text) => *text = visible::visible(text).into_owned(),
+        Value::String(text) => *text = visible(text).into_owned(),
         Value::Array(elements) => elements.iter_mut().for_each(make_visible),
         Value::Object(fields) => fields.values_mut().for_each(make_visible),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -10,19 +10,18 @@ mod data;
 mod document;
 mod fold;
 mod gaps;
-mod markup;
 mod sentences;
 mod sequence;
 mod source;
 mod table;
-mod visible;
 mod web;
 mod words;
 
+pub(crate) use ::markup;
+pub use ::markup::visible::visible;
 pub use document::{Options, show};
 pub use gaps::{Gap, gaps};
 pub use sentences::sentences;
-pub use visible::visible;
 
 /// `2 of 14 gaps are fatal`, if the recording has gaps.
 pub fn gaps_title(recording: &explorer::Recording) -> Option<String> {

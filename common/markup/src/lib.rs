@@ -5,7 +5,9 @@
 //! that a small parser tests all of them; the crates write void elements in HTML's way alone.
 //!
 //! Invariant: every text and every value of an attribute is escaped here, and every element that is begun is ended. What
-//! is written as it is has the type [`Trusted`], and is a file of this crate or base64.
+//! is written as it is has the type [`Trusted`], and is a file of the crate that calls, or base64.
+
+pub mod visible;
 
 use std::fmt::Write;
 
@@ -25,14 +27,14 @@ pub struct Markup {
 pub struct Trusted(String);
 
 impl Trusted {
-    /// The text of a script or of a style sheet that belongs to this crate.
+    /// The text of a script or of a style sheet that belongs to the calling crate.
     ///
     /// # Panics
     /// If it would end the element that it stands in. A test calls this with all of them.
     pub fn embedded(text: String) -> Self {
         let lower = text.to_lowercase();
         let ends = ["</script", "</style", "<!--", "]]>"].into_iter().find(|end| lower.contains(end));
-        assert!(ends.is_none(), "a file of web/ contains {ends:?}, which would end its element");
+        assert!(ends.is_none(), "an embedded file contains {ends:?}, which would end its element");
         Self(text)
     }
 
