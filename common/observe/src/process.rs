@@ -277,22 +277,26 @@ impl Process {
         Some(self.read_file("comm")?.trim_end().to_owned())
     }
 
-    /// Copies a piece of its memory; what could not be read stays zero.
-    pub fn read_memory(self, at: u64, bytes: &mut [u8]) {
+    /// Copies a piece of its memory, and says whether all of it could be read; what could not stays zero.
+    pub fn read_memory(self, at: u64, bytes: &mut [u8]) -> bool {
         let len = bytes.len();
         let local = IoSliceMut::new(bytes);
         let remote = libc::iovec { iov_base: at as *mut libc::c_void, iov_len: len };
-        // SAFETY: `local` is layout-compatible with iovec (std says so) and borrows `bytes`, so the kernel writes at
-        // most
+        // SAFETY: `local` is layout-compatible with iovec (std says so) and borrows `bytes`, so the kernel writes at most
         // `len` bytes there. `remote` is an address of the other process, which this one does not dereference.
-        unsafe { libc::process_vm_readv(self.pid, (&raw const local).cast(), 1, &remote, 1, 0) };
+        let read = unsafe { libc::process_vm_readv(self.pid, (&raw const local).cast(), 1, &remote, 1, 0) };
+        usize::try_from(read) == Ok(len)
     }
 
-    /// A number in its memory, as bytes.
+    /// A number in its memory, as bytes; zero if it cannot be read.
     pub fn word<const N: usize>(self, at: u64) -> [u8; N] {
+        self.readable(at).unwrap_or([0; N])
+    }
+
+    /// A number in its memory, as bytes; `None` if it cannot be read, which is so when the process has ended.
+    pub fn readable<const N: usize>(self, at: u64) -> Option<[u8; N]> {
         let mut bytes = [0; N];
-        self.read_memory(at, &mut bytes);
-        bytes
+        self.read_memory(at, &mut bytes).then_some(bytes)
     }
 
     /// Its soft and its hard limit of file descriptors.

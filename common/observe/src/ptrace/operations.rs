@@ -53,7 +53,7 @@ impl CompletionQueue {
         let at = |field: usize| base + u64::from(number(80 + field));
         Some(Self {
             tail: at(4),
-            mask: u32::from_le_bytes(process.word(at(8))),
+            mask: u32::from_le_bytes(process.readable(at(8))?),
             entries: at(20),
             entry_size: if number(8) & WIDE != 0 { 32 } else { 16 },
             seen: 0,
@@ -65,21 +65,19 @@ impl CompletionQueue {
         self.seen
     }
 
-    /// What came since the last look.
+    /// What came since the last look. Nothing if the memory is gone: a server that was just killed can be looked at, and
+    /// its tail would read as zero, a whole round ahead.
     pub fn news(&mut self, process: Process) -> Vec<Completion> {
-        let tail = u32::from_le_bytes(process.word(self.tail));
+        let Some(tail) = process.readable(self.tail).map(u32::from_le_bytes) else { return Vec::new() };
         let count = tail.wrapping_sub(self.seen).min(self.mask.saturating_add(1));
         let first = tail.wrapping_sub(count);
         self.seen = tail;
         let entry = |place: u32| {
             let at = self.entries + u64::from(first.wrapping_add(place) & self.mask) * self.entry_size;
-            Completion {
-                user_data: u64::from_le_bytes(process.word(at)),
-                result: i64::from(i32::from_le_bytes(process.word(at + 8))),
-                flags: u32::from_le_bytes(process.word(at + 12)),
-            }
+            let [data, rest] = [process.readable(at)?, process.readable(at + 8)?].map(u64::from_le_bytes);
+            Some(Completion { user_data: data, result: i64::from(rest as u32 as i32), flags: (rest >> 32) as u32 })
         };
-        (0..count).map(entry).collect()
+        (0..count).filter_map(entry).collect()
     }
 }
 
@@ -172,5 +170,14 @@ mod tests {
         let slot = line.replace("flags:0,", "flags:1,");
         assert_eq!(entry(&slot).expect("it is one").1.to_string(), "RECV(slot 7) submitted");
         assert!(entry("CQEs:\t0").is_none());
+    }
+
+    #[test]
+    fn a_process_that_has_ended_completes_nothing() {
+        let mut ended = std::process::Command::new("true").spawn().expect("it is there");
+        let mut queue = CompletionQueue { tail: 0x1000, mask: 255, entries: 0x2000, entry_size: 16, seen: 40 };
+        let process = Process { pid: ended.id() as i32 };
+        ended.wait().expect("a child");
+        assert_eq!(queue.news(process), []);
     }
 }
