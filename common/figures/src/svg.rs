@@ -52,9 +52,18 @@ pub fn style() -> String {
     STYLE.replace("@media (prefers", "@media screen and (prefers")
 }
 
-/// As [`draw`], without the style and without any attribute `style`: for a page that has [`style`] and forbids others.
+/// As [`draw`], for a page that has [`style`] and a table of the figures: without the style, and without the figure's
+/// value in words at each point.
 pub fn draw_inside(chart: &Chart, reference: Option<&Chart>, caption: &str) -> String {
-    draw(chart, reference, caption).replacen(&format!("<style>{STYLE}</style>\n"), "", 1)
+    let svg = draw(chart, reference, caption).replacen(&format!("<style>{STYLE}</style>\n"), "", 1);
+    // The picture's own title has an id.
+    let mut out = String::with_capacity(svg.len());
+    let mut rest = svg.as_str();
+    while let Some((before, behind)) = rest.split_once("<title>") {
+        out += before;
+        rest = behind.split_once("</title>").map_or("", |(_, rest)| rest);
+    }
+    out + rest
 }
 
 /// The picture of a chart. If there is a `reference`, its points are hollow squares on broken lines; the others are full

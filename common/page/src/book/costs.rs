@@ -116,7 +116,12 @@ fn experiment(page: &mut Markup, inputs: &Inputs, measured: &Measured) -> Result
     });
     it.leaf("p", &[("class", "note")], &format!("Varied: {}. Counted: {}.", about.varied, about.counted));
     let paths: Vec<String> = outcome.charts.iter().map(|chart| format!("{name}/{}", chart.name)).collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let (above, paths): (Vec<&str>, Vec<&str>) =
+        paths.iter().map(String::as_str).partition(|path| super::why::PICTURES.contains(path));
+    if !above.is_empty() {
+        let text = "Pictures of this experiment are in the part [Why](part:why).";
+        paragraph(it, inputs, text)?;
+    }
     let (first, others) = paths.split_at(paths.len().min(2));
     charts(it, inputs, "costs", first)?;
     if !others.is_empty() {

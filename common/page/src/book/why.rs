@@ -13,6 +13,9 @@ const NOTES: &str = "Ask first: what does a thread that sleeps cost? Most answer
                      The second slide is the other half: a thread costs little while it sleeps, and select and poll are \
                      dear because others sleep.";
 
+/// The pictures of this part, which the costs do not show again: memory, and then time.
+pub(super) const PICTURES: &[&str] = &["threads/resident", "threads/kernel", "threads/reserved", "idle-tax/busy-50"];
+
 pub(super) fn part(inputs: &Inputs) -> Result<Part, String> {
     let mut body = Markup::default();
     memory(&mut body, inputs)?;
@@ -44,7 +47,7 @@ fn memory(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
          space. It is reserved and not used. With a small stack it is {threads/reserved: threads, 64 KiB at 10000} MiB, and \
          what is used stays {threads/resident: threads, 64 KiB at 10000} MiB.",
     )?;
-    charts(it, inputs, "why", &["threads/resident", "threads/kernel", "threads/reserved"])?;
+    charts(it, inputs, "why", &PICTURES[..3])?;
     see(it, "cargo lab measure threads");
     page.element("div", &[("class", "slide"), ("id", "why-memory")], |it| it.append(&inside));
     page.line();
@@ -69,7 +72,7 @@ fn time(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
          through poll takes {idle-tax/busy-50: poll at 9000 relative to epoll-lt, over 2} times the processor time of one through \
          epoll, because poll [looks at every descriptor](holds:idle-tax).",
     )?;
-    charts(it, inputs, "why", &["idle-tax/busy-50"])?;
+    charts(it, inputs, "why", &PICTURES[3..])?;
     see(it, "cargo lab measure idle-tax");
     page.element("div", &[("class", "slide"), ("id", "why-time")], |it| it.append(&inside));
     page.line();
