@@ -47,8 +47,8 @@ pub struct Committed {
 pub enum Server {
     /// A chapter or a variant.
     Ours(&'static str),
-    /// An example of a package that is a server, and its arguments.
-    Example(&'static str, &'static str, &'static [&'static str]),
+    /// An example that is a server: its package's folder, its package, its name, and its arguments.
+    Example(&'static str, &'static str, &'static str, &'static [&'static str]),
     /// One of the explorer's mutants, or the correct server that they are made of.
     Mutant(&'static str),
 }
@@ -76,7 +76,7 @@ pub const COMMITTED: &[Committed] = &[
     chapter("kqueue"),
     chapter("uring"),
     of("textbook-broken", Server::Ours("textbook"), "emfile", 1),
-    of("textbook-right", Server::Ours("epoll-et"), "emfile", 1),
+    of("textbook-right", Server::Ours("epoll-et"), "emfile", 0),
     of("flag-broken", Server::Mutant("et_flag_cleared_late"), "close", 1),
     of("flag-right", Server::Mutant("et"), "close", 1),
     of("drain-broken", Server::Mutant("et_read_once"), "close", 0),
@@ -87,8 +87,8 @@ pub const COMMITTED: &[Committed] = &[
     of("blocking-right", Server::Mutant("et"), TWO_SEND, 0),
     of("rdhup-broken", Server::Mutant("et_close_at_rdhup"), IN_ONE_PIECE, 0),
     of("rdhup-right", Server::Mutant("et"), IN_ONE_PIECE, 0),
-    of("buffer-broken", Server::Example("uring", "lifetime", &["--bug", "freed"]), TWO_AT_ONCE, 0),
-    of("buffer-right", Server::Example("uring", "lifetime", &["--bug", "none"]), TWO_AT_ONCE, 0),
+    of("buffer-broken", Server::Example("06-io-uring", "uring", "lifetime", &["--bug", "freed"]), TWO_AT_ONCE, 0),
+    of("buffer-right", Server::Example("06-io-uring", "uring", "lifetime", &["--bug", "none"]), TWO_AT_ONCE, 0),
 ];
 
 impl Committed {
@@ -118,6 +118,14 @@ impl Committed {
     pub fn read(&self) -> Result<Recording, LabError> {
         read(&self.path()?.to_string_lossy())
     }
+}
+
+/// All of them by name, in this order.
+///
+/// # Errors
+/// If a file is gone, or is no recording.
+pub fn all() -> Result<Vec<(String, Recording)>, LabError> {
+    COMMITTED.iter().map(|it| Ok((it.name.to_owned(), it.read()?))).collect()
 }
 
 /// Whether a word of the command line is the name of a recording, and not of a server.
@@ -232,8 +240,8 @@ impl Server {
     fn build(self, interrupt: &Interrupt) -> Result<Subject, LabError> {
         match self {
             Self::Ours(name) => explored::named(name)?.build(WithoutAttempt::Refuse, interrupt),
-            Self::Example(package, name, arguments) => {
-                let program = Program { folder: "", package, kind: ProgramKind::Example, name };
+            Self::Example(folder, package, name, arguments) => {
+                let program = Program { folder, package, kind: ProgramKind::Example, name };
                 let path = cargo::build_programs(&[program])?.remove(0);
                 let mut argv = vec![path.to_string_lossy().into_owned()];
                 argv.extend(arguments.iter().chain(&["--addr", "127.0.0.1:0"]).map(|it| (*it).to_owned()));
@@ -260,7 +268,8 @@ fn mutants(interrupt: &Interrupt) -> Result<PathBuf, LabError> {
     let build = cargo::run(&mut command, "the explorer's mutants", interrupt.flag())?;
     interrupt.check()?;
     let path = build.and_then(|build| build.messages.executable_called("mutants"));
-    let path = path.ok_or_else(|| LabError::failed("the explorer's mutants could not be built; cargo says why above"))?;
+    let path =
+        path.ok_or_else(|| LabError::failed("the explorer's mutants could not be built; cargo says why above"))?;
     Ok(built.insert(path).clone())
 }
 
