@@ -28,7 +28,7 @@ const MODULES: &[(&str, &str)] = &[
 const OF_SHOW: &[(&str, &str)] = &[("main.js", include_str!("../web/main.js"))];
 /// What the page of the course has besides.
 const OF_BOOK: &[(&str, &str)] =
-    &[("talk.js", include_str!("../web/talk.js")), ("book.js", include_str!("../web/book.js"))];
+    &[("choosing.js", include_str!("../web/choosing.js")), ("talk.js", include_str!("../web/talk.js")), ("book.js", include_str!("../web/book.js"))];
 const SHEETS_OF_BOOK: &[&str] = &[include_str!("../web/book.css")];
 
 /// The style sheets of a page of recordings.
