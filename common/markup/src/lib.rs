@@ -44,6 +44,12 @@ impl Trusted {
         Self(base64::engine::general_purpose::STANDARD.encode(bytes))
     }
 
+    /// A picture that the crate `figures` drew, which escapes what stands in it. Characters that cannot be seen are shown
+    /// here, as in all text.
+    pub fn drawn(svg: &str) -> Self {
+        Self(visible(svg).into_owned())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -87,6 +93,11 @@ impl Markup {
     /// Text that is written as it is.
     pub fn trusted(&mut self, text: &Trusted) {
         self.out.push_str(&text.0);
+    }
+
+    /// A part that was written apart.
+    pub fn append(&mut self, part: &Self) {
+        self.out.push_str(&part.out);
     }
 
     /// A new line, for whoever reads the source.
