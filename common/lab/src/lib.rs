@@ -14,6 +14,7 @@ pub mod docs;
 pub mod explored;
 pub mod grading;
 pub mod interrupt;
+pub mod report;
 pub mod selection;
 
 use std::process::ExitCode;
