@@ -34,7 +34,7 @@ fn package(words: &[OsString]) -> &'static Package {
     let words = if words.first().is_some_and(|first| first == "help") { &words[1..] } else { words };
     let records = |word: &OsString| word.to_string_lossy().starts_with("--record");
     match words.split_first() {
-        Some((command, _)) if command == "show" => &SHOW,
+        Some((command, _)) if command == "show" || command == "page" => &SHOW,
         Some((command, rest)) if command == "explore" && rest.iter().any(records) => &SHOW,
         _ => &LAB,
     }
@@ -78,7 +78,13 @@ mod tests {
     #[test]
     fn what_makes_pages_and_recordings_is_built_for_them_alone() {
         let package = |words: &[&str]| package(&words.iter().map(OsString::from).collect::<Vec<_>>()).name;
-        for words in [&["show", "24"][..], &["help", "show"], &["show"], &["explore", "04", "--record", "a.json"]] {
+        for words in [
+            &["show", "24"][..],
+            &["help", "show"],
+            &["show"],
+            &["page", "--open"],
+            &["explore", "04", "--record", "a.json"],
+        ] {
             assert_eq!(package(words), "lab-show", "{words:?}");
         }
         for words in [&["check", "show"][..], &["help", "check"], &["explore", "04"], &["help"], &[]] {

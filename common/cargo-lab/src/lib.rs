@@ -34,7 +34,7 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-/// All commands, in the order of their help. `lab` has those with [`Words`] but for `show`, which `lab-show` has. The tests
+/// All commands, in the order of their help. `lab` has those with [`Words`] but for `show` and `page`, which `lab-show` has. The tests
 /// of `lab` compare both helps.
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -46,6 +46,8 @@ enum Command {
     Explore(Words),
     /// Show runs of servers as a page: step through them, and choose where a packet arrives
     Show(Words),
+    /// Write the page of the course: pictures, costs, pitfalls, questions and answers
+    Page(Words),
     /// Check an exercise again each time you save it
     Watch(Words),
     Hint(commands::hint::HintArgs),

@@ -45,6 +45,8 @@ enum Command {
     Explore(Box<commands::explore::ExploreArgs>),
     /// Show runs of servers as a page: step through them, and choose where a packet arrives
     Show(cargo_lab::Words),
+    /// Write the page of the course: pictures, costs, pitfalls, questions and answers
+    Page(cargo_lab::Words),
     Watch(commands::watch::WatchArgs),
     Hint(files::hint::HintArgs),
     Next(files::next::NextArgs),
@@ -78,7 +80,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => commands::check::run(args),
         Some(Command::Explore(args)) => commands::explore::run(args),
         // In another package, which is built only for it.
-        Some(Command::Show(_)) => Err(cargo_lab::lab::become_it()),
+        Some(Command::Show(_) | Command::Page(_)) => Err(cargo_lab::lab::become_it()),
         Some(Command::Watch(args)) => commands::watch::run(args),
         Some(Command::Hint(args)) => files::hint::run(args),
         Some(Command::Next(args)) => files::next::run(args),

@@ -89,6 +89,11 @@ impl Markup {
         self.out.push_str(&text.0);
     }
 
+    /// A part that was written apart.
+    pub fn append(&mut self, part: &Self) {
+        self.out.push_str(&part.out);
+    }
+
     /// A new line, for whoever reads the source.
     pub fn line(&mut self) {
         self.out.push('\n');

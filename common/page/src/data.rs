@@ -15,8 +15,8 @@ use crate::{gaps, sentences, visible, words};
 
 /// A JSON array of the recordings, compressed by gzip, in base64. Each event has its `sentence`, and each recording its
 /// `gaps` and their `title`.
-pub fn data(recordings: &[Recording]) -> Trusted {
-    let all = Value::Array(recordings.iter().map(with_words).collect());
+pub fn data(recordings: &[&Recording]) -> Trusted {
+    let all = Value::Array(recordings.iter().map(|recording| with_words(recording)).collect());
     let text = serde_json::to_vec(&all).expect("strings and numbers only");
     // No name and no time stand in the header, so the same recordings give the same bytes.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

@@ -8,7 +8,7 @@ use explorer::record::{RecordedRun, Recording};
 
 use crate::data::data;
 use crate::gaps::{self, Gap};
-use crate::markup::Markup;
+use crate::markup::{Markup, Trusted};
 use crate::source::Sources;
 use crate::{sequence, table, web, words};
 
@@ -21,9 +21,24 @@ pub struct Options {
 
 /// One HTML file that shows these recordings, of which the first is the one that a reader is here for.
 pub fn show(recordings: &[Recording], options: &Options) -> String {
-    let (style, module) = (web::style(), web::module());
-    let policy = web::policy(&module, &style);
     let title = title(recordings);
+    let all: Vec<&Recording> = recordings.iter().collect();
+    let content = Content { title: &title, style: web::style(), module: web::module(), recordings: &all };
+    file(content, |page| body(page, recordings, &title, options))
+}
+
+/// What a file has besides its body.
+pub(crate) struct Content<'a> {
+    pub title: &'a str,
+    pub style: Trusted,
+    pub module: Trusted,
+    pub recordings: &'a [&'a Recording],
+}
+
+/// A file with this body, behind which the data and the script stand.
+pub(crate) fn file(content: Content<'_>, body: impl FnOnce(&mut Markup)) -> String {
+    let Content { title, style, module, recordings } = content;
+    let policy = web::policy(&module, &style);
     let mut page = Markup::default();
     page.element("html", &[("lang", "en")], |page| {
         page.line();
@@ -37,13 +52,13 @@ pub fn show(recordings: &[Recording], options: &Options) -> String {
             it.line();
             it.empty("meta", &[("name", "color-scheme"), ("content", "light dark")]);
             it.line();
-            it.leaf("title", &[], &title);
+            it.leaf("title", &[], title);
             it.element("style", &[], |it| it.trusted(&style));
         });
         page.line();
         page.element("body", &[], |it| {
             it.line();
-            body(it, recordings, &title, options);
+            body(it);
             // Data, which no browser runs.
             let kind = [("type", "application/octet-stream"), ("id", "recordings")];
             it.element("script", &kind, |it| it.trusted(&data(recordings)));

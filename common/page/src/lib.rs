@@ -6,6 +6,7 @@
 //! Invariant: the file needs nothing but itself, and a browser loads nothing for it: its policy forbids that. Whatever
 //! stands in a recording (names, sources, arguments) is text, and never markup.
 
+pub mod book;
 mod data;
 mod document;
 mod fold;

@@ -23,19 +23,39 @@ const MODULES: &[(&str, &str)] = &[
     ("rows.js", include_str!("../web/rows.js")),
     ("source.js", include_str!("../web/source.js")),
     ("player.js", include_str!("../web/player.js")),
-    ("main.js", include_str!("../web/main.js")),
 ];
+/// What the page of `cargo lab show` has besides.
+const OF_SHOW: &[(&str, &str)] = &[("main.js", include_str!("../web/main.js"))];
+/// What the page of the course has besides.
+const OF_BOOK: &[(&str, &str)] =
+    &[("talk.js", include_str!("../web/talk.js")), ("book.js", include_str!("../web/book.js"))];
+const SHEETS_OF_BOOK: &[&str] = &[include_str!("../web/book.css")];
 
-/// All style sheets.
+/// The style sheets of a page of recordings.
 pub fn style() -> Trusted {
     Trusted::embedded(SHEETS.concat())
 }
 
-/// All modules as one: without the imports of each other, and without the word `export`, each of which is on a line of its
-/// own.
+/// The style sheets of the page of the course.
+pub fn book_style() -> Trusted {
+    Trusted::embedded([SHEETS, SHEETS_OF_BOOK].concat().concat())
+}
+
+/// The modules of a page of recordings.
 pub fn module() -> Trusted {
+    joined(OF_SHOW)
+}
+
+/// The modules of the page of the course.
+pub fn book_module() -> Trusted {
+    joined(OF_BOOK)
+}
+
+/// The player's modules and these as one: without the imports of each other, and without the word `export`, each of which
+/// is on a line of its own.
+fn joined(own: &[(&str, &str)]) -> Trusted {
     let mut out = String::new();
-    for line in MODULES.iter().flat_map(|(_, module)| module.lines()) {
+    for line in MODULES.iter().chain(own).flat_map(|(_, module)| module.lines()) {
         let is_import = line.starts_with("import ") && line.contains(" from './");
         if is_import || line.starts_with("export {") {
             continue;
@@ -68,7 +88,7 @@ mod tests {
     #[test]
     fn each_module_stands_behind_those_that_it_imports() {
         let mut known = BTreeSet::new();
-        for (name, module) in MODULES {
+        for (name, module) in MODULES.iter().chain(OF_SHOW).chain(OF_BOOK) {
             for line in module.lines().filter(|line| line.starts_with("import ")) {
                 let from = line.split_once(" from './").and_then(|(_, rest)| rest.split_once("';"));
                 let (from, _) = from.unwrap_or_else(|| panic!("{name}: {line}: an import of another file"));
@@ -78,12 +98,18 @@ mod tests {
         }
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/web")).expect("the folder");
         let files = files.filter(|it| it.as_ref().is_ok_and(|it| it.file_name().to_string_lossy().ends_with(".js")));
-        assert_eq!(files.count(), MODULES.len(), "every module is in the page");
+        assert_eq!(files.count(), MODULES.len() + OF_SHOW.len() + OF_BOOK.len(), "every module is in a page");
     }
 
     #[test]
     fn in_the_one_module_each_name_is_unique_and_nothing_is_imported() {
-        let module = module();
+        for module in [module(), book_module()] {
+            let names = names_of(&module);
+            assert!(names.contains("Player"), "{names:?}");
+        }
+    }
+
+    fn names_of(module: &Trusted) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for line in module.as_str().lines() {
             assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
@@ -93,7 +119,7 @@ mod tests {
             let name: String = rest.chars().take_while(|it| it.is_alphanumeric() || *it == '_').collect();
             assert!(names.insert(name.clone()), "two modules have the name {name}");
         }
-        assert!(names.contains("Player"), "{names:?}");
+        names
     }
 
     #[test]
@@ -101,7 +127,8 @@ mod tests {
         let (module, style) = (module(), style());
         let size = module.as_str().len() + style.as_str().len();
         assert!(size < 100_000, "the player has {size} bytes");
-        for text in [module.as_str(), style.as_str()] {
+        let (book_module, book_style) = (book_module(), book_style());
+        for text in [module.as_str(), style.as_str(), book_module.as_str(), book_style.as_str()] {
             let text = text.replace("http://www.w3.org/2000/svg", "");
             for word in ["http:", "https:", "url(", "@import ", "import(", "fetch(", "XMLHttpRequest", "eval("] {
                 let code = text.lines().filter(|line| !line.trim_start().starts_with(['/', '*']));

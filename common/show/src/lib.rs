@@ -1,11 +1,12 @@
 //! `cargo lab show`: it explores servers, records what happens in each gap, and writes one HTML file that shows it.
 //!
 //! A package of its own, so that whoever checks a server does not wait for what makes a page and finds lines of source.
-//! `cargo lab explore --record` runs here too: only here do recordings have lines of source.
+//! `cargo lab page`, the page of the whole course, is made here too. `cargo lab explore --record` runs here too: only here do recordings have lines of source.
 //!
 //! Invariant: as in `lab`, results go to stdout, and progress and errors to stderr. The exit code is 0 if the page was
 //! written, whatever it shows.
 
+mod book;
 mod command;
 mod making;
 mod naming;
@@ -27,6 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Show(command::ShowArgs),
+    Page(book::PageArgs),
     Explore(Box<lab::commands::explore::ExploreArgs>),
 }
 
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| cargo_lab::refuse::<Cli>(&error));
     cargo_lab::finish(match &cli.command {
         Command::Show(args) => command::run(args),
+        Command::Page(args) => book::run(args),
         Command::Explore(args) => lab::commands::explore::run(args),
     })
 }
