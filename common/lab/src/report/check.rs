@@ -215,13 +215,23 @@ fn declared(page: &mut Markup, report: &CheckReport<'_>, failures: &[Failed<'_>]
             if of_it.is_empty() {
                 continue;
             }
+            page.element("p", &[], |it| {
+                name(it, &server.subject.name);
+                it.text(&format!(" is broken on purpose: it lacks {}.", lack.what));
+            });
+            let (first, others) = of_it.split_first().expect("it is not empty");
+            article(page, report, **first);
+            if others.is_empty() {
+                continue;
+            }
             page.element("details", &[], |it| {
-                it.element("summary", &[], |it| {
-                    name(it, &server.subject.name);
-                    let checks = terminal::count(of_it.len(), "check");
-                    it.text(&format!(" is broken on purpose: it lacks {}. {checks} show it.", lack.what));
-                });
-                of_it.iter().for_each(|failed| article(it, report, **failed));
+                let fail = if others.len() == 1 { "fails" } else { "fail" };
+                it.leaf(
+                    "summary",
+                    &[],
+                    &format!("{} {fail} for the same lack", terminal::count(others.len(), "more check")),
+                );
+                others.iter().for_each(|failed| article(it, report, **failed));
             });
             page.line();
         }
