@@ -56,7 +56,7 @@ pub fn run(args: &PageArgs) -> Result<ExitCode, LabError> {
         None => way(&output, &root)?,
     };
     let inputs = Inputs {
-        recordings: committed(&root)?,
+        recordings: recordings::all()?,
         reference: record(&root.join("common/bench/reference.json"))?,
         own: own(args, &root)?,
         workspace: Workspace::new(&root, links),
@@ -122,25 +122,6 @@ fn way(output: &Path, root: &Path) -> Result<String, LabError> {
     let down: String = down.components().map(|part| format!("{}/", part.as_os_str().to_string_lossy())).collect();
     let way = "../".repeat(up) + &down;
     Ok(if way.is_empty() { "./".to_owned() } else { way })
-}
-
-/// Every committed recording, by its file's name.
-fn committed(root: &Path) -> Result<Vec<(String, explorer::Recording)>, LabError> {
-    let folder = root.join("common/page/recordings");
-    let entries = fs::read_dir(&folder)
-        .map_err(|error| LabError::failed(format!("cannot read the folder {}: {error}", folder.display())))?;
-    let mut names: Vec<String> =
-        entries.flatten().filter_map(|entry| entry.file_name().to_str().map(str::to_owned)).collect();
-    names.retain(|name| recordings::is_file(name));
-    names.sort();
-    names
-        .into_iter()
-        .map(|file| {
-            let recording = recordings::read(&folder.join(&file).to_string_lossy())?;
-            let name = file.split('.').next().unwrap_or_default().to_owned();
-            Ok((name, recording))
-        })
-        .collect()
 }
 
 fn record(path: &Path) -> Result<Record, LabError> {

@@ -5,7 +5,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use lab::interrupt::Interrupt;
-use lab_show::recordings::{COMMITTED, path, read, record};
+use lab_show::recordings::{COMMITTED, record};
 
 #[test]
 fn a_committed_recording_is_what_is_recorded_now() {
@@ -14,12 +14,11 @@ fn a_committed_recording_is_what_is_recorded_now() {
     }
     let interrupt = Interrupt::watch().expect("signals");
     let mut differ = Vec::new();
-    for (server, script) in COMMITTED {
-        let path = path(server).expect("the workspace");
-        let committed = read(&path.to_string_lossy()).expect("a recording");
-        let now = record(server, script, &interrupt).expect("it can be explored");
+    for it in COMMITTED {
+        let committed = it.read().expect("a recording");
+        let now = record(it, &interrupt).expect("it can be explored");
         if committed != now {
-            differ.push(format!("{server}: {}", first_difference(&committed.to_json(), &now.to_json())));
+            differ.push(format!("{}: {}", it.name, first_difference(&committed.to_json(), &now.to_json())));
         }
     }
     assert!(differ.is_empty(), "make them anew (cargo lab show --write-recordings):\n{}", differ.join("\n"));

@@ -68,8 +68,8 @@ fn ended(command: &mut Command) -> (i32, String, String) {
 }
 
 fn committed(server: &str) -> String {
-    let path = lab_show::recordings::path(server).expect("the workspace");
-    path.to_string_lossy().into_owned()
+    let it = lab_show::recordings::COMMITTED.iter().find(|it| it.name == server).expect("it is committed");
+    it.path().expect("the workspace").to_string_lossy().into_owned()
 }
 
 /// The command of a server that is not correct, or the reason why there is none.

@@ -24,6 +24,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(EpollEt, "flag_cleared_late", "clears its ready flag after it has waited for events again", "close", LostWakeup, 1),
     mutant(EpollEt, "reads_once_more", "reads once more before it clears its ready flag too late", "finish", NoEof, 1),
     mutant(EpollEt, "short_read_is_dry", "takes a short read for an empty socket", "close", NoEof, 1),
+    mutant(EpollEt, "blocking_sockets", "leaves accepted sockets blocking, and drains them", "two", LostWakeup, 0),
     mutant(EpollEt, "close_at_rdhup", "closes at RDHUP, before it has read", "close", Truncated, 1),
     mutant(EpollEt, "accept_once", "accepts once per edge", "reset", LostWakeup, 1),
     mutant(EpollEt, "aborted_is_drained", "takes ECONNABORTED for the end of the accept queue", "queue", LostWakeup, 1),

@@ -81,7 +81,7 @@ impl Edge {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    stream.set_nonblocking(true)?;
+                    stream.set_nonblocking(!bug!("blocking_sockets"))?;
                     let fd = stream.as_raw_fd();
                     let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
                     epoll_ctl(self.epoll, libc::EPOLL_CTL_ADD, fd, events)?;

@@ -4,8 +4,13 @@
 //! part that misses something is an error, which names what is missing; no part is left out.
 
 mod beside;
+mod charts;
+mod costs;
 mod document;
+mod glossary;
 mod inputs;
+mod prose;
+mod why;
 
 pub use document::make;
 pub use inputs::{Inputs, Workspace};
@@ -29,7 +34,7 @@ pub(crate) struct Part {
 type Make = fn(&Inputs) -> Result<Part, String>;
 
 /// The parts, in the order of the page.
-const PARTS: &[Make] = &[beside::part];
+const PARTS: &[Make] = &[why::part, costs::part, beside::part, glossary::part];
 
 /// Every part, in order.
 fn parts(inputs: &Inputs) -> Result<Vec<Part>, String> {
