@@ -15,6 +15,7 @@ pub mod explored;
 pub mod grading;
 pub mod installed;
 pub mod interrupt;
+pub mod report;
 pub mod selection;
 
 use std::process::ExitCode;

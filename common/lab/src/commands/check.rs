@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use crate::checking::table;
 use crate::course::{self, Course};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
+use crate::report::{self, CheckReport};
 use crate::selection::{self, Selection, UnknownWord};
 use crate::terminal::{self, Palette};
 
@@ -44,6 +46,7 @@ Examples:
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
+  cargo lab check 04 05 --html report.html     also as a file to keep: failures first, then the matrix
   cargo lab check 04 --fuzz --seconds 60       what clients do by chance, instead of the checks
 
 Exit code: 0 no check failed, or only as declared of a server that is broken on
@@ -91,6 +94,9 @@ pub struct CheckArgs {
     /// How to print the results
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Write the results as an HTML file too, which needs nothing else: failures first, then the matrix
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "fuzz"])]
+    html: Option<PathBuf>,
     /// Run at most N checks at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
@@ -161,6 +167,8 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if args.verbose {
         harness::notes::show_details();
     }
+    // Now, and not after everything was run.
+    args.html.as_deref().map_or(Ok(()), |path| report::require_writable("--html", path))?;
     let format = args.format()?;
     let json = format == Format::Json;
     if !args.words.is_empty()
@@ -173,7 +181,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
                 return fuzz::run(&args.fuzz, &attempts, args.at_once(), json, &interrupt);
             }
             args.refuse_for_exercises(format)?;
-            return check_attempt::run(course, &places, json, args.verbose);
+            return check_attempt::run(course, &places, json, args.verbose, args.html.as_deref());
         }
         for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course::hidden_behind(&course, word)?)))
         {
@@ -215,8 +223,16 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
         return fuzz::run(&args.fuzz, &servers, args.at_once(), json, &interrupt);
     }
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
+    if let Some(path) = &args.html {
+        let command = report::command_line();
+        let (results, notes) = (&results, &notes[..]);
+        report::write(
+            path,
+            &report::check(&CheckReport { results, notes, refused: &[], attempts: false, command: &command }),
+        )?;
+    }
     terminal::print(&match format {
-        Format::Text => report(&results, &notes, args.verbose),
+        Format::Text => shown(&results, &notes, args.verbose),
         Format::Json => results.json(),
         Format::Junit => junit::junit(&results),
     });
@@ -437,7 +453,7 @@ fn gone(subject: &Subject, check: &str) -> Option<String> {
 }
 
 /// What a person reads: the matrix, or the list of a single server; then skips, failures, notes and the summary.
-fn report(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
+fn shown(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
     let (width, palette) = (terminal::width(), Palette::stdout());
     let columns = results.columns();
     let table = match columns[..] {
