@@ -88,6 +88,12 @@ pub(super) fn table(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
         });
         rows.push((head, cells.collect::<Result<Vec<Prose>, String>>()?));
     }
+    page.element("div", &[("class", "slide"), ("id", "six-table")], |it| write(it, &rows));
+    page.line();
+    Ok(())
+}
+
+fn write(page: &mut Markup, rows: &[(&&str, Vec<Prose>)]) {
     let scrolls = [("class", "wide"), ("tabindex", "0"), ("role", "group"), ("aria-label", "The five APIs")];
     page.element("div", &scrolls, |it| {
         it.element("table", &[("class", "facts"), ("id", "six-apis")], |it| {
@@ -99,7 +105,7 @@ pub(super) fn table(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
                 });
             });
             it.element("tbody", &[], |it| {
-                for (head, cells) in &rows {
+                for (head, cells) in rows {
                     it.element("tr", &[], |it| {
                         it.leaf("th", &[("scope", "row")], head);
                         cells.iter().for_each(|cell| it.element("td", &[], |it| cell.write(it)));
@@ -109,6 +115,4 @@ pub(super) fn table(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
             });
         });
     });
-    page.line();
-    Ok(())
 }
