@@ -8,8 +8,11 @@ use ::markup::Markup;
 use super::prose::{Prose, claim, paragraph, write_code};
 use super::{Inputs, Part};
 
+/// An answer's value in the attribute, and its words.
+type Answers = &'static [(&'static str, &'static str)];
+
 /// What is asked: the attribute, the question, and the answers with their words.
-pub(super) const QUESTIONS: &[(&str, &str, &[(&str, &str)])] = &[
+const QUESTIONS: &[(&str, &str, Answers)] = &[
     (
         "data-system",
         "Where does it run?",
