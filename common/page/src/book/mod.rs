@@ -3,13 +3,16 @@
 //! Invariant: what stands in the page comes from the workspace in which it is made (recordings, measurements, sources). A
 //! part that misses something is an error, which names what is missing; no part is left out.
 
+mod apis;
 mod beside;
 mod charts;
+mod choosing;
 mod costs;
 mod document;
 mod glossary;
 mod inputs;
 mod prose;
+mod questions;
 mod why;
 
 pub use document::make;
@@ -34,9 +37,14 @@ pub(crate) struct Part {
 type Make = fn(&Inputs) -> Result<Part, String>;
 
 /// The parts, in the order of the page.
-const PARTS: &[Make] = &[why::part, costs::part, beside::part, glossary::part];
+const PARTS: &[Make] = &[why::part, costs::part, beside::part, choosing::part, questions::part, glossary::part];
 
 /// Every part, in order.
 fn parts(inputs: &Inputs) -> Result<Vec<Part>, String> {
-    PARTS.iter().map(|make| make(inputs)).collect()
+    let mut parts = PARTS.iter().map(|make| make(inputs)).collect::<Result<Vec<Part>, String>>()?;
+    // Below the runs, in words.
+    if let Some(six) = parts.iter_mut().find(|part| part.id == "six") {
+        apis::table(&mut six.body, inputs)?;
+    }
+    Ok(parts)
 }
