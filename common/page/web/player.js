@@ -109,7 +109,9 @@ export class Player extends HTMLElement {
     const table = this.still.childElementCount
       ? h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false', onclick: () => table.setAttribute('aria-pressed', String(this.classList.toggle('with-static'))) }, icon('list'), ' the run as a table')
       : null;
-    this.gaps = this.several ? null : picker(this.recordings[0], (run) => this.choose(run));
+    // Of several servers, the gaps are those of the first, if the page asks for them: it leads the others.
+    const withGaps = !this.several || this.hasAttribute('data-gaps');
+    this.gaps = withGaps ? picker(this.recordings[0], (run) => this.choose(run)) : null;
     this.body.append(...[this.gaps].filter(Boolean),
       h('div', { class: 'choices-bar' }, this.runs, h('label', { class: 'check' }, predict, ' ask me before a wait returns'), table),
       h('div', { class: 'controls', role: 'group', 'aria-label': `Player of ${this.several ? 'all' : this.recordings[0].server}` }, ...Object.values(this.buttons), this.speed, this.scrub, this.position, this.parting),
@@ -164,7 +166,8 @@ export class Player extends HTMLElement {
   /** Another run in the first track, at the step that was placed. */
   choose(/** @type {number} */ run) {
     const [recording] = this.recordings;
-    this.open([new Track(recording, run), ...this.tracks.slice(1)]);
+    if (this.several) this.trackRun(0, run);
+    else this.open([new Track(recording, run), ...this.tracks.slice(1)]);
     const placed = this.tracks[0].look.events.findIndex((it) => it.placed);
     this.hand(placed < 0 ? 0 : this.stopOf(0, placed));
   }
