@@ -32,6 +32,8 @@ const STYLE: &str = "\
 .figure .title{font-size:16px;font-weight:600}.figure .soft{fill:var(--soft);font-size:12px}\
 .figure .halo{fill:none;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}\
 .figure .grid{stroke:var(--grid);stroke-width:1}.figure .axis{stroke:var(--soft);stroke-width:1}\
+.figure .ink0{fill:var(--c0)}.figure .ink1{fill:var(--c1)}.figure .ink2{fill:var(--c2)}.figure .ink3{fill:var(--c3)}.figure .ink4{fill:var(--c4)}\
+.figure .ink5{fill:var(--c5)}.figure .ink6{fill:var(--c6)}.figure .ink7{fill:var(--c7)}.figure .ink8{fill:var(--c8)}.figure .ink9{fill:var(--c9)}\
 .figure .limit{stroke:var(--limit);stroke-width:1.5;stroke-dasharray:2 4}.figure .limit-name{fill:var(--limit);font-size:12px}";
 
 /// The chapters keep their colours in all pictures.
@@ -43,6 +45,25 @@ struct Drawing<'a> {
     x: Ruler,
     y: Ruler,
     out: String,
+}
+
+/// The style of all pictures, for a page that has many of them. The dark palette is for screens only.
+pub fn style() -> String {
+    STYLE.replace("@media (prefers", "@media screen and (prefers")
+}
+
+/// As [`draw`], for a page that has [`style`] and a table of the figures: without the style, and without the figure's
+/// value in words at each point.
+pub fn draw_inside(chart: &Chart, reference: Option<&Chart>, caption: &str) -> String {
+    let svg = draw(chart, reference, caption).replacen(&format!("<style>{STYLE}</style>\n"), "", 1);
+    // The picture's own title has an id.
+    let mut out = String::with_capacity(svg.len());
+    let mut rest = svg.as_str();
+    while let Some((before, behind)) = rest.split_once("<title>") {
+        out += before;
+        rest = behind.split_once("</title>").map_or("", |(_, rest)| rest);
+    }
+    out + rest
 }
 
 /// The picture of a chart. If there is a `reference`, its points are hollow squares on broken lines; the others are full
@@ -152,7 +173,7 @@ impl Drawing<'_> {
                     "<line class=\"limit\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>",
                 );
                 // One below the other, because they may be near each other.
-                self.haloed("limit-name", "", anchor, (at, TOP + 10.0 + lines * LINE), &name);
+                self.haloed("limit-name", anchor, (at, TOP + 10.0 + lines * LINE), &name);
                 lines += 1.0;
             }
             if let Some(y) = limit.y.map(|y| self.top(y)) {
@@ -160,7 +181,7 @@ impl Drawing<'_> {
                     self.out,
                     "<line class=\"limit\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>",
                 );
-                self.haloed("limit-name", "", "start", (LEFT + 5.0, y - 5.0), &name);
+                self.haloed("limit-name", "start", (LEFT + 5.0, y - 5.0), &name);
             }
         }
     }
@@ -234,24 +255,29 @@ impl Drawing<'_> {
 
     fn name(&mut self, index: usize, x: f64, y: f64) {
         let series = &self.chart.series[index];
-        let style = format!(" style=\"fill:{}\"", colour(&series.name, index));
-        self.haloed("", &style, "start", (x, y), &escaped(&series.name));
+        let class = format!("ink{}", ink(&series.name, index));
+        self.haloed(&class, "start", (x, y), &escaped(&series.name));
     }
 
     /// Text that may stand on lines: twice, first as a rim in the ground's colour. (One text with paint-order would do in a
     /// browser, and is blotted out by other programs.)
-    fn haloed(&mut self, class: &str, style: &str, anchor: &str, (x, y): (f64, f64), text: &str) {
+    fn haloed(&mut self, class: &str, anchor: &str, (x, y): (f64, f64), text: &str) {
         let place = format!("text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\"");
         let _ = writeln!(
             self.out,
-            "<text class=\"halo\" aria-hidden=\"true\" {place}>{text}</text><text class=\"{class}\"{style} {place}>{text}</text>"
+            "<text class=\"halo\" aria-hidden=\"true\" {place}>{text}</text><text class=\"{class}\" {place}>{text}</text>"
         );
     }
 }
 
 fn colour(name: &str, index: usize) -> String {
+    format!("var(--c{})", ink(name, index))
+}
+
+/// The number of a series' colour.
+fn ink(name: &str, index: usize) -> usize {
     let usual = USUAL.iter().position(|usual| *usual == name);
-    format!("var(--c{})", usual.unwrap_or((index + if index < 3 { 7 } else { 0 }) % 10))
+    usual.unwrap_or((index + if index < 3 { 7 } else { 0 }) % 10)
 }
 
 /// Heights at least a line apart, as near to the wanted ones as it goes, between `top` and `bottom`.

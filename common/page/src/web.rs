@@ -38,7 +38,7 @@ pub fn style() -> Trusted {
 
 /// The style sheets of the page of the course.
 pub fn book_style() -> Trusted {
-    Trusted::embedded([SHEETS, SHEETS_OF_BOOK].concat().concat())
+    Trusted::embedded([SHEETS, SHEETS_OF_BOOK].concat().concat() + &figures::svg::style())
 }
 
 /// The modules of a page of recordings.

@@ -3,8 +3,13 @@
 //! Invariant: what stands in the page comes from the workspace in which it is made (recordings, measurements, sources). A
 //! part that misses something is an error, which names what is missing; no part is left out.
 
+mod charts;
+mod costs;
 mod document;
+mod glossary;
 mod inputs;
+mod prose;
+mod why;
 
 pub use document::make;
 pub use inputs::{Inputs, Workspace};
@@ -28,7 +33,7 @@ pub(crate) struct Part {
 type Make = fn(&Inputs) -> Result<Part, String>;
 
 /// The parts, in the order of the page.
-const PARTS: &[Make] = &[];
+const PARTS: &[Make] = &[why::part, costs::part, glossary::part];
 
 /// Every part, in order.
 fn parts(inputs: &Inputs) -> Result<Vec<Part>, String> {
