@@ -31,6 +31,18 @@ const FEWEST: usize = 3;
 /// A turn is made again so often at most; then the neighbour belongs to the machine.
 const AGAIN: u32 = 3;
 
+/// A server of the course that is not beside this program.
+#[derive(Debug)]
+pub struct NotBuilt(PathBuf);
+
+impl Display for NotBuilt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not there; 'cargo lab measure' builds it in a clone of the course", self.0.display())
+    }
+}
+
+impl std::error::Error for NotBuilt {}
+
 /// One experiment's run.
 #[derive(Debug)]
 pub struct Session {
@@ -96,7 +108,7 @@ impl Session {
     pub fn program(&self, name: &str) -> Result<PathBuf> {
         let path = self.programs.join(name);
         if !path.is_file() {
-            bail!("{} is not there; 'cargo lab measure' builds it", path.display());
+            bail!(NotBuilt(path));
         }
         Ok(path)
     }

@@ -13,13 +13,21 @@ pub fn root() -> Result<PathBuf, LabError> {
     let root = here.ancestors().nth(2).and_then(|root| root.canonicalize().ok());
     root.filter(|root| root.join("Cargo.toml").is_file()).ok_or_else(|| {
         let here = here.display();
-        LabError::failed(format!("the workspace that this lab was built in is gone ({here}); call it as 'cargo lab'"))
+        LabError::failed(format!(
+            "this needs the course, and the clone that this lab was built in is gone ({here})\n  In a clone, call \
+             'cargo lab'. Without one there are check --cmd, check --addr, explore --cmd, show --cmd and merge."
+        ))
     })
 }
 
-/// How a path is shown: from the workspace's root.
+/// Whether the command was called from somewhere in the workspace.
+pub fn is_here(root: &Path) -> bool {
+    std::env::current_dir().and_then(|here| here.canonicalize()).is_ok_and(|here| here.starts_with(root))
+}
+
+/// How a path is shown: from the workspace's root, unless the command was called from elsewhere.
 pub fn shown(path: &Path) -> String {
-    let root = root().unwrap_or_default();
+    let root = root().ok().filter(|root| is_here(root)).unwrap_or_default();
     path.strip_prefix(&root).unwrap_or(path).display().to_string()
 }
 

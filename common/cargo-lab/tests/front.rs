@@ -15,12 +15,12 @@ impl Place {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("a folder");
         // Not a copy: the kernel does not start a program that a child of another test has open for writing.
-        fs::hard_link(env!("CARGO_BIN_EXE_cargo-lab"), folder.join("cargo-lab")).expect("a link");
+        fs::hard_link(env!("CARGO_BIN_EXE_lab-front"), folder.join("lab-front")).expect("a link");
         Self(folder)
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(self.0.join("cargo-lab"));
+        let mut command = Command::new(self.0.join("lab-front"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cargo.sh");
         command.args(args).env("CARGO", script).env("CALLS", self.0.join("calls"));
         command

@@ -13,7 +13,9 @@ pub mod course;
 pub mod docs;
 pub mod explored;
 pub mod grading;
+pub mod installed;
 pub mod interrupt;
+pub mod report;
 pub mod selection;
 
 use std::process::ExitCode;
@@ -79,7 +81,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => commands::check::run(args),
         Some(Command::Explore(args)) => commands::explore::run(args),
         // In another package, which is built only for it.
-        Some(Command::Show(_) | Command::Page(_)) => Err(cargo_lab::lab::become_it()),
+        Some(Command::Show(_) | Command::Page(_)) => Err(installed::become_show()),
         Some(Command::Watch(args)) => commands::watch::run(args),
         Some(Command::Hint(args)) => files::hint::run(args),
         Some(Command::Next(args)) => files::next::run(args),

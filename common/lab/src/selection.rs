@@ -74,6 +74,19 @@ pub fn select(words: &[String], checks: &[&'static Check], long: bool) -> Result
     })
 }
 
+/// The full names of the checks that words name. A word that names a server is unknown here.
+pub fn checks_of(words: &[String]) -> Result<Vec<String>, UnknownWord> {
+    let all: Vec<&'static Check> = harness::all_checks().collect();
+    let mut names = Vec::new();
+    for word in words {
+        let Some(WordMeaning::Checks(some)) = meaning(word, &all) else {
+            return Err(UnknownWord { word: word.clone(), nearest: offers(word, &all) });
+        };
+        names.extend(some.iter().map(|check| check.full_name()));
+    }
+    Ok(names)
+}
+
 /// Whether a word is the whole name of a server, a group or a check, and not a part of one.
 pub fn is_whole_name(word: &str) -> bool {
     exact(word, &harness::all_checks().collect::<Vec<_>>()).is_some()

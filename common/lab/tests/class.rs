@@ -121,6 +121,17 @@ fn a_class_becomes_a_table_and_what_is_graded_is_not_graded_again() {
         fs::read_dir(&folder).unwrap().flatten().map(|it| it.file_name().to_string_lossy().into_owned()).collect();
     files.sort();
     assert!(files.len() == 3 && files[1] == "ada.json" && files[2].starts_with("cy__jr~"), "{files:?}");
+
+    let folder = class.file("pages");
+    class.grade("results", &["--timeout", "299", "--format", "html", "--output", &folder]);
+    let page = |name: &str| fs::read_to_string(PathBuf::from(&folder).join(name)).expect(name);
+    let table = page("index.html");
+    for words in ["<bdi>=1+1</bdi>", "<a href=\"students/ada.html\">", "not compiled", "3 students, 1 exercise"] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let own = page("students/ada.html");
+    assert!(own.contains("mismatched types") && own.contains("0 of "), "{own}");
+    assert!(!own.contains("=1+1") && !own.contains("cy, jr"), "a student's page names no other: {own}");
 }
 
 /// Without times and hosts.

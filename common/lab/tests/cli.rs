@@ -144,6 +144,37 @@ fn a_server_that_changes_a_byte_fails_and_it_is_explained() {
 }
 
 #[test]
+fn a_report_is_one_file_in_which_a_name_is_a_name() {
+    let (addr, check) = (serve(|byte| !byte).to_string(), first_check());
+    let file = std::env::temp_dir().join(format!("lab-report-{}.html", std::process::id()));
+    let path = file.to_str().expect("UTF-8");
+    let name = "</title><script>alert(1)</script>\u{202e}\"'";
+    let output = lab(&["check", "--addr", &addr, "--name", name, "--json", "--html", path, &check]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(serde_json::from_str::<Value>(&stdout(&output)).is_ok(), "stdout is for machines: {output:?}");
+    assert!(stderr(&output).contains("the report: "), "{output:?}");
+    let report = std::fs::read_to_string(&file).expect("it was written");
+    let _ = std::fs::remove_file(&file);
+    let (failure, matrix) =
+        (report.find("id=\"failures\"").expect("a failure"), report.find("<table class=\"matrix\"").expect("a matrix"));
+    assert!(failure < matrix && report.contains("Contract, clause "), "{report}");
+    assert!(report.contains("&lt;/title&gt;&lt;script&gt;alert(1)&lt;/script&gt;[U+202E]&quot;&#39;"), "{report}");
+    assert!(!report.contains("<script") && !report.contains('\u{202e}'), "{report}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_anything_is_run() {
+    let addr = serve(|byte| byte).to_string();
+    for (path, why) in [("/", "it is a folder"), ("/no-such-folder/report.html", "there is no folder")] {
+        let output = lab(&["check", "--addr", &addr, "--html", path, &first_check()]);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(2), String::new()), "{output:?}");
+        assert!(stderr(&output).contains(why), "{output:?}");
+    }
+    let output = lab(&["check", "--addr", &addr, "--fuzz", "--html", "report.html"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
 fn a_fuzz_passes_a_right_server_and_shrinks_and_replays_what_a_wrong_one_fails() {
     let good = serve(|byte| byte).to_string();
     let output = lab(&["check", "--addr", &good, "--fuzz", "--seed", "7", "--seconds", "1", "--json"]);

@@ -28,11 +28,16 @@ import { deed, rowText, verdictOf } from './text.js';
 /** @type {State} */
 const NOTHING = { accept_queue: 0, connections: [], epolls: [], kqueues: [], rings: [], threads: [] };
 
-/** Reads the recordings out of the page. @returns {Promise<Recording[]>} */
-export async function decode(/** @type {string} */ text) {
+/** Data of the page: JSON, compressed by gzip, in base64. @returns {Promise<any>} */
+export async function unpack(/** @type {string} */ text) {
   const packed = Uint8Array.from(atob(text.trim()), (it) => it.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
-  const recordings = JSON.parse(await new Response(stream).text());
+  return JSON.parse(await new Response(stream).text());
+}
+
+/** Reads the recordings out of the page. @returns {Promise<Recording[]>} */
+export async function decode(/** @type {string} */ text) {
+  const recordings = await unpack(text);
   return (Array.isArray(recordings) ? recordings : [recordings]).map(whole);
 }
 

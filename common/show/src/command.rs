@@ -54,7 +54,7 @@ pub struct ShowArgs {
     /// Add faults that any server can meet, wherever they can occur
     #[arg(long, value_name = "FAULT,..", value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
-    /// Where to write the page [default: target/show/SERVER.html]
+    /// Where to write the page [default: target/show/SERVER.html; outside of the course SERVER.html]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Open the page in the browser
@@ -158,14 +158,17 @@ fn output(args: &ShowArgs, sources: &[Source]) -> Result<PathBuf, LabError> {
         }
         return Ok(path.clone());
     }
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => PathBuf::from(target),
-        None => workspace::root()?.join("target"),
+    let folder = match (std::env::var_os("CARGO_TARGET_DIR"), workspace::root()) {
+        (Some(target), _) => PathBuf::from(target).join("show"),
+        (None, Ok(root)) if workspace::is_here(&root) => root.join("target/show"),
+        // Somebody else's project: nothing is written where nobody would look for it.
+        (None, _) => PathBuf::new(),
     };
-    let folder = target.join("show");
-    std::fs::create_dir_all(&folder).map_err(|error| {
-        LabError::failed(format!("cannot make the folder {}: {error}; give -o FILE", folder.display()))
-    })?;
+    if !folder.as_os_str().is_empty() {
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            LabError::failed(format!("cannot make the folder {}: {error}; give -o FILE", folder.display()))
+        })?;
+    }
     let names: Vec<String> = sources
         .iter()
         .map(|source| match source {

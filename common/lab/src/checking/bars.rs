@@ -11,6 +11,7 @@ use harness::fuzz::Progress;
 use harness::{Check, Lack, Outcome, Report, notes};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::checking::estimate::Estimate;
 use crate::checking::jobs::RunEvent;
 use crate::checking::results::{OutcomeCounts, duration};
 use crate::checking::servers::TestedServer;
@@ -29,6 +30,16 @@ pub struct RunProgress<'a> {
     live: Option<MultiProgress>,
     palette: Palette,
     width: usize,
+    groups: Vec<GroupTally<'a>>,
+    estimate: Estimate,
+}
+
+/// A group's part: all its checks on all servers.
+#[derive(Debug)]
+struct GroupTally<'a> {
+    name: &'a str,
+    counts: OutcomeCounts,
+    left: usize,
 }
 
 /// One server's part of what is shown.
@@ -61,7 +72,15 @@ impl<'a> RunProgress<'a> {
         if let Some(live) = live.clone() {
             notes::print_by(Some(Box::new(move |line| drop(live.println(line)))));
         }
-        Self { lanes: lanes.collect(), checks, live, palette: Palette::stderr(), width }
+        Self {
+            lanes: lanes.collect(),
+            checks,
+            live,
+            palette: Palette::stderr(),
+            width,
+            groups: groups(checks, servers.len()),
+            estimate: Estimate::new(checks, servers.len()),
+        }
     }
 
     /// Shows what has happened.
@@ -94,7 +113,7 @@ impl<'a> RunProgress<'a> {
             });
         }
         lane.running.push(check);
-        lane.tell(self.checks);
+        lane.tell(self.checks, self.estimate.left().as_deref());
     }
 
     fn finished(&mut self, server: usize, check: usize, report: &Report) {
@@ -110,8 +129,11 @@ impl<'a> RunProgress<'a> {
             let name = terminal::padded(lane.name, self.width);
             self.line(&format!("  {name}  {fail} {}: {}", report.check, failure.what));
         }
+        self.estimate.finished(self.checks[check]);
+        self.tally(check, report, self.lanes[server].lacks);
+        let left = self.estimate.left();
         let lane = &mut self.lanes[server];
-        lane.tell(self.checks);
+        lane.tell(self.checks, left.as_deref());
         if lane.done == self.checks.len() {
             if let (Some(bar), Some(live)) = (lane.bar.take(), &self.live) {
                 bar.finish_and_clear();
@@ -120,6 +142,24 @@ impl<'a> RunProgress<'a> {
             let took = duration(lane.start.map_or(0.0, |start| start.elapsed().as_secs_f64()));
             let (name, counts) = (terminal::padded(lane.name, self.width), lane.counts.show(self.palette));
             self.line(&format!("  {name}  {counts} in {took}"));
+        }
+    }
+
+    /// Counts a check in its group, and says what came of the group with its last check.
+    fn tally(&mut self, check: usize, report: &Report, lacks: &'static [Lack]) {
+        // One group alone is what the run's own summary is about.
+        if self.groups.len() < 2 {
+            return;
+        }
+        let width = self.groups.iter().map(|group| group.name.len()).max().unwrap_or(0);
+        let name = self.checks[check].group;
+        let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else { return };
+        group.counts.add(report, lacks);
+        group.left -= 1;
+        if group.left == 0 {
+            let counts = group.counts.show(self.palette);
+            let left = self.estimate.left().map_or(String::new(), |left| format!("; {left}"));
+            self.line(&format!("  {}  {counts}{left}", terminal::padded(name, width)));
         }
     }
 
@@ -133,12 +173,25 @@ impl<'a> RunProgress<'a> {
 }
 
 impl ServerLane<'_> {
-    fn tell(&self, checks: &[&Check]) {
+    fn tell(&self, checks: &[&Check], left: Option<&str>) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(self.done as u64);
         // The run waits for the oldest check.
-        bar.set_message(self.running.first().map_or_else(String::new, |check| checks[*check].full_name()));
+        let running = self.running.first().map_or_else(String::new, |check| checks[*check].full_name());
+        bar.set_message(left.map_or_else(|| running.clone(), |left| format!("{left}  {running}")));
     }
+}
+
+/// The groups of these checks, in order.
+fn groups<'a>(checks: &[&'a Check], servers: usize) -> Vec<GroupTally<'a>> {
+    let mut groups: Vec<GroupTally<'a>> = Vec::new();
+    for check in checks {
+        match groups.iter_mut().find(|group| group.name == check.group) {
+            Some(group) => group.left += servers,
+            None => groups.push(GroupTally { name: check.group, counts: OutcomeCounts::default(), left: servers }),
+        }
+    }
+    groups
 }
 
 fn bar(name: String, checks: usize) -> ProgressBar {

@@ -5,7 +5,9 @@
 
 pub mod bars;
 pub mod broken;
+mod estimate;
 pub mod jobs;
+pub mod junit;
 pub mod listing;
 pub mod results;
 pub mod servers;

@@ -44,7 +44,7 @@ pub struct OutcomeCounts {
 }
 
 /// Lists of servers to which the same applies, each with the checks to which it applies.
-type AppliesTo = Vec<(Vec<usize>, Vec<usize>)>;
+pub type AppliesTo = Vec<(Vec<usize>, Vec<usize>)>;
 
 /// One server in the JSON output; see `cargo lab check --help`.
 #[derive(Debug, Serialize)]
@@ -70,7 +70,8 @@ impl OutcomeCounts {
         }
     }
 
-    fn of<'a>(reports: impl IntoIterator<Item = &'a Option<Report>>, lacks: &'static [Lack]) -> Self {
+    /// Of one server's reports.
+    pub fn of<'a>(reports: impl IntoIterator<Item = &'a Option<Report>>, lacks: &'static [Lack]) -> Self {
         let mut counts = Self::default();
         reports.into_iter().flatten().for_each(|report| counts.add(report, lacks));
         counts
@@ -146,7 +147,7 @@ impl<'a> Results<'a> {
     }
 
     /// For each reason, the servers and checks to which it applies; all in order of appearance.
-    fn skips_by_reason(&self) -> Vec<(&str, AppliesTo)> {
+    pub fn skips_by_reason(&self) -> Vec<(&str, AppliesTo)> {
         let mut reasons: Vec<(&str, AppliesTo)> = Vec::new();
         for check in 0..self.checks.len() {
             let mut here: Vec<(&str, Vec<usize>)> = Vec::new();
@@ -163,7 +164,7 @@ impl<'a> Results<'a> {
 
     /// The names of checks. A whole group becomes `drain (all 11)`, and a large part of a group `close (8 of 12)`: the
     /// table shows which ones.
-    fn summed_up(&self, checks: &[usize]) -> Vec<String> {
+    pub fn summed_up(&self, checks: &[usize]) -> Vec<String> {
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         checks.iter().for_each(|check| entry(&mut groups, self.checks[*check].group).push(*check));
         let mut names = Vec::new();

@@ -217,7 +217,7 @@ impl ClassGrades {
     }
 
     /// What the teacher has to know of a student, without the names of others.
-    fn notes_on(&self, student: &StudentGrades) -> Vec<String> {
+    pub fn notes_on(&self, student: &StudentGrades) -> Vec<String> {
         let mut notes = vec![student.found.clone(), student.states()];
         notes.extend(student.notes.iter().cloned());
         for group in self.alike.iter().filter(|group| group.whose.contains(&student.folder)) {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -14,16 +15,19 @@ use harness::{BROKEN, CHAPTERS, Chapter, Check, Launch, Outcome, Report, Subject
 
 use super::check_attempt;
 use super::fuzz::{self, FuzzArgs};
+use super::narrow::{self, NarrowArgs};
 use crate::checking::bars::{self, RunProgress};
 use crate::checking::broken;
 use crate::checking::jobs::{self, CheckJob, Halt, JobBatch, RunEvent};
+use crate::checking::junit;
 use crate::checking::listing;
 use crate::checking::results::{self, Results};
 use crate::checking::servers::{self, NoAnswer, TestedServer};
 use crate::checking::table;
-use crate::course;
+use crate::course::{self, Course};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
+use crate::report::{self, CheckReport};
 use crate::selection::{self, Selection, UnknownWord};
 use crate::terminal::{self, Palette};
 
@@ -37,9 +41,12 @@ Examples:
   cargo lab check textbook                     a server that is broken on purpose
   cargo lab check --all                        every chapter and every variant
   cargo lab check --long                       also the checks that take many seconds
+  cargo lab check 04 --profile quick           half a minute at most
+  cargo lab check 04 --except interleaving     all groups but one
   cargo lab check --cmd 'python3 echo.py {port}'
   cargo lab check --cmd './a.out {port}' 03    your server beside a chapter
   cargo lab check --addr 127.0.0.1:9000        a server that runs already
+  cargo lab check 04 05 --html report.html     also as a file to keep: failures first, then the matrix
   cargo lab check 04 --fuzz --seconds 60       what clients do by chance, instead of the checks
 
 Exit code: 0 no check failed, or only as declared of a server that is broken on
@@ -81,9 +88,15 @@ pub struct CheckArgs {
     /// List the servers and the checks, and run nothing
     #[arg(long)]
     list: bool,
-    /// Print the results as JSON
-    #[arg(long)]
+    /// Print the results as JSON, as --format json does
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// How to print the results
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Write the results as an HTML file too, which needs nothing else: failures first, then the matrix
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "fuzz"])]
+    html: Option<PathBuf>,
     /// Run at most N checks at once [default: twice the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
@@ -98,9 +111,22 @@ pub struct CheckArgs {
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
+    narrow: NarrowArgs,
+    #[command(flatten)]
     own: OwnServerArgs,
     #[command(flatten)]
     fuzz: FuzzArgs,
+}
+
+/// How the results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// An array with an object for each server
+    Json,
+    /// XML for CI systems: a suite for each server, a case for each check
+    Junit,
 }
 
 /// A server that is not this repository's.
@@ -141,15 +167,21 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     if args.verbose {
         harness::notes::show_details();
     }
-    if !args.words.is_empty() {
-        let course = course::whole()?;
+    // Now, and not after everything was run.
+    args.html.as_deref().map_or(Ok(()), |path| report::require_writable("--html", path))?;
+    let format = args.format()?;
+    let json = format == Format::Json;
+    if !args.words.is_empty()
+        && let Some(course) = args.course()?
+    {
         if let Some(places) = course::places(&course, &args.words)? {
             if args.fuzz.fuzz {
                 let interrupt = Interrupt::watch()?;
                 let attempts = fuzz::attempts(&course, &places, &interrupt)?;
-                return fuzz::run(&args.fuzz, &attempts, args.at_once(), args.json, &interrupt);
+                return fuzz::run(&args.fuzz, &attempts, args.at_once(), json, &interrupt);
             }
-            return check_attempt::run(course, &places, args.json, args.verbose);
+            args.refuse_for_exercises(format)?;
+            return check_attempt::run(course, &places, json, args.verbose, args.html.as_deref());
         }
         for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course::hidden_behind(&course, word)?)))
         {
@@ -161,11 +193,12 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     }
     let all: Vec<&'static Check> = harness::all_checks().collect();
     let long = args.long || args.list;
-    let selection = selection::select(&args.words, &all, long).map_err(|word| unknown(&word))?;
+    let mut selection = selection::select(&args.words, &all, long).map_err(|word| unknown(&word))?;
     args.fuzz.script()?;
     if args.fuzz.fuzz && selection.checks.len() < harness::checks().count() {
         return Err(LabError::usage("--fuzz runs no checks: name servers or exercises only"));
     }
+    selection.checks = args.narrow.narrow(selection.checks, args.long)?;
     if args.list {
         terminal::print(&list(args, &selection.checks));
         return Ok(ExitCode::SUCCESS);
@@ -187,14 +220,24 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
     };
     if args.fuzz.fuzz {
         notes.iter().for_each(|note| terminal::complain(note));
-        return fuzz::run(&args.fuzz, &servers, args.at_once(), args.json, &interrupt);
+        return fuzz::run(&args.fuzz, &servers, args.at_once(), json, &interrupt);
     }
     let results = check(args, &servers, &checks, &interrupt, &mut notes)?;
-    if args.json {
-        terminal::print(&results.json());
+    if let Some(path) = &args.html {
+        let command = report::command_line();
+        let (results, notes) = (&results, &notes[..]);
+        report::write(
+            path,
+            &report::check(&CheckReport { results, notes, refused: &[], attempts: false, command: &command }),
+        )?;
+    }
+    terminal::print(&match format {
+        Format::Text => shown(&results, &notes, args.verbose),
+        Format::Json => results.json(),
+        Format::Junit => junit::junit(&results),
+    });
+    if format != Format::Text {
         notes.iter().for_each(|note| terminal::complain(note));
-    } else {
-        terminal::print(&report(&results, &notes, args.verbose));
     }
     let surprises = results.counts().failed + broken::passed_against_declaration(&results);
     let complete = surprises == 0 && results.not_run() == 0;
@@ -202,6 +245,37 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
 }
 
 impl CheckArgs {
+    /// The form of the results.
+    fn format(&self) -> Result<Format, LabError> {
+        let format = if self.json { Format::Json } else { self.format.unwrap_or(Format::Text) };
+        let without = if self.fuzz.fuzz { "--fuzz" } else { "--list" };
+        match format {
+            Format::Junit if self.fuzz.fuzz || self.list => {
+                Err(LabError::usage(format!("{without} has no --format junit; --json is for programs")))
+            }
+            format => Ok(format),
+        }
+    }
+
+    /// The exercises that words may name. The lab may be installed without them: then a server of your own can be checked.
+    fn course(&self) -> Result<Option<Course>, LabError> {
+        match course::whole() {
+            Err(_) if self.own.is_given() => Ok(None),
+            course => course.map(Some),
+        }
+    }
+
+    /// What is for servers alone.
+    fn refuse_for_exercises(&self, format: Format) -> Result<(), LabError> {
+        let instead =
+            "an exercise is checked as a whole: cargo lab grade --only NN grades it, also with --format junit";
+        match (format, self.narrow.given()) {
+            (Format::Junit, _) => Err(LabError::usage(format!("--format junit is for servers; {instead}"))),
+            (_, Some(option)) => Err(LabError::usage(format!("{option} is for servers; {instead}"))),
+            _ => Ok(()),
+        }
+    }
+
     /// How many servers are at work at once.
     fn at_once(&self) -> usize {
         self.jobs.map_or_else(harness::workers, usize::from)
@@ -210,7 +284,7 @@ impl CheckArgs {
 
 /// What `--list` prints. Words select checks, so the servers are listed only without words.
 fn list(args: &CheckArgs, checks: &[&'static Check]) -> String {
-    if args.json {
+    if args.json || args.format == Some(Format::Json) {
         return listing::checks_json(checks);
     }
     let (width, palette) = (terminal::width(), Palette::stdout());
@@ -270,8 +344,9 @@ fn check<'a>(
     let subjects: Vec<&Subject> = servers.iter().map(|server| &server.subject).collect();
     let workers = args.at_once();
     let mut progress = RunProgress::new(servers, checks);
-    let start = Instant::now();
-    let reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
+    let (start, limit) = (Instant::now(), args.narrow.limit(servers.len()));
+    let mut out_of_time = false;
+    let mut reports = jobs::run(&subjects, checks, &batches(&subjects, checks, workers), interrupt.flag(), |event| {
         if interrupt.check().is_err() {
             return ControlFlow::Break(Halt::Run);
         }
@@ -290,11 +365,18 @@ fn check<'a>(
                     false => ControlFlow::Break(Halt::Run),
                 }
             }
+            RunEvent::Finished(..) if limit.is_some_and(|limit| start.elapsed() > limit) => {
+                out_of_time = true;
+                ControlFlow::Break(Halt::Run)
+            }
             _ => ControlFlow::Continue(()),
         }
     });
     progress.clear();
     interrupt.check()?;
+    if let Some(limit) = limit.filter(|_| out_of_time) {
+        narrow::skip_the_rest(&mut reports, checks, limit);
+    }
     // The last one to end may have been the explorer's, which knows of no orphans.
     harness::end_orphans();
     notes.extend(servers.iter().zip(&reports).filter_map(|(server, reports)| not_started_here(server, reports)));
@@ -371,7 +453,7 @@ fn gone(subject: &Subject, check: &str) -> Option<String> {
 }
 
 /// What a person reads: the matrix, or the list of a single server; then skips, failures, notes and the summary.
-fn report(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
+fn shown(results: &Results<'_>, notes: &[String], verbose: bool) -> String {
     let (width, palette) = (terminal::width(), Palette::stdout());
     let columns = results.columns();
     let table = match columns[..] {
@@ -405,6 +487,10 @@ fn unknown(unknown: &UnknownWord) -> LabError {
 }
 
 impl OwnServerArgs {
+    fn is_given(&self) -> bool {
+        self.cmd.is_some() || self.addr.is_some()
+    }
+
     fn server(&self) -> Result<Option<TestedServer>, LabError> {
         let server = match (&self.cmd, self.addr) {
             (Some(line), _) => servers::command(line)?,

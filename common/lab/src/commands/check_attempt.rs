@@ -2,16 +2,21 @@
 //!
 //! Invariant: exit code 0 means that every attempt that was named passes.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::checking::bars;
+use crate::checking::results::Results;
+use crate::checking::servers::TestedServer;
 use crate::course::feedback::{self, CheckNews, CheckedAttempt};
 use crate::course::{Course, Exercise, Judgement};
 use crate::error::LabError;
 use crate::interrupt::{self, Interrupt};
+use crate::report::{self, CheckReport};
 use crate::terminal::{self, Palette};
 
 /// One attempt in `--json`.
@@ -42,11 +47,19 @@ impl SoFar {
 }
 
 /// Checks the attempts at some exercises, one after the other.
-pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> Result<ExitCode, LabError> {
+pub fn run(
+    mut course: Course,
+    places: &[usize],
+    json: bool,
+    verbose: bool,
+    html: Option<&Path>,
+) -> Result<ExitCode, LabError> {
+    let start = Instant::now();
     let interrupt = Interrupt::watch()?;
     let palette = if json { Palette::plain() } else { Palette::stdout() };
     let mut all_passed = true;
     let mut judgements: Vec<(usize, Option<Judgement>)> = Vec::new();
+    let mut refused = Vec::new();
     let so_far = SoFar::default();
     let seen = so_far.clone();
     interrupt::at_exit(move || seen.tell());
@@ -67,7 +80,10 @@ pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> R
         so_far.is(None);
         let (judgement, told) = match checked? {
             CheckedAttempt::Judged(judgement, told) => (Some(judgement), told),
-            CheckedAttempt::Refused(why) => (None, why),
+            CheckedAttempt::Refused(why) => {
+                refused.push((name, why.clone()));
+                (None, why)
+            }
             CheckedAttempt::Stopped => continue,
         };
         all_passed &= judgement.as_ref().is_some_and(Judgement::passed);
@@ -75,6 +91,9 @@ pub fn run(mut course: Course, places: &[usize], json: bool, verbose: bool) -> R
             terminal::print(&format!("\n{told}"));
         }
         judgements.push((*at, judgement));
+    }
+    if let Some(path) = html {
+        report::write(path, &page(&course, &judgements, &refused, start.elapsed().as_secs_f64()))?;
     }
     if json {
         let list: Vec<AttemptJson<'_>> =
@@ -94,4 +113,27 @@ fn describe<'a>(exercise: &'a Exercise, judgement: &'a Option<Judgement>) -> Att
         of,
         reports: judgement.iter().flat_map(Judgement::all).collect(),
     }
+}
+
+/// The attempts as a report: a column for each, a row for each check of the suite.
+fn page(
+    course: &Course,
+    judgements: &[(usize, Option<Judgement>)],
+    refused: &[(String, String)],
+    seconds: f64,
+) -> String {
+    let (mut servers, mut reports, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    let checks: Vec<&'static harness::Check> = harness::checks().collect();
+    for (at, judgement) in judgements {
+        let (exercise, Some(judgement)) = (&course.exercises[*at], judgement) else { continue };
+        let words = format!("{:02}", exercise.number);
+        let subject = harness::Subject { name: exercise.name.clone(), ..exercise.subject(Vec::new()) };
+        servers.push(TestedServer { subject, folder: None, words });
+        let report = |name: String| judgement.all().find(|report| report.check == name).cloned();
+        reports.push(checks.iter().map(|check| report(check.full_name())).collect());
+        notes.push(feedback::in_a_line(exercise, judgement));
+    }
+    let results = Results { checks: &checks, servers: &servers, reports, seconds };
+    let command = report::command_line();
+    report::check(&CheckReport { results: &results, notes: &notes, refused, attempts: true, command: &command })
 }

@@ -19,6 +19,7 @@ use crate::grading::formats::{Grades, Show, Visibility};
 use crate::grading::grade::{self, Grader, Without};
 use crate::grading::{AttemptState, Grade, confine, supervise};
 use crate::interrupt::Interrupt;
+use crate::report;
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
@@ -28,6 +29,8 @@ Examples:
   cargo lab grade --only 13 14                      two exercises
   cargo lab grade --format gradescope --attempts DIR --output results.json
   cargo lab grade --format github >> \"$GITHUB_OUTPUT\"
+  cargo lab grade --format html --output grades.html
+  cargo lab grade --class submissions --format html --output grades
   cargo lab grade --class submissions --format csv --output grades.csv
   cargo lab grade --class submissions --shard 2/6 --format json --output part-2.json
 
@@ -109,6 +112,8 @@ pub enum GradeFormat {
     Csv,
     /// JSON with all there is, for programs
     Json,
+    /// HTML: a page for the student; of a class, a table for the teacher and a page for each student
+    Html,
     /// JUnit XML, for CI systems
     Junit,
     /// Gradescope's results.json
@@ -128,6 +133,7 @@ impl GradeFormat {
             Self::Text => grades.text(palette),
             Self::Csv => grades.csv(&folder.file_name().unwrap_or_default().to_string_lossy()),
             Self::Json => grades.json(),
+            Self::Html => report::student(grades, &folder.file_name().unwrap_or_default().to_string_lossy()),
             Self::Junit => grades.junit(),
             Self::Gradescope => grades.gradescope(visibility),
             Self::Autolab => grades.autolab(),

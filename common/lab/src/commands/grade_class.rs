@@ -23,6 +23,7 @@ use crate::grading::Grade;
 use crate::grading::formats::{Show, Visibility};
 use crate::grading::job::JobOrder;
 use crate::interrupt::{self, Interrupt};
+use crate::report;
 use crate::terminal::{self, Palette};
 use crate::workspace;
 
@@ -273,10 +274,10 @@ impl Progress {
 
 /// Formats that have one student's grades need a folder, in which each student has a file.
 fn is_for_one(format: GradeFormat) -> bool {
-    use GradeFormat::{Autolab, Csv, Github, Gradescope, Json, Junit, Prairielearn, Text};
+    use GradeFormat::{Autolab, Csv, Github, Gradescope, Html, Json, Junit, Prairielearn, Text};
     match format {
         Text | Csv | Json | Junit => false,
-        Gradescope | Autolab | Prairielearn | Github => true,
+        Html | Gradescope | Autolab | Prairielearn | Github => true,
     }
 }
 
@@ -297,6 +298,18 @@ pub(super) fn require_output(format: GradeFormat, output: Option<&Path>) -> Resu
     }
 }
 
+/// A page for each student, in a folder that can be handed out, and beside it the table for the teacher.
+fn write_pages(class: &ClassGrades, show: Show, folder: &Path) -> Result<(), LabError> {
+    let students = folder.join("students");
+    std::fs::create_dir_all(&students)
+        .map_err(|error| LabError::failed(format!("cannot make the folder {}: {error}", students.display())))?;
+    for student in &class.students {
+        let page = report::student(&student.grades(show), &student.name);
+        write_whole(&folder.join(report::place(student)), page.as_bytes())?;
+    }
+    report::write(&folder.join("index.html"), &report::class(class))
+}
+
 /// Writes a class's grades; and says what has to be graded on another machine.
 pub(super) fn write(
     class: &ClassGrades,
@@ -307,6 +320,7 @@ pub(super) fn write(
 ) -> Result<(), LabError> {
     let palette = if output.is_some() { Palette::plain() } else { Palette::stdout() };
     match output {
+        Some(folder) if format == GradeFormat::Html => write_pages(class, show, folder)?,
         Some(folder) if is_for_one(format) => {
             for student in &class.students {
                 let end = if matches!(format, GradeFormat::Autolab | GradeFormat::Github) { "txt" } else { "json" };

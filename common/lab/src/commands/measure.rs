@@ -14,6 +14,7 @@ use figures::{CATALOGUE, about, file};
 
 use crate::cargo;
 use crate::error::LabError;
+use crate::installed;
 use crate::interrupt::Interrupt;
 use crate::terminal::{self, Palette};
 use crate::workspace;
@@ -69,20 +70,14 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, LabError> {
     for path in [&args.json, &args.html].into_iter().flatten() {
         file::can_be_written(path).map_err(LabError::usage)?;
     }
-    let root = workspace::root()?;
+    let root = match workspace::root() {
+        Ok(root) => root,
+        Err(gone) => return Err(become_installed(args, gone)),
+    };
     // Cargo leads a process group of its own, so Ctrl-C ends a build only by this. The program has its own.
     let interrupt = Interrupt::watch()?;
     let measure = built(&root, &interrupt)?;
-    let mut command = Command::new(&measure);
-    command.args(&args.names);
-    for (is_given, option) in [(args.quick, "--quick"), (args.plain, "--plain")] {
-        command.args(is_given.then_some(option));
-    }
-    for (path, option) in [(&args.json, "--json"), (&args.html, "--html")] {
-        if let Some(path) = path {
-            command.arg(option).arg(path);
-        }
-    }
+    let mut command = args.command(&measure);
     if args.names.is_empty() || args.names.iter().any(|name| name == "peers") {
         match peers(&root, &measure, &interrupt)? {
             Ok(folder) => command.arg("--peers").arg(folder),
@@ -91,6 +86,39 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, LabError> {
     }
     let error = command.exec();
     Err(LabError::failed(format!("cannot start {}: {error}", measure.display())))
+}
+
+/// Becomes the `measure` that was installed beside this program; returns only if that fails. Without the course's servers it
+/// skips what needs them.
+fn become_installed(args: &MeasureArgs, gone: LabError) -> LabError {
+    match installed::beside("measure") {
+        None => LabError {
+            message: format!("{}\n  What needs no chapter: cargo install --path common/bench in a clone", gone.message),
+            ..gone
+        },
+        Some(measure) => {
+            let why = "they are built in a clone of the course";
+            let error = args.command(&measure).args(["--without-peers", why]).exec();
+            LabError::failed(format!("cannot start {}: {error}", measure.display()))
+        }
+    }
+}
+
+impl MeasureArgs {
+    /// The program that measures, with what was asked for.
+    fn command(&self, measure: &Path) -> Command {
+        let mut command = Command::new(measure);
+        command.args(&self.names);
+        for (is_given, option) in [(self.quick, "--quick"), (self.plain, "--plain")] {
+            command.args(is_given.then_some(option));
+        }
+        for (path, option) in [(&self.json, "--json"), (&self.html, "--html")] {
+            if let Some(path) = path {
+                command.arg(option).arg(path);
+            }
+        }
+        command
+    }
 }
 
 fn known(names: &[String]) -> Result<(), LabError> {

@@ -15,6 +15,7 @@ pub mod matrix;
 mod matrix_fixes;
 pub mod measure;
 pub mod merge;
+mod narrow;
 pub mod new;
 mod showing;
 pub mod watch;

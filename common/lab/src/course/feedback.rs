@@ -203,6 +203,17 @@ fn not_yet(exercise: &Exercise, judgement: &Judgement, head: &str, palette: Pale
     )
 }
 
+/// `07 The sets: 1.5 of 3 points; passed`.
+pub fn in_a_line(exercise: &Exercise, judgement: &Judgement) -> String {
+    let how = match judgement {
+        _ if judgement.passed() => "passed",
+        _ if judgement.untried() => "none of its own checks can run here",
+        _ if judgement.ended_early() => "not yet; the rest of the suite runs once its own checks pass",
+        _ => "not yet",
+    };
+    format!("{:02} {}: {}; {how}", exercise.number, exercise.about.title, points(exercise, judgement))
+}
+
 /// `1.5 of 3 points`.
 fn points(exercise: &Exercise, judgement: &Judgement) -> String {
     let all = exercise.about.points;

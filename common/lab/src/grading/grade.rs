@@ -33,7 +33,7 @@ const GIVEN_UP: f64 = 5.0;
 /// How many times the solution's time is a time that the attempt alone explains.
 const FAR_SOONER: f64 = 3.0;
 /// What a check without a report is said to have found.
-const NOT_RUN: &str = "not run: the attempt was stopped before this check";
+pub const NOT_RUN: &str = "not run: the attempt was stopped before this check";
 /// Ranges of user ids that nobody else has: the first is far above what systems assign, the second is for containers
 /// with only 65536 ids.
 const USERS: [(u32, u32); 2] = [(0x7000_0000, 0x0100_0000), (40_000, 20_000)];

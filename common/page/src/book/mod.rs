@@ -3,6 +3,7 @@
 //! Invariant: what stands in the page comes from the workspace in which it is made (recordings, measurements, sources). A
 //! part that misses something is an error, which names what is missing; no part is left out.
 
+mod beside;
 mod charts;
 mod costs;
 mod document;
@@ -33,7 +34,7 @@ pub(crate) struct Part {
 type Make = fn(&Inputs) -> Result<Part, String>;
 
 /// The parts, in the order of the page.
-const PARTS: &[Make] = &[why::part, costs::part, glossary::part];
+const PARTS: &[Make] = &[why::part, costs::part, beside::part, glossary::part];
 
 /// Every part, in order.
 fn parts(inputs: &Inputs) -> Result<Vec<Part>, String> {
