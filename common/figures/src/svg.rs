@@ -44,31 +44,31 @@ struct Drawing<'a> {
     chart: &'a Chart,
     x: Ruler,
     y: Ruler,
+    /// In a page that has the style and the figures elsewhere.
+    inside: bool,
     out: String,
 }
 
 /// The style of all pictures, for a page that has many of them. The dark palette is for screens only.
 pub fn style() -> String {
-    STYLE.replace("@media (prefers", "@media screen and (prefers")
+    let inside = ".figure .rimmed{paint-order:stroke;stroke:var(--ground);stroke-width:4px;stroke-linejoin:round}\
+                  .figure .dots{stroke-width:7px;stroke-linecap:round}.figure .squares{fill:var(--ground)}";
+    STYLE.replace("@media (prefers", "@media screen and (prefers") + inside
 }
 
-/// As [`draw`], for a page that has [`style`] and a table of the figures: without the style, and without the figure's
-/// value in words at each point.
+/// As [`draw`], for a page that has [`style`] and a table of the figures. It is a third as large: without the style, the
+/// description and the value in words at each point, all of which the page has elsewhere.
 pub fn draw_inside(chart: &Chart, reference: Option<&Chart>, caption: &str) -> String {
-    let svg = draw(chart, reference, caption).replacen(&format!("<style>{STYLE}</style>\n"), "", 1);
-    // The picture's own title has an id.
-    let mut out = String::with_capacity(svg.len());
-    let mut rest = svg.as_str();
-    while let Some((before, behind)) = rest.split_once("<title>") {
-        out += before;
-        rest = behind.split_once("</title>").map_or("", |(_, rest)| rest);
-    }
-    out + rest
+    drawn(chart, reference, caption, true)
 }
 
 /// The picture of a chart. If there is a `reference`, its points are hollow squares on broken lines; the others are full
 /// circles. `caption` stands below the title: where it was measured.
 pub fn draw(chart: &Chart, reference: Option<&Chart>, caption: &str) -> String {
+    drawn(chart, reference, caption, false)
+}
+
+fn drawn(chart: &Chart, reference: Option<&Chart>, caption: &str, inside: bool) -> String {
     let charts = || std::iter::once(chart).chain(reference);
     let points = || charts().flat_map(|it| &it.series).flat_map(|series| &series.points);
     let limits = |x: bool| chart.limits.iter().filter_map(move |limit| if x { limit.x } else { limit.y });
@@ -79,7 +79,7 @@ pub fn draw(chart: &Chart, reference: Option<&Chart>, caption: &str) -> String {
         (points().map(|point| point.x).chain(limits(true)).collect(), heights.chain(limits(false)).collect());
     let x = Ruler::over(&chart.x.scale, xs.iter().copied());
     let y = Ruler::over(&chart.y.scale, ys.iter().copied());
-    let mut drawing = Drawing { chart, x, y, out: String::new() };
+    let mut drawing = Drawing { chart, x, y, inside, out: String::new() };
     drawing.head(caption);
     drawing.axes();
     drawing.limits();
@@ -115,6 +115,16 @@ impl Drawing<'_> {
     fn head(&mut self, caption: &str) {
         let (name, title) = (escaped(&self.chart.name), escaped(&self.chart.title));
         let (what, caption) = (escaped(&described(self.chart)), escaped(caption));
+        if self.inside {
+            let _ = write!(
+                self.out,
+                "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+                 aria-labelledby=\"{name}-title\"><title id=\"{name}-title\">{title}</title>\
+                 <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"6\" fill=\"var(--ground)\"/>\
+                 <text class=\"title\" x=\"14\" y=\"25\">{title}</text><text class=\"soft\" x=\"14\" y=\"44\">{caption}</text>"
+            );
+            return;
+        }
         let _ = write!(
             self.out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"figure\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
@@ -196,6 +206,11 @@ impl Drawing<'_> {
             let broken = if reference { " stroke-dasharray=\"5 4\" opacity=\"0.75\"" } else { "" };
             let _ = writeln!(self.out, "<polyline fill=\"none\"{broken} points=\"{}\"/>", places.join(" "));
         }
+        if self.inside {
+            self.points_inside(index, series, reference);
+            self.out.push_str("</g>");
+            return;
+        }
         for point in &series.points {
             let (x, y) = (self.place(index, point), self.top(point.median));
             let (low, high) = (self.top(point.low), self.top(point.high));
@@ -215,6 +230,27 @@ impl Drawing<'_> {
             };
         }
         self.out.push_str("</g>\n");
+    }
+
+    /// All points as one path of dots, or of hollow squares, and all spreads as another.
+    fn points_inside(&mut self, index: usize, series: &Series, reference: bool) {
+        let (mut dots, mut spreads) = (String::new(), String::new());
+        for point in &series.points {
+            let (x, y) = (self.place(index, point), self.top(point.median));
+            let (low, high) = (self.top(point.low), self.top(point.high));
+            if (low - high).abs() > 1.0 {
+                let _ = write!(spreads, "M{x:.0} {low:.0}V{high:.0}");
+            }
+            let _ = match reference {
+                true => write!(dots, "M{:.0} {:.0}h8v8h-8z", x - 4.0, y - 4.0),
+                false => write!(dots, "M{x:.0} {y:.0}h0"),
+            };
+        }
+        if !spreads.is_empty() {
+            let _ = write!(self.out, "<path d=\"{spreads}\"/>");
+        }
+        let class = if reference { "squares" } else { "dots" };
+        let _ = write!(self.out, "<path class=\"{class}\" d=\"{dots}\"/>");
     }
 
     /// The names: beside the last point, or above it where the line ends in the middle.
@@ -262,6 +298,11 @@ impl Drawing<'_> {
     /// Text that may stand on lines: twice, first as a rim in the ground's colour. (One text with paint-order would do in a
     /// browser, and is blotted out by other programs.)
     fn haloed(&mut self, class: &str, anchor: &str, (x, y): (f64, f64), text: &str) {
+        if self.inside {
+            let anchor = if anchor == "start" { String::new() } else { format!(" text-anchor=\"{anchor}\"") };
+            let _ = write!(self.out, "<text class=\"{class} rimmed\"{anchor} x=\"{x:.0}\" y=\"{y:.0}\">{text}</text>");
+            return;
+        }
         let place = format!("text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\"");
         let _ = writeln!(
             self.out,

@@ -29,6 +29,7 @@ const OF_SHOW: &[(&str, &str)] = &[("main.js", include_str!("../web/main.js"))];
 /// What the page of the course has besides.
 const OF_BOOK: &[(&str, &str)] = &[
     ("beside.js", include_str!("../web/beside.js")),
+    ("choosing.js", include_str!("../web/choosing.js")),
     ("sixty.js", include_str!("../web/sixty.js")),
     ("talk.js", include_str!("../web/talk.js")),
     ("book.js", include_str!("../web/book.js")),

@@ -3,6 +3,7 @@
 // Invariant: whatever fails here, the static page stays as it is. Nothing starts by itself.
 
 import { beginBeside } from './beside.js';
+import { choosing } from './choosing.js';
 import { h } from './icons.js';
 import { decode } from './model.js';
 import { Player } from './player.js';
@@ -49,6 +50,7 @@ async function openBook() {
     console.error(error);
     main.prepend(h('p', { class: 'note', role: 'alert' }, `The players did not start: ${error}. Each run is below as a picture and a table.`));
   }
+  choosing();
   await beginBeside().catch((error) => console.error(error));
   if (new URLSearchParams(location.search).has('talk')) talk();
 }

@@ -55,13 +55,9 @@ pub fn run(args: &PageArgs) -> Result<ExitCode, LabError> {
         Some(address) => address.clone(),
         None => way(&output, &root)?,
     };
-    let inputs = Inputs {
-        recordings: recordings::all()?,
-        reference: record(&root.join("common/bench/reference.json"))?,
-        own: own(args, &root)?,
-        workspace: Workspace::new(&root, links),
-        command: command_line(args),
-    };
+    let mut inputs = inputs(&root, &links)?;
+    inputs.own = own(args, &root)?;
+    inputs.command = command_line(args);
     let page = make(&inputs).map_err(LabError::failed)?;
     fs::write(&output, &page)
         .map_err(|error| LabError::failed(format!("cannot write {}: {error}; give -o FILE", output.display())))?;
@@ -72,6 +68,20 @@ pub fn run(args: &PageArgs) -> Result<ExitCode, LabError> {
         terminal::complain(&format!("the page was not opened: {why}; it is in {}", output.display()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the page is made of, on any machine. `links` stands before the path of a file in a link.
+///
+/// # Errors
+/// If a file of the workspace cannot be read.
+pub fn inputs(root: &Path, links: &str) -> Result<Inputs, LabError> {
+    Ok(Inputs {
+        recordings: recordings::all()?,
+        reference: record(&root.join("common/bench/reference.json"))?,
+        own: None,
+        workspace: Workspace::new(root, links),
+        command: "cargo lab page".to_owned(),
+    })
 }
 
 /// An address that a path can be put behind.

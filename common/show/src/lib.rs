@@ -6,7 +6,7 @@
 //! Invariant: as in `lab`, results go to stdout, and progress and errors to stderr. The exit code is 0 if the page was
 //! written, whatever it shows.
 
-mod book;
+pub mod book;
 mod command;
 mod making;
 mod naming;
@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 /// The command line, as far as it comes here.
 #[derive(Debug, Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab", max_term_width = 100)]
-struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }

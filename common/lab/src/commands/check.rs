@@ -260,7 +260,7 @@ impl CheckArgs {
     /// The exercises that words may name. The lab may be installed without them: then a server of your own can be checked.
     fn course(&self) -> Result<Option<Course>, LabError> {
         match course::whole() {
-            Err(_) if self.own.is_given() => Ok(None),
+            Err(_) if self.own.is_given() || self.list => Ok(None),
             course => course.map(Some),
         }
     }

@@ -22,6 +22,9 @@ pub struct Refusals {
     pub signals_are_confined: bool,
 }
 
+/// Since Linux 6.6, with this number everywhere; libc knows it on some architectures only.
+const FCHMODAT2: i64 = 452;
+
 /// Whole calls: whatever their arguments are.
 const REFUSED: &[i64] = &[
     // Other processes: their memory, descriptors, calls and signals.
@@ -58,7 +61,7 @@ const REFUSED: &[i64] = &[
     // Files that Landlock does not cover: who may use them, and when they were used.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_utimensat,

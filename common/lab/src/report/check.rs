@@ -4,17 +4,15 @@
 //! before the matrix, and each cell of a failure leads to its story.
 
 use harness::declared::lack_of;
-use harness::{Check, Outcome, Report};
+use harness::{Outcome, Report};
 use markup::Markup;
 
+use super::matrix::{matrix, skipped};
 use super::{document, failure, id_of, list, name, section};
 use crate::checking::results::{OutcomeCounts, Results, duration, is_declared, kinds};
 use crate::checking::servers::TestedServer;
 use crate::grading::formats::Show;
 use crate::terminal;
-
-/// More columns than this are scrolled, each other table stands as it is.
-const FITS: usize = 8;
 
 /// A run, and what is said of it besides its reports.
 #[derive(Debug)]
@@ -79,7 +77,8 @@ impl Failed<'_> {
     }
 }
 
-fn id(server: usize, check: &str) -> String {
+/// The id of a failure's story.
+pub(super) fn id(server: usize, check: &str) -> String {
     format!("s{server}-{}", id_of(check))
 }
 
@@ -125,11 +124,15 @@ fn totals(page: &mut Markup, report: &CheckReport<'_>) {
     page.element("div", &[("class", "wide")], |it| {
         it.element("table", &[], |it| {
             it.leaf("caption", &[], "How many checks ended in which way");
+            let declared = all.declared > 0;
             let heads = ["passed", "failed", "as declared", "skipped", "not run"];
+            let is_there = |at: &usize| declared || *at != 2;
             it.element("thead", &[], |it| {
                 it.element("tr", &[], |it| {
-                    it.leaf("th", &[("scope", "col")], "server");
-                    heads.iter().for_each(|head| it.leaf("th", &[("scope", "col"), ("class", "number")], head));
+                    it.leaf("th", &[("scope", "col")], if report.attempts { "attempt" } else { "server" });
+                    for at in (0..heads.len()).filter(is_there) {
+                        it.leaf("th", &[("scope", "col"), ("class", "number")], heads[at]);
+                    }
                 });
             });
             it.element("tbody", &[], |it| {
@@ -137,12 +140,13 @@ fn totals(page: &mut Markup, report: &CheckReport<'_>) {
                     let OutcomeCounts { passed, failed, declared, skipped } =
                         OutcomeCounts::of(reports, server.subject.lacks);
                     let not_run = reports.iter().filter(|report| report.is_none()).count();
+                    let counts = [passed, failed, declared, skipped, not_run];
                     it.line();
                     it.element("tr", &[], |it| {
                         it.element("th", &[("scope", "row")], |it| name(it, &server.subject.name));
-                        for (at, count) in [passed, failed, declared, skipped, not_run].iter().enumerate() {
-                            let class = if at == 1 && *count > 0 { "number fail" } else { "number" };
-                            it.leaf("td", &[("class", class)], &count.to_string());
+                        for at in (0..heads.len()).filter(is_there) {
+                            let class = if at == 1 && counts[at] > 0 { "number fail" } else { "number" };
+                            it.leaf("td", &[("class", class)], &counts[at].to_string());
                         }
                     });
                 }
@@ -300,108 +304,8 @@ fn explored(report: &Report) -> Option<&str> {
 }
 
 /// `drain::bytes_and_fin` as a sentence.
-fn in_words(check: &str) -> String {
+pub(super) fn in_words(check: &str) -> String {
     check.split_once("::").map_or(check, |(_, name)| name).replace('_', " ")
-}
-
-fn matrix(page: &mut Markup, results: &Results<'_>) {
-    let columns = results.servers.len();
-    let times = columns == 1;
-    let class = if columns <= FITS { "wide fits" } else { "wide" };
-    page.element(
-        "div",
-        &[("class", class), ("role", "region"), ("aria-labelledby", "matrix_heading"), ("tabindex", "0")],
-        |it| {
-            it.element("table", &[("class", "matrix")], |it| {
-                it.leaf(
-                    "caption",
-                    &[],
-                    "A row for each check, a column for each server. A failure leads to its story.",
-                );
-                it.element("thead", &[], |it| {
-                    it.element("tr", &[], |it| {
-                        it.leaf("th", &[("scope", "col")], "check");
-                        for server in results.servers {
-                            it.element("th", &[("scope", "col")], |it| breakable(it, &server.subject.name));
-                        }
-                        if times {
-                            it.leaf("th", &[("scope", "col"), ("class", "number")], "time");
-                        }
-                    });
-                });
-                let places: Vec<usize> = (0..results.checks.len()).collect();
-                for group in places.chunk_by(|a, b| results.checks[*a].group == results.checks[*b].group) {
-                    it.line();
-                    it.element("tbody", &[], |it| {
-                        let span = (1 + columns + usize::from(times)).to_string();
-                        it.element("tr", &[], |it| {
-                            it.leaf("th", &[("scope", "rowgroup"), ("colspan", &span)], results.checks[group[0]].group);
-                        });
-                        group.iter().for_each(|at| row(it, results, *at, times));
-                    });
-                }
-            });
-        },
-    );
-}
-
-fn row(page: &mut Markup, results: &Results<'_>, at: usize, times: bool) {
-    let check: &Check = results.checks[at];
-    page.line();
-    page.element("tr", &[], |it| {
-        it.leaf("th", &[("scope", "row"), ("title", check.about)], &in_words(&check.full_name()));
-        for (column, server) in results.servers.iter().enumerate() {
-            cell(it, server, column, results.reports[column][at].as_ref());
-        }
-        if times {
-            let time = results.reports[0][at].as_ref().map_or_else(String::new, |it| format!("{:.2} s", it.seconds));
-            it.leaf("td", &[("class", "number")], &time);
-        }
-    });
-}
-
-fn cell(page: &mut Markup, server: &TestedServer, column: usize, report: Option<&Report>) {
-    let Some(report) = report else { return page.leaf("td", &[("class", "none")], "not run") };
-    match &report.outcome {
-        Outcome::Pass => page.leaf("td", &[("class", "pass")], "pass"),
-        Outcome::Skip { reason } => page.leaf("td", &[("class", "skip"), ("title", reason)], "skip"),
-        Outcome::Fail(_) => {
-            let (class, word) = if is_declared(server, report) { ("lack", "lack") } else { ("fail", "FAIL") };
-            page.element("td", &[("class", class)], |it| {
-                it.leaf("a", &[("href", &format!("#{}", id(column, &report.check)))], word);
-            });
-        }
-    }
-}
-
-/// A name that may be broken behind its hyphens, as the head of a narrow column.
-fn breakable(page: &mut Markup, text: &str) {
-    page.element("bdi", &[], |it| {
-        for (at, part) in text.split_inclusive(['-', '_']).enumerate() {
-            if at > 0 {
-                it.empty("wbr", &[]);
-            }
-            it.text(part);
-        }
-    });
-}
-
-fn skipped(page: &mut Markup, results: &Results<'_>) {
-    page.element("ul", &[], |it| {
-        for (reason, applies_to) in results.skips_by_reason() {
-            it.line();
-            it.element("li", &[], |it| {
-                it.text(reason);
-                it.element("ul", &[("class", "quiet")], |it| {
-                    for (servers, checks) in applies_to {
-                        let names = servers.iter().map(|server| results.servers[*server].subject.name.as_str());
-                        let names = names.collect::<Vec<_>>().join(", ");
-                        it.leaf("li", &[], &format!("{names}: {}", results.summed_up(&checks).join(", ")));
-                    }
-                });
-            });
-        }
-    });
 }
 
 #[cfg(test)]

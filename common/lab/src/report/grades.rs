@@ -41,7 +41,7 @@ fn id(exercise: &str) -> String {
 
 /// Whether there is more to say of it than is in the table.
 fn has_more(grade: &Grade) -> bool {
-    !grade.note.is_empty() || !grade.reports.is_empty()
+    grade.state != AttemptState::Missing && (!grade.note.is_empty() || !grade.reports.is_empty())
 }
 
 fn head(page: &mut Markup, heads: &[&str]) {

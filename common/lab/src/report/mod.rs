@@ -6,6 +6,7 @@
 mod check;
 mod failure;
 mod grades;
+mod matrix;
 
 use std::path::Path;
 

@@ -4,8 +4,10 @@
 //! part that misses something is an error, which names what is missing; no part is left out.
 
 mod acts;
+mod apis;
 mod beside;
 mod charts;
+mod choosing;
 mod costs;
 mod document;
 mod edge;
@@ -13,6 +15,7 @@ mod glossary;
 mod inputs;
 mod pitfalls;
 mod prose;
+mod questions;
 mod six;
 mod sixty;
 mod why;
@@ -39,10 +42,25 @@ pub(crate) struct Part {
 type Make = fn(&Inputs) -> Result<Part, String>;
 
 /// The parts, in the order of the page.
-const PARTS: &[Make] =
-    &[sixty::part, why::part, six::part, edge::part, pitfalls::part, costs::part, beside::part, glossary::part];
+const PARTS: &[Make] = &[
+    sixty::part,
+    why::part,
+    six::part,
+    edge::part,
+    pitfalls::part,
+    costs::part,
+    beside::part,
+    choosing::part,
+    questions::part,
+    glossary::part,
+];
 
 /// Every part, in order.
 fn parts(inputs: &Inputs) -> Result<Vec<Part>, String> {
-    PARTS.iter().map(|make| make(inputs)).collect()
+    let mut parts = PARTS.iter().map(|make| make(inputs)).collect::<Result<Vec<Part>, String>>()?;
+    // Below the runs, in words.
+    if let Some(six) = parts.iter_mut().find(|part| part.id == "six") {
+        apis::table(&mut six.body, inputs)?;
+    }
+    Ok(parts)
 }

@@ -50,6 +50,8 @@ impl Prose {
             let end = match sign {
                 "`" => "`",
                 "{" => "}",
+                // Words in quotation marks may have parentheses.
+                _ if behind.find('"') < behind.find(')') && behind.contains('"') => "\")",
                 _ => ")",
             };
             let (inside, behind) = behind.split_once(end).ok_or_else(|| wrong("something is not closed"))?;
