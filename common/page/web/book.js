@@ -32,7 +32,11 @@ function beginBook(/** @type {any[]} */ recordings) {
   }, { rootMargin: `${AHEAD}px` });
   for (const player of waiting) near.observe(player);
   document.addEventListener('slide', (event) => {
-    for (const player of /** @type {Element} */ (event.target).querySelectorAll('event-loop-player')) begin(player);
+    for (const player of /** @type {Element} */ (event.target).querySelectorAll('event-loop-player')) {
+      begin(player);
+      // Once the slide has its size, what is shown is scrolled to.
+      requestAnimationFrame(() => player.stops && player.show(player.stop));
+    }
   });
 }
 
