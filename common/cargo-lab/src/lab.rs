@@ -29,13 +29,14 @@ const LAB: Package = Package { name: "lab", needs: "the harness and the explorer
 const SHOW: Package =
     Package { name: "lab-show", needs: "the harness, the explorer, and what makes a page and finds lines of source" };
 
-/// The package for these words. A recording of `explore` has lines of source too.
+/// The package for these words. A recording of `explore` has lines of source too, and a report of `check` has players.
 fn package(words: &[OsString]) -> &'static Package {
     let words = if words.first().is_some_and(|first| first == "help") { &words[1..] } else { words };
-    let records = |word: &OsString| word.to_string_lossy().starts_with("--record");
+    let asks = |option: &'static str| move |word: &OsString| word.to_string_lossy().starts_with(option);
     match words.split_first() {
         Some((command, _)) if command == "show" || command == "page" => &SHOW,
-        Some((command, rest)) if command == "explore" && rest.iter().any(records) => &SHOW,
+        Some((command, rest)) if command == "explore" && rest.iter().any(asks("--record")) => &SHOW,
+        Some((command, rest)) if command == "check" && rest.iter().any(asks("--html")) => &SHOW,
         _ => &LAB,
     }
 }
@@ -84,6 +85,7 @@ mod tests {
             &["show"],
             &["page", "--open"],
             &["explore", "04", "--record", "a.json"],
+            &["check", "04", "--html=report.html"],
         ] {
             assert_eq!(package(words), "lab-show", "{words:?}");
         }

@@ -134,7 +134,8 @@ impl Named {
     }
 }
 
-fn started(subject: Subject) -> Result<explorer::Subject, LabError> {
+/// A server that was built, as the explorer starts it.
+pub fn started(subject: Subject) -> Result<explorer::Subject, LabError> {
     let Launch::Command(mut argv) = subject.launch else {
         return Err(LabError::usage("the server has to be started here"));
     };

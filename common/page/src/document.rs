@@ -112,7 +112,8 @@ fn body(page: &mut Markup, recordings: &[Recording], title: &str, options: &Opti
     page.line();
 }
 
-fn section(page: &mut Markup, at: usize, recording: &Recording, id: &str) {
+/// A recording with its heading, its outcome and its player.
+pub(crate) fn section(page: &mut Markup, at: usize, recording: &Recording, id: &str) {
     let shown = &recording.runs[0];
     let heading = format!("{id}_heading");
     page.element("section", &[("class", "show"), ("id", id), ("aria-labelledby", &heading)], |it| {

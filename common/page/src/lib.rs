@@ -11,6 +11,7 @@ mod data;
 mod document;
 mod fold;
 mod gaps;
+pub mod report;
 mod sentences;
 mod sequence;
 mod source;

@@ -298,3 +298,23 @@ fn every_sentence_is_one() {
         }
     }
 }
+
+#[test]
+fn a_report_with_players_runs_their_script_and_no_other() {
+    let recordings = [hostile()];
+    let mut main = markup::Markup::default();
+    main.leaf("p", &[], "</main><script>out()</script>");
+    page::report::player(&mut main, 0, &recordings[0], "run-1");
+    let page = page::report::with_players("a <report>", ".x { margin: 0 }", &main, &recordings);
+    let xml = parsed(&page);
+    let document = Document::parse_with_options(&xml, ParsingOptions { allow_dtd: true, ..Default::default() });
+    let document = document.expect("well-formed");
+    let named = |name: &'static str| document.descendants().filter(move |it| it.has_tag_name(name));
+    // The data, and the module.
+    assert_eq!((named("script").count(), named("event-loop-player").count()), (2, 1));
+    assert_eq!(named("section").next().and_then(|it| it.attribute("id")), Some("run-1"));
+    assert!(
+        page.contains(".x { margin: 0 }") && page.contains("script-src 'sha256-")
+            || page.contains("script-src &#39;sha256-")
+    );
+}

@@ -10,17 +10,13 @@ function slidesOf(/** @type {HTMLElement} */ part) {
   return (slides.length ? slides : [null]).map((slide) => ({ part, slide }));
 }
 
-/** Makes the part as large as fits. */
+/** Makes the part as large as fits. Columns come and go with the size, so the sizes are tried one by one. */
 function fitTalk(/** @type {HTMLElement} */ part) {
-  const room = innerHeight - 40;
-  let [small, large] = [0.3, 2.4];
-  for (let tries = 0; tries < 8; tries += 1) {
-    const middle = (small + large) / 2;
-    part.style.setProperty('zoom', String(middle));
-    if (part.getBoundingClientRect().height <= room && part.scrollWidth <= part.clientWidth + 1) small = middle;
-    else large = middle;
+  const room = innerHeight - 60;
+  for (let size = 2.2; size >= 0.3; size -= 0.05) {
+    part.style.setProperty('zoom', size.toFixed(2));
+    if (part.getBoundingClientRect().height <= room && part.scrollWidth <= part.clientWidth + 1) return;
   }
-  part.style.setProperty('zoom', String(small));
 }
 
 export function talk() {

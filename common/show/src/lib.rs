@@ -1,12 +1,14 @@
 //! `cargo lab show`: it explores servers, records what happens in each gap, and writes one HTML file that shows it.
 //!
 //! A package of its own, so that whoever checks a server does not wait for what makes a page and finds lines of source.
-//! `cargo lab page`, the page of the whole course, is made here too. `cargo lab explore --record` runs here too: only here do recordings have lines of source.
+//! `cargo lab page`, the page of the whole course, is made here too. `cargo lab explore --record` and
+//! `cargo lab check --html` run here too: only here do recordings have lines of source, and reports have players.
 //!
 //! Invariant: as in `lab`, results go to stdout, and progress and errors to stderr. The exit code is 0 if the page was
 //! written, whatever it shows.
 
 pub mod book;
+mod checking;
 mod command;
 mod making;
 mod naming;
@@ -30,6 +32,7 @@ enum Command {
     Show(command::ShowArgs),
     Page(book::PageArgs),
     Explore(Box<lab::commands::explore::ExploreArgs>),
+    Check(Box<lab::commands::check::CheckArgs>),
 }
 
 /// The program.
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
     cargo_lab::finish(match &cli.command {
         Command::Show(args) => command::run(args),
         Command::Page(args) => book::run(args),
+        Command::Check(args) => lab::commands::check::run_with(args, Some(&checking::Recorder)),
         Command::Explore(args) => lab::commands::explore::run(args),
     })
 }

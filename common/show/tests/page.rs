@@ -65,8 +65,9 @@ fn each_link_of_the_page_leads_somewhere() {
     with_document(|document| {
         let ids: Vec<&str> = document.descendants().filter_map(|node| node.attribute("id")).collect();
         let unique: BTreeSet<&str> = ids.iter().copied().collect();
-        let twice: Vec<&&str> = ids.iter().filter(|id| ids.iter().filter(|other| other == id).count() > 1).collect();
-        assert_eq!(unique.len(), ids.len(), "ids that stand there twice: {twice:?}");
+        let mut seen = BTreeSet::new();
+        let twice: Vec<&&str> = ids.iter().filter(|id| !seen.insert(**id)).collect();
+        assert!(twice.is_empty(), "ids that stand there twice: {twice:?}");
         let links =
             document.descendants().filter(|node| node.has_tag_name("a")).filter_map(|node| node.attribute("href"));
         let mut wrong = Vec::new();
@@ -84,6 +85,18 @@ fn each_link_of_the_page_leads_somewhere() {
         for labelled in document.descendants().filter_map(|node| node.attribute("aria-labelledby")) {
             assert!(labelled.split(' ').all(|id| unique.contains(id)), "{labelled} names nothing");
         }
+    });
+}
+
+#[test]
+fn each_slide_that_the_instructors_are_told_of_is_there() {
+    let text = fs::read_to_string(root().join("exercises/INSTRUCTORS.md")).expect("text");
+    let slides: Vec<&str> = text.split("?talk#").skip(1).filter_map(|rest| rest.split('`').next()).collect();
+    assert!(slides.len() >= PARTS.len(), "{slides:?}");
+    with_document(|document| {
+        let is_there = |id: &&str| document.descendants().any(|node| node.attribute("id") == Some(*id));
+        let gone: Vec<&&str> = slides.iter().filter(|id| !is_there(id)).collect();
+        assert!(gone.is_empty(), "no slide has these anchors: {gone:?}");
     });
 }
 

@@ -27,7 +27,7 @@ use crate::checking::table;
 use crate::course::{self, Course};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::report::{self, CheckReport};
+use crate::report::{self, CheckReport, Players};
 use crate::selection::{self, Selection, UnknownWord};
 use crate::terminal::{self, Palette};
 
@@ -94,7 +94,8 @@ pub struct CheckArgs {
     /// How to print the results
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Write the results as an HTML file too, which needs nothing else: failures first, then the matrix
+    /// Write the results as an HTML file too, which needs nothing else: failures first, each with all that is known of it,
+    /// the explorer's runs step by step, and the matrix
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "fuzz"])]
     html: Option<PathBuf>,
     /// Run at most N checks at once [default: twice the cores]
@@ -164,6 +165,11 @@ enum ModelArg {
 
 /// Checks exercises if the words name exercises, and servers otherwise.
 pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
+    run_with(args, None)
+}
+
+/// As `run`; a report has `players`, if there are some.
+pub fn run_with(args: &CheckArgs, players: Option<&dyn Players>) -> Result<ExitCode, LabError> {
     if args.verbose {
         harness::notes::show_details();
     }
@@ -181,7 +187,13 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
                 return fuzz::run(&args.fuzz, &attempts, args.at_once(), json, &interrupt);
             }
             args.refuse_for_exercises(format)?;
-            return check_attempt::run(course, &places, json, args.verbose, args.html.as_deref());
+            return check_attempt::run(
+                course,
+                &places,
+                json,
+                args.verbose,
+                args.html.as_deref().map(|path| (path, players)),
+            );
         }
         for (word, exercise) in args.words.iter().filter_map(|word| Some((word, course::hidden_behind(&course, word)?)))
         {
@@ -228,7 +240,14 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode, LabError> {
         let (results, notes) = (&results, &notes[..]);
         report::write(
             path,
-            &report::check(&CheckReport { results, notes, refused: &[], attempts: false, command: &command }),
+            &report::check(&CheckReport {
+                results,
+                notes,
+                refused: &[],
+                attempts: false,
+                command: &command,
+                players: players.map(|it| (it, &interrupt)),
+            }),
         )?;
     }
     terminal::print(&match format {

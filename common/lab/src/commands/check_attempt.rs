@@ -16,7 +16,7 @@ use crate::course::feedback::{self, CheckNews, CheckedAttempt};
 use crate::course::{Course, Exercise, Judgement};
 use crate::error::LabError;
 use crate::interrupt::{self, Interrupt};
-use crate::report::{self, CheckReport};
+use crate::report::{self, CheckReport, Players};
 use crate::terminal::{self, Palette};
 
 /// One attempt in `--json`.
@@ -52,7 +52,7 @@ pub fn run(
     places: &[usize],
     json: bool,
     verbose: bool,
-    html: Option<&Path>,
+    html: Option<(&Path, Option<&dyn Players>)>,
 ) -> Result<ExitCode, LabError> {
     let start = Instant::now();
     let interrupt = Interrupt::watch()?;
@@ -92,8 +92,9 @@ pub fn run(
         }
         judgements.push((*at, judgement));
     }
-    if let Some(path) = html {
-        report::write(path, &page(&course, &judgements, &refused, start.elapsed().as_secs_f64()))?;
+    if let Some((path, players)) = html {
+        let players = players.map(|it| (it, &interrupt));
+        report::write(path, &page(&course, &judgements, &refused, start.elapsed().as_secs_f64(), players))?;
     }
     if json {
         let list: Vec<AttemptJson<'_>> =
@@ -121,6 +122,7 @@ fn page(
     judgements: &[(usize, Option<Judgement>)],
     refused: &[(String, String)],
     seconds: f64,
+    players: Option<(&dyn Players, &Interrupt)>,
 ) -> String {
     let (mut servers, mut reports, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     let checks: Vec<&'static harness::Check> = harness::checks().collect();
@@ -135,5 +137,12 @@ fn page(
     }
     let results = Results { checks: &checks, servers: &servers, reports, seconds };
     let command = report::command_line();
-    report::check(&CheckReport { results: &results, notes: &notes, refused, attempts: true, command: &command })
+    report::check(&CheckReport {
+        results: &results,
+        notes: &notes,
+        refused,
+        attempts: true,
+        command: &command,
+        players,
+    })
 }

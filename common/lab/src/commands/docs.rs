@@ -17,8 +17,8 @@ Generated are
   exercises/src/servers.rs     the registry of the exercises
   exercises/INSTRUCTORS.md     titles, minutes, points and lessons
   exercises/README.md          the kill matrix, from exercises/starters.toml
-  README.md                    the matrix, only with --measure (about a minute)
-  README.md, the chapters'     the tables of costs, from common/bench/reference.json
+  common/harness/README.md     also the chapters' matrix, only with --measure (about a minute)
+  MEASURED.md, the chapters'   the tables of costs, from common/bench/reference.json
   common/bench/pictures        its pictures
 
 The sources are the checks, the mutants' catalogue, survivors.toml, the exercises' exercise.toml and the record of \
@@ -32,7 +32,7 @@ pub struct DocsArgs {
     /// Only say what is stale
     #[arg(long, conflicts_with = "measure")]
     check: bool,
-    /// Run all checks on all chapters, and write the matrix in README.md
+    /// Run all checks on all chapters, and write the matrix in common/harness/README.md
     #[arg(long)]
     measure: bool,
 }
@@ -94,9 +94,9 @@ fn measure(root: &Path) -> Result<(), LabError> {
     let output = Command::new(lab).args(["check", "--json"]).current_dir(root).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| LabError::failed(format!("cannot run the checks: {error}")))?;
     let json = String::from_utf8_lossy(&output.stdout);
-    let text = read(root, "README.md")?;
+    let text = read(root, matrix::FILE)?;
     let wanted = matrix::readme(&text, &json).map_err(LabError::failed)?;
-    docs::write(root, "README.md", &wanted)
+    docs::write(root, matrix::FILE, &wanted)
 }
 
 fn read(root: &Path, path: &str) -> Result<String, LabError> {

@@ -1,4 +1,4 @@
-//! The matrix in the root README: a row for each group of checks, a column for each chapter.
+//! The matrix in the harness's README: a row for each group of checks, a column for each chapter.
 //!
 //! Invariant: a cell says how many checks passed and how many were skipped, and these are all checks of the group. A
 //! matrix with a failure is not written.
@@ -10,6 +10,9 @@ use harness::{CHAPTERS, Outcome, Report};
 use serde::Deserialize;
 
 use super::region;
+
+/// The file with the matrix.
+pub const FILE: &str = "common/harness/README.md";
 
 const MEASURES: &str = "'cargo lab docs --measure' runs all checks on all chapters (about a minute) and writes it";
 
@@ -59,22 +62,22 @@ fn cell(reports: &[&Report]) -> String {
 pub fn outdated(readme: &str) -> Vec<String> {
     let content = match region::content(readme, "matrix") {
         Ok(content) => content,
-        Err(wrong) => return vec![format!("README.md: {wrong}\n{MEASURES}")],
+        Err(wrong) => return vec![format!("{FILE}: {wrong}\n{MEASURES}")],
     };
     let rows: Vec<Vec<&str>> = content.lines().filter(|line| line.starts_with("| ")).map(region::cells).collect();
     let mut outdated = Vec::new();
     let heads = rows.first().cloned().unwrap_or_default();
     if !heads.iter().skip(1).copied().eq(CHAPTERS.iter().map(|chapter| chapter.package)) {
-        outdated.push(format!("README.md: the matrix has other servers; {MEASURES}"));
+        outdated.push(format!("{FILE}: the matrix has other servers; {MEASURES}"));
     }
     if !rows.iter().skip(1).map(|row| row[0]).eq(GROUPS.iter().copied()) {
-        outdated.push(format!("README.md: the matrix has other groups; {MEASURES}"));
+        outdated.push(format!("{FILE}: the matrix has other groups; {MEASURES}"));
     }
     for row in rows.iter().skip(1) {
         let checks = harness::checks().filter(|check| check.group == row[0]).count();
         let tried = |cell: &str| cell.split(' ').filter_map(|word| word.parse::<usize>().ok()).sum::<usize>();
         if row.iter().skip(1).any(|cell| tried(cell) != checks) {
-            outdated.push(format!("README.md: '{}' has {checks} checks, and the matrix other; {MEASURES}", row[0]));
+            outdated.push(format!("{FILE}: '{}' has {checks} checks, and the matrix other; {MEASURES}", row[0]));
         }
     }
     outdated

@@ -38,7 +38,7 @@ const DOCUMENTS: &[Document] = &[
     Document { path: "exercises/INSTRUCTORS.md", wanted: |text, exercises, _| course::instructors(text, exercises) },
     Document { path: "common/harness/README.md", wanted: |text, _, _| harness::readme(text) },
     Document { path: STARTERS, wanted: starters::readme },
-    Document { path: "README.md", wanted: |text, _, _| measured::text(text) },
+    Document { path: "common/bench/MEASURED.md", wanted: |text, _, _| measured::text(text) },
     Document { path: "01-select/README.md", wanted: |text, _, _| measured::text(text) },
     Document { path: "02-poll/README.md", wanted: |text, _, _| measured::text(text) },
     Document { path: "03-epoll-lt/README.md", wanted: |text, _, _| measured::text(text) },
@@ -80,8 +80,8 @@ pub fn stale(root: &Path) -> Result<Vec<StaleFile>, LabError> {
 
 /// What the two matrices lack, or have of checks, servers or exercises that are gone; with the command that runs them.
 pub fn outdated_matrices(root: &Path) -> Result<Vec<String>, LabError> {
-    let readme = fs::read_to_string(root.join("README.md"));
-    let readme = readme.map_err(|error| LabError::failed(format!("read README.md: {error}")))?;
+    let readme = fs::read_to_string(root.join(matrix::FILE));
+    let readme = readme.map_err(|error| LabError::failed(format!("read {}: {error}", matrix::FILE)))?;
     let mut outdated = matrix::outdated(&readme);
     let folder = root.join("exercises");
     if !StarterRecord::load(&folder)?.is_current(&load(&folder)?, &check_names()) {

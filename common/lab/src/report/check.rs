@@ -3,19 +3,21 @@
 //! Invariant: every report of the run is in the matrix once, and every failure is told once, in full. Failures come
 //! before the matrix, and each cell of a failure leads to its story.
 
+use explorer::Recording;
 use harness::declared::lack_of;
 use harness::{Outcome, Report};
 use markup::Markup;
 
 use super::matrix::{matrix, skipped};
-use super::{document, failure, id_of, list, name, section};
+use super::players::{Players, explored, recorded};
+use super::{STYLE, document, failure, id_of, list, name, section};
 use crate::checking::results::{OutcomeCounts, Results, duration, is_declared, kinds};
 use crate::checking::servers::TestedServer;
 use crate::grading::formats::Show;
+use crate::interrupt::Interrupt;
 use crate::terminal;
 
 /// A run, and what is said of it besides its reports.
-#[derive(Debug)]
 pub struct CheckReport<'a> {
     /// The run.
     pub results: &'a Results<'a>,
@@ -27,6 +29,8 @@ pub struct CheckReport<'a> {
     pub attempts: bool,
     /// The command line, to be copied.
     pub command: &'a str,
+    /// What makes players, and what can stop it.
+    pub players: Option<(&'a dyn Players, &'a Interrupt)>,
 }
 
 /// The report.
@@ -35,24 +39,58 @@ pub fn page(report: &CheckReport<'_>) -> String {
     let title = format!("{} against the contract", servers_in_words(report));
     let failures = all_failures(results, false);
     let lacks = all_failures(results, true);
-    document(&title, |page| {
-        page.leaf("h1", &[], &title);
+    let told: Vec<Failed<'_>> = failures.iter().chain(&lacks).copied().collect();
+    let runs = report.players.map(|(players, interrupt)| recorded(report, &told, players, interrupt));
+    let runs = runs.unwrap_or_default();
+    let inside = Inside { report, failures, lacks, title: &title, runs: &runs };
+    match report.players.filter(|_| !runs.is_empty()) {
+        None => document(&title, |page| inside.write(page)),
+        Some((players, _)) => {
+            let mut main = Markup::default();
+            inside.write(&mut main);
+            let recordings: Vec<Recording> = runs.iter().map(|(_, recording)| recording.clone()).collect();
+            players.file(&title, STYLE, &main, &recordings)
+        }
+    }
+}
+
+/// What stands in the report.
+struct Inside<'a> {
+    report: &'a CheckReport<'a>,
+    failures: Vec<Failed<'a>>,
+    lacks: Vec<Failed<'a>>,
+    title: &'a str,
+    /// Recordings, each with the id of its failure.
+    runs: &'a [(String, Recording)],
+}
+
+impl Inside<'_> {
+    fn write(&self, page: &mut Markup) {
+        let Self { report, failures, lacks, title, runs } = self;
+        page.leaf("h1", &[], title);
         page.line();
         totals(page, report);
         list(page, "ul", "notes", report.notes);
-        contents(page, report, failures.len(), lacks.len());
+        self.contents(page);
         if !report.refused.is_empty() {
             section(page, "refused", "Not checked", |it| refused(it, report.refused));
         }
         if !failures.is_empty() {
-            section(page, "failures", "Failures", |it| told(it, report, &failures));
+            section(page, "failures", "Failures", |it| self.told(it));
         }
         if !lacks.is_empty() {
-            section(page, "lacks", "Failures that are declared", |it| declared(it, report, &lacks));
+            section(page, "lacks", "Failures that are declared", |it| self.declared(it));
         }
-        section(page, "matrix", "All checks", |it| matrix(it, results));
-        if results.counts().skipped > 0 {
-            section(page, "skipped", "Skipped, and why", |it| skipped(it, results));
+        if let (Some((players, _)), false) = (report.players, runs.is_empty()) {
+            section(page, "runs", "Runs of the explorer, step by step", |it| {
+                for (at, (_, recording)) in runs.iter().enumerate() {
+                    players.write(it, at, recording, &run_id(at));
+                }
+            });
+        }
+        section(page, "matrix", "All checks", |it| matrix(it, report.results));
+        if report.results.counts().skipped > 0 {
+            section(page, "skipped", "Skipped, and why", |it| skipped(it, report.results));
         }
         page.element("footer", &[("class", "quiet")], |it| {
             it.element("p", &[], |it| {
@@ -61,18 +99,168 @@ pub fn page(report: &CheckReport<'_>) -> String {
                 it.text(". The contract is common/harness/CONTRACT.md.");
             });
         });
-    })
+    }
+}
+
+impl Inside<'_> {
+    fn contents(&self, page: &mut Markup) {
+        let (report, failures, lacks) = (self.report, self.failures.len(), self.lacks.len());
+        let parts = [
+            ("refused", format!("{} not checked", report.refused.len()), !report.refused.is_empty()),
+            ("failures", terminal::count(failures, "failure"), failures > 0),
+            ("lacks", format!("{lacks} declared"), lacks > 0),
+            ("runs", terminal::count(self.runs.len(), "run"), !self.runs.is_empty()),
+            ("matrix", "All checks".to_owned(), true),
+            ("skipped", "Skipped, and why".to_owned(), report.results.counts().skipped > 0),
+        ];
+        page.element("nav", &[("aria-label", "Parts")], |it| {
+            it.element("ul", &[], |it| {
+                for (id, text, _) in parts.iter().filter(|(_, _, is_there)| *is_there) {
+                    it.element("li", &[], |it| it.leaf("a", &[("href", &format!("#{id}"))], text));
+                }
+            });
+        });
+    }
+
+    /// Server by server, and of each the failures by their symptoms: the one that tells most, and below it the others.
+    fn told(&self, page: &mut Markup) {
+        let (report, failures) = (self.report, &self.failures);
+        for (at, server) in report.results.servers.iter().enumerate() {
+            let of_it: Vec<&Report> = failures.iter().filter(|it| it.server == at).map(|it| it.report).collect();
+            for kind in kinds(&of_it) {
+                let (first, others) = kind.split_first().expect("a kind has a failure");
+                self.article(page, Failed { server: at, report: first });
+                if others.is_empty() {
+                    continue;
+                }
+                let symptom = first.symptom().map_or_else(String::new, |it| it.to_string());
+                let fail = if others.len() == 1 { "fails" } else { "fail" };
+                page.element("details", &[], |it| {
+                    it.element("summary", &[], |it| {
+                        it.text(&format!("{} of ", terminal::count(others.len(), "more check")));
+                        name(it, &server.subject.name);
+                        it.text(&format!(" {fail} in the same way ({symptom})"));
+                    });
+                    others.iter().for_each(|other| self.article(it, Failed { server: at, report: other }));
+                });
+                page.line();
+            }
+        }
+    }
+
+    /// What servers lack on purpose, each with the failures that show it.
+    fn declared(&self, page: &mut Markup) {
+        let (report, failures) = (self.report, &self.lacks);
+        for (at, server) in report.results.servers.iter().enumerate() {
+            for lack in server.subject.lacks {
+                let shows = |it: &&Failed<'_>| {
+                    it.server == at
+                        && lack_of(server.subject.lacks, it.report).is_some_and(|shown| std::ptr::eq(shown, lack))
+                };
+                let mut of_it: Vec<&Failed<'_>> = failures.iter().filter(shows).collect();
+                // One whose cause is known tells most.
+                of_it.sort_by_key(|failed| is_unclear(failed.report));
+                if of_it.is_empty() {
+                    continue;
+                }
+                page.element("p", &[], |it| {
+                    name(it, &server.subject.name);
+                    it.text(&format!(" is broken on purpose: it lacks {}.", lack.what));
+                });
+                let (first, others) = of_it.split_first().expect("it is not empty");
+                self.article(page, **first);
+                if others.is_empty() {
+                    continue;
+                }
+                page.element("details", &[], |it| {
+                    let fail = if others.len() == 1 { "fails" } else { "fail" };
+                    it.leaf(
+                        "summary",
+                        &[],
+                        &format!("{} {fail} for the same lack", terminal::count(others.len(), "more check")),
+                    );
+                    others.iter().for_each(|failed| self.article(it, **failed));
+                });
+                page.line();
+            }
+        }
+    }
+
+    fn article(&self, page: &mut Markup, failed: Failed<'_>) {
+        let report = self.report;
+        let results = report.results;
+        let server = &results.servers[failed.server];
+        let Outcome::Fail(failure) = &failed.report.outcome else { return };
+        let class = if is_declared(server, failed.report) { "lack" } else { "failure" };
+        let attributes = [("id", failed.id()), ("class", class.to_owned())];
+        page.element("article", &attributes.each_ref().map(|(name, value)| (*name, value.as_str())), |it| {
+            it.element("h3", &[], |it| {
+                name(it, &server.subject.name);
+                it.text(&format!(": {}", in_words(&failed.report.check)));
+            });
+            it.element("p", &[("class", "quiet")], |it| {
+                it.leaf("code", &[], &failed.report.check);
+                it.text(&format!(", symptom {}, {}", failure.symptom, duration(failed.report.seconds)));
+            });
+            let reports = &results.reports[failed.server];
+            let linked = |check: &str| {
+                let is_it = |it: &&Report| it.check == check && it.symptom().is_some();
+                let other = check != failed.report.check && reports.iter().flatten().any(|it| is_it(&it));
+                other.then(|| id(failed.server, check))
+            };
+            failure::write(it, failed.report, failure, Show::All, &linked);
+            self.again(it, server, failed);
+        });
+        page.line();
+    }
+
+    /// How to run the check again, and how to see the run.
+    fn again(&self, page: &mut Markup, server: &TestedServer, failed: Failed<'_>) {
+        let report = self.report;
+        page.leaf("h4", &[], "Again");
+        page.element("p", &[], |it| {
+            let words = &server.words;
+            let check = if report.attempts { String::new() } else { format!(" {}", failed.report.check) };
+            it.leaf("code", &[], &format!("cargo lab check {words}{check}"));
+        });
+        if let Some(arguments) = explored(failed.report) {
+            page.element("p", &[], |it| {
+                if let Some(at) = self.runs.iter().position(|(id, _)| *id == failed.id()) {
+                    it.leaf("a", &[("href", &format!("#{}", run_id(at)))], "This run, step by step");
+                    it.text(". As a page of its own: ");
+                } else {
+                    it.text("Step by step, with every gap into which a packet may fall: ");
+                }
+                it.leaf("code", &[], &format!("cargo lab show {} {arguments} --open", server.words));
+            });
+            return;
+        }
+        // Not of this check, but of the same trouble.
+        let reports = report.results.reports[failed.server].iter().flatten();
+        let same = reports.filter(|it| it.symptom() == failed.report.symptom()).find(|it| explored(it).is_some());
+        if let Some(other) = same {
+            page.element("p", &[], |it| {
+                it.text("The explorer has found a run with the same symptom: ");
+                it.leaf("a", &[("href", &format!("#{}", id(failed.server, &other.check)))], &in_words(&other.check));
+                it.text(".");
+            });
+        }
+    }
+}
+
+fn run_id(at: usize) -> String {
+    format!("run-{}", at + 1)
 }
 
 /// A failure's places in the run.
 #[derive(Debug, Clone, Copy)]
-struct Failed<'a> {
-    server: usize,
-    report: &'a Report,
+pub(super) struct Failed<'a> {
+    pub(super) server: usize,
+    pub(super) report: &'a Report,
 }
 
 impl Failed<'_> {
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         id(self.server, &self.report.check)
     }
 }
@@ -156,23 +344,6 @@ fn totals(page: &mut Markup, report: &CheckReport<'_>) {
     page.line();
 }
 
-fn contents(page: &mut Markup, report: &CheckReport<'_>, failures: usize, lacks: usize) {
-    let parts = [
-        ("refused", format!("{} not checked", report.refused.len()), !report.refused.is_empty()),
-        ("failures", terminal::count(failures, "failure"), failures > 0),
-        ("lacks", format!("{lacks} declared"), lacks > 0),
-        ("matrix", "All checks".to_owned(), true),
-        ("skipped", "Skipped, and why".to_owned(), report.results.counts().skipped > 0),
-    ];
-    page.element("nav", &[("aria-label", "Parts")], |it| {
-        it.element("ul", &[], |it| {
-            for (id, text, _) in parts.iter().filter(|(_, _, is_there)| *is_there) {
-                it.element("li", &[], |it| it.leaf("a", &[("href", &format!("#{id}"))], text));
-            }
-        });
-    });
-}
-
 fn refused(page: &mut Markup, refused: &[(String, String)]) {
     for (attempt, why) in refused {
         page.element("article", &[], |it| {
@@ -182,125 +353,8 @@ fn refused(page: &mut Markup, refused: &[(String, String)]) {
     }
 }
 
-/// Server by server, and of each the failures by their symptoms: the one that tells most, and below it the others.
-fn told(page: &mut Markup, report: &CheckReport<'_>, failures: &[Failed<'_>]) {
-    for (at, server) in report.results.servers.iter().enumerate() {
-        let of_it: Vec<&Report> = failures.iter().filter(|it| it.server == at).map(|it| it.report).collect();
-        for kind in kinds(&of_it) {
-            let (first, others) = kind.split_first().expect("a kind has a failure");
-            article(page, report, Failed { server: at, report: first });
-            if others.is_empty() {
-                continue;
-            }
-            let symptom = first.symptom().map_or_else(String::new, |it| it.to_string());
-            let fail = if others.len() == 1 { "fails" } else { "fail" };
-            page.element("details", &[], |it| {
-                it.element("summary", &[], |it| {
-                    it.text(&format!("{} of ", terminal::count(others.len(), "more check")));
-                    name(it, &server.subject.name);
-                    it.text(&format!(" {fail} in the same way ({symptom})"));
-                });
-                others.iter().for_each(|other| article(it, report, Failed { server: at, report: other }));
-            });
-            page.line();
-        }
-    }
-}
-
-/// What servers lack on purpose, each with the failures that show it.
-fn declared(page: &mut Markup, report: &CheckReport<'_>, failures: &[Failed<'_>]) {
-    for (at, server) in report.results.servers.iter().enumerate() {
-        for lack in server.subject.lacks {
-            let shows = |it: &&Failed<'_>| {
-                it.server == at
-                    && lack_of(server.subject.lacks, it.report).is_some_and(|shown| std::ptr::eq(shown, lack))
-            };
-            let of_it: Vec<&Failed<'_>> = failures.iter().filter(shows).collect();
-            if of_it.is_empty() {
-                continue;
-            }
-            page.element("p", &[], |it| {
-                name(it, &server.subject.name);
-                it.text(&format!(" is broken on purpose: it lacks {}.", lack.what));
-            });
-            let (first, others) = of_it.split_first().expect("it is not empty");
-            article(page, report, **first);
-            if others.is_empty() {
-                continue;
-            }
-            page.element("details", &[], |it| {
-                let fail = if others.len() == 1 { "fails" } else { "fail" };
-                it.leaf(
-                    "summary",
-                    &[],
-                    &format!("{} {fail} for the same lack", terminal::count(others.len(), "more check")),
-                );
-                others.iter().for_each(|failed| article(it, report, **failed));
-            });
-            page.line();
-        }
-    }
-}
-
-fn article(page: &mut Markup, report: &CheckReport<'_>, failed: Failed<'_>) {
-    let results = report.results;
-    let server = &results.servers[failed.server];
-    let Outcome::Fail(failure) = &failed.report.outcome else { return };
-    let class = if is_declared(server, failed.report) { "lack" } else { "failure" };
-    let attributes = [("id", failed.id()), ("class", class.to_owned())];
-    page.element("article", &attributes.each_ref().map(|(name, value)| (*name, value.as_str())), |it| {
-        it.element("h3", &[], |it| {
-            name(it, &server.subject.name);
-            it.text(&format!(": {}", in_words(&failed.report.check)));
-        });
-        it.element("p", &[("class", "quiet")], |it| {
-            it.leaf("code", &[], &failed.report.check);
-            it.text(&format!(", symptom {}, {}", failure.symptom, duration(failed.report.seconds)));
-        });
-        let reports = &results.reports[failed.server];
-        let linked = |check: &str| {
-            let is_it = |it: &&Report| it.check == check && it.symptom().is_some();
-            let other = check != failed.report.check && reports.iter().flatten().any(|it| is_it(&it));
-            other.then(|| id(failed.server, check))
-        };
-        failure::write(it, failed.report, failure, Show::All, &linked);
-        again(it, report, server, failed);
-    });
-    page.line();
-}
-
-/// How to run the check again, and how to see the run.
-fn again(page: &mut Markup, report: &CheckReport<'_>, server: &TestedServer, failed: Failed<'_>) {
-    page.leaf("h4", &[], "Again");
-    page.element("p", &[], |it| {
-        let words = &server.words;
-        let check = if report.attempts { String::new() } else { format!(" {}", failed.report.check) };
-        it.leaf("code", &[], &format!("cargo lab check {words}{check}"));
-    });
-    if let Some(arguments) = explored(failed.report) {
-        page.element("p", &[], |it| {
-            it.text("Step by step, with every gap into which a packet may fall: ");
-            it.leaf("code", &[], &format!("cargo lab show {} {arguments} --open", server.words));
-        });
-        return;
-    }
-    // Not of this check, but of the same trouble.
-    let reports = report.results.reports[failed.server].iter().flatten();
-    let same = reports.filter(|it| it.symptom() == failed.report.symptom()).find(|it| explored(it).is_some());
-    if let Some(other) = same {
-        page.element("p", &[], |it| {
-            it.text("The explorer has found a run with the same symptom: ");
-            it.leaf("a", &[("href", &format!("#{}", id(failed.server, &other.check)))], &in_words(&other.check));
-            it.text(".");
-        });
-    }
-}
-
-/// The arguments that repeat the explorer's run, if it was the explorer that found this.
-fn explored(report: &Report) -> Option<&str> {
-    let Outcome::Fail(failure) = &report.outcome else { return None };
-    let replay = failure.steps.iter().find_map(|step| step.strip_prefix("replay: cargo lab explore "))?;
-    replay.rfind("--script ").map(|at| &replay[at..])
+fn is_unclear(report: &Report) -> bool {
+    matches!(&report.outcome, Outcome::Fail(failure) if failure.is_unclear())
 }
 
 /// `drain::bytes_and_fin` as a sentence.
@@ -310,6 +364,7 @@ pub(super) fn in_words(check: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::players::FoundRun;
     use super::super::testing::{HOSTILE, stands_alone, well_formed};
     use super::*;
     use crate::checking::results::tests::{LACKS, fail, some_checks, some_reports, some_servers};
@@ -319,8 +374,14 @@ mod tests {
         change(&mut servers, &mut reports);
         let results = Results { checks: &checks, servers: &servers, reports, seconds: 62.7 };
         let notes = [HOSTILE.to_owned()];
-        let report =
-            CheckReport { results: &results, notes: &notes, refused: &[], attempts: false, command: "cargo lab check" };
+        let report = CheckReport {
+            results: &results,
+            notes: &notes,
+            refused: &[],
+            attempts: false,
+            command: "cargo lab check",
+            players: None,
+        };
         page(&report)
     }
 
@@ -406,6 +467,41 @@ mod tests {
         let show = "cargo lab show &#39;epoll-et&#39; --script &#39;close&#39; --replay 0,0,1 --open";
         assert_eq!(page.matches(show).count(), 1, "{page}");
         assert_eq!(page.matches("The explorer has found a run with the same symptom").count(), 1);
+    }
+
+    /// Its recordings are empty, and its players a word.
+    struct Fake;
+
+    impl Players for Fake {
+        fn record(&self, server: &TestedServer, run: &FoundRun, _: &Interrupt) -> Option<Recording> {
+            Some(Recording::of_runs(&server.subject.name, &run.script, run.faults, Vec::new()))
+        }
+
+        fn write(&self, page: &mut Markup, at: usize, recording: &Recording, id: &str) {
+            page.leaf("section", &[("id", id)], &format!("player {at} of {}", recording.server));
+        }
+
+        fn file(&self, title: &str, _: &str, main: &Markup, recordings: &[Recording]) -> String {
+            assert_eq!(recordings.len(), 1, "{title}");
+            let mut page = Markup::default();
+            page.element("main", &[], |it| it.append(main));
+            page.finish()
+        }
+    }
+
+    #[test]
+    fn a_run_of_the_explorer_has_its_player_where_there_are_players() {
+        let (checks, servers, mut reports) = (some_checks(), some_servers(), some_reports());
+        let replay = "replay: cargo lab explore epoll-et --script 'close' --replay 0,0,1";
+        failure(&mut reports[1][1]).steps.push(replay.into());
+        let results = Results { checks: &checks, servers: &servers, reports, seconds: 1.0 };
+        let interrupt = Interrupt::default();
+        let players: Option<(&dyn Players, &Interrupt)> = Some((&Fake, &interrupt));
+        let report = CheckReport { results: &results, notes: &[], refused: &[], attempts: false, command: "", players };
+        let page = page(&report);
+        stands_alone(&page);
+        assert!(page.contains("<a href=\"#run-1\">This run, step by step</a>"), "{page}");
+        assert!(page.contains("<section id=\"run-1\">player 0 of epoll-et</section>"), "{page}");
     }
 
     #[test]

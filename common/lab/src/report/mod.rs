@@ -1,12 +1,13 @@
 //! Reports as HTML: what `check` and `grade` found, in files that are kept, printed and handed out.
 //!
-//! Invariant: a report has no script and loads nothing, and its policy forbids both. What a server or a student wrote is
+//! Invariant: a report loads nothing and runs nothing, and its policy forbids both; with players, it runs their script alone. What a server or a student wrote is
 //! text in it: escaped, and with the characters shown that would turn or hide others.
 
 mod check;
 mod failure;
 mod grades;
 mod matrix;
+mod players;
 
 use std::path::Path;
 
@@ -14,6 +15,7 @@ use markup::{Markup, Trusted};
 
 pub use check::{CheckReport, page as check};
 pub use grades::{class, place, student};
+pub use players::{FoundRun, Players};
 
 use crate::class::record::write_whole;
 use crate::error::LabError;
@@ -22,6 +24,8 @@ use crate::workspace;
 
 /// For a browser, should a text ever be taken for markup: nothing runs, nothing is loaded, nothing is sent.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+const STYLE: &str = include_str!("report.css");
 
 /// A file with this title, and what `body` writes into its `main`.
 fn document(title: &str, body: impl FnOnce(&mut Markup)) -> String {
@@ -35,7 +39,7 @@ fn document(title: &str, body: impl FnOnce(&mut Markup)) -> String {
             it.empty("meta", &[("name", "color-scheme"), ("content", "light dark")]);
             it.line();
             it.leaf("title", &[], title);
-            it.element("style", &[], |it| it.trusted(&Trusted::embedded(include_str!("report.css").into())));
+            it.element("style", &[], |it| it.trusted(&Trusted::embedded(STYLE.into())));
         });
         page.line();
         page.element("body", &[], |it| it.element("main", &[], body));
