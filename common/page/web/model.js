@@ -124,11 +124,14 @@ function nameOf(frames) {
   return names.find((it) => it && !it.startsWith('{')) ?? frames[0].function;
 }
 
-/** `serve:120`, for a row. */
+/** `run:63 › look:81`, for a row: a line that is called from several places is told apart by its caller. */
 export function placeText(place) {
   if (!place) return '';
-  const name = nameOf([place.frame, ...place.callers]);
-  return place.frame.line === null ? name : `${name}:${place.frame.line}`;
+  const { frame, callers } = place;
+  const text = (frames) => (frames[0].line === null ? nameOf(frames) : `${nameOf(frames)}:${frames[0].line}`);
+  const caller = callers.findIndex((it) => it.source === frame.source && it.line !== null && nameOf([it]) !== nameOf([frame, ...callers]));
+  const from = caller < 0 || frame.source === null || frame.source === undefined ? '' : `${text(callers.slice(caller))} › `;
+  return from + text([frame, ...callers]);
 }
 
 /** The longest period of a repetition, in rows, and how often it has to come: as in the static table. */
