@@ -3,6 +3,7 @@
 //! Invariant: one browser for all tests, which run one after the other. Without a browser they are ignored, and the reason
 //! is printed. `SCREENSHOTS=FOLDER cargo test -p page --test browser` keeps the pictures.
 
+mod beside;
 mod driver;
 mod keyboard;
 mod looks;
@@ -44,6 +45,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_talk_needs_no_scrolling", looks::talk),
     ("text_has_contrast_in_both_palettes", looks::contrast),
     ("nothing_moves_for_those_who_asked_for_that", looks::reduced_motion),
+    ("any_two_chapters_stand_beside_each_other", beside::any_two_chapters_stand_beside_each_other),
     (AXE, looks::axe),
 ];
 
@@ -91,13 +93,28 @@ fn recorded() -> Vec<Recording> {
     files.retain(|file| file.extension().is_some_and(|it| it == "gz"));
     files.sort();
     assert!(files.len() > 5, "a recording for each chapter: {files:?}");
-    let recording = |file: &PathBuf| {
-        let mut text = String::new();
-        let packed = std::fs::File::open(file).expect("it is there");
-        flate2::read::GzDecoder::new(packed).read_to_string(&mut text).expect("it is a text");
-        read(&text).expect("it is a recording")
-    };
-    files.iter().map(recording).collect()
+    files.iter().map(|file| unpacked(file)).collect()
+}
+
+/// All that are committed, each with its file's name.
+fn named_recordings() -> Vec<(String, Recording)> {
+    let mut named = Vec::new();
+    for folder in ["recordings", "recordings/pairs"] {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in std::fs::read_dir(folder).expect("the recordings are committed").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_suffix(".json.gz") else { continue };
+            named.push((name.to_owned(), unpacked(&entry.path())));
+        }
+    }
+    named
+}
+
+fn unpacked(file: &std::path::Path) -> Recording {
+    let mut text = String::new();
+    let packed = std::fs::File::open(file).expect("it is there");
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut text).expect("it is a text");
+    read(&text).expect("it is a recording")
 }
 
 fn main() -> ExitCode {
