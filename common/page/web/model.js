@@ -41,11 +41,12 @@ export async function decode(/** @type {string} */ text) {
   return (Array.isArray(recordings) ? recordings : [recordings]).map(whole);
 }
 
-/** The recording with every field that the player reads. */
+/** The recording with every field that the player reads; a run's events by number become the events themselves. */
 export function whole(/** @type {any} */ recording) {
+  const eventsOf = (run) => run.events.map((it) => (typeof it === 'number' ? recording.events[it] : it));
   return {
     steps: [], faults: '', sources: [], no_frames: null, passing: null, bound: null, gaps: [], gaps_title: null, ...recording,
-    runs: recording.runs.map((run) => ({ what: '', diagnosis: '', end: null, ...run })),
+    runs: recording.runs.map((run) => ({ what: '', diagnosis: '', end: null, ...run, events: eventsOf(run) })),
   };
 }
 
