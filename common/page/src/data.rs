@@ -3,6 +3,7 @@
 //! Invariant: the text has letters, digits, `+`, `/` and `=`, whatever stands in a recording; and what it decodes to has no
 //! character that cannot be seen.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use explorer::record::Recording;
@@ -14,9 +15,10 @@ use crate::markup::Trusted;
 use crate::{gaps, sentences, visible, words};
 
 /// A JSON array of the recordings, compressed by gzip, in base64. Each event has its `sentence`, and each recording its
-/// `gaps` and their `title`.
+/// `gaps` and their `title`. Runs of one server have most events in common, so each recording has each of its events once,
+/// and a run has their numbers.
 pub fn data(recordings: &[&Recording]) -> Trusted {
-    let all = Value::Array(recordings.iter().map(|recording| with_words(recording)).collect());
+    let all = Value::Array(recordings.iter().map(|recording| each_event_once(with_words(recording))).collect());
     let text = serde_json::to_vec(&all).expect("strings and numbers only");
     // No name and no time stand in the header, so the same recordings give the same bytes.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -38,6 +40,22 @@ pub fn with_words(recording: &Recording) -> Value {
     value["gaps"] = json!(gaps);
     make_visible(&mut value);
     value
+}
+
+fn each_event_once(mut recording: Value) -> Value {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut all = Vec::new();
+    for run in each(&mut recording, "runs") {
+        for event in each(run, "events") {
+            let place = *places.entry(event.to_string()).or_insert_with(|| {
+                all.push(event.clone());
+                all.len() - 1
+            });
+            *event = json!(place);
+        }
+    }
+    recording["events"] = Value::Array(all);
+    recording
 }
 
 /// The elements of an array inside an object.

@@ -126,12 +126,9 @@ pub(crate) fn section(page: &mut Markup, at: usize, recording: &Recording, id: &
         it.line();
         outcome(it, recording, shown);
         script(it, recording);
-        let gaps = gaps::gaps(recording);
         it.element("event-loop-player", &[("data-recording", &at.to_string())], |it| {
             it.line();
-            if let Some(title) = gaps::title(&gaps) {
-                picker(it, recording, &gaps, &title);
-            }
+            gaps_of(it, recording);
             let passing = recording.passing.map(|at| &recording.runs[at]);
             let runs: Vec<&RecordedRun> = std::iter::once(shown).chain(passing).collect();
             let sources = Sources::of(recording, &runs, id);
@@ -226,6 +223,14 @@ fn script(page: &mut Markup, recording: &Recording) {
         it.text(".");
     });
     page.line();
+}
+
+/// The gaps of a recording without a script, if it has some.
+pub(crate) fn gaps_of(page: &mut Markup, recording: &Recording) {
+    let gaps = gaps::gaps(recording);
+    if let Some(title) = gaps::title(&gaps) {
+        picker(page, recording, &gaps, &title);
+    }
 }
 
 /// The gaps without a script: for each step, a cell for each call before which it fell.

@@ -30,10 +30,12 @@ const OF_SHOW: &[(&str, &str)] = &[("main.js", include_str!("../web/main.js"))];
 const OF_BOOK: &[(&str, &str)] = &[
     ("beside.js", include_str!("../web/beside.js")),
     ("choosing.js", include_str!("../web/choosing.js")),
+    ("sixty.js", include_str!("../web/sixty.js")),
     ("talk.js", include_str!("../web/talk.js")),
     ("book.js", include_str!("../web/book.js")),
 ];
-const SHEETS_OF_BOOK: &[&str] = &[include_str!("../web/book.css"), include_str!("../web/beside.css")];
+const SHEETS_OF_BOOK: &[&str] =
+    &[include_str!("../web/book.css"), include_str!("../web/acts.css"), include_str!("../web/beside.css")];
 
 /// The style sheets of a page of recordings.
 pub fn style() -> Trusted {

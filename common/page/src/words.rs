@@ -60,6 +60,14 @@ pub fn meaning(event: &Event) -> Option<&Frame> {
     }
 }
 
+/// The frame that called [`meaning`]'s, if it stands in the same file: it tells apart the calls of one line.
+pub fn caller(event: &Event) -> Option<&Frame> {
+    let (Event::Call(call), frame) = (event, meaning(event)?) else { return None };
+    let above = call.frames.iter().skip_while(|it| !std::ptr::eq(*it, frame)).skip(1);
+    let mut own = above.filter(|it| it.source == frame.source && it.line.is_some() && function(it) != function(frame));
+    frame.source.and_then(|_| own.next())
+}
+
 /// `read`: a function's name without its path, and of a closure the function that it stands in.
 pub fn function(frame: &Frame) -> &str {
     let closed = frame.function.split("::{").next().unwrap_or_default();

@@ -189,7 +189,11 @@ fn the_data_are_the_recording_with_its_sentences_and_gaps() {
         let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let one = &all[0];
         for (run, recorded) in one["runs"].as_array().expect("runs").iter().zip(&recording.runs) {
-            let sentences = run["events"].as_array().expect("events").iter().map(|it| it["sentence"].as_str());
+            let sentences = run["events"].as_array().expect("events").iter().map(|it| {
+                // Each event stands there once, and a run has their numbers.
+                let place = it.as_u64().expect("a number") as usize;
+                one["events"][place]["sentence"].as_str()
+            });
             let wanted = page::sentences(recorded);
             assert!(
                 sentences.eq(wanted

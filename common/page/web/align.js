@@ -25,6 +25,11 @@ function common(looks) {
   return shortest;
 }
 
+/** Whether the runs have a step of the script in common at the start: two versions of one server. */
+function isOneProgram(looks, prefix) {
+  return looks[0].events.slice(0, prefix).some((it) => it.event === 'step');
+}
+
 /** For each step of the script, the position at which it comes in this run (or undefined). */
 function stepsOf(look) {
   const found = new Map();
@@ -50,7 +55,7 @@ function segments(looks) {
 }
 
 /**
- * The stops of these runs. Runs of one server go together as long as they are equal, and the row at which they part is a
+ * The stops of these runs. Runs of one server, or of two versions of it, go together as long as they are equal, and the row at which they part is a
  * stop of its own. After it, and for different servers, the steps of the script come at the same stop in each run; a run
  * that has less to do waits for the others.
  * @param {Look[]} looks
@@ -58,8 +63,9 @@ function segments(looks) {
  */
 export function align(looks) {
   if (looks.length === 1) return looks[0].events.map((_, at) => ({ at: [at], part: false }));
-  const oneServer = looks.every((it) => it.recording === looks[0].recording);
-  const prefix = oneServer ? common(looks) : 0;
+  const equal = common(looks);
+  const oneServer = looks.every((it) => it.recording === looks[0].recording) || looks.length === 2 && isOneProgram(looks, equal);
+  const prefix = oneServer ? equal : 0;
   /** @type {Stop[]} */
   const stops = [];
   let at = looks.map(() => -1);

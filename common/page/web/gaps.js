@@ -28,7 +28,7 @@ export function picker(/** @type {Recording} */ recording, /** @type {(run: numb
   const words = [...new Set(gaps.map((gap) => gap.verdict))].map(verdictOf);
   return h('section', { class: 'gaps' },
     h('h3', {}, recording.gaps_title ?? ''),
-    h('p', { class: 'note' }, 'A gap lies between two system calls of the server. Choose one: the packet arrives there. ', cut(recording)),
+    h('p', { class: 'note' }, 'A gap lies between two system calls of the server. Choose one to see the run in which the packet arrives there. ', cut(recording)),
     strips,
     h('p', { class: 'legend' }, words.map((it) => h('span', { class: 'key' }, mark(it), it.words)),
       base < 0 ? null : h('button', { type: 'button', class: 'quiet', 'data-run': base, 'aria-pressed': 'false', onclick: () => choose(base) }, 'each step while the server sleeps')));
@@ -57,10 +57,15 @@ function cells(recording, gaps, choose) {
   return parts;
 }
 
-/** `recvfrom = EAGAIN`: short, because the cells are what is looked at. */
+/**
+ * `recvfrom = EAGAIN`: short, because the cells are what is looked at. A wait has no result here: what it returns is what
+ * a packet in the gap changes. Its timeout tells a look from a sleep.
+ */
 function chip(call) {
   if (!call) return h('span', { class: 'between' }, 'the end');
-  return h('span', { class: 'between', title: rowText(call) }, `${call.name} = ${call.result}`);
+  const timeout = /timeout [^,)]*/.exec(call.arguments)?.[0];
+  const text = !call.wait && call.name !== 'kevent' ? `${call.name} = ${call.result}` : timeout ? `${call.name}, ${timeout}` : call.name;
+  return h('span', { class: 'between', title: rowText(call) }, text);
 }
 
 function cell(recording, /** @type {Gap} */ gap, choose) {

@@ -41,11 +41,12 @@ export async function decode(/** @type {string} */ text) {
   return (Array.isArray(recordings) ? recordings : [recordings]).map(whole);
 }
 
-/** The recording with every field that the player reads. */
+/** The recording with every field that the player reads; a run's events by number become the events themselves. */
 export function whole(/** @type {any} */ recording) {
+  const eventsOf = (run) => run.events.map((it) => (typeof it === 'number' ? recording.events[it] : it));
   return {
     steps: [], faults: '', sources: [], no_frames: null, passing: null, bound: null, gaps: [], gaps_title: null, ...recording,
-    runs: recording.runs.map((run) => ({ what: '', diagnosis: '', end: null, ...run })),
+    runs: recording.runs.map((run) => ({ what: '', diagnosis: '', end: null, ...run, events: eventsOf(run) })),
   };
 }
 
@@ -123,11 +124,14 @@ function nameOf(frames) {
   return names.find((it) => it && !it.startsWith('{')) ?? frames[0].function;
 }
 
-/** `serve:120`, for a row. */
+/** `run:63 › look:81`, for a row: a line that is called from several places is told apart by its caller. */
 export function placeText(place) {
   if (!place) return '';
-  const name = nameOf([place.frame, ...place.callers]);
-  return place.frame.line === null ? name : `${name}:${place.frame.line}`;
+  const { frame, callers } = place;
+  const text = (frames) => (frames[0].line === null ? nameOf(frames) : `${nameOf(frames)}:${frames[0].line}`);
+  const caller = callers.findIndex((it) => it.source === frame.source && it.line !== null && nameOf([it]) !== nameOf([frame, ...callers]));
+  const from = caller < 0 || frame.source === null || frame.source === undefined ? '' : `${text(callers.slice(caller))} › `;
+  return from + text([frame, ...callers]);
 }
 
 /** The longest period of a repetition, in rows, and how often it has to come: as in the static table. */

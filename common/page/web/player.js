@@ -21,8 +21,9 @@ const MOST = 6;
 
 /** One run in the player: a column. */
 class Track {
-  constructor(/** @type {Recording} */ recording, /** @type {number} */ run) {
+  constructor(/** @type {Recording} */ recording, /** @type {number} */ run, name = recording.server) {
     this.recording = recording;
+    this.name = name;
     /** @type {Look} */
     this.look = look(recording, run);
     /** The rows of the line that was chosen in the source. @type {Set<number>} */
@@ -35,10 +36,6 @@ class Track {
     this.lanes = null;
     /** @type {HTMLElement} */
     this.element = null;
-  }
-
-  get name() {
-    return this.recording.server;
   }
 }
 
@@ -63,6 +60,8 @@ export class Player extends HTMLElement {
   start(recordings) {
     this.recordings = recordings.slice(0, MOST);
     this.several = this.recordings.length > 1;
+    /** What the page calls each server, if not by its own name. */
+    this.titles = this.dataset.titles?.split('|') ?? [];
     this.predicts = false;
     this.timer = 0;
     this.stop = 0;
@@ -72,8 +71,8 @@ export class Player extends HTMLElement {
     this.append(this.body, this.still);
     this.classList.add('upgraded');
     this.furnish();
-    const first = new Track(this.recordings[0], 0);
-    this.open([first, ...this.recordings.slice(1).map((it) => new Track(it, counterpart(first.look, it)))]);
+    const first = this.track(this.recordings[0], 0);
+    this.open([first, ...this.recordings.slice(1).map((it) => this.track(it, counterpart(first.look, it)))]);
     this.first = this.choice;
     this.addEventListener('keydown', (event) => this.key(event));
   }
@@ -81,6 +80,11 @@ export class Player extends HTMLElement {
   /** The runs that are shown, as a link names them: `1`, `3+1`. */
   get choice() {
     return this.tracks.map((it) => it.look.index + 1).join('+');
+  }
+
+  /** A column for a run of a recording. */
+  track(/** @type {Recording} */ recording, /** @type {number} */ run) {
+    return new Track(recording, run, this.titles[this.recordings.indexOf(recording)]);
   }
 
   /** What stays, whatever run is shown. */
@@ -109,7 +113,9 @@ export class Player extends HTMLElement {
     const table = this.still.childElementCount
       ? h('button', { type: 'button', class: 'quiet', 'aria-pressed': 'false', onclick: () => table.setAttribute('aria-pressed', String(this.classList.toggle('with-static'))) }, icon('list'), ' the run as a table')
       : null;
-    this.gaps = this.several ? null : picker(this.recordings[0], (run) => this.choose(run));
+    // Of several servers, the gaps are those of the first, if the page asks for them: it leads the others.
+    const withGaps = !this.several || this.hasAttribute('data-gaps');
+    this.gaps = withGaps ? picker(this.recordings[0], (run) => this.choose(run)) : null;
     this.body.append(...[this.gaps].filter(Boolean),
       h('div', { class: 'choices-bar' }, this.runs, h('label', { class: 'check' }, predict, ' ask me before a wait returns'), table),
       h('div', { class: 'controls', role: 'group', 'aria-label': `Player of ${this.several ? 'all' : this.recordings[0].server}` }, ...Object.values(this.buttons), this.speed, this.scrub, this.position, this.parting),
@@ -164,7 +170,8 @@ export class Player extends HTMLElement {
   /** Another run in the first track, at the step that was placed. */
   choose(/** @type {number} */ run) {
     const [recording] = this.recordings;
-    this.open([new Track(recording, run), ...this.tracks.slice(1)]);
+    if (this.several) this.trackRun(0, run);
+    else this.open([this.track(recording, run), ...this.tracks.slice(1)]);
     const placed = this.tracks[0].look.events.findIndex((it) => it.placed);
     this.hand(placed < 0 ? 0 : this.stopOf(0, placed));
   }
@@ -172,7 +179,7 @@ export class Player extends HTMLElement {
   /** A second run of the same recording, or none, at the row at which they part. */
   beside(/** @type {number|null} */ run) {
     const [recording] = this.recordings;
-    this.open(run === null ? [this.tracks[0]] : [this.tracks[0], new Track(recording, run)]);
+    this.open(run === null ? [this.tracks[0]] : [this.tracks[0], this.track(recording, run)]);
     this.hand(Math.max(0, this.partStop));
   }
 
@@ -180,10 +187,10 @@ export class Player extends HTMLElement {
   restore(/** @type {(number|null)[]} */ runs, /** @type {number} */ stop) {
     const has = (recording, run) => run !== null && run >= 0 && run < recording.runs.length;
     if (this.several) {
-      this.open(this.recordings.map((it, at) => new Track(it, has(it, runs[at] ?? null) ? runs[at] : this.tracks[at].look.index)));
+      this.open(this.recordings.map((it, at) => this.track(it, has(it, runs[at] ?? null) ? runs[at] : this.tracks[at].look.index)));
     } else {
       const wanted = runs.slice(0, 2).filter((run) => has(this.recordings[0], run));
-      if (wanted.length) this.open(wanted.map((run) => new Track(this.recordings[0], run)));
+      if (wanted.length) this.open(wanted.map((run) => this.track(this.recordings[0], run)));
     }
     this.show(stop);
   }
@@ -207,10 +214,10 @@ export class Player extends HTMLElement {
 
   /** Another run in one of several tracks; the first one leads the others to the same schedule. */
   trackRun(at, run) {
-    const track = new Track(this.recordings[at], run);
+    const track = this.track(this.recordings[at], run);
     this.open(this.tracks.map((it, other) => {
       if (other === at) return track;
-      return at === 0 ? new Track(it.recording, counterpart(track.look, it.recording)) : it;
+      return at === 0 ? this.track(it.recording, counterpart(track.look, it.recording)) : it;
     }));
     this.hand(0);
   }
@@ -219,6 +226,11 @@ export class Player extends HTMLElement {
   stopOf(/** @type {number} */ track, /** @type {number} */ position) {
     const found = this.stops.findIndex((it) => it.at[track] >= position);
     return found < 0 ? this.stops.length - 1 : found;
+  }
+
+  /** The stop at which a step of the script comes. */
+  stopOfStep(/** @type {number} */ step) {
+    return this.stopOf(0, this.tracks[0].look.events.findIndex((it) => it.script_step === step));
   }
 
   lineChosen(at, rows) {

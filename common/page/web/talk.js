@@ -36,6 +36,7 @@ export function talk() {
     if (aside) aside.hidden = !notes;
     place.textContent = `${now + 1} / ${all.length} · arrows: next and back · n: notes`;
     history.replaceState(null, '', `#${part.id}`);
+    (slide ?? part).dispatchEvent(new CustomEvent('slide', { bubbles: true }));
     fitTalk(part);
   };
   const follow = () => {

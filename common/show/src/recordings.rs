@@ -61,6 +61,8 @@ const fn of(name: &'static str, server: Server, script: &'static str, placements
     Committed { name, server, script, placements }
 }
 
+const OUT_OF_DESCRIPTORS: &str =
+    "c0 connect; c0 send 3; fds none; c1 connect; fds free; c1 send 4; c0 shutdown; c1 shutdown";
 const TWO_AT_ONCE: &str = "c0 connect; c1 connect; c0 send 5 & c1 send 7; c0 shutdown; c1 shutdown";
 const IN_ONE_PIECE: &str = "c0 connect; c0 send 20 & c0 shutdown; c0 expect-eof";
 const TWO_SEND: &str = "c0 connect; c1 connect; c0 send 5; c1 send 7; c0 shutdown; c1 shutdown";
@@ -75,8 +77,8 @@ pub const COMMITTED: &[Committed] = &[
     chapter("epoll-et"),
     chapter("kqueue"),
     chapter("uring"),
-    of("textbook-broken", Server::Ours("textbook"), "emfile", 1),
-    of("textbook-right", Server::Ours("epoll-et"), "emfile", 0),
+    of("textbook-broken", Server::Ours("textbook"), OUT_OF_DESCRIPTORS, 1),
+    of("textbook-right", Server::Ours("epoll-et"), OUT_OF_DESCRIPTORS, 0),
     of("flag-broken", Server::Mutant("et_flag_cleared_late"), "close", 1),
     of("flag-right", Server::Mutant("et"), "close", 1),
     of("drain-broken", Server::Mutant("et_read_once"), "close", 0),
@@ -90,6 +92,40 @@ pub const COMMITTED: &[Committed] = &[
     of("buffer-broken", Server::Example("06-io-uring", "uring", "lifetime", &["--bug", "freed"]), TWO_AT_ONCE, 0),
     of("buffer-right", Server::Example("06-io-uring", "uring", "lifetime", &["--bug", "none"]), TWO_AT_ONCE, 0),
 ];
+
+/// An example that shows a pitfall by what it prints, the same each time.
+#[derive(Debug)]
+pub struct Printed(Program);
+
+/// Those whose words are committed.
+pub const PRINTED: &[Printed] = &[
+    Printed(Program { folder: "03-epoll-lt", package: "epoll-lt", kind: ProgramKind::Example, name: "stale_fd" }),
+    Printed(Program { folder: "01-select", package: "select", kind: ProgramKind::Example, name: "fd_setsize" }),
+];
+
+impl Printed {
+    /// Its file.
+    ///
+    /// # Errors
+    /// If the workspace is gone.
+    pub fn path(&self) -> Result<PathBuf, LabError> {
+        Ok(workspace::root()?.join(format!("{FOLDER}/pairs/{}.txt", self.0.name)))
+    }
+
+    /// What it prints now.
+    ///
+    /// # Errors
+    /// If it cannot be built, or fails.
+    pub fn print(&self) -> Result<String, LabError> {
+        let path = cargo::build_programs(std::slice::from_ref(&self.0))?.remove(0);
+        let failed = |what: String| LabError::failed(format!("the example {}: {what}", self.0.name));
+        let output = std::process::Command::new(path).output().map_err(|error| failed(error.to_string()))?;
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(failed(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
+    }
+}
 
 impl Committed {
     /// Whether it belongs to a pair, and not to a chapter.
@@ -209,6 +245,12 @@ pub fn write() -> Result<ExitCode, LabError> {
             recording.runs[0].verdict,
             workspace::shown(&path)
         ));
+    }
+    for it in PRINTED {
+        let (path, text) = (it.path()?, it.print()?);
+        std::fs::write(&path, &text)
+            .map_err(|error| LabError::failed(format!("cannot write {}: {error}", path.display())))?;
+        terminal::print(&format!("{:6} bytes in {}\n", text.len(), workspace::shown(&path)));
     }
     Ok(ExitCode::SUCCESS)
 }

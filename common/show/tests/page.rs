@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{CommandFactory, Parser};
 use figures::Verdict;
@@ -25,8 +26,10 @@ fn inputs() -> Inputs {
     lab_show::book::inputs(&root(), "./").expect("its files")
 }
 
-fn page() -> String {
-    make(&inputs()).expect("the page")
+/// Made once: with a debug build it takes seconds.
+fn page() -> &'static str {
+    static PAGE: OnceLock<String> = OnceLock::new();
+    PAGE.get_or_init(|| make(&inputs()).expect("the page"))
 }
 
 /// The page as XML. What is in scripts and styles is no markup, so it is left out.
@@ -43,7 +46,7 @@ fn without_scripts(page: &str) -> String {
 }
 
 fn with_document(look: impl FnOnce(&Document<'_>)) {
-    let xml = without_scripts(&page());
+    let xml = without_scripts(page());
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     look(&Document::parse_with_options(&xml, options).unwrap_or_else(|error| panic!("not well-formed: {error}")));
 }

@@ -5,7 +5,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use lab::interrupt::Interrupt;
-use lab_show::recordings::{COMMITTED, record};
+use lab_show::recordings::{COMMITTED, PRINTED, record};
 
 #[test]
 fn a_committed_recording_is_what_is_recorded_now() {
@@ -22,6 +22,16 @@ fn a_committed_recording_is_what_is_recorded_now() {
         }
     }
     assert!(differ.is_empty(), "make them anew (cargo lab show --write-recordings):\n{}", differ.join("\n"));
+}
+
+#[test]
+fn what_an_example_printed_is_what_it_prints_now() {
+    for it in PRINTED {
+        let path = it.path().expect("the workspace");
+        let committed = std::fs::read_to_string(&path).expect("it is committed");
+        let now = it.print().expect("it runs");
+        assert!(committed == now, "{}: {}", path.display(), first_difference(&committed, &now));
+    }
 }
 
 fn first_difference(one: &str, other: &str) -> String {

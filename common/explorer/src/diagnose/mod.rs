@@ -78,6 +78,12 @@ fn lost_wakeup(run: &Run, end: &State) -> String {
             false => "The handler ran, and the event loop went back to its wait without a test of the flag.".into(),
         };
     }
+    if let Some(call) = blocked(run) {
+        return format!(
+            "The server sleeps in {call}, and not in its wait: the call blocks until its client acts, and until then \
+             nobody else is served. The socket lacks O_NONBLOCK."
+        );
+    }
     if end.accept_queue > 0 {
         return queued(run, end);
     }
@@ -96,6 +102,19 @@ fn lost_wakeup(run: &Run, end: &State) -> String {
         }
         None => String::new(),
     }
+}
+
+/// The read or the write in which a server sleeps that has one thread, and that has waited for events before.
+fn blocked(run: &Run) -> Option<&str> {
+    const BLOCKS: &[&str] =
+        &["read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg", "sendfile", "splice"];
+    let sleeps = run.events.iter().rev().find_map(|event| match event {
+        Event::Rest { sleeps, .. } => Some(sleeps),
+        _ => None,
+    })?;
+    let [call] = sleeps.as_slice() else { return None };
+    let is_of_a_socket = call.split('(').next().is_some_and(|name| BLOCKS.contains(&name));
+    (is_of_a_socket && last_wait(run).is_some()).then_some(call.as_str())
 }
 
 fn queued(run: &Run, end: &State) -> String {

@@ -109,8 +109,8 @@ const RULES: &[Rule] = &[
         when: &[],
         words: "Linux, and many busy connections",
         api: "epoll, level-triggered",
-        why: "At fifty busy clients a wait is [shared by all of them](holds:wait): \
-              {syscalls/by-name: epoll-lt at epoll_wait, under 0.2} waits a round trip.",
+        why: "Fifty busy clients share each wait, so that a round trip takes {syscalls/by-name: epoll-lt at epoll_wait, under 0.2} \
+              of one.",
         see: "cargo lab measure syscalls",
     },
 ];

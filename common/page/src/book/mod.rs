@@ -3,16 +3,21 @@
 //! Invariant: what stands in the page comes from the workspace in which it is made (recordings, measurements, sources). A
 //! part that misses something is an error, which names what is missing; no part is left out.
 
+mod acts;
 mod apis;
 mod beside;
 mod charts;
 mod choosing;
 mod costs;
 mod document;
+mod edge;
 mod glossary;
 mod inputs;
+mod pitfalls;
 mod prose;
 mod questions;
+mod six;
+mod sixty;
 mod why;
 
 pub use document::make;
@@ -37,7 +42,18 @@ pub(crate) struct Part {
 type Make = fn(&Inputs) -> Result<Part, String>;
 
 /// The parts, in the order of the page.
-const PARTS: &[Make] = &[why::part, costs::part, beside::part, choosing::part, questions::part, glossary::part];
+const PARTS: &[Make] = &[
+    sixty::part,
+    why::part,
+    six::part,
+    edge::part,
+    pitfalls::part,
+    costs::part,
+    beside::part,
+    choosing::part,
+    questions::part,
+    glossary::part,
+];
 
 /// Every part, in order.
 fn parts(inputs: &Inputs) -> Result<Vec<Part>, String> {

@@ -40,8 +40,9 @@ const ASKED: &[Question] = &[
              as its condition holds\"), so bytes that are left over are reported again.",
             "Edge-triggered epoll reports a change once, and a server that does not read until EAGAIN [leaves its client \
              waiting](check:drain/a_burst_of_bytes_in_one_wakeup_is_all_read).",
-            "The edge saves [no processor time](holds:trigger) for requests and answers: the read that returns EAGAIN makes \
-             {syscalls/calls: epoll-et at 50} calls of {syscalls/calls: epoll-lt at 50}.",
+            "The edge saves [no processor time](holds:trigger) for requests and answers: a round trip takes {syscalls/calls: \
+             epoll-lt at 50} calls with the level and {syscalls/calls: epoll-et at 50} with the edge, because of the read that \
+             returns EAGAIN.",
             "So take the level, unless several threads share one epoll, where an edge with [EPOLLONESHOT](exercise:26) gives a \
              connection to one thread at a time.",
         ],
