@@ -4,17 +4,35 @@
 //! A server is a child process and a port, or only an address. The same [`checks()`] run on a chapter of this
 //! workspace, on a broken variant, and on somebody's own server in any language. `CONTRACT.md` is what they check.
 //!
+//! # As a dev-dependency
+//!
+//! A test without libtest's `main` (`harness = false` in Cargo.toml) checks a server of your own:
+//!
+//! ```no_run
+//! use harness::Subject;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     // In a test: env!("CARGO_BIN_EXE_my-server")
+//!     let command = vec!["./my-server".to_owned(), "{port}".to_owned()];
+//!     harness::conformance(Subject::command("my-server", command))
+//! }
+//! ```
+//!
+//! What stands on this page is stable: another name here is a change that the test of `outside/` shows. What is hidden is
+//! for the programs of this workspace.
+//!
 //! Invariant: this crate depends on no server, and a check waits for states (in /proc, on a socket) and never for a
 //! time; deadlines are backstops.
 
 mod accepts;
 mod before_wait;
-pub mod causes;
+mod causes;
 pub mod check;
 pub mod checks;
-pub mod client;
+mod client;
+#[doc(hidden)]
 pub mod declared;
-pub mod diagnose;
+mod diagnose;
 mod ending;
 mod facts;
 pub mod failure;
@@ -22,15 +40,19 @@ pub mod fuzz;
 mod kevent;
 mod limit;
 mod moments;
+#[doc(hidden)]
 pub mod notes;
 mod output;
 mod overdue;
+#[doc(hidden)]
 pub mod rerun;
 mod said;
+#[doc(hidden)]
 pub mod server;
-pub mod steps;
+mod steps;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod traced;
+#[doc(hidden)]
 pub mod trial;
 mod turns;
 mod waits;
@@ -40,6 +62,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use check::{Check, Outcome, Report, clause, run, run_with};
 pub use checks::{all_checks, checks};
+#[doc(hidden)]
 pub use ending::end_orphans;
 pub use failure::{Failure, Step, Stop, Symptom};
 pub use subject;
@@ -64,6 +87,7 @@ pub fn conformance(mut subject: Subject) -> ExitCode {
 ///
 /// # Panics
 /// If it is none, or cannot be built.
+#[doc(hidden)]
 pub fn conformance_of_example(package: &str, example: &str) -> ExitCode {
     let variants: Vec<&Variant> = VARIANTS.iter().filter(|it| it.package == package && it.example == example).collect();
     assert!(!variants.is_empty(), "VARIANTS has no example '{example}' of the package '{package}'");
@@ -82,6 +106,7 @@ fn is_all_asked_for() -> bool {
 ///
 /// # Panics
 /// If it is none, or cannot be built.
+#[doc(hidden)]
 pub fn broken_example(package: &str, example: &str) -> ExitCode {
     let broken = BROKEN.iter().find(|it| it.package == package && it.example == example);
     let broken = broken.unwrap_or_else(|| panic!("BROKEN has no example '{example}' of the package '{package}'"));
@@ -197,6 +222,7 @@ fn fuzz_briefly(subject: &Subject, here: bool, all: bool) -> Result<libtest_mimi
 }
 
 /// How many checks to run at once: three for each processor, since most of their time they wait.
+#[doc(hidden)]
 pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get) * 3
 }
