@@ -154,6 +154,28 @@ fn what_a_record_of_another_machine_says_is_text() {
 }
 
 #[test]
+fn a_handout_lacks_files_on_purpose_and_has_its_page() {
+    let handout = std::env::temp_dir().join(format!("page-of-handout-{}", std::process::id()));
+    let root = root();
+    let linked = |from: &Path, to: &Path| std::os::unix::fs::symlink(from, to).expect("a link");
+    fs::create_dir_all(handout.join("exercises")).expect("a folder");
+    for entry in fs::read_dir(&root).expect("the workspace").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !["exercises", "target"].contains(&name.as_str()) {
+            linked(&entry.path(), &handout.join(name));
+        }
+    }
+    linked(&root.join("exercises/src"), &handout.join("exercises/src"));
+    let mut inputs = inputs();
+    inputs.workspace = page::book::Workspace::new(&handout, "./");
+    let made = make(&inputs);
+    fs::remove_dir_all(&handout).expect("it was made here");
+    let page = made.expect("a page");
+    assert!(!page.contains("href=\"./exercises/") && !page.contains("href=\"./.github/"));
+    assert!(page.contains("href=\"./03-epoll-lt/src/server.rs#L"));
+}
+
+#[test]
 fn what_a_sentence_leads_to_has_to_be_there() {
     let copy = std::env::temp_dir().join(format!("page-without-{}", std::process::id()));
     fs::create_dir_all(&copy).expect("a folder");

@@ -57,6 +57,12 @@ impl Workspace {
         }
     }
 
+    /// Whether this is a handout, which lacks what is for instructors. Then a sentence may name what is not there, and has no
+    /// link.
+    pub fn is_handout(&self) -> bool {
+        !self.root.join("exercises/INSTRUCTORS.md").exists() && self.root.join("exercises/src").exists()
+    }
+
     /// The names in a folder, sorted.
     ///
     /// # Errors

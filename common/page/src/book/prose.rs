@@ -14,7 +14,7 @@
 //! | `term:drain` | the glossary | it has no such entry |
 //! | `part:edge` | a part of this page | (the page's test of its links finds it) |
 //!
-//! Invariant: what a text names is there, or the page is not made. Outside of code, figures and links a text has no digit, so
+//! Invariant: what a text names is there, or the page is not made (in a handout, which lacks files on purpose, it has no link). Outside of code, figures and links a text has no digit, so
 //! no number is said that nothing shows.
 
 use ::markup::Markup;
@@ -66,8 +66,11 @@ impl Prose {
                     let (shown, target) = inside.split_once("](").ok_or_else(|| wrong("a link without a target"))?;
                     let (kind, target) = target.split_once(':').ok_or_else(|| wrong("a target without a kind"))?;
                     prose.bound += usize::from(!matches!(kind, "term" | "part"));
-                    let href = href(inputs, kind, target).map_err(|what| wrong(&what))?;
-                    Piece::Link { href, text: shown.to_owned() }
+                    match href(inputs, kind, target) {
+                        Ok(href) => Piece::Link { href, text: shown.to_owned() },
+                        Err(_) if in_files(kind) && inputs.workspace.is_handout() => Piece::Text(shown.to_owned()),
+                        Err(what) => return Err(wrong(&what)),
+                    }
                 }
             };
             prose.pieces.push(piece);
@@ -170,6 +173,11 @@ fn figure(record: &Record, words: &str) -> Result<Piece, String> {
         }
     }
     Ok(Piece::Link { href: format!("#costs-{experiment}"), text: number(value) })
+}
+
+/// Whether a link of this kind leads to a file.
+fn in_files(kind: &str) -> bool {
+    matches!(kind, "says" | "check" | "exercise")
 }
 
 fn href(inputs: &Inputs, kind: &str, target: &str) -> Result<String, String> {
