@@ -8,7 +8,7 @@
 //!
 //! A test without libtest's `main` (`harness = false` in Cargo.toml) checks a server of your own:
 //!
-//! ```no_run
+//! ```ignore
 //! use harness::Subject;
 //!
 //! fn main() -> std::process::ExitCode {
