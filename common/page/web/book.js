@@ -50,6 +50,7 @@ async function openBook() {
     beginBook(recordings);
     sixty(recordings);
     document.documentElement.classList.add('alive');
+    performance.mark('alive');
   } catch (error) {
     console.error(error);
     main.prepend(h('p', { class: 'note', role: 'alert' }, `The players did not start: ${error}. Each run is below as a picture and a table.`));

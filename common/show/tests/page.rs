@@ -134,6 +134,26 @@ fn a_claim_that_does_not_hold_any_more_is_an_error() {
 }
 
 #[test]
+fn what_a_record_of_another_machine_says_is_text() {
+    let mut inputs = inputs();
+    let mut own = inputs.reference.clone();
+    let hostile = "</svg></title><script>alert(1)</script>\u{202e}'\"&";
+    own.environment.cpu = hostile.into();
+    for measured in &mut own.experiments {
+        measured.outcome.found = hostile.into();
+        measured.outcome.charts.iter_mut().for_each(|chart| chart.title = hostile.into());
+    }
+    inputs.own = Some(own);
+    let page = make(&inputs).expect("a page");
+    assert!(!page.contains("<script>alert") && !page.contains('\u{202e}'));
+    let xml = without_scripts(&page);
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(&xml, options).expect("well-formed");
+    let told = document.descendants().filter(|node| node.is_text()).filter_map(|node| node.text());
+    assert!(told.filter(|text| text.contains("alert(1)")).count() > 20, "it stands there as text");
+}
+
+#[test]
 fn what_a_sentence_leads_to_has_to_be_there() {
     let copy = std::env::temp_dir().join(format!("page-without-{}", std::process::id()));
     fs::create_dir_all(&copy).expect("a folder");

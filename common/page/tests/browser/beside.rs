@@ -9,7 +9,7 @@ use super::Pages;
 use super::driver::Browser;
 
 /// The page of the course, as a `file://` address.
-fn course() -> String {
+pub fn course() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let reference = std::fs::read_to_string(root.join("common/bench/reference.json")).expect("the reference");
     let inputs = Inputs {

@@ -3,6 +3,7 @@
 //! Invariant: one browser for all tests, which run one after the other. Without a browser they are ignored, and the reason
 //! is printed. `SCREENSHOTS=FOLDER cargo test -p page --test browser` keeps the pictures.
 
+mod acts;
 mod beside;
 mod driver;
 mod keyboard;
@@ -46,6 +47,13 @@ const TESTS: &[(&str, Test)] = &[
     ("text_has_contrast_in_both_palettes", looks::contrast),
     ("nothing_moves_for_those_who_asked_for_that", looks::reduced_motion),
     ("any_two_chapters_stand_beside_each_other", beside::any_two_chapters_stand_beside_each_other),
+    ("the_course_opens_at_once_with_no_error_and_no_request", acts::opens_at_once_with_no_error_and_no_request),
+    ("captions_drive_the_player", acts::captions_drive_the_player),
+    ("a_local_voice_is_asked_for_and_waited_for", acts::a_local_voice_is_asked_for_and_waited_for),
+    ("players_begin_when_they_are_near", acts::players_begin_when_they_are_near),
+    ("without_a_script_the_course_has_its_runs", acts::without_a_script_the_runs_stand_there),
+    ("the_course_fits_a_phone_and_a_projector", acts::the_course_fits_a_phone_and_a_projector),
+    ("paper_has_the_courses_runs_as_tables", acts::paper),
     (AXE, looks::axe),
 ];
 
@@ -62,6 +70,8 @@ pub struct Pages {
     pub each: Vec<String>,
     /// All of them on one page, up to six.
     pub all: String,
+    /// The page of the course.
+    pub course: String,
 }
 
 fn pages() -> Pages {
@@ -82,6 +92,7 @@ fn pages() -> Pages {
             .map(|(at, it)| page(&format!("recorded-{at}"), std::slice::from_ref(it)))
             .collect(),
         all: page("all", &recorded[..recorded.len().min(6)]),
+        course: beside::course(),
     }
 }
 

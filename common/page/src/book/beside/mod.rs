@@ -82,9 +82,10 @@ pub(super) fn part(inputs: &Inputs) -> Result<Part, String> {
     Ok(Part { id: "beside", title: "Side by side", body, notes: SPEAKER })
 }
 
-const INTRODUCTION: &str = "Five of the six servers have the same functions, with the same names, in the same order. So what \
-    differs is what the API asks for. The sixth, io_uring, has functions of its own where readiness has none. Lines that are \
-    the same in both are shown once, or folded. The words that differ within a line are marked.";
+const INTRODUCTION: &str = "Five of the six servers have the same functions, with the same names, in the same order; \
+    epoll-et has one more. So what differs is what the API asks for. The sixth, io_uring, has functions of its own where \
+    readiness has none. Lines that are the same in both are shown once, or folded. The words that differ within a line are \
+    marked.";
 
 const SPEAKER: &str = "Ask first: which functions will differ between level and edge?\n\
     accept, read and write carry the lesson; register and update_interest carry the cost in calls.\n\
