@@ -1,5 +1,5 @@
 #!/bin/sh
-# Not run by its authors. Grades a class in parts by GNU parallel, here or on other machines by ssh.
+# Grades a class in parts by GNU parallel. Its authors ran it on one machine; not with --sshlogin, on others.
 #
 #   exercises/grading/parallel.sh CLASS RESULTS PARTS [OPTION OF PARALLEL]..
 #   exercises/grading/parallel.sh submissions results 4 -j 2

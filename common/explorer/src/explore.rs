@@ -84,8 +84,22 @@ pub struct Exploration {
 /// # Errors
 /// If nothing can be explored here, or the server does not start.
 pub fn explore(plan: &Plan<'_>, stop: &AtomicBool, progress: &(dyn Fn(u64) + Sync)) -> Result<Exploration, Error> {
+    explore_part(plan, (0, 1), stop, progress)
+}
+
+/// Explores one part of the schedules: which, from 0, and of how many. Schedules with fewer than two placements are in each
+/// part. The others are divided by their decisions alone, so all parts together are what `explore` tries.
+///
+/// # Errors
+/// As `explore`.
+pub fn explore_part(
+    plan: &Plan<'_>,
+    part: (u64, u64),
+    stop: &AtomicBool,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Exploration, Error> {
     in_a_thread(|| {
-        let mut search = Search::new(plan, reduction::argued, stop, progress);
+        let mut search = Search::new(plan, reduction::argued, stop, progress).part(part);
         let mut points = 0;
         let mut finding = None;
         while let Some(tried) = search.next()? {

@@ -26,7 +26,7 @@ mod engine;
 use elsewhere as engine;
 
 pub use explore::{
-    Coverage, Exploration, Finding, Plan, explore, passing_beside, possible, record_all, replay, verdicts,
+    Coverage, Exploration, Finding, Plan, explore, explore_part, passing_beside, possible, record_all, replay, verdicts,
 };
 pub use record::Recording;
 pub use run::{Error, Faults, Missing, Run, Schedule, Subject, Verdict};

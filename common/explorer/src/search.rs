@@ -24,6 +24,9 @@ const TRIES: u32 = 4;
 const REPLAYS: u32 = 100;
 const REPLAYING: Duration = Duration::from_secs(10);
 
+/// Schedules with fewer placements are few, and every part runs them: the others follow from them.
+const DIVIDED: usize = 2;
+
 /// A run that has fewer placements than the bound allows: its later decisions are still to be changed, one at a time.
 struct Parent {
     /// Up to and including the last placement.
@@ -51,6 +54,18 @@ impl Parent {
     }
 }
 
+/// Whether this change of a schedule is in a part. It depends on the decisions alone, so every machine divides in the same way.
+fn is_in((part, of): (u64, u64), schedule: &Schedule, at: usize, choice: u8) -> bool {
+    // FNV-1a, over the places and the choices of the placements.
+    let placed = schedule.0.iter().enumerate().filter(|(_, choice)| **choice != 0);
+    let placed = placed.map(|(at, choice)| (at, *choice)).chain([(at, choice)]);
+    let bytes = placed.flat_map(|(at, choice)| (at as u64).to_le_bytes().into_iter().chain([choice]));
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    // The low bits of this hash depend on the low bits of what came last.
+    (hash ^ (hash >> 32)) % of == part
+}
+
 /// One schedule that was run.
 pub struct Tried {
     pub schedule: Schedule,
@@ -71,6 +86,8 @@ pub struct Search<'a> {
     begun: bool,
     /// Keep the events of every run.
     keep: bool,
+    /// Which part of the schedules with [`DIVIDED`] placements or more: from 0, and of how many.
+    part: (u64, u64),
     started: Instant,
     /// Servers that were started and run.
     pub runs: u64,
@@ -97,6 +114,7 @@ impl<'a> Search<'a> {
             placements: 0,
             begun: false,
             keep: false,
+            part: (0, 1),
             started: Instant::now(),
             runs: 0,
             cut: None,
@@ -107,6 +125,11 @@ impl<'a> Search<'a> {
     /// The events of every run are kept.
     pub fn recording(self) -> Self {
         Self { keep: true, ..self }
+    }
+
+    /// Only one part of the schedules, so that several machines share the search. All parts together are the whole of it.
+    pub fn part(self, part: (u64, u64)) -> Self {
+        Self { part, ..self }
     }
 
     /// Runs the next schedule; `None` when there is none left, or the search was cut.
@@ -152,6 +175,10 @@ impl<'a> Search<'a> {
             self.placements += 1;
             for (at, parent) in self.parents.iter().enumerate() {
                 let changes = parent.changes(self.placements - parent.placements);
+                // What follows from a schedule of this part is in this part.
+                let divides = parent.placements < DIVIDED && self.placements >= DIVIDED;
+                let is_here = |(at, choice): &(usize, u8)| !divides || is_in(self.part, &parent.schedule, *at, *choice);
+                let changes = changes.filter(is_here);
                 self.frontier.extend(changes.map(|(at_point, choice)| Child { parent: at, at: at_point, choice }));
             }
         }
@@ -264,5 +291,28 @@ impl<'a> Search<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_of_a_schedule_is_in_one_part_and_the_parts_are_about_as_large() {
+        const OF: u64 = 4;
+        let mut sizes = [0; OF as usize];
+        for first in 0..20 {
+            let parent = Schedule([vec![0; first], vec![1]].concat());
+            for at in first + 1..40 {
+                let parts = (0..OF).filter(|part| is_in((*part, OF), &parent, at, 1));
+                let parts: Vec<u64> = parts.collect();
+                assert_eq!(parts.len(), 1, "{first} {at}: {parts:?}");
+                sizes[parts[0] as usize] += 1;
+                assert!(is_in((0, 1), &parent, at, 1));
+            }
+        }
+        let all: u32 = sizes.iter().sum();
+        assert!(sizes.iter().all(|size| (all / 6..=all / 3).contains(size)), "{sizes:?}");
     }
 }

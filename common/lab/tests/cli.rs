@@ -68,6 +68,48 @@ fn the_list_is_narrowed_by_words_and_there_for_machines() {
     assert!(listed[0]["about"].is_string() && listed[0]["clause"].is_number() && listed[0]["check"].is_string());
 }
 
+#[test]
+fn what_cargo_calls_where_the_lab_is_installed_is_the_lab_itself() {
+    let words = ["check", "--list", "--json", "echo"];
+    let installed = |first: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-lab"));
+        command.args(first).args(words).output().expect("it starts")
+    };
+    let wanted = stdout(&lab(&words));
+    assert!(!wanted.is_empty());
+    // Cargo passes the subcommand's name; somebody at a shell does not.
+    for first in [&["lab"][..], &[]] {
+        let output = installed(first);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(0), wanted.clone()), "{first:?}");
+    }
+    assert_eq!(installed(&["lab", "chekc"]).status.code(), Some(2));
+}
+
+#[test]
+fn checks_are_left_out_by_group_and_the_results_are_there_for_ci() {
+    let addr = serve(|byte| byte).to_string();
+    let groups: Vec<&str> = harness::checks::GROUPS.iter().copied().filter(|group| *group != "echo").collect();
+    let mut words = vec!["check", "--addr", &addr, "--name", "mine", "--format", "junit", "--profile", "quick"];
+    words.push("--except");
+    words.extend(groups);
+    let output = lab(&words);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let quick = harness::checks().filter(|check| check.group == "echo" && check.quick).count();
+    let xml = stdout(&output);
+    assert!(xml.contains(&format!("<testsuite name=\"mine\" tests=\"{quick}\"")), "{xml}");
+    assert_eq!(xml.matches("classname=\"mine\"").count(), quick, "{xml}");
+    for wrong in [
+        &["check", "--except", "04"][..],
+        &["check", "--format", "junit", "--json"],
+        &["check", "--format", "junit", "--list"],
+        &["check", "--profile", "quick", "--long"],
+        &["check", "--fuzz", "--except", "echo"],
+        &["check", "09", "--profile", "quick"],
+    ] {
+        assert_eq!(lab(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_written_is_an_error_and_a_reader_that_goes_away_is_none() {

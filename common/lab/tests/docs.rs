@@ -22,6 +22,24 @@ fn the_matrices_are_about_the_checks_and_the_exercises_that_there_are() {
     assert!(outdated.is_empty(), "{}", outdated.join("\n"));
 }
 
+/// A question and its answer are written by hand.
+#[test]
+fn each_exercise_has_a_question_with_an_answer() {
+    let root = workspace::root().expect("the workspace");
+    let text = fs::read_to_string(root.join("exercises/INSTRUCTORS.md")).expect("it is there");
+    let (_, questions) = text.split_once("## A question for each exercise").expect("the heading");
+    let questions = questions.split("\n## ").next().unwrap_or_default();
+    let rows = questions.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let number: u32 = cells[0].parse().ok()?;
+        assert!(matches!(cells[..], [_, question, answer] if !question.is_empty() && !answer.is_empty()), "{line}");
+        Some(number)
+    });
+    let exercises = lab::course::load(&root.join("exercises")).expect("they can be read");
+    let numbers: Vec<u32> = exercises.iter().map(|exercise| exercise.number).collect();
+    assert_eq!(rows.collect::<Vec<_>>(), numbers);
+}
+
 /// `test = false` and `doctest = false` save a build each, and would silence a test that comes later.
 #[test]
 fn a_manifest_that_says_there_are_no_tests_is_right() {

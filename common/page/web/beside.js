@@ -84,7 +84,7 @@ function blockOf(/** @type {Chapter} */ left, /** @type {Chapter} */ right, /** 
   const names = [...new Set([a === null ? [] : left.sections[a], b === null ? [] : right.sections[b]].flat())];
   const alone = a === null ? right.name : left.name;
   const how = a === null || b === null ? `, in ${alone} alone` : rows.length === 1 && rows[0].length === 3 ? ', the same in both' : '';
-  return h('div', { class: 'function' }, h('h4', {}, h('code', {}, names.join(' and ')), how),
+  return h('div', { class: 'function' }, h('h3', {}, h('code', {}, names.join(' and ')), how),
     noteOf(left, a, 'left-name'), noteOf(right, b, 'right-name'), rowsOf(left, right, rows));
 }
 

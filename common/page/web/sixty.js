@@ -55,7 +55,7 @@ class Stage {
     synthesis?.addEventListener?.('voiceschanged', look);
     this.place = h('output', { class: 'position' });
     this.caption = h('div', { class: 'caption-box', 'aria-live': 'polite' });
-    this.screen = h('div', { class: 'screen' });
+    this.screen = h('div', { class: 'screen' }, h('h3', { class: 'unseen' }, 'The recorded run'));
     this.element.append(this.caption,
       h('div', { class: 'controls player-controls', role: 'group', 'aria-label': 'Sixty seconds' }, ...Object.values(this.buttons), this.speaker, this.place),
       this.screen);

@@ -9,6 +9,7 @@ use explorer::script::Step;
 use explorer::{Faults, Finding, Plan, Recording, Run, Schedule, Script, Verdict, report};
 
 use super::explore_json::{ExplorationJson, ScriptJson};
+use crate::class::shard::Shard;
 use crate::error::LabError;
 use crate::explored::{self, Fault, WithoutAttempt, failure};
 use crate::interrupt::Interrupt;
@@ -22,6 +23,7 @@ Examples:
   cargo lab explore 24                            your attempt at an exercise
   cargo lab explore --cmd './a.out {port}' --faults eintr,emfile
   cargo lab explore --cmd './a.out {port}' --script close --replay 0,0,1
+  cargo lab explore 04 --script close --max-placements 4 --max-seconds 3600 --shard 1/8
   cargo lab explore epoll-et --script close --record run.json
   cargo lab explore epoll-et --script close --record runs.json --record-all
 
@@ -29,7 +31,7 @@ Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing
 could be tried; 2 wrong command line.";
 
 const JSON: &str = "\
-With --json, stdout gets an object with server and scripts.
+With --json, stdout gets an object with server, shard (as 1/4, or null) and scripts.
 Scripts is an array with an object for each script:
   name, script, runs, seconds, complete, placements (null if cut),
   cut (the reason, or null), diverged, and finding.
@@ -66,6 +68,9 @@ pub struct ExploreArgs {
     /// Explore each script for at most S seconds; schedules with one placement get 20 seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     max_seconds: u32,
+    /// Explore one part of the schedules, as 1/4; other machines explore the others
+    #[arg(long, value_name = "m/n", conflicts_with_all = ["replay", "record_all"])]
+    shard: Option<Shard>,
     /// Add faults that any server can meet, wherever they can occur
     #[arg(long, value_name = "FAULT,..", value_enum, value_delimiter = ',')]
     faults: Vec<Fault>,
@@ -136,8 +141,8 @@ fn explore(
     let mut failing: Vec<(&Script, Finding)> = Vec::new();
     for script in scripts {
         let plan = plan(args, subject, script, faults);
-        let explored =
-            explorer::explore(&plan, interrupt.flag(), &|_| {}).map_err(|error| failure(interrupt, &error))?;
+        let explored = explorer::explore_part(&plan, args.part(), interrupt.flag(), &|_| {})
+            .map_err(|error| failure(interrupt, &error))?;
         interrupt.check()?;
         if let Some(file) = &args.record {
             let recording = match &explored.finding {
@@ -150,7 +155,8 @@ fn explore(
             write_record(file, &recording)?;
         }
         if !args.json {
-            terminal::print(&(report::summary(script, &explored).trim_end().to_owned() + "\n"));
+            let part = args.shard.map_or(String::new(), |shard| format!("  part {shard}"));
+            terminal::print(&format!("{}{part}\n", report::summary(script, &explored).trim_end()));
         }
         results.push(ScriptJson::new(script, &explored));
         failing.extend(explored.finding.map(|finding| (script, finding)));
@@ -159,7 +165,8 @@ fn explore(
     if !args.json {
         terminal::print(&told(args, &subject.name, scripts.len(), &failing));
     } else {
-        let explored = ExplorationJson { server: subject.name.clone(), scripts: results };
+        let shard = args.shard.map(|shard| shard.to_string());
+        let explored = ExplorationJson { server: subject.name.clone(), shard, scripts: results };
         terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -281,6 +288,11 @@ fn write_record(file: &str, recording: &Recording) -> Result<(), LabError> {
 }
 
 impl ExploreArgs {
+    /// Which part of the schedules, from 0, and of how many.
+    fn part(&self) -> (u64, u64) {
+        self.shard.map_or((0, 1), |it| (it.at as u64 - 1, it.of as u64))
+    }
+
     fn max_placements(&self) -> usize {
         self.max_placements.unwrap_or(if self.record_all { 1 } else { 2 }).into()
     }

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub struct ExplorationJson {
     /// The server's name.
     pub server: String,
+    /// The part that was explored, if not the whole.
+    pub shard: Option<String>,
     /// In the order in which they were explored.
     pub scripts: Vec<ScriptJson>,
 }

@@ -155,7 +155,7 @@ pub fn axe(browser: &Browser, pages: &Pages) {
     let axe = std::fs::read_to_string(file).expect("AXE names a file");
     for dark in [false, true] {
         browser.look(None, dark, "");
-        for (name, page) in seen(pages) {
+        for (name, page) in seen(pages).into_iter().chain([("course", pages.course.clone())]) {
             browser.play(&page);
             browser.run(&format!("{axe}; window.axe = axe;"));
             browser.run("window.found = null; axe.run().then((it) => { window.found = it.violations.map((it) => \

@@ -168,8 +168,8 @@ impl Shown<'_> {
                 }
             };
             match id {
-                Some(id) => it.element("h4", &[("id", &format!("{id}-{}", slug(&name)))], heading),
-                None => it.element("h4", &[], heading),
+                Some(id) => it.element("h3", &[("id", &format!("{id}-{}", slug(&name)))], heading),
+                None => it.element("h3", &[], heading),
             }
             self.note(it, self.left, self.places.0, block.left, "left-name");
             self.note(it, self.right, self.places.1, block.right, "right-name");
