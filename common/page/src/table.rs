@@ -88,8 +88,8 @@ impl Table<'_> {
     fn place(&self, it: &mut Markup, event: &Event) {
         let Some(frame) = words::meaning(event) else { return };
         let Some(line) = frame.line else { return };
-        let from = words::caller(event).and_then(|it| Some(format!("{}:{} › ", words::function(it), it.line?)));
-        let text = format!("{}{}:{line}", from.unwrap_or_default(), words::function(frame));
+        let from = words::caller(event).and_then(|it| Some(format!(" ‹ {}:{}", words::function(it), it.line?)));
+        let text = format!("{}:{line}{}", words::function(frame), from.unwrap_or_default());
         match frame.source.and_then(|source| self.sources.link(source, line)) {
             Some(link) => it.leaf("a", &[("href", &link)], &text),
             None => it.text(&text),

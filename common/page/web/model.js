@@ -124,14 +124,14 @@ function nameOf(frames) {
   return names.find((it) => it && !it.startsWith('{')) ?? frames[0].function;
 }
 
-/** `run:63 › look:81`, for a row: a line that is called from several places is told apart by its caller. */
+/** `look:81 ‹ run:63`, for a row: a line that is called from several places is told apart by its caller. */
 export function placeText(place) {
   if (!place) return '';
   const { frame, callers } = place;
   const text = (frames) => (frames[0].line === null ? nameOf(frames) : `${nameOf(frames)}:${frames[0].line}`);
   const caller = callers.findIndex((it) => it.source === frame.source && it.line !== null && nameOf([it]) !== nameOf([frame, ...callers]));
-  const from = caller < 0 || frame.source === null || frame.source === undefined ? '' : `${text(callers.slice(caller))} › `;
-  return from + text([frame, ...callers]);
+  const from = caller < 0 || frame.source === null || frame.source === undefined ? '' : ` ‹ ${text(callers.slice(caller))}`;
+  return text([frame, ...callers]) + from;
 }
 
 /** The longest period of a repetition, in rows, and how often it has to come: as in the static table. */
