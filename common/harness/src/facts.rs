@@ -121,14 +121,20 @@ fn is_watched(view: &View, socket: &Socket) -> bool {
         || socket.holders.iter().any(|holder| in_a_set(holder) || in_accept(holder))
 }
 
+/// `12 bytes wait`.
+pub fn waiting(bytes: u32) -> String {
+    if bytes == 1 { "1 byte waits".to_owned() } else { format!("{bytes} bytes wait") }
+}
+
 /// Fewer bytes wait than the socket was told to call readable.
 pub fn low_water(socket: &Socket, holder: Holder) -> Option<String> {
     let low_water = observe::low_water(holder)?;
     (socket.rx < low_water).then(|| {
         format!(
-            "{} bytes wait unread, and fd {} has SO_RCVLOWAT at {low_water}: it counts as readable only from {low_water} \
+            "{} unread, and fd {} has SO_RCVLOWAT at {low_water}: it counts as readable only from {low_water} \
              bytes on. Leave SO_RCVLOWAT at 1.",
-            socket.rx, holder.fd
+            waiting(socket.rx),
+            holder.fd
         )
     })
 }

@@ -162,7 +162,7 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
 
 fn read_lost(view: &View, socket: &Socket, holder: Holder, facts: &Stalled, wait: &str) -> String {
     let fd = holder.fd;
-    let start = format!("The server sleeps in {wait} while {} bytes wait unread in its socket.", socket.rx);
+    let start = format!("The server sleeps in {wait} while {} unread in its socket.", facts::waiting(socket.rx));
     let Some(mask) = view.registration(socket).map(|watch| watch.mask) else { return unwatched(view, holder, &start) };
     let asked = mask.asked_for();
     if mask.has(Mask::ONESHOT) && !mask.has(Mask::IN) {
