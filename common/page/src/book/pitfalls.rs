@@ -121,7 +121,7 @@ pub(super) fn part(inputs: &Inputs) -> Result<Part, String> {
     paragraph(
         &mut body,
         inputs,
-        "Each of these servers passes a test with a few polite clients. On the left stands the broken run, on the right the \
+        "Each of these servers answers one client that sends a short message and waits. On the left stands the broken run, on the right the \
          right one under the same script. The exercises have the same bugs in other programs, and the fix is yours to find.",
     )?;
     for pitfall in PITFALLS {
@@ -214,7 +214,7 @@ fn demands(inputs: &Inputs, number: &str, check: &str) -> Result<(), String> {
     }
 }
 
-const NOTES: &str = "For each: which row is the first that differs, and why does no test with one polite client see it?\n\
+const NOTES: &str = "For each: which row is the first that differs, and why does a client that sends and waits not see it?\n\
                      The exercises have these bugs in other programs. Do not show their solutions.";
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ const ASKED: &[Question] = &[
              {syscalls/calls: epoll-lt at 50, over 1.5}.",
             "The processor time is {syscalls/cpu: uring at 50 relative to epoll-lt, under 1.5} times that of epoll, because the work of the \
              network is the same: [few calls](holds-if:syscalls) are not few microseconds.",
-            "Where it gains is the disk: {reads/direct: ring, fixed at 128 relative to pread, over 2} times the reads of pread for the same \
+            "Where it gains is the disk: with registered buffers, {reads/direct: ring, fixed at 128 relative to pread, over 2} times the reads of pread for the same \
              time, and the price is a buffer that [must live until the completion](exercise:34).",
         ],
         command: "cargo lab measure syscalls reads",
@@ -131,7 +131,7 @@ const ASKED: &[Question] = &[
              [readable at its end too](says:02-poll/tests/regular_file.rs \"fn poll_reports_a_file\").",
             "The read then waits for the disk, which O_NONBLOCK does not change: one pread at a time makes {reads/direct-clock: pread at 1} \
              reads a second of this disk.",
-            "epoll says so honestly, and [refuses a regular file with EPERM](says:02-poll/tests/regular_file.rs \"fn epoll_refuses\").",
+            "epoll takes no such file, and [refuses it with EPERM](says:02-poll/tests/regular_file.rs \"fn epoll_refuses\").",
             "So loops give files to threads, or to a ring, which has many reads on the way and makes {reads/direct-clock: ring at 128 \
              relative to pread at 128, over 1.5} times as many reads a second, where [the disk has to be read](holds-if:reads).",
         ],
@@ -139,12 +139,12 @@ const ASKED: &[Question] = &[
     },
     Question {
         id: "questions-denied",
-        question: "What is io_uring denied in containers, and why?",
+        question: "Why is io_uring denied in containers?",
         answer: [
-            "Nearly everything: the usual seccomp profiles refuse [io_uring_setup itself](says:06-io-uring/README.md \"as in most \
+            "The usual seccomp profiles refuse [io_uring_setup itself](says:06-io-uring/README.md \"as in most \
              containers\"), so no ring comes to be.",
-            "A filter of system calls sees io_uring_enter and not the operations that stand in the ring, so it could not forbid \
-             [what passes no filter](says:exercises/grading/README.md \"because its operations pass no filter\").",
+            "A filter of system calls sees io_uring_enter and not the operations that stand in the ring, so it cannot forbid \
+             [single operations](says:exercises/grading/README.md \"because its operations pass no filter\").",
             "The kernel has a switch of its own, the sysctl [io_uring_disabled](says:06-io-uring/README.md \"kernel.io_uring_disabled\"), \
              which denies rings to all or to those outside a group.",
             "The chapter's server says [which of these it was](says:06-io-uring/README.md \"a seccomp filter denies it\"), and the exercises \

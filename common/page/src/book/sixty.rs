@@ -108,7 +108,7 @@ pub(super) fn part(inputs: &Inputs) -> Result<Part, String> {
         &mut body,
         inputs,
         "Twelve captions over recorded runs of this repository's servers. Nothing starts by itself. The runs have one client, so \
-         that each row can be seen; [the measurement](holds:idle-tax) has the ten thousand.",
+         that each row can be seen; [a measurement](holds:threads) has ten thousand.",
     )?;
     body.element("div", &[("class", "stage"), ("hidden", "")], |_| {});
     body.line();

@@ -38,13 +38,13 @@ fn memory(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
         inputs,
         "At {threads/resident: threads, 8 MiB at 10000, over 50} MiB for ten thousand idle connections, the threads use more \
          memory than the loop's {threads/resident: epoll-lt at 10000, under 5} MiB. The kernel keeps {threads/kernel: threads, 8 MiB at \
-         10000} MiB for them and for their sockets, and {threads/kernel: epoll-lt at 10000} MiB for the loop's sockets.",
+         10000} MiB for them and for their sockets, and {threads/kernel: epoll-lt at 10000} MiB for the loop and its sockets.",
     )?;
     claim(
         it,
         inputs,
-        "The number that is often quoted is the third one: {threads/reserved: threads, 8 MiB at 10000, over 70000} MiB of address \
-         space. It is reserved and not used. With a small stack it is {threads/reserved: threads, 64 KiB at 10000} MiB, and \
+        "The number that is often quoted is the address space: {threads/reserved: threads, 8 MiB at 10000, over 70000} MiB. It \
+         is reserved and not used. With a small stack it is {threads/reserved: threads, 64 KiB at 10000} MiB, and \
          what is used stays {threads/resident: threads, 64 KiB at 10000} MiB.",
     )?;
     charts(it, inputs, "why", &PICTURES[..3])?;
@@ -61,9 +61,9 @@ fn time(page: &mut Markup, inputs: &Inputs) -> Result<(), String> {
     claim(
         it,
         inputs,
-        "A thread that sleeps takes no processor time. So beside nine thousand idle connections, a round trip of a thread \
-         takes {idle-tax/busy-50: thread_per_connection at 9000 relative to thread_per_connection at 100, under 2} times what it takes \
-         beside a hundred.",
+        "A thread that sleeps takes no processor time. Beside nine thousand idle connections, a round trip of a thread \
+         takes {idle-tax/busy-50: thread_per_connection at 9000 relative to thread_per_connection at 0, under 2} times what it takes \
+         beside none.",
     )?;
     claim(
         it,
