@@ -17,7 +17,7 @@ use crate::error::LabError;
 use crate::interrupt::Interrupt;
 use crate::selection::{self, Selection};
 use crate::terminal::{self, Palette};
-use crate::workspace::shown;
+use crate::workspace::{self, shown};
 
 /// Faults that a correct server survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -118,11 +118,18 @@ pub fn named(word: &str) -> Result<Named, LabError> {
     }
 }
 
+fn is_handout() -> Result<bool, LabError> {
+    Ok(workspace::root()?.join("exercises").join(course::handout::FILE).exists())
+}
+
 impl Named {
     /// The server, built.
     pub fn build(&self, without: WithoutAttempt, interrupt: &Interrupt) -> Result<explorer::Subject, LabError> {
         started(match self {
-            Self::Exercise(exercise) if without == WithoutAttempt::Starter && !exercise.attempt().exists() => {
+            // A handout has no program of the starters: there an attempt has to be begun.
+            Self::Exercise(exercise)
+                if without == WithoutAttempt::Starter && !exercise.attempt().exists() && !is_handout()? =>
+            {
                 starter(exercise)?
             }
             Self::Exercise(exercise) => attempted(exercise, interrupt)?,

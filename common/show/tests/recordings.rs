@@ -12,6 +12,10 @@ fn a_committed_recording_is_what_is_recorded_now() {
     if let Err(why) = explorer::possible() {
         return eprintln!("skipped: {why}");
     }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
+    if root.join("exercises/handout.toml").exists() {
+        return eprintln!("skipped: a handout lacks the mutants that some recordings are of");
+    }
     let interrupt = Interrupt::watch().expect("signals");
     let mut differ = Vec::new();
     for it in COMMITTED {

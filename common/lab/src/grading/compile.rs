@@ -407,7 +407,7 @@ mod tests {
         let mut manifest: toml::Table =
             toml::from_str("[dependencies]\na = { path = \"../src\" }\nb = \"1\"\n[target.'cfg(unix)'.dependencies]\n")
                 .unwrap();
-        absolute(&mut manifest, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")));
+        absolute(&mut manifest, Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
         assert_eq!(manifest["dependencies"]["a"]["path"].as_str(), Some(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
         assert_eq!(manifest["dependencies"]["b"].as_str(), Some("1"));
     }
