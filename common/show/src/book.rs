@@ -105,19 +105,7 @@ fn output(args: &PageArgs, root: &Path) -> Result<PathBuf, LabError> {
         })?;
         return Ok(folder.join("index.html"));
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() {
-        let named = path.join("index.html");
-        return Err(LabError::usage(format!(
-            "-o {}: it is a folder; name a file in it, as in -o {}",
-            path.display(),
-            named.display()
-        )));
-    }
-    if !folder.is_dir() {
-        return Err(LabError::usage(format!("-o {}: there is no folder {}", path.display(), folder.display())));
-    }
-    Ok(path.clone())
+    opening::output(path, "index.html")
 }
 
 /// The relative way from the page's folder to the workspace: `../../`.

@@ -144,19 +144,7 @@ fn sources(args: &ShowArgs) -> Result<Vec<Source>, LabError> {
 /// Where the page goes. Its folder exists, or is made where it is the default.
 fn output(args: &ShowArgs, sources: &[Source]) -> Result<PathBuf, LabError> {
     if let Some(path) = &args.output {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if path.is_dir() {
-            let named = path.join("run.html");
-            return Err(LabError::usage(format!(
-                "-o {}: it is a folder; name a file in it, as in -o {}",
-                path.display(),
-                named.display()
-            )));
-        }
-        if !folder.is_dir() {
-            return Err(LabError::usage(format!("-o {}: there is no folder {}", path.display(), folder.display())));
-        }
-        return Ok(path.clone());
+        return opening::output(path, "run.html");
     }
     let folder = match (std::env::var_os("CARGO_TARGET_DIR"), workspace::root()) {
         (Some(target), _) => PathBuf::from(target).join("show"),

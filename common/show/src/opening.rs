@@ -1,8 +1,29 @@
-//! A page, opened in the browser.
+//! Where a page is written, and how it is opened in the browser.
 //!
 //! Invariant: where there is no display, nothing is started: a browser in the terminal would take the terminal away.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use lab::error::LabError;
+
+/// The file that `-o` names; its folder is there. `name` is what a file in a folder could be called.
+///
+/// # Errors
+/// If it is a folder, or would lie in one that is not there.
+pub fn output(path: &Path, name: &str) -> Result<PathBuf, LabError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() {
+        return Err(LabError::usage(format!(
+            "-o {}: it is a folder; name a file in it, as in -o {}",
+            path.display(),
+            path.join(name).display()
+        )));
+    }
+    if !folder.is_dir() {
+        return Err(LabError::usage(format!("-o {}: there is no folder {}", path.display(), folder.display())));
+    }
+    Ok(path.to_owned())
+}
 
 /// Opens the file.
 ///

@@ -46,6 +46,7 @@ pub fn captions_drive_the_player(browser: &Browser, pages: &Pages) {
     let item =
         |at: usize, what: &str| browser.value(&format!("document.querySelectorAll('.captions li')[{at}].{what}"));
     let first = caption();
+    // That nothing comes has no state to wait for; a load only makes this look later.
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(caption(), first, "nothing starts by itself");
     assert_eq!(browser.value("document.querySelector('.stage-voice').hidden"), json!(true), "no voice is here");
@@ -87,6 +88,7 @@ pub fn a_local_voice_is_asked_for_and_waited_for(browser: &Browser, pages: &Page
     assert_eq!(browser.value("window.said.length"), json!(0), "nothing is spoken unasked");
     browser.click(".stage-voice");
     assert_eq!(browser.value("window.said.length"), json!(1));
+    // Longer than a caption's five seconds: that nothing comes has no state to wait for.
     std::thread::sleep(Duration::from_millis(5600));
     assert_eq!(
         browser.value("document.querySelector('.stage .position').value"),
