@@ -59,7 +59,7 @@ enum Command {
     Grade(Words),
     /// Write the folder that students get: the course without its solutions
     Handout(Words),
-    /// Put the parts of a class together that several machines have graded
+    /// Put the parts of a class, an exploration or a fuzz together that several machines have done
     Merge(Words),
     /// Prove the exercises: starters fail as they should, solutions pass
     Matrix(Words),

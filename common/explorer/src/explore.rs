@@ -65,6 +65,8 @@ pub struct Finding {
 pub struct Exploration {
     /// Servers that were started and run to the end of the script.
     pub runs: u64,
+    /// Those of them that every part of the schedules makes.
+    pub shared_runs: u64,
     /// Decisions in the run without a placement.
     pub points: usize,
     /// Whether that was all.
@@ -115,6 +117,7 @@ pub fn explore_part(
         let reached = finding.as_ref().map_or(plan.max_placements, |it| it.run.placements());
         Ok(Exploration {
             runs: search.runs,
+            shared_runs: search.shared_runs,
             points,
             placements: search.placements(),
             finding,

@@ -91,6 +91,8 @@ pub struct Search<'a> {
     started: Instant,
     /// Servers that were started and run.
     pub runs: u64,
+    /// Those of them that are not divided: every part makes them.
+    pub shared_runs: u64,
     /// Why the search ended before all schedules were run.
     pub cut: Option<String>,
     /// Schedules that did not lead to the same system calls each time.
@@ -117,6 +119,7 @@ impl<'a> Search<'a> {
             part: (0, 1),
             started: Instant::now(),
             runs: 0,
+            shared_runs: 0,
             cut: None,
             diverged: 0,
         }
@@ -223,6 +226,7 @@ impl<'a> Search<'a> {
             let before_last = before_last.filter(|_| tries < TRIES);
             let run = engine::run(&Order { subject, script, faults, schedule, before_last, relation, keep, stop })?;
             self.runs += 1;
+            self.shared_runs += u64::from(self.placements < DIVIDED);
             (self.progress)(self.runs);
             if run.verdict != Verdict::NonDeterministic {
                 self.diverged += u64::from(tries == TRIES);

@@ -50,6 +50,13 @@ pub fn faults(these: &[Fault]) -> Faults {
     Faults { eintr: has(these, Fault::Eintr), econnaborted: has(these, Fault::Econnaborted) }
 }
 
+/// Their words, as `--faults` takes them.
+pub fn words(these: &[Fault]) -> String {
+    let each = Fault::value_variants().iter().filter(|it| **it != Fault::All && has(these, **it));
+    let words = each.filter_map(|it| it.to_possible_value()).map(|it| it.get_name().to_owned());
+    words.collect::<Vec<_>>().join(",")
+}
+
 fn has(these: &[Fault], fault: Fault) -> bool {
     these.contains(&fault) || these.contains(&Fault::All)
 }

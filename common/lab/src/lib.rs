@@ -15,6 +15,7 @@ pub mod explored;
 pub mod grading;
 pub mod installed;
 pub mod interrupt;
+pub mod parts;
 pub mod report;
 pub mod selection;
 

@@ -4,19 +4,17 @@
 //! file. Nothing is graded here.
 
 use super::grades::{ClassGrades, VERSION};
-use super::shard::Shard;
 use crate::error::LabError;
+use crate::parts::{in_order, refuse};
 
 /// The whole class, from its parts. Each comes with the name of its file.
 ///
 /// # Errors
 /// If a part is missing, is there twice, or is of another class, grader or set of exercises.
 pub fn merge(parts: Vec<(String, ClassGrades)>) -> Result<ClassGrades, LabError> {
-    let refuse = |what: String| Err(LabError::failed(format!("{what}; nothing was merged")));
     let Some((first_file, first)) = parts.first().cloned() else {
         return Err(LabError::usage("no file to merge; give the JSON of every part"));
     };
-    let mut seen: Vec<(Shard, &str)> = Vec::new();
     for (file, part) in &parts {
         if part.version != VERSION {
             return refuse(format!("{file} has version {} of the format, and this lab reads {VERSION}", part.version));
@@ -24,27 +22,13 @@ pub fn merge(parts: Vec<(String, ClassGrades)>) -> Result<ClassGrades, LabError>
         if let Some(difference) = difference(&first, part) {
             return refuse(format!("{file} and {first_file} do not belong together: {difference}"));
         }
-        let Some(Ok(shard)) = part.shard.as_ref().map(|it| it.parse::<Shard>()) else {
-            return refuse(format!("{file} is no part: it was written without --shard"));
-        };
-        if let Some((_, other)) = seen.iter().find(|(it, _)| it.at == shard.at && it.of == shard.of) {
-            return refuse(format!("part {shard} is there twice: {other} and {file}"));
-        }
-        if let Some((other, other_file)) = seen.iter().find(|(it, _)| it.of != shard.of) {
-            return refuse(format!("{file} is part {shard}, and {other_file} is part {other}: two divisions"));
-        }
-        seen.push((shard, file));
     }
-    let of = seen[0].0.of;
-    let is_there = |at: usize| seen.iter().any(|(it, _)| it.at == at);
-    let missing: Vec<String> = (1..=of).filter(|at| !is_there(*at)).map(|at| format!("{at}/{of}")).collect();
-    if !missing.is_empty() {
-        return refuse(format!("of {of} parts these are missing: {}", missing.join(" ")));
-    }
+    let said: Vec<(&str, Option<&str>)> =
+        parts.iter().map(|(file, part)| (file.as_str(), part.shard.as_deref())).collect();
+    let order = in_order(&said)?;
     let mut whole = ClassGrades { shard: None, students: Vec::new(), machines: Vec::new(), ..first };
-    let mut parts = parts;
-    parts.sort_by_key(|(_, part)| part.shard.as_ref().and_then(|it| it.parse::<Shard>().ok()).map_or(0, |it| it.at));
-    for (_, part) in parts {
+    for place in order {
+        let part = parts[place].1.clone();
         for machine in part.machines {
             if !whole.machines.contains(&machine) {
                 whole.machines.push(machine);

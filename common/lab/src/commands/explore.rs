@@ -8,11 +8,12 @@ use std::time::Duration;
 use explorer::script::Step;
 use explorer::{Faults, Finding, Plan, Recording, Run, Schedule, Script, Verdict, report};
 
-use super::explore_json::{ExplorationJson, ScriptJson};
+
 use crate::class::shard::Shard;
 use crate::error::LabError;
 use crate::explored::{self, Fault, WithoutAttempt, failure};
 use crate::interrupt::Interrupt;
+use crate::parts::explored::{ExplorationJson, ScriptJson};
 use crate::terminal;
 
 const EXAMPLES: &str = "\
@@ -31,12 +32,13 @@ Exit code: 0 no schedule that was tried fails; 1 a schedule fails, or nothing
 could be tried; 2 wrong command line.";
 
 const JSON: &str = "\
-With --json, stdout gets an object with server, shard (as 1/4, or null) and scripts.
+With --json, stdout gets an object with server, shard (as 1/4, or null),
+max_placements, faults (as in --faults) and scripts.
 Scripts is an array with an object for each script:
-  name, script, runs, seconds, complete, placements (null if cut),
+  name, script, runs, shared_runs (those that every shard makes), seconds, complete, placements (null if cut),
   cut (the reason, or null), diverged, and finding.
 Finding is null, or an object:
-  verdict, what, diagnosis, replay, trace, kernel and passing.
+  verdict, what, diagnosis, replay, placements, trace, kernel and passing.
 With --replay, stdout gets a recording of the run, as --record writes it
 (common/explorer/RECORD.md).";
 
@@ -166,7 +168,13 @@ fn explore(
         terminal::print(&told(args, &subject.name, scripts.len(), &failing));
     } else {
         let shard = args.shard.map(|shard| shard.to_string());
-        let explored = ExplorationJson { server: subject.name.clone(), shard, scripts: results };
+        let explored = ExplorationJson {
+            server: subject.name.clone(),
+            shard,
+            max_placements: args.max_placements(),
+            faults: explored::words(&args.faults),
+            scripts: results,
+        };
         terminal::print(&(serde_json::to_string_pretty(&explored).expect("strings and numbers only") + "\n"));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

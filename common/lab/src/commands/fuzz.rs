@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::fuzz::{self, Fuzzed, LANGUAGE, Plan, Script};
-use serde::Serialize;
 
 use crate::checking::bars::{self, FuzzProgress};
 use crate::checking::servers::TestedServer;
@@ -17,13 +16,14 @@ use crate::course::attempt::{self, AttemptBuild};
 use crate::course::{Course, Exercise};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
+use crate::parts::fuzzed::FuzzedServer;
 use crate::terminal::{self, Palette};
 use crate::workspace::shown;
 
 /// The fields of the JSON, for `--help`.
 const JSON: &str = "\
 With --fuzz --json, stdout gets an array with an object for each server:
-  name, folder, seed, scripts, steps, seconds, undecided (a list of numbers of scripts, each with the reason),
+  name, folder, shard (as 1/4, or null), seed, scripts, steps, seconds, undecided (a list of numbers of scripts, each with the reason),
   skipped (the reason why nothing was tried, or null), and finding.
 Finding is null, or an object:
   number (of the script that failed first), steps (its length), script (the shortest script that fails),
@@ -53,15 +53,6 @@ pub struct FuzzArgs {
     /// Play this script only, five times: a file, or the steps themselves
     #[arg(long, value_name = "SCRIPT", requires = "fuzz", conflicts_with = "seed")]
     replay: Option<String>,
-}
-
-/// One server in `--json`.
-#[derive(Serialize)]
-struct ServerJson<'a> {
-    name: &'a str,
-    folder: Option<&'a str>,
-    #[serde(flatten)]
-    fuzzed: &'a Fuzzed,
 }
 
 /// What `--help` says of the language of scripts and of the JSON.
@@ -110,12 +101,14 @@ pub fn run(
         all.push(fuzzed);
     }
     if json {
-        let list = servers.iter().zip(&all).map(|(server, fuzzed)| ServerJson {
-            name: &server.subject.name,
-            folder: server.folder,
-            fuzzed,
+        let shard = args.shard.map(|shard| shard.to_string());
+        let list = servers.iter().zip(&all).map(|(server, fuzzed)| FuzzedServer {
+            name: server.subject.name.clone(),
+            folder: server.folder.map(str::to_owned),
+            shard: shard.clone(),
+            fuzzed: fuzzed.clone(),
         });
-        let list: Vec<ServerJson<'_>> = list.collect();
+        let list: Vec<FuzzedServer> = list.collect();
         terminal::print(&(serde_json::to_string_pretty(&list).expect("strings and numbers only") + "\n"));
     }
     // Where no script had a verdict, nothing is known.

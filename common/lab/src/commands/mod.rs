@@ -6,7 +6,6 @@ pub mod check;
 pub mod check_attempt;
 pub mod docs;
 pub mod explore;
-mod explore_json;
 pub mod fuzz;
 pub mod grade;
 pub mod grade_class;
