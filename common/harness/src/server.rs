@@ -183,6 +183,10 @@ impl Server {
                 Listening::Nobody => stranger = None,
             }
             if let Err(stop) = self.still_starting(start, &format!("listen on port {port}"), false) {
+                // That look took a while.
+                if matches!(self.listening(), Listening::Own(_)) {
+                    continue;
+                }
                 let (stdout, stderr) = self.output();
                 return Err(match (start::lost_its_port(port, &(stdout + &stderr)), stranger) {
                     // Once more on another port. If that was the last one: a server that finds its port taken may end.
@@ -243,9 +247,13 @@ impl Server {
 
     fn wait_for_line(&mut self, first_line: &mpsc::Receiver<String>, own: bool) -> Step {
         let start = Instant::now();
+        let mut given_up: Option<Stop> = None;
         loop {
-            match first_line.recv_timeout(Duration::from_millis(20)) {
-                Ok(line) => {
+            // A look at a server takes a while. What it has printed meanwhile still counts: on a busy machine the line may
+            // lie in the pipe.
+            let patience = if given_up.is_some() { ELSEWHERE } else { Duration::from_millis(20) };
+            match (first_line.recv_timeout(patience), given_up.take()) {
+                (Ok(line), _) => {
                     let addr = line.strip_prefix("listening on ").and_then(|addr| addr.trim_end().parse().ok());
                     self.addr = addr.ok_or_else(|| {
                         let line = line_of(&line);
@@ -256,10 +264,15 @@ impl Server {
                         };
                         Stop::fail(Symptom::Contract, what, hint)
                     })?;
-                    return if own { self.is_its_own(start) } else { self.find_its_process() };
+                    return if own { self.is_its_own() } else { self.find_its_process() };
                 }
-                Err(_) => {
-                    self.still_starting(start, "print 'listening on ADDR:PORT' to stdout", own)?;
+                (Err(_), Some(stop)) => return Err(stop),
+                (Err(_), None) => {
+                    let stop = self.still_starting(start, "print 'listening on ADDR:PORT' to stdout", own).err();
+                    match self.exit_status() {
+                        Some(_) => stop.map_or(Ok(()), Err)?,
+                        None => given_up = stop,
+                    }
                 }
             }
         }
@@ -278,7 +291,8 @@ impl Server {
 
     /// A server with this repository's command line is what it was started as: at this machine's own address, one of its
     /// processes listens, and all of its processes can be looked at. Whatever else it prints, no client connects there.
-    fn is_its_own(&mut self, start: Instant) -> Step {
+    fn is_its_own(&mut self) -> Step {
+        let said = Instant::now();
         let wrong = |what: String| Stop::fail(Symptom::Contract, what, NOT_ITS_OWN);
         let addr = self.addr;
         if !addr.ip().is_loopback() {
@@ -299,7 +313,7 @@ impl Server {
                     )));
                 }
                 // It may have said so a moment too early.
-                Some(Listening::Nobody) if start.elapsed() < ELSEWHERE => std::thread::sleep(Duration::from_millis(2)),
+                Some(Listening::Nobody) if said.elapsed() < ELSEWHERE => std::thread::sleep(Duration::from_millis(2)),
                 Some(Listening::Nobody) => {
                     return Err(wrong(format!("the server says that it listens on {addr}, and nobody listens there")));
                 }

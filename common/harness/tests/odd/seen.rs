@@ -40,6 +40,15 @@ const TESTS: &[Test] = &[
     ("the_explorer_follows_the_threads_of_a_main_that_has_ended", || explored("headless", "close", false, Verdict::Ok)),
     ("a_server_for_ipv6_only_is_reached_there", || passes("v6", &[ECHO, FREEZE])),
     ("a_wrong_port_is_named", || does_not_start("wrong-port", &["listens on port", "--addr 127.0.0.1:"])),
+    ("a_server_that_says_late_where_it_listens_is_heard", || {
+        let mut words = argv(&own_program(), "says-late", &tag("says-late"));
+        // It is told no port, and so has to say where it listens.
+        *words.last_mut().expect("the port") = "0".into();
+        match outcome(&Subject::command("says-late", words), ECHO) {
+            Outcome::Pass => nothing_left(&tag("says-late")),
+            other => Err(format!("{other:?}").into()),
+        }
+    }),
     ("last_words_are_escaped_and_cut", last_words),
     ("a_stopped_server_is_said_to_be_stopped", || {
         fails("stops-later", ECHO, Symptom::Blocked, "is stopped")?;

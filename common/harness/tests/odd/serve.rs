@@ -60,6 +60,11 @@ pub fn serve(kind: &str, tag: &str, port: &str) -> ExitCode {
     if kind == "served-elsewhere" {
         leave_it_to_an_orphan();
     }
+    if kind == "says-late" {
+        // Longer than the harness waits before it looks where a silent server listens.
+        std::thread::sleep(Duration::from_secs(8));
+        println!("listening on {}", listener.local_addr().expect("it is bound"));
+    }
     if kind == "headless" {
         std::thread::spawn(move || accept(&listener, "headless"));
         // SAFETY: exit(2), unlike exit_group(2), ends this thread alone, as pthread_exit(3) does in C. No other thread

@@ -8,7 +8,6 @@ use std::time::Duration;
 use explorer::script::Step;
 use explorer::{Faults, Finding, Plan, Recording, Run, Schedule, Script, Verdict, report};
 
-
 use crate::class::shard::Shard;
 use crate::error::LabError;
 use crate::explored::{self, Fault, WithoutAttempt, failure};

@@ -123,7 +123,11 @@ pub fn merge(parts: &[(String, ExplorationJson)]) -> Result<ExplorationJson, Lab
     for (file, part) in parts {
         let files = (first_file.as_str(), file.as_str());
         let scripts = |it: &ExplorationJson| {
-            it.scripts.iter().map(|script| format!("{}: {}", script.name, script.script)).collect::<Vec<_>>().join(" / ")
+            it.scripts
+                .iter()
+                .map(|script| format!("{}: {}", script.name, script.script))
+                .collect::<Vec<_>>()
+                .join(" / ")
         };
         agree(files, "the server", &first.server, &part.server)?;
         let faults = |it: &ExplorationJson| if it.faults.is_empty() { "none".into() } else { it.faults.clone() };
@@ -149,7 +153,8 @@ fn merged_script(parts: &[(&str, &ScriptJson)]) -> ScriptJson {
     let cuts: Vec<String> =
         parts.iter().filter_map(|(shard, it)| it.cut.as_ref().map(|why| format!("{why} (part {shard})"))).collect();
     // A part that found a failing schedule ended there.
-    let placements = found.map_or_else(|| parts.iter().filter_map(|(_, it)| it.placements).min(), |it| Some(it.placements));
+    let placements =
+        found.map_or_else(|| parts.iter().filter_map(|(_, it)| it.placements).min(), |it| Some(it.placements));
     let divided: u64 = parts.iter().map(|(_, it)| it.runs.saturating_sub(it.shared_runs)).sum();
     ScriptJson {
         runs: first.shared_runs + divided,
@@ -184,7 +189,8 @@ impl ExplorationJson {
         for script in &self.scripts {
             let Some(found) = &script.finding else { continue };
             let verdict = found.verdict.to_string().to_uppercase();
-            let story = format!("{}: {verdict}: {}. {}", script.name, found.what.trim_end_matches('.'), found.diagnosis);
+            let story =
+                format!("{}: {verdict}: {}. {}", script.name, found.what.trim_end_matches('.'), found.diagnosis);
             let replay = format!("again: --script '{}' --replay {}", script.script.trim(), found.replay);
             out += &format!("\n{}\n{replay}\n", terminal::wrap(story.trim_end(), width).join("\n"));
         }
