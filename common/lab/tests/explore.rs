@@ -107,6 +107,55 @@ fn a_correct_server_has_no_finding() {
     );
 }
 
+/// Of an exploration's JSON, what does not depend on time. A finding ends the search of its part alone, so then the number
+/// of runs depends on the division.
+fn timeless(json: &str) -> Value {
+    let mut explored: Value = serde_json::from_str(json).expect(json);
+    for script in explored["scripts"].as_array_mut().expect("a list") {
+        let fields = script.as_object_mut().expect("an object");
+        fields.remove("seconds");
+        if !fields["finding"].is_null() {
+            fields.remove("runs");
+        }
+    }
+    explored
+}
+
+#[test]
+fn parts_that_are_merged_equal_the_whole() {
+    for kind in ["level", "once"] {
+        let server = match command(kind) {
+            Ok(server) => server,
+            Err(why) => return eprintln!("skipped: {why}"),
+        };
+        // More bytes than one read takes: the server that reads once for each edge leaves some.
+        let script = "c0 connect; c0 send 3000; c0 send 3; c0 shutdown";
+        let explore = ["explore", "--cmd", &server, "--script", script, "--max-seconds", "600", "--json"];
+        let whole = text(&lab(&explore).stdout);
+        let files: Vec<String> = (1..=3)
+            .map(|at| {
+                let part = lab(&[&explore[..], &["--shard", &format!("{at}/3")]].concat());
+                let file = scratch(&format!("{kind}-{at}.json"));
+                std::fs::write(&file, part.stdout).unwrap();
+                file.display().to_string()
+            })
+            .collect();
+        let merge = |options: &[&str], files: &[&str]| lab(&[&["merge"][..], options, files].concat());
+        let all: Vec<&str> = files.iter().rev().map(String::as_str).collect();
+        let merged = merge(&["--format", "json"], &all);
+        let merged = text(&merged.stdout);
+        assert!(timeless(&merged) == timeless(&whole), "{kind}\n{merged}\n{whole}");
+        let told = text(&merge(&[], &all).stdout);
+        let expected = if kind == "level" { "COMPLETE at 2 placements" } else { "again: --script 'c0 connect" };
+        assert!(told.contains(expected), "{told}");
+        let missing = merge(&[], &all[1..]);
+        assert_eq!(missing.status.code(), Some(1));
+        assert!(text(&missing.stderr).contains("these are missing: 3/3; nothing was merged"), "{missing:?}");
+        let csv = merge(&["--format", "csv"], &all);
+        assert_eq!(csv.status.code(), Some(2), "{csv:?}");
+    }
+}
+
 #[test]
 fn what_a_signal_does_is_not_asked_of_a_foreign_server() {
     let command = match command("all") {

@@ -1,7 +1,8 @@
 //! Parts of one piece of work that several machines did, put together.
 //!
-//! Invariant: a merged result is what one machine would have written, but for times. Parts that do not make the whole
-//! are an error that names the file.
+//! Invariant: a merged result is what one machine would have written, but for times, and for the number of runs where
+//! something was found: a finding ends the search of its part alone. Parts that do not make the whole are an error that
+//! names the file.
 
 pub mod explored;
 pub mod fuzzed;
