@@ -1,5 +1,5 @@
 #!/bin/sh
-# Grades a class in parts by GNU parallel. Its authors ran it on one machine; not with --sshlogin, on others.
+# Grades a class in parts by GNU parallel. Its authors ran it on one machine, alone and by ssh to two names of itself.
 #
 #   exercises/grading/parallel.sh CLASS RESULTS PARTS [OPTION OF PARALLEL]..
 #   exercises/grading/parallel.sh submissions results 4 -j 2
