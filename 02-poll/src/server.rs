@@ -19,8 +19,8 @@ const LISTENER: usize = 1;
 const FIRST: usize = 2;
 const IN: libc::c_short = libc::POLLIN;
 const OUT: libc::c_short = libc::POLLOUT;
-// A reset or a timeout, never a FIN. poll reports it even with an empty mask (poll(2)). The server takes it for
-// readable and writable, and the read or the write then fails. (NVAL means a closed descriptor: the invariant would be
+// A reset or a timeout, never a FIN. poll reports it even with an empty mask (poll(2)). The server treats it as
+// readable and writable, so that the next read or write fails. (NVAL means a closed descriptor: the invariant would be
 // broken.)
 const GONE: libc::c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
 
@@ -170,7 +170,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes all bytes: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }

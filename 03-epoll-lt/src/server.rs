@@ -19,8 +19,8 @@ use libc::{EPOLL_CTL_ADD, EPOLL_CTL_MOD};
 const EVENTS: usize = 256;
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
-// A reset or a timeout, never a FIN. epoll reports it even with an empty mask (epoll_ctl(2)). The server takes it for
-// readable and writable, and the read or the write then fails.
+// A reset or a timeout, never a FIN. epoll reports it even with an empty mask (epoll_ctl(2)). The server treats it as
+// readable and writable, so that the next read or write fails.
 const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 struct Connection {
@@ -166,7 +166,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes all bytes: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }

@@ -135,7 +135,7 @@ mod linux {
             Ok(())
         }
 
-        /// Sets a connection's flags after its event. `run` serves the connection later: it may be in `ready` already.
+        /// Sets a connection's flags after its event. `run` serves it later, so that no connection is served twice.
         fn note(&mut self, fd: RawFd, events: u32) {
             let Some(connection) = self.connections.get_mut(fd) else { return };
             connection.note(events);

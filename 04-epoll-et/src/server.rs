@@ -2,7 +2,7 @@
 //!
 //! Invariant: a descriptor is registered once, for all events. An event sets `readable` or `writable`, and only EAGAIN
 //! clears the flag. While a flag is set, the server cannot count on a further edge. So a connection that can read or
-//! write now stands in the list `ready`. Each turn first notes all events, and then serves each entry of `ready` once.
+//! write at once is in the list `ready`. Each turn first notes all events, and then serves each entry of `ready` once.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -22,8 +22,8 @@ const READS_PER_TURN: usize = 4;
 const IN: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
 const EDGE: u32 = libc::EPOLLET as u32;
-// A reset or a timeout, never a FIN. epoll reports it even with an empty mask (epoll_ctl(2)). The server takes it for
-// readable and writable, and the read or the write then fails.
+// A reset or a timeout, never a FIN. epoll reports it even with an empty mask (epoll_ctl(2)). The server treats it as
+// readable and writable, so that the next read or write fails.
 const GONE: u32 = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
 
 struct Connection {
@@ -102,7 +102,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sets a connection's flags after its event. `run` serves the connection later: it may be in `ready` already.
+    /// Sets a connection's flags after its event. `run` serves it later, so that no connection is served twice.
     fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         connection.readable |= readable;
@@ -112,8 +112,8 @@ impl Server {
 
     /// Serves one connection, and closes it when it is finished or has failed.
     fn serve(&mut self, fd: RawFd) {
-        // No entry is left over for the next owner of a descriptor: a connection stands in `ready` at most once, and is
-        // closed only while that entry is served. Only then can `accept` get the number again.
+        // `ready` has no entry of a closed connection: a connection has one entry at most, and is closed only while that
+        // entry is served. Only after its close can `accept` get the descriptor's number again.
         let Some(connection) = self.connections.get_mut(fd) else { return };
         connection.in_ready = false;
         let served = connection.write().and_then(|()| connection.read(&mut self.buffer));
@@ -146,7 +146,7 @@ impl Server {
         loop {
             let timeout_ms = if self.ready.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
             let count = epoll_wait(&self.epoll, &mut events, timeout_ms).context("epoll_wait")?;
-            // Events only set flags. A connection may be in `ready` since the last turn, and must not be served twice.
+            // Events only set flags. A connection may already be in `ready` from the last turn, and must not be served twice.
             for event in &events[..count] {
                 match event.u64 as RawFd {
                     fd if fd == self.shutdown.as_raw_fd() => return Ok(()),
@@ -188,7 +188,7 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => {
-                    // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
+                    // Usually nothing is pending and the socket takes all bytes: no copy, no allocation, no second wait.
                     let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;

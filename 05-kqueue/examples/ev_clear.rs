@@ -112,7 +112,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sets a connection's flags after its event. `run` serves the connection later: it may be in `ready` already.
+    /// Sets a connection's flags after its event. `run` serves it later, so that no connection is served twice.
     fn note(&mut self, fd: RawFd, readable: bool, writable: bool) -> io::Result<()> {
         let Some(connection) = self.connections.get_mut(fd) else { return Ok(()) };
         connection.readable |= readable;
@@ -159,7 +159,7 @@ impl Server {
             let ready = self.kqueue.kevent(&self.changes, &mut events, timeout).context("kevent")?;
             // All changes were made, even if a signal ended the wait (kevent(2), EINTR).
             self.changes.clear();
-            // Events only set flags. A connection may be in `ready` since the last turn, and must not be served twice.
+            // Events only set flags. A connection may already be in `ready` from the last turn, and must not be served twice.
             for event in ready {
                 match event.ident() as RawFd {
                     _ if event.filter() == EVFILT_SIGNAL => return Ok(()),
@@ -204,7 +204,7 @@ impl Connection {
             match receive(&self.stream, buffer)? {
                 Received::Finished => self.peer_finished = true,
                 Received::Bytes(n) => {
-                    // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
+                    // Usually nothing is pending and the socket takes all bytes: no copy, no allocation, no second wait.
                     let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                     self.pending.push(&buffer[sent..n]);
                     self.write()?;

@@ -181,7 +181,7 @@ impl Connection {
         match receive(&self.stream, buffer)? {
             Received::Finished => self.peer_finished = true,
             Received::Bytes(n) => {
-                // Usually nothing is pending and the socket takes it all: no copy, no allocation, no second wait.
+                // Usually nothing is pending and the socket takes all bytes: no copy, no allocation, no second wait.
                 let sent = if self.pending.is_empty() { send(&self.stream, &buffer[..n])?.bytes() } else { 0 };
                 self.pending.push(&buffer[sent..n]);
             }

@@ -325,7 +325,7 @@ fn shown(case: &Case<'_>) -> Vec<String> {
                 lines.insert(
                     0,
                     format!(
-                        "{accepted}; {} calls on this connection in all; of these and the waits, the last:",
+                        "{accepted}; {} calls on this connection in all; the last of them, and of the waits:",
                         connection.count
                     ),
                 );
@@ -368,6 +368,6 @@ mod tests {
             record.add(wait);
         }
         let lines = shown(&Case::new(Symptom::Slow, &record, Some(CLIENT)));
-        assert!(lines[0].ends_with("of these and the waits, the last:"), "{lines:?}");
+        assert!(lines[0].ends_with("the last of them, and of the waits:"), "{lines:?}");
     }
 }

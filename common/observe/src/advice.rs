@@ -3,8 +3,8 @@
 //! Invariant: each piece is a clause in the imperative without a full stop, so that it fits behind what was seen.
 
 /// Connections wait in the accept queue, and no event will come for them.
-pub const ACCEPT_UNTIL_EAGAIN: &str = "accept until EAGAIN; go on without an event after a batch limit at once, and after \
-     EMFILE when a connection was closed, or after a while";
+pub const ACCEPT_UNTIL_EAGAIN: &str = "accept until EAGAIN; after a batch limit, accept again at once, without an event; \
+     after EMFILE, accept again when a connection is closed, or after a short time";
 /// `accept` failed with EMFILE or ENFILE.
 pub const RETRY_ACCEPT: &str =
     "leave the clients in the accept queue, and accept again when a file descriptor is free, and after a while";

@@ -137,24 +137,23 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     if let Some(cause) = facts::ring(view).or_else(|| facts::unserved_listener(view)) {
         return (Symptom::AcceptQueueNotDrained, cause);
     }
+    let queued = match view.accept_queue() {
+        1 => "1 connection waits".to_owned(),
+        n => format!("{n} connections wait"),
+    };
     if view.rings().next().is_some() {
         let cause = format!(
-            "No accept operation waits in the kernel: {} in the accept queue while the server sleeps in {wait}. The last \
+            "No accept operation waits in the kernel: {queued} in the accept queue while the server sleeps in {wait}. The last \
              completion of its accept came without IORING_CQE_F_MORE (`more: false`): an error such as EMFILE ends a \
              multishot, and a single accept ends with each connection. After a connection, arm it again at once. After \
-             EMFILE, wait until a connection was closed, or for a while.",
-            match view.accept_queue() {
-                1 => "1 connection waits".to_owned(),
-                n => format!("{n} connections wait"),
-            }
+             EMFILE, wait until a connection was closed, or for a while."
         );
         return (Symptom::AcceptQueueNotDrained, cause);
     }
     let cause = format!(
-        "This connection was never accepted: {} wait in the accept queue while the server sleeps in {wait}. One event can \
-         stand for several clients, and the server did not accept them all. The next event comes only with a new \
+        "This connection was never accepted: {queued} in the accept queue while the server sleeps in {wait}. One event \
+         can stand for several clients, and the server did not accept them all. The next event comes only with a new \
          connect: {}.",
-        view.accept_queue(),
         advice::ACCEPT_UNTIL_EAGAIN
     );
     (Symptom::AcceptQueueNotDrained, cause)
@@ -296,7 +295,7 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
                 (None, _) => "not accepted yet".into(),
             };
             lines.push(format!(
-                "the connection: {fd}; {} unread, {} sent and not acknowledged",
+                "the connection: {fd}; {} unread by the server, {} sent by it and not acknowledged",
                 size(socket.rx.into()),
                 size(socket.tx.into())
             ));

@@ -1,6 +1,6 @@
 //! common/harness/README.md: the groups of checks, and the changes of servers that no check notices.
 //!
-//! Invariant: a group's line is the first line of its file, so that it stands once. What survives is in
+//! Invariant: a group's line is the first paragraph of its file, so that it stands once. What survives is in
 //! measured.toml, and each survivor has its reason in survivors.toml, or there is no README.
 
 use std::collections::BTreeSet;
@@ -122,8 +122,11 @@ fn groups() -> Result<String, String> {
     for group in GROUPS {
         let source =
             fs::read_to_string(folder.join(format!("{group}.rs"))).map_err(|error| format!("{group}.rs: {error}"))?;
-        let line = source.lines().next().and_then(|line| line.strip_prefix("//! "));
-        let about = line.ok_or_else(|| format!("{group}.rs does not begin with a line about the group"))?;
+        let first: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//! ")).collect();
+        if first.is_empty() {
+            return Err(format!("{group}.rs does not begin with a paragraph about the group"));
+        }
+        let about = first.join(" ");
         let checks: Vec<_> = harness::all_checks().filter(|check| check.group == *group).collect();
         let clauses: BTreeSet<u8> = checks.iter().map(|check| check.clause).collect();
         let clauses: Vec<String> = clauses.iter().map(u8::to_string).collect();

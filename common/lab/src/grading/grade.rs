@@ -511,9 +511,7 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
         state => (verdict.share(), state, note),
     };
     let note = match results::skipped_here(verdict.all()) {
-        Some(skipped) if state != AttemptState::Withheld => {
-            join(&format!("{skipped}; the others have their points"), &note)
-        }
+        Some(skipped) if state != AttemptState::Withheld => join(&format!("{skipped}; this costs no points"), &note),
         _ => note,
     };
     let note = match not_run {
@@ -529,7 +527,7 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
 fn why_not_all(verdict: &Judgement) -> String {
     let failed = |report: &&Report| matches!(report.outcome, Outcome::Fail(_));
     if let Some(report) = verdict.starter_failed.iter().find(failed) {
-        return format!("the bug is still there: the starter fails {} too", report.check);
+        return format!("the bug is still there: it fails {}, as the starter does", report.check);
     }
     let broken = verdict.starter_passed.iter().find(failed);
     if let (true, Some(report)) = (verdict.is_mended(), broken) {
