@@ -39,6 +39,11 @@ impl Failure {
         Self { symptom, what: what.into(), steps, kernel, calls, said, cause: cause.into(), is_fundamental: false }
     }
 
+    /// Whether the server ended, or a thread of it panicked. That explains other failures, and no other explains it.
+    pub fn is_an_end(&self) -> bool {
+        self.symptom == Symptom::Exited || self.said.iter().any(|line| line.contains("panicked at "))
+    }
+
     /// Whether nothing but a guess is known of its cause.
     pub fn is_unclear(&self) -> bool {
         self.cause.is_empty() || self.cause.contains(crate::causes::UNCLEAR)

@@ -209,6 +209,14 @@ impl<'a> Results<'a> {
         all.filter(|(server, report)| matches!(report.outcome, Outcome::Fail(_)) && !is_declared(server, report))
     }
 
+    /// The failure that is told first: of the first server that fails, the one that `kinds` puts first.
+    fn told_first(&self) -> Option<(&'a TestedServer, &Report)> {
+        let (server, _) = self.failed().next()?;
+        let of_it: Vec<&Report> =
+            self.failed().filter(|(it, _)| std::ptr::eq(*it, server)).map(|(_, report)| report).collect();
+        Some((server, kinds(&of_it).first()?[0]))
+    }
+
     /// `5 servers, 74 checks: 362 passed, 0 failed, 8 skipped in 63 s`, and how to try the first failure again. A
     /// single server is called by its name.
     pub fn summary(&self, palette: Palette) -> String {
@@ -222,7 +230,7 @@ impl<'a> Results<'a> {
             let _ = write!(out, ", {} not run", self.not_run());
         }
         let _ = writeln!(out, " in {}", duration(self.seconds));
-        if let Some((server, report)) = self.failed().next() {
+        if let Some((server, report)) = self.told_first() {
             let _ = writeln!(out, "the first failure again: cargo lab check {} {}", server.words, report.check);
         }
         out
@@ -255,16 +263,28 @@ impl<'a> Results<'a> {
     }
 }
 
-/// Failures by their symptoms, both in order of appearance.
+/// Failures by their symptoms, both in order of appearance; but those come first in which the server ended or panicked.
 pub fn kinds<'a>(failed: &[&'a Report]) -> Vec<Vec<&'a Report>> {
     let mut kinds: Vec<(Option<Symptom>, Vec<&Report>)> = Vec::new();
     failed.iter().for_each(|report| entry(&mut kinds, report.symptom()).push(report));
     let sorted = |(_, mut reports): (_, Vec<&'a Report>)| {
         // One of which the calls were seen tells most.
-        reports.sort_by_key(|report| !was_looked_at(report));
+        reports.sort_by_key(|report| (!is_an_end(report), !was_looked_at(report)));
         reports
     };
-    kinds.into_iter().map(sorted).collect()
+    let mut kinds: Vec<Vec<&Report>> = kinds.into_iter().map(sorted).collect();
+    kinds.sort_by_key(|kind| !kind.iter().any(|report| is_an_end(report)));
+    kinds
+}
+
+/// Whether the server ended in this check, or panicked: that explains other failures.
+pub fn is_an_end(report: &Report) -> bool {
+    matches!(&report.outcome, Outcome::Fail(failure) if failure.is_an_end())
+}
+
+/// Of failures, the one that explains the others: the first in which the server ended or panicked, or else the first.
+pub fn first_told<'a>(failed: impl Iterator<Item = &'a Report> + Clone) -> Option<&'a Report> {
+    failed.clone().find(|report| is_an_end(report)).or_else(|| failed.clone().next())
 }
 
 fn was_looked_at(report: &Report) -> bool {
@@ -386,6 +406,24 @@ pub(crate) mod tests {
                  cargo lab check 'epoll-et' drain::a_burst_of_bytes_in_one_wakeup_is_all_read\n"
             );
         });
+    }
+
+    #[test]
+    fn the_failure_in_which_the_server_ended_is_told_first() {
+        let (checks, servers) = (some_checks(), some_servers());
+        let mut reports = some_reports();
+        reports[1][2] = report(
+            2,
+            Outcome::Fail(Failure::new(Symptom::Exited, "the server ended with exit code 101", "It panicked.")),
+        );
+        let results = Results { checks: &checks, servers: &servers, reports, seconds: 1.0 };
+        let summary = results.summary(Palette::plain());
+        assert!(summary.ends_with("again: cargo lab check 'epoll-et' drain::bytes_and_fin_are_echoed\n"), "{summary}");
+        let told = results.failures(None, Palette::plain(), false);
+        assert!(told.starts_with("FAIL epoll-et  drain::bytes_and_fin_are_echoed\n"), "{told}");
+        let failed: Vec<&Report> = results.failed().map(|(_, report)| report).collect();
+        assert_eq!(failed[0].symptom(), Some(Symptom::ReadLost));
+        assert_eq!(first_told(failed.into_iter()).and_then(Report::symptom), Some(Symptom::Exited));
     }
 
     #[test]

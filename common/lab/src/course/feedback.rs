@@ -178,7 +178,8 @@ fn other_kind(kind: &[&Report], palette: Palette) -> String {
 }
 
 fn not_yet(exercise: &Exercise, judgement: &Judgement, head: &str, palette: Palette) -> String {
-    let broken = judgement.starter_passed.iter().find(|report| matches!(report.outcome, Outcome::Fail(_)));
+    let broken = judgement.starter_passed.iter().filter(|report| matches!(report.outcome, Outcome::Fail(_)));
+    let broken = results::first_told(broken);
     let rule = match broken {
         _ if !judgement.is_mended() && !judgement.ended_early() => "The bug is still there, in another shape.\n".into(),
         Some(report) if judgement.is_mended() => format!(

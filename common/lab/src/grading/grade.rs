@@ -526,10 +526,10 @@ fn verdict(exercise: &Exercise, extent: Extent, state: AttemptState, note: Strin
 /// The rule that an attempt breaks whose own checks say nothing of it.
 fn why_not_all(verdict: &Judgement) -> String {
     let failed = |report: &&Report| matches!(report.outcome, Outcome::Fail(_));
-    if let Some(report) = verdict.starter_failed.iter().find(failed) {
+    if let Some(report) = results::first_told(verdict.starter_failed.iter().filter(failed)) {
         return format!("the bug is still there: it fails {}, as the starter does", report.check);
     }
-    let broken = verdict.starter_passed.iter().find(failed);
+    let broken = results::first_told(verdict.starter_passed.iter().filter(failed));
     if let (true, Some(report)) = (verdict.is_mended(), broken) {
         return format!("the fix breaks clause {}, which the starter keeps: {}", report.clause, report.check);
     }
@@ -602,11 +602,13 @@ impl Grade {
     }
 
     /// What the student is told: a line for each of the exercise's own checks, as much as `show` has of each failure, and how
-    /// many others pass.
+    /// many others pass. What explains the others comes first: a failure in which the server ended or panicked.
     pub fn explain(&self, show: Show) -> String {
         let mut out = if self.note.is_empty() { String::new() } else { format!("{}\n", self.note) };
         let mut others = 0;
-        for (place, report) in self.reports.iter().enumerate() {
+        let mut reports: Vec<(usize, &Report)> = self.reports.iter().enumerate().collect();
+        reports.sort_by_key(|(_, report)| !results::is_an_end(report));
+        for (place, report) in reports {
             match &report.outcome {
                 Outcome::Pass if place >= self.own_checks => others += 1,
                 Outcome::Pass => out += &format!("pass  {}\n", report.check),

@@ -7,7 +7,7 @@ use harness::{Outcome, Report};
 use markup::Markup;
 
 use super::{document, failure, id_of, list, name, section};
-use crate::checking::results::duration;
+use crate::checking::results::{duration, is_an_end};
 use crate::class::grades::{ClassGrades, StudentGrades};
 use crate::course::decimal;
 use crate::grading::formats::{Grades, Show};
@@ -102,8 +102,9 @@ fn exercise(page: &mut Markup, grade: &Grade, show: Show) {
         page.leaf("pre", &[], grade.note.trim_end());
     }
     let (own, others) = grade.reports.split_at(grade.own_checks.min(grade.reports.len()));
-    let (failed, rest): (Vec<&Report>, Vec<&Report>) =
+    let (mut failed, rest): (Vec<&Report>, Vec<&Report>) =
         grade.reports.iter().partition(|report| report.symptom().is_some());
+    failed.sort_by_key(|report| !is_an_end(report));
     failed.into_iter().for_each(|report| failed_check(page, report, show));
     let is_own = |report: &&&Report| own.iter().any(|it| std::ptr::eq(it, **report));
     let own: Vec<String> = rest.iter().filter(is_own).map(|report| in_a_line(report)).collect();
