@@ -97,10 +97,10 @@ pub fn unserved_listener(view: &View) -> Option<String> {
         return None;
     }
     Some(format!(
-        "{} sockets listen on this port (SO_REUSEPORT), and the kernel spreads the connections over them. {} connections \
-         wait at the one that is {}, and no thread waits for that one. Accept from each of them, or have only one.",
+        "{} sockets listen on this port (SO_REUSEPORT), and the kernel spreads the connections over them. {} \
+         at the one that is {}, and no thread waits for that one. Accept from each of them, or have only one.",
         listeners.len(),
-        full.rx,
+        connections_wait(full.rx),
         whose(view, &full.holders)
     ))
 }
@@ -121,6 +121,23 @@ fn is_watched(view: &View, socket: &Socket) -> bool {
         || socket.holders.iter().any(|holder| in_a_set(holder) || in_accept(holder))
 }
 
+/// Whether a thread sleeps until somebody comes to this listener: in accept, or in a wait that is asked for input on it.
+pub fn is_waited_for(view: &View, listener: &Socket) -> bool {
+    let asks = |mask: Option<Mask>| mask.is_some_and(|mask| mask.has(Mask::IN));
+    let by_a_thread = |holder: &Holder| {
+        let Some(process) = process_of(view, *holder) else { return false };
+        let accepts = |call: &Call| call.kind == Kind::Accept && call.args[0] as i32 == holder.fd;
+        process.sets.iter().any(|set| asks(set.of(holder.fd)))
+            || process.threads.iter().filter_map(|thread| thread.call.as_ref()).any(accepts)
+    };
+    asks(view.registration(listener).map(|watch| watch.mask)) || listener.holders.iter().any(by_a_thread)
+}
+
+/// `2 connections wait`.
+pub fn connections_wait(count: u32) -> String {
+    if count == 1 { "1 connection waits".to_owned() } else { format!("{count} connections wait") }
+}
+
 /// `12 bytes wait`.
 pub fn waiting(bytes: u32) -> String {
     if bytes == 1 { "1 byte waits".to_owned() } else { format!("{bytes} bytes wait") }
@@ -139,6 +156,11 @@ pub fn low_water(socket: &Socket, holder: Holder) -> Option<String> {
     })
 }
 
+/// `2 operations are`.
+fn are(count: u32, what: &str) -> String {
+    if count == 1 { format!("1 {what} is") } else { format!("{count} {what}s are") }
+}
+
 /// A ring with something in its queues while the server sleeps.
 pub fn ring(view: &View) -> Option<String> {
     let wait = view.wait().map_or("a call", |call| call.name);
@@ -151,15 +173,17 @@ pub fn ring(view: &View) -> Option<String> {
             "Call io_uring_enter with their number before you wait."
         };
         return Some(format!(
-            "{} operations are in the submission queue of the ring (fd {}), and were never handed over: SqHead differs \
-             from SqTail while the server sleeps in {wait}. {how}",
-            ring.not_submitted, ring.fd
+            "{} in the submission queue of the ring (fd {}) and never handed over: SqHead differs from SqTail while the \
+             server sleeps in {wait}. {how}",
+            are(ring.not_submitted, "operation"),
+            ring.fd
         ));
     }
     Some(format!(
-        "{} completions are in the completion queue of the ring (fd {}) while the server sleeps in {wait}. Take all of them \
-         before you wait: those that are there already wake nobody.",
-        ring.not_taken, ring.fd
+        "{} in the completion queue of the ring (fd {}) while the server sleeps in {wait}. Take all of them before you wait: \
+         those that are there already wake nobody.",
+        are(ring.not_taken, "completion"),
+        ring.fd
     ))
 }
 
@@ -185,6 +209,12 @@ pub fn not_in_the_set(view: &View, holder: Holder) -> Option<String> {
             "The bit of fd {fd} is set, and nfds is too small: {}. select looks at the descriptors below nfds only, so it \
              has to be the highest one plus 1.",
             set.nfds?
+        ));
+    }
+    if mask == Mask(0) {
+        return Some(format!(
+            "fd {fd} is in the list, and nothing is asked of it: IN was not asked for, or reading was paused and not resumed \
+             when there was room for output."
         ));
     }
     if !mask.has(Mask::IN) {

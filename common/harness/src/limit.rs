@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::client::{Client, ConnectOptions, echo_all};
+use crate::facts;
 use crate::failure::{Failure, Step, Stop, Symptom};
 use crate::subject::{Launch, Subject};
 use crate::trial::{Trial, raise_fd_limit};
@@ -38,6 +39,8 @@ pub struct Kept {
     by: &'static str,
     /// Those beyond the limit are closed, and do not wait in the accept queue.
     turned_away: bool,
+    /// Whether a thread waits for the listener, in the end, if that could be seen.
+    is_watched: Option<bool>,
 }
 
 /// What was found out about a command: with how many clients it was tried, and the limit.
@@ -81,7 +84,10 @@ pub fn find(trial: &mut Trial<'_>, most: usize) -> Step<Limit> {
     }
     let first = inside.len();
     trial.step(format!("{first} are served and c{first} is not"));
-    let kept = |again: usize, by| Ok(Limit::Kept(Kept { first: first as u32, again: again as u32, by, turned_away }));
+    let kept = |trial: &mut Trial<'_>, again: usize, by| {
+        let is_watched = listener_is_watched(trial);
+        Ok(Limit::Kept(Kept { first: first as u32, again: again as u32, by, turned_away, is_watched }))
+    };
     if let Some(mut outside) = outside.filter(|_| !turned_away) {
         // No connect before the verdict: it would bring an event. Some servers go on only when half of them have left.
         trial.step("half of them close");
@@ -90,7 +96,7 @@ pub fn find(trial: &mut Trial<'_>, most: usize) -> Step<Limit> {
             trial.step("all of them close");
             inside.clear();
             if echo_all(std::slice::from_mut(&mut outside)).is_err() {
-                return kept(0, "FIN");
+                return kept(trial, 0, "FIN");
             }
         }
     }
@@ -103,13 +109,22 @@ pub fn find(trial: &mut Trial<'_>, most: usize) -> Step<Limit> {
         trial.step(format!("{served} clients are served again, which leave by {by}"));
         again.into_iter().for_each(leave);
         if served < first {
-            return kept(served, "FIN");
+            return kept(trial, served, "FIN");
         }
     }
     trial.await_ends()?;
     trial.rest()?;
     let (again, _) = enter(trial, first)?;
-    if again.len() < first { kept(again.len(), "reset") } else { Ok(Limit::Policy(first as u32)) }
+    if again.len() < first { kept(trial, again.len(), "reset") } else { Ok(Limit::Policy(first as u32)) }
+}
+
+/// Whether a thread waits for the listener. Of several, and of a completion's operations, that says nothing.
+fn listener_is_watched(trial: &mut Trial<'_>) -> Option<bool> {
+    let port = trial.server().ok()?.addr.port();
+    let view = trial.process().ok()?.view(port).filter(|view| view.rings().next().is_none())?;
+    let mut listeners = view.sockets.iter().filter(|socket| socket.listening);
+    let (listener, None) = (listeners.next()?, listeners.next()) else { return None };
+    Some(facts::is_waited_for(&view, listener))
 }
 
 /// Those of up to `most` clients that are served, one after the other; and the first that is not, with what was seen.
@@ -160,7 +175,7 @@ impl Kept {
 
     /// As a failure.
     pub fn failure(&self) -> Failure {
-        let Self { first, again, by, turned_away } = *self;
+        let Self { first, again, by, turned_away, .. } = *self;
         let what = match turned_away {
             true => format!(
                 "the server served {first} clients at once and closed others; after these had left by {by}, it \
@@ -176,11 +191,25 @@ impl Kept {
 
     /// What that means.
     pub fn cause(&self) -> String {
-        format!(
-            "It has a limit of {} clients at once, and its limit is not lifted: a client that left by {} was not counted out, \
-             or the listener was not put back into the wait, or nobody called accept for those that waited already.",
-            self.first, self.by
-        )
+        let limit = format!("It has a limit of {} clients at once, and its limit is not lifted", self.first);
+        // Clients that left by FIN have been tried before.
+        if self.by == "reset" {
+            return format!(
+                "{limit}: a client that leaves by FIN gives its place back, and one that leaves by reset does not. Count a \
+                 client out wherever its connection ends: at a read or a write that fails (ECONNRESET), at ERR and HUP."
+            );
+        }
+        let uncounted = format!("a client that left by {} was not counted out", self.by);
+        match self.is_watched.filter(|_| !self.turned_away) {
+            Some(false) => format!(
+                "{limit}: nobody waits for the listener any more, although all have left. It was not put back into the wait, \
+                 or {uncounted}, so that the server takes itself for full."
+            ),
+            _ => format!(
+                "{limit}: {uncounted}, or the listener was not put back into the wait, or nobody called accept for those \
+                 that waited already."
+            ),
+        }
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule { about: "the last call before the exit", symptoms: &[Exited], holds: exit },
 ];
 
+pub(super) const FIRST: &[Rule] =
+    &[Rule { about: "a close with an operation in flight", symptoms: &[EofLost, Leak], holds: in_flight }];
+
 /// The call that ended the connection.
 fn close<'a>(case: &Case<'a>) -> Option<&'a Made> {
     case.backwards().find(|made| {
@@ -132,10 +135,13 @@ fn hang_up_first(case: &Case<'_>) -> Option<String> {
     let event = case.last_event().filter(|event| event.at <= close.at)?;
     let mask = event.said_of(event.events[0].0)?;
     let ended = mask.has(Mask(Mask::RDHUP.0 | Mask::HUP.0));
-    let read = case.backwards().take_while(|made| made.at > event.at).any(|made| made.kind == Kind::Read);
-    (ended && close.unread > 0 && !read).then(|| {
+    let mut since = case.backwards().take_while(|made| made.at > event.at);
+    // It may have read for a turn. A read that failed, or returned 0, is another story.
+    let read = since.find(|made| made.kind == Kind::Read);
+    let after = if read.is_some() { " and it had read for a turn" } else { "" };
+    (ended && close.unread > 0 && read.is_none_or(|read| read.moved() > 0)).then(|| {
         format!(
-            "It closed when {} reported {mask}, with {} unread. {RDHUP_OR_EOF} says that the client sends \
+            "It closed when {} reported {mask}{after}, with {} unread. {RDHUP_OR_EOF} says that the client sends \
              no more, and not that all was read: read until 0, answer, and then close. A close with unread input \
              sends a reset.",
             event.name,
@@ -238,6 +244,37 @@ fn parents_copy(case: &Case<'_>) -> Option<String> {
     ))
 }
 
+/// An operation was under way on the connection when its descriptor was closed, and nothing cancelled it.
+fn in_flight(case: &Case<'_>) -> Option<String> {
+    let cancels = |made: &&Made| matches!(made.name.as_str(), "ASYNC_CANCEL" | "POLL_REMOVE");
+    let (operation, close) = case.record.connections.values().find_map(|connection| {
+        let close = connection.calls.iter().rfind(|made| made.kind == Kind::Close && made.error().is_none())?;
+        let is_of_it = |made: &&Made| {
+            made.is_operation() && made.at < close.at && matches!(made.kind, Kind::Read | Kind::Write | Kind::Poll)
+        };
+        let of_it: Vec<&Made> = connection.calls.iter().filter(is_of_it).collect();
+        let goes_on = |made: &&&Made| {
+            let last = of_it.iter().rfind(|other| other.name == made.name);
+            last.is_some_and(|last| last.at == made.at) && (made.value.is_none() || made.more)
+        };
+        let operation = *of_it.iter().find(goes_on)?;
+        let thread = case.record.threads.get(&close.tid)?;
+        // What was forgotten of its calls may be a cancellation. One that is made after the close is submitted by the next call.
+        let is_kept = thread.calls.front().is_some_and(|first| first.at <= operation.at);
+        let mut enters = thread.calls.iter().filter(|made| made.kind == Kind::UringEnter && made.at > close.at);
+        let end = enters.nth(1).map_or(u64::MAX, |enter| enter.at);
+        let mut meanwhile = thread.calls.iter().filter(|made| made.at > operation.at && made.at < end);
+        (is_kept && !meanwhile.any(|made| cancels(&made))).then_some((operation, close))
+    })?;
+    let fd = close.fd?;
+    Some(format!(
+        "{}({fd}) came while {} on fd {fd} was in flight, and nothing cancelled it. close(2) only gives up the number: the \
+         operation keeps the socket, and the kernel sends no FIN. Cancel what is in flight before you close \
+         (IORING_OP_ASYNC_CANCEL, by descriptor or by user_data), on every way that ends a connection.",
+        close.name, operation.name
+    ))
+}
+
 fn not_closed(case: &Case<'_>) -> Option<String> {
     let left = case.record.connections.values().find_map(|connection| {
         let closed = connection.calls.iter().any(|made| made.kind == Kind::Close);
@@ -245,6 +282,7 @@ fn not_closed(case: &Case<'_>) -> Option<String> {
         let ended = match last.kind {
             Kind::Read => last.value == Some(0) || last.error().is_some_and(|error| error != libc::EAGAIN),
             Kind::Write => last.error().is_some_and(|error| error != libc::EAGAIN),
+            Kind::Shutdown => last.words.iter().any(|how| how == "SHUT_RDWR"),
             kind if kind.is_wait() => last.events.iter().any(|(_, mask)| mask.has(Mask(Mask::ERR.0 | Mask::HUP.0))),
             _ => false,
         };
@@ -266,16 +304,29 @@ fn exit(case: &Case<'_>) -> Option<String> {
         |tid: i32, at: u64| all.iter().rfind(move |made| made.tid == tid && made.at < at && made.error().is_some());
     match exit {
         Some(exit) => {
-            let failed = of_thread(exit.tid, exit.at)?;
-            let near =
-                all.iter().filter(|made| made.tid == exit.tid && made.at > failed.at && made.at < exit.at).count();
+            let Some(failed) = of_thread(exit.tid, exit.at) else { return event_before(case, exit) };
+            // On its way out it closes what it has, and writes its last words.
+            let is_farewell = |made: &Made| {
+                made.kind == Kind::Close && made.error().is_none() || made.kind == Kind::Write && made.client.is_none()
+            };
+            let between = |made: &&&Made| made.tid == exit.tid && made.at > failed.at && made.at < exit.at;
+            let near = all.iter().filter(between).filter(|made| !is_farewell(made)).count();
             // What failed long ago has not ended it.
-            (near <= 12 && !failed.failed_with(libc::EAGAIN))
-                .then(|| format!("the last call that failed before its exit was {failed}."))
+            if near > 12 || failed.failed_with(libc::EAGAIN) {
+                return event_before(case, exit);
+            }
+            Some(format!("the last call that failed before its exit was {failed}."))
         }
         None => {
             let last = all.iter().rfind(|made| made.error() == Some(libc::EPIPE))?;
             Some(format!("its last call was {last}."))
         }
     }
+}
+
+/// No call failed: an error that a wait reported may have ended it.
+fn event_before(case: &Case<'_>, exit: &Made) -> Option<String> {
+    let wait = case.turn_before(exit).find(|made| made.kind.is_wait())?;
+    let (fd, mask) = wait.events.iter().find(|(_, mask)| mask.has(Mask(Mask::ERR.0 | Mask::HUP.0)))?;
+    Some(format!("the last wait before its exit was {}, which reported fd {fd} {mask}.", wait.name))
 }

@@ -6,6 +6,7 @@
 use observe::made::{ConnectionCalls, Made, Record};
 use observe::syscall::Kind;
 
+use crate::diagnose::{HELD_IN_FLIGHT, LEFT_IN_FLIGHT, TOO_FEW};
 use crate::failure::Symptom;
 
 mod bytes;
@@ -50,9 +51,15 @@ struct Rule {
     holds: fn(&Case<'_>) -> Option<String>,
 }
 
+/// What happened before all else: told first, and the kernel's view after it.
+fn first_rules() -> impl Iterator<Item = &'static Rule> {
+    [endings::FIRST, stalls::FIRST].into_iter().flatten()
+}
+
 /// All rules, the more special ones first.
 fn rules() -> impl Iterator<Item = &'static Rule> {
-    [tables::RULES, endings::RULES, bytes::RULES, spins::RULES, stalls::RULES].into_iter().flatten()
+    let others = [tables::RULES, endings::RULES, bytes::RULES, spins::RULES, stalls::RULES];
+    first_rules().chain(others.into_iter().flatten())
 }
 
 /// What the rules are about, in their order.
@@ -102,9 +109,13 @@ impl<'a> Case<'a> {
     }
 }
 
+fn what_holds(mut rules: impl Iterator<Item = &'static Rule>, case: &Case<'_>) -> Option<String> {
+    rules.find_map(|rule| rule.symptoms.contains(&case.symptom).then(|| (rule.holds)(case)).flatten())
+}
+
 /// What the first rule that holds says.
 pub fn seen(case: &Case<'_>) -> Option<String> {
-    rules().filter(|rule| rule.symptoms.contains(&case.symptom)).find_map(|rule| (rule.holds)(case))
+    what_holds(rules(), case)
 }
 
 /// The cause: what the first rule that holds says, and what the kernel's view has told.
@@ -112,6 +123,13 @@ pub fn best(case: &Case<'_>, told: &str) -> String {
     let seen = seen(case);
     let (facts, guess) = told.split_once(UNCLEAR).map_or((told, None), |(facts, guess)| (facts, Some(guess)));
     let facts = facts.trim_end();
+    if let Some(first) = what_holds(first_rules(), case) {
+        // That the server accepted too few is how it looks from outside.
+        let facts = facts.replace(&format!("{TOO_FEW} "), "");
+        // The rule says the same of this operation.
+        let facts = if [LEFT_IN_FLIGHT, HELD_IN_FLIGHT].contains(&facts.as_str()) { "" } else { &facts };
+        return format!("{first} {facts}").trim_end().to_owned();
+    }
     match (seen, guess) {
         (Some(seen), _) if facts.is_empty() => capitalised(&seen),
         (Some(seen), _) => format!("{facts} Seen under a tracer: {seen}"),

@@ -105,7 +105,17 @@ fn ignored(case: &Case<'_>) -> Option<String> {
         let on_it = |kind: Kind| calls.iter().filter(since).any(|made| made.kind == kind && made.fd == Some(*fd));
         !(reads && (on_it(Kind::Read) || on_it(Kind::Accept)) || mask.has(Mask::OUT) && on_it(Kind::Write))
     })?;
+    let places = wait.events.iter().map(|(fd, _)| wait.asked.iter().position(|(asked, _)| asked == fd));
+    let places: Option<Vec<usize>> = places.collect();
+    let ready = usize::try_from(wait.value.unwrap_or(0)).unwrap_or(0);
+    let place = wait.asked.iter().position(|(asked, _)| *asked == fd).map_or(0, |place| place + 1);
+    let behind = format!(
+        "fd {fd} is number {place} of its list: what poll returns is how many entries are ready, and not how many have to be \
+         looked at. Look at all of them."
+    );
+    let is_behind = wait.kind == Kind::Poll && places.is_some_and(|places| places.iter().all(|place| *place >= ready));
     let what = match mask {
+        mask if is_behind && (mask == Mask::IN || mask == Mask::OUT) => behind.as_str(),
         mask if mask == Mask::OUT => "An idle socket is always writable: watch for OUT only while bytes are owed.",
         mask if mask.has(Mask(Mask::RDHUP.0)) => {
             "RDHUP stays set after the client's FIN: stop watching for input, or ask edge-triggered."

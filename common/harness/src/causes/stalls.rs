@@ -22,6 +22,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule { about: "a turn without an end", symptoms: &[Starved], holds: long_turn },
 ];
 
+pub(super) const FIRST: &[Rule] = &[Rule {
+    about: "an accept that failed, and no other one",
+    symptoms: &[AcceptQueueNotDrained],
+    holds: accept_failed,
+}];
+
 const STALLS: &[Symptom] = &[AcceptQueueNotDrained, ReadLost, EofLost, WriteLost, Slow];
 
 /// Completions that only a call with GETEVENTS delivers.
@@ -49,7 +55,8 @@ fn not_armed(case: &Case<'_>) -> Option<String> {
     if !accepts && is_closed(case) {
         return None;
     }
-    let value = last.value?;
+    // One that goes on is still armed.
+    let value = last.value.filter(|_| !last.more)?;
     let failed = if value < 0 { " An error ends a multishot too." } else { "" };
     Some(format!(
         "{last}, and no operation was submitted {} since. Each completion, and each end of a multishot (a completion without \
@@ -71,16 +78,49 @@ fn cut_off(case: &Case<'_>) -> Option<String> {
     })
 }
 
+/// The last call of accept that has returned.
+fn last_accept<'a>(case: &Case<'a>) -> Option<&'a Made> {
+    case.record.in_order().into_iter().rfind(|made| made.kind == Kind::Accept && made.value.is_some())
+}
+
+/// The connections wait because of that, and not because the server accepted too few for an event.
+fn accept_failed(case: &Case<'_>) -> Option<String> {
+    let last = last_accept(case).filter(|made| !made.is_operation())?;
+    let why = match last.error()? {
+        libc::EAGAIN => return None,
+        libc::EMFILE | libc::ENFILE => "there was no free descriptor",
+        libc::ENOBUFS | libc::ENOMEM => "there was no memory",
+        _ => "the accept failed",
+    };
+    let asked = case.record.in_order().into_iter().rfind(|made| made.kind == Kind::EpollCtl && made.fd == last.fd);
+    let by_edge = asked.and_then(|made| made.asked.first()).is_some_and(|(_, mask)| mask.has(Mask::ET));
+    let edge = if by_edge { ", and the edge that told of it is used up" } else { "" };
+    Some(format!(
+        "{last}: {why}, and no other accept was made since. An accept that fails leaves its connection in the queue{edge}."
+    ))
+}
+
 fn accepts(case: &Case<'_>) -> Option<String> {
-    let all = case.record.in_order();
-    let last = all.iter().rfind(|made| made.kind == Kind::Accept && made.value.is_some())?;
+    let last = last_accept(case)?;
+    // A level is reported again: who stops early comes back.
+    let wait = case.before(last).find(|made| made.kind.is_wait());
+    let asked = case.record.in_order().into_iter().rfind(|made| made.kind == Kind::EpollCtl && made.fd == last.fd);
+    let by_level = asked.and_then(|made| made.asked.first()).is_some_and(|(_, mask)| !mask.has(Mask::ET));
+    if by_level || wait.is_some_and(|wait| !last.is_operation() && matches!(wait.kind, Kind::Poll | Kind::Select)) {
+        return None;
+    }
     match last.error() {
-        Some(libc::EAGAIN) => None,
-        Some(_) => Some(format!("its last accept was {last}, and no other one followed.")),
+        Some(_) => None,
+        None if last.is_operation() && last.more => None,
         None if last.is_operation() => Some(format!("its last accept was {last}, and it armed no other one.")),
         None => {
-            let turn = case.turn_before(last).filter(|made| made.kind == Kind::Accept).count() + 1;
-            Some(format!("its last accept was {last}, number {turn} after its event, and EAGAIN was not reached."))
+            let turn: Vec<&Made> = case.turn_before(last).collect();
+            let number = turn.iter().filter(|made| made.kind == Kind::Accept).count() + 1;
+            let after = match turn.last() {
+                Some(wait) if wait.kind.is_wait() && wait.events.is_empty() => wait.to_string(),
+                _ => "its event".to_owned(),
+            };
+            Some(format!("its last accept was {last}, number {number} after {after}, and EAGAIN was not reached."))
         }
     }
 }
@@ -136,6 +176,18 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
     if case.last_event().is_some_and(|event| matches!(event.kind, Kind::Poll | Kind::Select)) {
         return None;
     }
+    // So does epoll, unless it was asked for edges.
+    if let Some(asked) = case.last(Kind::EpollCtl)
+        && let Some((_, mask)) = asked.asked.first()
+    {
+        let is_asked_for = mask.has(Mask::IN);
+        if !is_asked_for {
+            return Some(format!("the last epoll_ctl of this connection was {asked}, and IN was not asked for again."));
+        }
+        if !mask.has(Mask::ET) {
+            return None;
+        }
+    }
     let read = case.last(Kind::Read)?;
     let length = read.length.filter(|length| *length > 0)?;
     let eof = if case.symptom == EofLost { ": the read that returns 0 was not made" } else { "" };
@@ -166,26 +218,56 @@ fn unwritten(case: &Case<'_>) -> Option<String> {
     let Some(write) = case.last(Kind::Write) else {
         let read = case.last(Kind::Read)?;
         return Some(format!(
-            "after {read} it made no write at all: {} stay in its own memory, as if more had to come (the end of a line, a \
-             full buffer) before they are sent.",
-            bytes(owed)
+            "after {read} it made no write at all: {} in its own memory, as if more had to come (the end of a line, a \
+             full buffer) before {} sent.",
+            if owed == 1 { "1 byte stays".to_owned() } else { format!("{} stay", bytes(owed)) },
+            if owed == 1 { "it is" } else { "they are" }
         ));
     };
     let asked = case.backwards().take_while(|made| made.at > write.at).find(|made| made.kind == Kind::EpollCtl);
     let short = write.failed_with(libc::EAGAIN)
         || write.error().is_none() && write.length.is_some_and(|length| write.moved() < length);
     let then = match asked.and_then(|made| made.asked.first()) {
-        Some((_, mask)) if mask.has(Mask::OUT) => "it asked for OUT, and made no write since",
-        _ => "no write followed",
+        Some((_, mask)) if mask.has(Mask::OUT) => "it asked for OUT, and made no write since".to_owned(),
+        _ => out_not_asked(case, write).unwrap_or_else(|| "no write followed".to_owned()),
     };
     if short {
-        return Some(format!("its last write was {write}, the socket was full, and {then}: {} are owed.", bytes(owed)));
+        let owed = if owed == 1 { "1 byte is".to_owned() } else { format!("{} are", bytes(owed)) };
+        return Some(format!("its last write was {write}, the socket was full, and {then}. {owed} owed."));
     }
     Some(format!(
         "its last write, {write}, was taken whole, and {} more that it has read stay in its own memory (a buffered reader or \
          writer, a record), while it waits for the socket: the socket will not say anything about them. Go round until \
          the buffer is empty, then wait.",
         bytes(owed)
+    ))
+}
+
+/// That nobody asks for OUT on this connection after its last write: it was not asked for, or not any more.
+fn out_not_asked(case: &Case<'_>, write: &Made) -> Option<String> {
+    if let Some(asked) = case.last(Kind::EpollCtl) {
+        let (_, mask) = asked.asked.first()?;
+        return (!mask.has(Mask::OUT))
+            .then(|| format!("it did not ask for OUT: the last epoll_ctl of this connection was {asked}"));
+    }
+    let fd = write.fd?;
+    let thread = case.record.threads.get(&write.tid)?;
+    let asked_of = |made: &Made| made.asked.iter().find(|(of, _)| *of == fd).map(|(_, mask)| *mask);
+    let waits: Vec<(&Made, Mask)> = thread
+        .calls
+        .iter()
+        .filter(|made| made.kind == Kind::Poll && made.at > write.at)
+        .filter_map(|made| Some((made, asked_of(made)?)))
+        .collect();
+    let (_, last) = waits.last().filter(|(_, mask)| !mask.has(Mask::OUT))?;
+    let Some((before, _)) = waits.iter().rfind(|(_, mask)| mask.has(Mask::OUT)) else {
+        return Some(format!("poll is asked for {last} on fd {fd}, and not for OUT"));
+    };
+    let closed = thread.calls.iter().find(|made| made.at > before.at && made.kind == Kind::Close);
+    let moved = closed.map_or_else(String::new, |close| format!(", after {close},"));
+    Some(format!(
+        "poll was asked for OUT on fd {fd} at first, and{moved} for {last} alone: what is asked of a connection has to stay \
+         with it, also when its entry of the list moves"
     ))
 }
 

@@ -5,7 +5,9 @@ use observe::made::{ERROR_QUEUE, Made, Record, ZERO_COPY};
 use observe::syscall::Kind;
 
 use super::{Case, UNCLEAR, about, best};
-use crate::failure::Symptom::{self, AcceptQueueNotDrained, Blocked, ReadLost, Reset, Spinning, Truncated, WrongBytes};
+use crate::failure::Symptom::{
+    self, AcceptQueueNotDrained, Blocked, EofLost, Exited, ReadLost, Reset, Spinning, Truncated, WriteLost, WrongBytes,
+};
 
 const CLIENT: u16 = 9;
 
@@ -164,6 +166,92 @@ fn a_flag_of_its_own_keeps_it_going_round() {
     let spin = std::iter::repeat_n([asks.clone(), tries], 40).flatten();
     says(Spinning, spin, "Its own flag keeps it going round: epoll_wait(4) = 0, 40 times");
     says(Spinning, std::iter::repeat_n(asks, 50), "it asks, and does not wait");
+}
+
+#[test]
+fn an_accept_that_failed_comes_first_and_too_few_accepts_are_no_cause() {
+    let listener =
+        |value: i64| Made { fd: Some(3), client: None, length: None, ..call("accept4", Kind::Accept, value) };
+    let asked =
+        |mask: Mask| Made { fd: Some(3), client: None, asked: vec![(3, mask)], ..call("epoll_ctl", Kind::EpollCtl, 0) };
+    let told =
+        format!("6 connections wait. {} The next event comes only with a new connect.", crate::diagnose::TOO_FEW);
+    let cause = |calls: Vec<Made>| best(&Case::new(AcceptQueueNotDrained, &record(calls), None), &told);
+    let failed = listener(-i64::from(libc::EMFILE));
+    let edge = cause(vec![asked(Mask(Mask::IN.0 | Mask::ET.0)), failed.clone(), close()]);
+    assert!(
+        edge.starts_with("accept4(3) = EMFILE: there was no free descriptor, and no other accept was made"),
+        "{edge}"
+    );
+    assert!(edge.contains("the edge that told of it is used up. 6 connections wait. The next event"), "{edge}");
+    let level = cause(vec![asked(Mask::IN), failed.clone()]);
+    assert!(level.contains("in the queue. 6 connections wait."), "{level}");
+    // A level is reported again.
+    assert_eq!(cause(vec![asked(Mask::IN), listener(7)]), told);
+    let drained = cause(vec![asked(Mask::IN), failed, listener(-i64::from(libc::EAGAIN))]);
+    assert_eq!(drained, told);
+}
+
+#[test]
+fn an_operation_in_flight_at_a_close_unless_it_was_cancelled() {
+    let poll = |value: Option<i64>, more: bool| Made { value, more, length: None, ..call("POLL_ADD", Kind::Poll, 0) };
+    let cancel = Made { fd: Some(-1), client: None, length: None, ..call("ASYNC_CANCEL", Kind::Other, 0) };
+    let flight = [accept(), poll(None, false), poll(Some(1), true), close()];
+    says(EofLost, flight.clone(), "close(7) came while POLL_ADD on fd 7 was in flight, and nothing cancelled it");
+    let over = [accept(), poll(None, false), poll(Some(1), false), close()];
+    assert!(!cause(EofLost, over).contains("in flight"));
+    let [accepted, submitted, event, close] = flight.clone();
+    assert!(!cause(EofLost, [accepted, submitted, event, cancel, close]).contains("in flight"));
+    // What the kernel's view has said of any operation is said of this one.
+    let told = best(&Case::new(EofLost, &record(flight), Some(CLIENT)), crate::diagnose::HELD_IN_FLIGHT);
+    assert_eq!(told.matches("only gives up the number").count(), 1, "{told}");
+}
+
+#[test]
+fn what_poll_is_asked_is_lost_when_an_entry_moves() {
+    let poll =
+        |mask: Mask| Made { tid: 1, pid: 1, value: Some(1), asked: vec![(7, mask)], ..Made::new("poll", Kind::Poll) };
+    let short = [accept(), call("recvfrom", Kind::Read, 100), call("sendto", Kind::Write, 60)];
+    let both = poll(Mask(Mask::IN.0 | Mask::OUT.0));
+    let other = on(1, 8, "close", Kind::Close, 0);
+    let moved = short.clone().into_iter().chain([both.clone(), other, poll(Mask::IN)]);
+    says(WriteLost, moved, "poll was asked for OUT on fd 7 at first, and, after close(7, len 100), for IN alone");
+    says(WriteLost, short.clone().into_iter().chain([poll(Mask::IN)]), "poll is asked for IN on fd 7, and not for OUT");
+    says(WriteLost, short.into_iter().chain([both]), "and no write followed. 40 bytes are owed");
+}
+
+#[test]
+fn what_poll_returns_is_no_place() {
+    let asked = [3, 4, 7].map(|fd| (fd, Mask::IN)).to_vec();
+    let spin = Made { asked, events: vec![(7, Mask::IN)], value: Some(1), ..Made::new("poll", Kind::Poll) };
+    says(
+        Spinning,
+        std::iter::repeat_n(spin.clone(), 50),
+        "fd 7 is number 3 of its list: what poll returns is how many",
+    );
+    let first = Made { asked: vec![(7, Mask::IN)], ..spin };
+    says(Spinning, std::iter::repeat_n(first, 50), "Stop watching for what is not dealt with now");
+}
+
+#[test]
+fn what_closes_and_says_farewell_does_not_hide_the_call_that_ended_it() {
+    let failed = Made { fd: Some(3), client: None, ..call("accept4", Kind::Accept, -i64::from(libc::EMFILE)) };
+    let closes = std::iter::repeat_n(close(), 100);
+    let exit = Made { value: None, words: vec!["1".into()], ..call("exit_group", Kind::Exit, 0) };
+    says(
+        Exited,
+        [accept(), failed].into_iter().chain(closes).chain([exit]),
+        "before its exit was accept4(3, len 100) = EMFILE",
+    );
+}
+
+#[test]
+fn an_event_that_ended_it_and_one_after_which_it_read_for_a_turn() {
+    let exit = Made { value: None, words: vec!["1".into()], ..call("exit_group", Kind::Exit, 0) };
+    says(Exited, [accept(), wait(Mask::ERR), close(), exit], "before its exit was epoll_wait, which reported fd 7 ERR");
+    let turn = [accept(), wait(Mask(Mask::IN.0 | Mask::RDHUP.0)), call("recvfrom", Kind::Read, 100)];
+    let unread = Made { unread: 9, ..close() };
+    says(Reset, turn.into_iter().chain([unread]), "reported IN|RDHUP and it had read for a turn, with 9 bytes unread");
 }
 
 #[test]

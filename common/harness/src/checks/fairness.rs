@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use harness_macros::check;
 use observe::Thread;
+use observe::view::{Epoll, Holder};
 
 use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
 use crate::failure::{Step, Stop, Symptom};
@@ -191,7 +192,22 @@ fn clients_that_come_at_once_are_shared_by_the_workers(trial: &mut Trial<'_>) ->
             all => format!("{all} threads"),
         }
     );
-    Err(trial.with_view(Symptom::Starved, what, ONE_OF_MANY))
+    let cause = format!("{}{ONE_OF_MANY}", where_the_listener_is(trial).unwrap_or_default());
+    Err(trial.with_view(Symptom::Starved, what, &cause))
+}
+
+/// That not each of the server's epoll instances has the listener, if that is so.
+fn where_the_listener_is(trial: &mut Trial<'_>) -> Option<String> {
+    let port = trial.server().ok()?.addr.port();
+    let view = trial.process().ok()?.view(port)?;
+    let listeners: Vec<&Holder> =
+        view.sockets.iter().filter(|socket| socket.listening).flat_map(|socket| &socket.holders).collect();
+    let epolls = view.processes.iter().flat_map(|it| it.descriptors.epolls.iter().map(move |epoll| (it.pid, epoll)));
+    let has_it = |(pid, epoll): (i32, &Epoll)| {
+        epoll.registrations.iter().any(|watch| listeners.iter().any(|it| it.pid == pid && it.fd == watch.fd))
+    };
+    let (all, with) = epolls.fold((0, 0), |(all, with), epoll| (all + 1, with + usize::from(has_it(epoll))));
+    (0 < with && with < all).then(|| format!("The listener is registered with {with} of {all} epoll instances. "))
 }
 
 /// A flood and 256 connects, call by call (ptrace): in one turn at most 64 accepts, and at most 4 reads of one

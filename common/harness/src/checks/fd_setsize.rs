@@ -63,7 +63,18 @@ fn counted(stop: Stop) -> Stop {
     match &stop {
         // Its own story is the better one.
         Stop::Fail(failure) if failure.symptom == Symptom::AcceptQueueNotDrained => stop,
-        _ => stop.because(COUNTED),
+        _ => with_its_facts(stop, COUNTED),
+    }
+}
+
+/// What the check is about, behind what the kernel's view shows.
+fn with_its_facts(stop: Stop, about: &str) -> Stop {
+    match &stop {
+        Stop::Fail(failure) if !failure.is_unclear() => {
+            let cause = format!("{} {about}", failure.cause);
+            stop.because(cause)
+        }
+        _ => stop.because(about),
     }
 }
 
@@ -256,7 +267,7 @@ fn in_the_table(trial: &Trial<'_>, client: &mut Client) -> Step {
         Err(Stop::Fail(it)) if !trial.subject.own && matches!(it.symptom, Symptom::Reset | Symptom::Truncated) => {
             Ok(())
         }
-        Err(stop) => Err(stop.because(TABLE)),
+        Err(stop) => Err(with_its_facts(stop, TABLE)),
         Ok(()) => Ok(()),
     }
 }

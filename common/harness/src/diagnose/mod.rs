@@ -35,6 +35,9 @@ pub const HELD_BY_A_WAIT: &str = "The server has closed the file descriptor of t
     thread wait for it: remove it from a shared epoll before the close (EPOLL_CTL_DEL waits until no thread looks), \
     or call shutdown(2) first.";
 
+/// What is said of connections that wait, unless it is known that an accept failed.
+pub const TOO_FEW: &str = "One event can stand for several clients, and the server did not accept them all.";
+
 /// What the client knows of a connection that does not go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Stalled {
@@ -137,10 +140,7 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
     if let Some(cause) = facts::ring(view).or_else(|| facts::unserved_listener(view)) {
         return (Symptom::AcceptQueueNotDrained, cause);
     }
-    let queued = match view.accept_queue() {
-        1 => "1 connection waits".to_owned(),
-        n => format!("{n} connections wait"),
-    };
+    let queued = facts::connections_wait(view.accept_queue());
     if view.rings().next().is_some() {
         let cause = format!(
             "No accept operation waits in the kernel: {queued} in the accept queue while the server sleeps in {wait}. The last \
@@ -151,9 +151,8 @@ fn without_a_descriptor(view: &View, socket: &Socket, wait: &str) -> (Symptom, S
         return (Symptom::AcceptQueueNotDrained, cause);
     }
     let cause = format!(
-        "This connection was never accepted: {queued} in the accept queue while the server sleeps in {wait}. One event \
-         can stand for several clients, and the server did not accept them all. The next event comes only with a new \
-         connect: {}.",
+        "This connection was never accepted: {queued} in the accept queue while the server sleeps in {wait}. {TOO_FEW} The \
+         next event comes only with a new connect: {}.",
         advice::ACCEPT_UNTIL_EAGAIN
     );
     (Symptom::AcceptQueueNotDrained, cause)
@@ -208,12 +207,13 @@ fn unwatched(view: &View, holder: Holder, start: &str) -> String {
 
 fn write_lost(view: &View, socket: &Socket, fd: i32, held: u64, facts: &Stalled, wait: &str) -> String {
     let mut start = format!(
-        "The server sleeps in {wait}. It has read {} that have not come back, and its socket has {} under way.",
+        "The server sleeps in {wait}. It has read {} and not sent {} back, and its socket has {} under way.",
         size(held),
-        socket.tx
+        if held == 1 { "it" } else { "them" },
+        size(socket.tx.into())
     );
     if socket.rx > 0 {
-        start += &format!(" {} more wait unread, because so much is owed.", socket.rx);
+        start += &format!(" {} unread, because so much is owed.", facts::waiting(socket.rx));
     }
     if facts.sent <= ALWAYS_FITS && view.rings().next().is_some() {
         return format!(
@@ -305,10 +305,8 @@ pub fn describe(view: &View, socket: Option<&Socket>, facts: &Stalled) -> Vec<St
     if let Some(peer) = view.peer(facts.client).filter(|peer| peer.tx > 0) {
         lines.push(format!("{} bytes wait in the client's socket, because the server's is full", peer.tx));
     }
-    match view.accept_queue() {
-        0 => {}
-        1 => lines.push("1 connection waits in the accept queue".into()),
-        n => lines.push(format!("{n} connections wait in the accept queue")),
+    if view.accept_queue() > 0 {
+        lines.push(format!("{} in the accept queue", facts::connections_wait(view.accept_queue())));
     }
     for ring in view.rings() {
         let armed = match ring.armed {
@@ -386,9 +384,9 @@ pub fn spinning(view: &View) -> String {
         let Some(socket) = view.sockets.iter().find(|socket| socket.holders.contains(&holder)) else { continue };
         if socket.listening && socket.rx > 0 {
             return format!(
-                "{} connections stay in the accept queue and the listener stays readable. Without a free file \
-                 descriptor, stop watching it until one is free.",
-                socket.rx
+                "{} in the accept queue and the listener stays readable. Without a free file descriptor, stop watching it \
+                 until one is free.",
+                facts::connections_wait(socket.rx)
             );
         }
         if watch.mask.has(Mask::OUT) && socket.tx == 0 {
@@ -400,9 +398,8 @@ pub fn spinning(view: &View) -> String {
     }
     if view.accept_queue() > 0 {
         return format!(
-            "{} connections stay in the accept queue: the server repeats an accept that fails (EMFILE) without a \
-             pause.",
-            view.accept_queue()
+            "{} in the accept queue: the server repeats an accept that fails (EMFILE) without a pause.",
+            facts::connections_wait(view.accept_queue())
         );
     }
     if view.rings().next().is_some() {

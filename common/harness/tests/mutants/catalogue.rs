@@ -863,7 +863,7 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "faults::a_limit_of_connections_is_lifted_when_clients_leave",
             AcceptQueueNotDrained,
-            "its limit is not lifted",
+            "nobody waits for the listener any more",
         )],
     ),
     mutant(
@@ -873,7 +873,7 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "faults::a_limit_of_connections_is_lifted_when_clients_leave",
             AcceptQueueNotDrained,
-            "left by reset",
+            "one that leaves by reset does not",
         )],
     ),
     mutant(

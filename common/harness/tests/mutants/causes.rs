@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Outcome, checks};
+use harness::{Outcome, all_checks};
 
 use super::catalogue::MUTANTS;
 use super::mutant::Mutant;
@@ -46,12 +46,15 @@ fn cause(mutant: &Mutant) -> String {
         Err(reason) => return reason,
     };
     let Some(named) = mutant.caught.first() else { return "no check catches it".into() };
-    let check = checks().find(|check| check.full_name() == named.check);
+    let check = all_checks().find(|check| check.full_name() == named.check);
     let Some(check) = check else { return format!("there is no check {}", named.check) };
+    if check.long && std::env::var_os("LONG").is_none() {
+        return "caught by a long check, which runs with LONG=1".into();
+    }
     match run_named(check, &subject).outcome {
         Outcome::Fail(failure) => {
             let calls: String = failure.calls.iter().map(|line| format!("\n    {line}")).collect();
-            format!("{}: {}{calls}", failure.symptom, failure.cause)
+            format!("{}: {}\n  cause: {}{calls}", failure.symptom, failure.what, failure.cause)
         }
         other => format!("{other:?}"),
     }

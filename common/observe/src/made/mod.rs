@@ -71,6 +71,8 @@ pub struct Made {
     pub events: Vec<Event>,
     /// A wait: it had a timeout that is not 0.
     pub timed: bool,
+    /// A completion after which the operation goes on (IORING_CQE_F_MORE).
+    pub more: bool,
     /// A close, or a splice that found one of its ends not ready: bytes in its socket that were not read.
     pub unread: u64,
     /// A close: bytes that the server had read from this connection, and not written to it.
@@ -98,6 +100,7 @@ impl Made {
             asked: Vec::new(),
             events: Vec::new(),
             timed: false,
+            more: false,
             unread: 0,
             owed: 0,
             lingers_not: false,
@@ -159,7 +162,7 @@ impl fmt::Display for Made {
         let mut arguments: Vec<String> = Vec::new();
         let about = |fd: i32| (fd >= 0).then(|| fd.to_string());
         match self.kind {
-            Kind::Poll if self.asked.is_empty() => {}
+            Kind::Poll if self.asked.is_empty() => arguments.extend(self.fd.and_then(about)),
             Kind::Poll => arguments.push(format!("[{}]", list(&self.asked))),
             Kind::Select => arguments.extend(self.words.iter().cloned()),
             // The words begin with the epoll instance.
@@ -184,6 +187,9 @@ impl fmt::Display for Made {
             // Where it works it says nothing.
             Some(0) if matches!(self.kind, Kind::Close | Kind::Shutdown | Kind::EpollCtl | Kind::Listen) => {}
             Some(value) => write!(f, " = {}", errno::result(value))?,
+        }
+        if self.more {
+            f.write_str(" with F_MORE")?;
         }
         if !self.events.is_empty() {
             write!(f, " [{}]", list(&self.events))?;
@@ -340,6 +346,13 @@ impl Record {
         }
     }
 
+    /// A process listens now, and nobody has come yet: what it did before (the loader, a shim, a runtime) was its start.
+    pub fn begins(&mut self, pid: i32) {
+        if self.connections.is_empty() {
+            self.threads.retain(|_, thread| thread.pid != pid);
+        }
+    }
+
     /// A copy; of the connections, the one with this client's port, or all.
     pub fn of(&self, client: Option<u16>) -> Self {
         let Some(port) = client else { return self.clone() };
@@ -429,6 +442,8 @@ mod tests {
         assert_eq!(add.to_string(), "epoll_ctl(4, ADD, 7)");
         let operation = Made { fd: Some(7), ..Made::new("RECV", Kind::Read) };
         assert_eq!(operation.to_string(), "RECV(7) submitted");
+        let goes_on = Made { fd: Some(7), value: Some(1), more: true, ..Made::new("POLL_ADD", Kind::Poll) };
+        assert_eq!(goes_on.to_string(), "POLL_ADD(7) = 1 with F_MORE");
         assert_eq!(bytes(1_234_567), "1,234,567 bytes");
     }
 
@@ -438,6 +453,19 @@ mod tests {
         assert_eq!(lines("xababab"), ["x", "a; b (3 times)"]);
         assert_eq!(lines("aaab"), ["a (3 times)", "b"]);
         assert_eq!(lines("abc"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_a_process_did_before_it_listened_is_forgotten_while_nobody_has_come() {
+        let load = |pid: i32| Made { pid, tid: pid, fd: Some(3), ..Made::new("read", Kind::Read) };
+        let mut record = Record::default();
+        record.add(load(1));
+        record.add(load(2));
+        record.begins(1);
+        assert_eq!(record.in_order().iter().map(|made| made.pid).collect::<Vec<_>>(), [2]);
+        record.add(read(5));
+        record.begins(2);
+        assert_eq!(record.in_order().len(), 2);
     }
 
     #[test]

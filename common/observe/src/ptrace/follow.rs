@@ -15,8 +15,9 @@ use std::time::Duration;
 use super::calls::{Entered, Families};
 use super::{Place, Stop};
 use crate::inherit::ABOVE_GAPS;
-use crate::made::Record;
+use crate::made::{Made, Record};
 use crate::process::Process;
+use crate::syscall::Kind;
 
 /// A child that has not stopped by then is not traced.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub struct Follower(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     record: Record,
+    /// The calls that its threads are in.
+    entered: HashMap<i32, Made>,
     /// All of its processes that have not ended.
     processes: BTreeSet<i32>,
     root: i32,
@@ -104,9 +107,19 @@ impl Follower {
         lock(&self.0).record.clone()
     }
 
-    /// What it has done so far; of the connections, the one with this client's port, or all.
+    /// What it has done so far, and the calls that its threads are in; of the connections, the one with this client's port,
+    /// or all.
     pub fn snapshot(&self, client: Option<u16>) -> Record {
-        lock(&self.0).record.of(client)
+        let state = lock(&self.0);
+        let mut record = state.record.of(client);
+        let mut entered: Vec<&Made> = state.entered.values().collect();
+        entered.sort_by_key(|made| made.tid);
+        let is_kept = |made: &&Made| client.is_none() || made.client.is_none_or(|port| Some(port) == client);
+        entered.into_iter().for_each(|made| {
+            let client = made.client.filter(|_| is_kept(&made));
+            record.add(Made { client, ..made.clone() });
+        });
+        record
     }
 
     /// Kills all of its processes, and waits until they have ended.
@@ -157,7 +170,9 @@ fn trace(state: &Mutex<State>, mut says_pid: PipeReader, mut lets_go: PipeWriter
     let _ = super::resume(pid, 0);
     let _ = lets_go.write_all(&[1]);
     drop(lets_go);
-    let mut tracer = Tracer { state, threads: HashMap::new(), families: Families::default() };
+    // Its exec is still to come.
+    let loading = BTreeSet::from([pid]);
+    let mut tracer = Tracer { state, threads: HashMap::new(), families: Families::default(), loading };
     while let Ok(Some((tid, stop))) = super::wait(true) {
         tracer.stopped(tid, stop);
     }
@@ -173,6 +188,25 @@ struct Tracer<'a> {
     state: &'a Mutex<State>,
     threads: HashMap<i32, Thread>,
     families: Families,
+    /// Processes that have begun a program, and have done nothing yet but load it.
+    loading: BTreeSet<i32>,
+}
+
+/// A call by which a program begins its work: the loader, a shim that is preloaded and a language's runtime make none of
+/// these. Before it, reads and closes are of libraries and of settings.
+fn is_work(made: &Made) -> bool {
+    made.client.is_some()
+        || made.name == "io_uring_setup"
+        || matches!(
+            made.kind,
+            Kind::Accept
+                | Kind::Listen
+                | Kind::EpollCtl
+                | Kind::EpollWait
+                | Kind::Select
+                | Kind::UringEnter
+                | Kind::Exit
+        )
 }
 
 impl Tracer<'_> {
@@ -194,7 +228,9 @@ impl Tracer<'_> {
             Stop::Event(libc::PTRACE_EVENT_STOP, signal) if signal != libc::SIGTRAP => super::listen(tid),
             Stop::Event(event, _) => {
                 if event == libc::PTRACE_EVENT_EXEC {
-                    self.families.forget(self.threads.get(&tid).map_or(tid, |thread| thread.pid));
+                    let pid = self.threads.get(&tid).map_or(tid, |thread| thread.pid);
+                    self.families.forget(pid);
+                    self.loading.insert(pid);
                 }
                 super::resume(tid, 0)
             }
@@ -215,11 +251,13 @@ impl Tracer<'_> {
         let thread = self.threads.remove(&tid);
         let pid = thread.as_ref().map_or(tid, |thread| thread.pid);
         let mut state = lock(self.state);
+        state.entered.remove(&tid);
         // The call that it was killed in tells as much as those that have returned.
         if let Some(entered) = thread.and_then(|thread| thread.entered).filter(|entered| !entered.is_last()) {
             state.record.add(entered.made);
         }
         if tid == pid {
+            self.loading.remove(&pid);
             state.processes.remove(&pid);
             self.families.ended(pid);
         }
@@ -238,19 +276,35 @@ impl Tracer<'_> {
         match super::place(tid) {
             Ok(Place::Entry(number, args)) => {
                 let entered = self.families.enter(thread.pid, tid, number, args);
+                if entered.as_ref().is_some_and(|entered| is_work(&entered.made)) {
+                    self.loading.remove(&thread.pid);
+                }
                 if let Some(entered) = &entered {
                     self.families.before_enter(entered, &mut lock(self.state).record);
                 }
-                if let Some(entered) = &entered
-                    && entered.is_last()
-                {
-                    lock(self.state).record.add(entered.made.clone());
+                if let Some(entered) = &entered {
+                    let mut state = lock(self.state);
+                    if entered.is_last() {
+                        state.record.add(entered.made.clone());
+                    } else if !self.loading.contains(&thread.pid) {
+                        state.entered.insert(tid, entered.made.clone());
+                    }
                 }
                 thread.entered = entered;
             }
             Ok(Place::Exit(value)) => {
                 if let Some(entered) = thread.entered.take() {
-                    self.families.leave(entered, value, &mut lock(self.state).record);
+                    let mut state = lock(self.state);
+                    state.entered.remove(&tid);
+                    if self.loading.contains(&thread.pid) {
+                        // What its descriptors stand for is to be known all the same.
+                        self.families.leave(entered, value, &mut Record::default());
+                    } else {
+                        if entered.made.kind == Kind::Listen && value == 0 {
+                            state.record.begins(thread.pid);
+                        }
+                        self.families.leave(entered, value, &mut state.record);
+                    }
                 }
             }
             _ => {}

@@ -96,8 +96,9 @@ impl Operations {
             self.queues.insert(at, queue);
         }
         let news = self.queues.get_mut(&at).map(|queue| queue.news(process)).unwrap_or_default();
-        let made = |Completion { user_data, result, .. }: Completion| {
-            Some(Made { value: Some(result), ..self.submitted.get(&(process.pid, ring, user_data))?.clone() })
+        let made = |completion: Completion| {
+            let submitted = self.submitted.get(&(process.pid, ring, completion.user_data))?.clone();
+            Some(Made { value: Some(completion.result), more: completion.has_more(), ..submitted })
         };
         news.into_iter().filter_map(made).collect()
     }
