@@ -176,7 +176,11 @@ pub const MUTANTS: &[Mutant] = &[
         EpollEt,
         "emfile_forgotten",
         "stops accepting at EMFILE and waits for an edge that no queued client brings",
-        &[caught("faults::queued_clients_are_served_as_soon_as_others_leave", AcceptQueueNotDrained, "EMFILE")],
+        &[caught(
+            "faults::queued_clients_are_served_as_soon_as_others_leave",
+            AcceptQueueNotDrained,
+            "accept4(3) = EMFILE: there was no free descriptor",
+        )],
     ),
     mutant(
         EpollEt,
@@ -505,7 +509,7 @@ pub const MUTANTS: &[Mutant] = &[
         Poll,
         "interest_not_moved",
         "moves the last connection to a free place, and asks for input there, whatever was asked of it before",
-        &[caught("close::bytes_owed_to_others_come_whoever_leaves", WriteLost, "no write followed")],
+        &[caught("close::bytes_owed_to_others_come_whoever_leaves", WriteLost, "the socket was full")],
     ),
     mutant(
         Poll,
@@ -542,7 +546,7 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught(
             "fd_setsize::descriptors_with_gaps_between_them_are_served_like_others",
             ReadLost,
-            "have gaps between them",
+            "nfds is too small",
         )],
     ),
     mutant(
@@ -688,7 +692,7 @@ pub const MUTANTS: &[Mutant] = &[
         Uring,
         "poll_left_at_failed_send",
         "cancels its multishot poll where a receive ends a connection, and not where a send fails",
-        &[caught("lifetime::a_send_that_fails_gives_back_what_it_had", Leak, "Cancel what is in flight")],
+        &[caught("lifetime::a_send_that_fails_gives_back_what_it_had", Leak, "came while POLL_ADD on fd")],
     ),
     mutant(
         Uring,
