@@ -57,8 +57,13 @@ mod here {
         }
 
         /// Counts until the server has worked in `turns` turns, or sleeps for long; `None` if no work was seen at all. Before
-        /// each wait, `feed` moves the clients on.
-        pub fn count(self, turns: u32, mut feed: impl FnMut() -> Step) -> Step<Option<Most>> {
+        /// each wait `feed` moves the clients on, and before each read `trickle`.
+        pub fn count(
+            self,
+            turns: u32,
+            mut feed: impl FnMut() -> Step,
+            mut trickle: impl FnMut() -> Step,
+        ) -> Step<Option<Most>> {
             let (mut most, mut worked, mut waits) = (Most::default(), 0, 0);
             let (mut accepted, mut reads, mut call) = (0, BTreeMap::<i32, (u32, u64)>::new(), None);
             for _ in 0..STOPS {
@@ -72,6 +77,9 @@ mod here {
                             worked += u32::from(accepted > 0 || !reads.is_empty());
                             most.accepted = most.accepted.max(std::mem::take(&mut accepted));
                             most.note(std::mem::take(&mut reads).into_values());
+                        }
+                        if entered.kind == Kind::Read {
+                            trickle()?;
                         }
                         call = Some(entered);
                     }
@@ -115,7 +123,7 @@ mod here {
             Err(Stop::skip("needs ptrace(2) as it is on Linux on x86-64 and aarch64"))
         }
 
-        pub fn count(self, _: u32, _: impl FnMut() -> Step) -> Step<Option<Most>> {
+        pub fn count(self, _: u32, _: impl FnMut() -> Step, _: impl FnMut() -> Step) -> Step<Option<Most>> {
             Ok(None)
         }
     }

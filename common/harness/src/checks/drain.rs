@@ -18,15 +18,35 @@ fn a_burst_of_connects_in_one_wakeup_is_all_accepted(trial: &mut Trial<'_>) -> S
     burst_of_connects(trial, 8, 2)
 }
 
-/// 1,500 connects in one wake (300 for a foreign server): a bounded accept loop must come back by itself. A multishot
-/// accept that ended must be armed again.
+/// 1,500 connects in one wake (300 for a foreign server), and then 300 beside more bytes of one client than a turn reads: a
+/// bounded accept loop must come back by itself. A multishot accept that ended must be armed again.
 #[check(clause = 2)]
 fn more_connects_than_any_batch_in_one_wakeup_are_all_accepted(trial: &mut Trial<'_>) -> Step {
     // More than a completion queue of the usual size can hold. Fewer where descriptors are scarce, and for foreign
     // servers, whose limit is not known: select has 1,024.
     let count = if trial.subject.own && trial.needs_fds(1500).is_ok() { 1500 } else { 300 };
     // One wake never brings more connects than the accept queue can hold.
-    burst_of_connects(trial, count, 9)
+    burst_of_connects(trial, count, 9)?;
+    burst_beside_a_large_message(trial)
+}
+
+/// Both the listener and a connection have more than a batch: each goes on in the next turn, and neither because of the other.
+fn burst_beside_a_large_message(trial: &mut Trial<'_>) -> Step {
+    trial.process()?.widen(4 << 20);
+    let mut talker = trial.connect_with(ConnectOptions::UNPACED)?;
+    // Where nothing was widened, the sockets grow by what they carry.
+    talker.echo(16 << 20)?;
+    trial.rest()?;
+    trial.freeze()?;
+    talker.send_until_stuck(3 << 20)?;
+    let count = trial.up_to(300, 9)?;
+    let mut clients = trial.connect_many(count)?;
+    trial.step(format!("each of the {count} sends 1 byte"));
+    send_all(&mut clients, 1)?;
+    trial.thaw()?;
+    // No client connects before the verdict: a connect would bring the missing edge.
+    clients.push(talker);
+    echo_all(&mut clients)
 }
 
 fn burst_of_connects(trial: &mut Trial<'_>, count: u32, least: u32) -> Step {
@@ -137,7 +157,8 @@ fn many_bytes_and_fin_in_one_wakeup_are_echoed_and_then_finished(trial: &mut Tri
     bytes_and_fin(trial, &[1, 4095, 4096, 16_384, 65_536, 65_537, 131_072, 200_000])
 }
 
-/// FIN behind 300,000 bytes and behind 2 MiB, which all wait in the server's socket: more than a turn reads.
+/// FIN behind 14,000 bytes to 2 MiB, which all wait in the server's wide socket: behind more than a turn reads, and behind a
+/// turn that ends with a short read.
 #[check(clause = 3)]
 fn a_fin_behind_more_bytes_than_one_turn_reads_loses_none(trial: &mut Trial<'_>) -> Step {
     /// More than the turns of the servers here, which read 256 KiB at most.
@@ -145,9 +166,13 @@ fn a_fin_behind_more_bytes_than_one_turn_reads_loses_none(trial: &mut Trial<'_>)
     const UNDER_WAY: Duration = Duration::from_millis(300);
     const BEHIND: &str = "This check is about a FIN behind more bytes than one turn reads. RDHUP (EV_EOF) says that the client \
                           sends no more, and not that all was read: go on in the next turn, until a read returns 0.";
+    // Three full reads and a short one with a buffer of 4, 16 and 64 KiB; fifteen and a short one with 64 KiB.
+    const SIZES: [u64; 6] = [14_000, 50_000, 200_000, 300_000, 984_000, 2 << 20];
+    // The sockets take it all on the way back, so that no room which comes later brings another edge.
+    trial.process()?.widen(4 << 20);
     let mut met = Vec::new();
-    for bytes in [300_000, 2 << 20] {
-        let mut client = trial.connect()?;
+    for bytes in SIZES {
+        let mut client = trial.connect_with(ConnectOptions::UNPACED)?;
         // The kernel gives a connection more room the more is read from it.
         client.echo(4 << 20)?;
         trial.freeze()?;

@@ -100,12 +100,12 @@ fn queued_clients_are_served_as_soon_as_others_leave(trial: &mut Trial<'_>) -> S
     trial.probe()
 }
 
-/// A client leaves, and its descriptor becomes free: the server accepts the next client before it sleeps again, and not at the
-/// end of a pause.
+/// A client leaves, by FIN or by a reset, and its descriptor becomes free: the server accepts the next client before it sleeps
+/// again, and not at the end of a pause.
 #[check(clause = 9)]
 fn a_descriptor_that_becomes_free_is_used_before_the_server_sleeps(trial: &mut Trial<'_>) -> Step {
     /// A pause may end while the server is looked at. It cannot end so in each round.
-    const ROUNDS: usize = 4;
+    const ROUNDS: usize = 6;
     const ASLEEP: Duration = Duration::from_millis(20);
     trial.only_own("how long a server waits before it tries to accept again")?;
     let port = trial.server()?.addr.port();
@@ -117,9 +117,15 @@ fn a_descriptor_that_becomes_free_is_used_before_the_server_sleeps(trial: &mut T
     let (mut inside, outside) = trial.fill_up(true)?;
     trial.rest()?;
     let full = trial.descriptors()?;
-    for mut next in outside.into_iter().take(ROUNDS) {
-        trial.step(format!("one of those connected closes, and c{} waits", next.id));
-        inside.pop();
+    for (round, mut next) in outside.into_iter().take(ROUNDS).enumerate() {
+        let leaver = inside.pop().expect("fill_up lets some in");
+        if round % 2 == 0 {
+            trial.step(format!("one of those connected closes, and c{} waits", next.id));
+            drop(leaver);
+        } else {
+            trial.step(format!("one of those connected is reset, and c{} waits", next.id));
+            leaver.reset_quietly();
+        }
         let end = Instant::now() + BACKSTOP;
         while !next.has_an_answer() && Instant::now() < end {
             // In this order: what is free was freed before the server fell asleep.
@@ -493,12 +499,12 @@ fn send_and_finish(clients: &mut [Client], bytes: u64, finish: bool) -> Step {
     if finish { clients.iter_mut().try_for_each(Client::half_close_quietly) } else { Ok(()) }
 }
 
-/// An urgent byte (MSG_OOB) among 2,000 bytes: a read ends before it. Then an urgent byte alone: poll may report PRI
-/// for ever.
+/// An urgent byte (MSG_OOB) among 2,000 bytes: a read ends before it, also where FIN has come. Then an urgent byte alone: poll
+/// may report PRI for ever.
 #[check(clause = 10)]
 fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_>) -> Step {
     trial.suspect("Urgent data was reported and not taken: PRI and select's third set stay ready until it is read.");
-    let mut clients = trial.connect_many(5)?;
+    let mut clients = trial.connect_many(6)?;
     trial.echo_all(&mut clients, 1)?;
     for client in &mut clients {
         trial.freeze()?;
@@ -507,6 +513,23 @@ fn urgent_data_neither_breaks_the_stream_nor_wakes_for_ever(trial: &mut Trial<'_
         client.send(1000)?;
         trial.thaw()?;
         client.expect_echo()?;
+    }
+    // As much as the kernel says is there (FIONREAD) ends before the urgent byte too, so it is not all that there is.
+    let mut last = clients.pop().expect("six");
+    trial.freeze()?;
+    last.send(1000)?;
+    last.send_urgent()?;
+    last.send(1000)?;
+    last.half_close()?;
+    trial.thaw()?;
+    if let Err(stop) = last.expect_eof() {
+        return Err(match stop {
+            Stop::Fail(failure) if last.outstanding() == 1000 => Stop::Fail(failure).because(
+                "A read ends before an urgent byte, and so does the number of bytes that FIONREAD and kqueue's `data` give. \
+                 Bytes may wait behind it: the end is the read that returns 0.",
+            ),
+            stop => stop,
+        });
     }
     // No byte follows the urgent byte, so no read passes it, and it stays.
     clients[0].send_urgent()?;
