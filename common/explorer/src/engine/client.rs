@@ -42,7 +42,8 @@ pub struct Client {
     pub reset: bool,
     /// It has left, or was cut off by a fault: nothing is owed to it.
     pub gone: bool,
-    /// It was not accepted before the script left the server no file descriptor.
+    /// It was not accepted before the script left the server no file descriptor, or the server lacked one that it opens
+    /// for each connection.
     pub came_without_fds: bool,
     /// What came where something else was due, from there on.
     stray: Vec<u8>,

@@ -224,6 +224,10 @@ impl<'a> Machine<'a> {
             self.world.found_listener(&self.tracee, process, call.args[0] as i32)?;
             self.recorder.moved();
         }
+        // It has accepted, and has no descriptor for what else a connection needs: a pipe, a file.
+        if call.kind != Kind::Accept && [libc::EMFILE, libc::ENFILE].map(|error| -i64::from(error)).contains(&value) {
+            self.world.lacked_a_descriptor();
+        }
         // Its output is a file: what it has written is there.
         if call.kind == Kind::Write && (call.args[0] == 1 || call.args[0] == 2) {
             let said = self.tracee.said_address();

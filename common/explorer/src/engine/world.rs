@@ -132,6 +132,13 @@ impl<'a> World<'a> {
         !self.own && client.came_without_fds && client.came_back == 0 && client.has_only_ended()
     }
 
+    /// Who has had nothing from the server may be turned away, although it was accepted.
+    pub fn lacked_a_descriptor(&mut self) {
+        for client in self.clients.iter_mut().flatten().filter(|client| client.came_back == 0) {
+            client.came_without_fds = true;
+        }
+    }
+
     /// The server has said where it listens: is that the listener that was found?
     pub fn compare_listener(&mut self, said: Option<SocketAddr>) {
         if let (Some(listener), Some(said), None) = (self.listener, said, self.which.port) {

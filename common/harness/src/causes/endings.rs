@@ -39,9 +39,14 @@ pub(super) const FIRST: &[Rule] =
 
 /// The call that ended the connection.
 fn close<'a>(case: &Case<'a>) -> Option<&'a Made> {
+    let moves = |made: &&Made| matches!(made.kind, Kind::Read | Kind::Write);
+    // A process that only passes the connection on closes its own copy, which ends nothing.
+    let passes_on = |pid: i32| {
+        case.backwards().filter(moves).next().is_some() && !case.backwards().filter(moves).any(|made| made.pid == pid)
+    };
     case.backwards().find(|made| {
         let shut = made.kind == Kind::Shutdown && made.words.iter().any(|how| how != "SHUT_RD");
-        made.error().is_none() && (made.kind == Kind::Close || shut)
+        made.error().is_none() && (shut || made.kind == Kind::Close && !passes_on(made.pid))
     })
 }
 
@@ -57,6 +62,8 @@ fn last_owner(case: &Case<'_>) -> Option<String> {
     let close = close(case)?;
     let fd = close.fd?;
     let turn: Vec<&Made> = case.turn_before(close).collect();
+    // Who accepts, passes each connection on and closes its copy acts on no event.
+    turn.last().filter(|made| made.kind.is_wait())?;
     let earlier = turn.iter().find(|made| {
         made.kind == Kind::Close && made.fd == Some(fd) && made.client.is_some() && made.client != close.client
     })?;
@@ -154,6 +161,11 @@ fn try_again(case: &Case<'_>) -> Option<String> {
     let close = close(case)?;
     let made = before_close(case, close)?;
     let error = made.error()?;
+    // After a wait that brought nothing of this connection, it is something else that ended it.
+    let waited = |between: &Made| between.kind.is_wait() && between.at > made.at && between.value.is_some();
+    if !made.is_operation() && case.before(close).any(waited) {
+        return None;
+    }
     let purpose = match (made.kind, error) {
         (Kind::Write, libc::EAGAIN) => {
             "EAGAIN at a write says that the socket is full: keep the bytes, and send them when it is writable."

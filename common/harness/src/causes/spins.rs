@@ -23,6 +23,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("end of input that is not acted on", end_of_input),
     rule("an error queue that is never read", error_queue),
     rule("an event that nothing is done about", ignored),
+    rule("urgent data that splice does not pass", splice_at_urgent),
     rule("a call that fails and is repeated", repeated),
     rule("a wait that ends by its time", ticks),
 ];
@@ -131,6 +132,24 @@ fn ignored(case: &Case<'_>) -> Option<String> {
         wait.name,
         calls.len()
     ))
+}
+
+/// The bytes behind the urgent one make the socket readable, and FIONREAD counts none of them before it is passed.
+fn splice_at_urgent(case: &Case<'_>) -> Option<String> {
+    let calls = calls(case);
+    let (splice, count) = often(&calls, |made| made.name == "splice" && made.failed_with(libc::EAGAIN))?;
+    let fd = splice.fd?;
+    let reports = |made: &&&Made| made.said_of(fd).is_some_and(|mask| mask.has(Mask::IN));
+    let wait = calls.iter().rfind(reports)?;
+    (splice.unread == 0 && case.owed() == 0).then(|| {
+        format!(
+            "{} reports fd {fd} IN, and {splice}, {count} times among its last {} calls, although nothing is in the pipe. \
+             splice stops before an urgent byte, and does not pass it. Where a wait says IN and splice says EAGAIN, read \
+             with recv, which does.",
+            wait.name,
+            calls.len()
+        )
+    })
 }
 
 fn repeated(case: &Case<'_>) -> Option<String> {

@@ -172,8 +172,13 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
     if is_closed(case) {
         return None;
     }
-    // poll and select report again what was left.
-    if case.last_event().is_some_and(|event| matches!(event.kind, Kind::Poll | Kind::Select)) {
+    // poll and select report again what was left, and so does epoll without edges.
+    let event = case.last_event();
+    if event.is_some_and(|event| matches!(event.kind, Kind::Poll | Kind::Select)) {
+        return None;
+    }
+    let is_epoll = event.is_some_and(|event| event.kind == Kind::EpollWait);
+    if is_epoll && registered(case).is_some_and(|mask| !mask.has(Mask::ET)) {
         return None;
     }
     // So does epoll, unless it was asked for edges.
@@ -202,6 +207,12 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// What the connection was last registered for.
+fn registered(case: &Case<'_>) -> Option<Mask> {
+    let (_, mask) = case.last(Kind::EpollCtl)?.asked.first()?;
+    Some(*mask)
 }
 
 fn end_of_input(case: &Case<'_>) -> Option<String> {

@@ -91,6 +91,25 @@ fn a_wait_that_was_over_without_an_event() {
 }
 
 #[test]
+fn a_wait_without_an_event_lies_between_a_full_socket_and_the_close() {
+    let full = call("sendto", Kind::Write, -i64::from(libc::EAGAIN));
+    let slept = Made { events: Vec::new(), value: Some(0), timed: true, ..wait(Mask::OUT) };
+    let calls = [accept(), call("recvfrom", Kind::Read, 100), full];
+    says(Reset, calls.iter().cloned().chain([slept, close()]), "a time was over");
+    says(Reset, calls.into_iter().chain([close()]), "It is no reason to close");
+}
+
+#[test]
+fn the_copy_of_a_process_that_passes_connections_on_ends_nothing() {
+    let served = Made { pid: 2, ..on(2, CLIENT, "recvfrom", Kind::Read, 100) };
+    let earlier = [on(1, 8, "accept4", Kind::Accept, 7), on(1, 8, "close", Kind::Close, 0)];
+    let calls = earlier.into_iter().chain([accept(), close(), served.clone()]);
+    assert_eq!(cause(Reset, calls), UNCLEAR);
+    let ends = Made { pid: 2, tid: 2, unread: 5, ..close() };
+    says(Reset, [accept(), served, ends, close()], "it closed with 100 bytes owed, and 5 bytes unread");
+}
+
+#[test]
 fn closed_with_unread_input_or_before_anything_was_read() {
     let unread = Made { unread: 4096, ..close() };
     let served = [accept(), call("recvfrom", Kind::Read, 5), call("sendto", Kind::Write, 5)];
@@ -260,6 +279,27 @@ fn a_full_pipe_taken_for_an_empty_socket() {
     says(ReadLost, [accept(), full.clone()], "splice(7) = EAGAIN with 4,096 bytes unread: the pipe was full");
     let empty = Made { unread: 0, ..full };
     assert_eq!(cause(ReadLost, [accept(), empty]), UNCLEAR);
+}
+
+#[test]
+fn an_urgent_byte_that_splice_does_not_pass() {
+    let stops = Made { length: None, ..call("splice", Kind::Read, -i64::from(libc::EAGAIN)) };
+    let spin = std::iter::repeat_n([wait(Mask::IN), stops.clone()], 40).flatten();
+    says(Spinning, spin, "splice stops before an urgent byte");
+    // A level of OUT, and an empty socket.
+    let spin = std::iter::repeat_n([wait(Mask::OUT), stops], 40).flatten();
+    let cause = cause(Spinning, spin);
+    assert!(!cause.contains("urgent"), "{cause}");
+}
+
+#[test]
+fn a_level_is_reported_again_whatever_was_left() {
+    let registers = |mask| Made { asked: vec![(7, mask)], length: None, ..call("epoll_ctl", Kind::EpollCtl, 0) };
+    let short = |mask| [accept(), registers(mask), wait(Mask::IN), call("recvfrom", Kind::Read, 60)];
+    let edge = Mask(Mask::IN.0 | Mask::ET.0);
+    says(ReadLost, short(edge), "Read until EAGAIN or 0");
+    assert_eq!(cause(ReadLost, short(Mask::IN)), UNCLEAR);
+    assert_eq!(cause(ReadLost, short(Mask(Mask::IN.0 | Mask::ONESHOT.0))), UNCLEAR);
 }
 
 #[test]

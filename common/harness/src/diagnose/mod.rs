@@ -76,7 +76,8 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
     }
     if !view.asleep() {
         // By now it has worked for seconds, or run for half a minute, and has moved no byte of any client.
-        let cause = format!("The server never sleeps, and does nothing for this connection. {}", spinning(view));
+        let why = socket.and_then(|socket| disarmed(view, socket)).unwrap_or_else(|| spinning(view));
+        let cause = format!("The server never sleeps, and does nothing for this connection. {why}");
         return (Symptom::Spinning, cause);
     }
     let over = facts.half_closed && facts.received == facts.sent;
@@ -103,14 +104,16 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         if let Some(cause) = at_rest {
             return (Symptom::EofLost, cause);
         }
-        let usually = usually(&format!(
-            "the read that returns 0 was not made (a short read is not the end of the data), or the server remembers \
-             the end of input and never acts on it: {}, and close once nothing is owed.",
-            advice::READ_UNTIL_EAGAIN
-        ));
+        let why = disarmed(view, socket).unwrap_or_else(|| {
+            usually(&format!(
+                "the read that returns 0 was not made (a short read is not the end of the data), or the server \
+                 remembers the end of input and never acts on it: {}, and close once nothing is owed.",
+                advice::READ_UNTIL_EAGAIN
+            ))
+        });
         let cause = format!(
             "Everything was echoed and the client has sent FIN, but the server sleeps in {wait} with fd {fd} still \
-             open. {usually}"
+             open. {why}"
         );
         return (Symptom::EofLost, cause);
     }
@@ -123,10 +126,22 @@ fn judge(view: &View, socket: Option<&Socket>, facts: &Stalled) -> (Symptom, Str
         let cause = at_rest.or_else(|| facts::low_water(socket, holder));
         return (Symptom::ReadLost, cause.unwrap_or_else(|| read_lost(view, socket, holder, facts, wait)));
     }
+    if missing > 0 && u64::from(received) >= missing {
+        let cause = "All that was missing had come by the time that the server was looked at: it is slow, or the \
+                     machine is busy.";
+        return (Symptom::Slow, cause.into());
+    }
     if missing > 0 {
         return (Symptom::WriteLost, at_rest.unwrap_or_else(|| write_lost(view, socket, fd, held, facts, wait)));
     }
     (Symptom::Slow, String::new())
+}
+
+/// Unread bytes, or a FIN, of which EPOLLONESHOT lets no event tell any more.
+fn disarmed(view: &View, socket: &Socket) -> Option<String> {
+    let (holder, watch) = (socket.holder()?, view.registration(socket)?);
+    let is_disarmed = watch.mask.has(Mask::ONESHOT) && !watch.mask.has(Mask(Mask::IN.0 | Mask::OUT.0));
+    (is_disarmed && socket.rx > 0).then(|| advice::not_armed_again(holder.fd, watch.mask.asked_for(), "reading"))
 }
 
 /// No process of the server has this connection open.

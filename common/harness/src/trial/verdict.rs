@@ -85,7 +85,7 @@ impl Trial<'_> {
             Some(libc::SIGPIPE) => {
                 "It wrote to a connection that was reset: ignore SIGPIPE, or send with MSG_NOSIGNAL."
             }
-            Some(libc::SIGABRT) => "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more.",
+            Some(libc::SIGABRT) => aborted(&self.said()),
             Some(libc::SIGSEGV | libc::SIGBUS) => "It touched memory that is not its own.",
             _ => "What a client or the machine's state can cause must not end a server.",
         };
@@ -97,7 +97,35 @@ impl Trial<'_> {
     }
 }
 
+/// Why a program aborts: the C library says what it found.
+fn aborted(said: &[String]) -> &'static str {
+    let says = |words: &[&str]| said.iter().any(|line| words.iter().any(|word| line.contains(word)));
+    if says(&["double free", "corruption", "corrupted", "free(): ", "malloc(): ", "realloc(): ", "munmap_chunk(): "]) {
+        return "The allocator aborted it: memory was freed twice, used after it was freed, or written past its end. A \
+                connection that is closed twice does that, and so does an event that finds a connection which was freed.";
+    }
+    if said.is_empty() || says(&["buffer overflow detected", "bit out of range"]) {
+        return "It aborted; glibc's fortify does that at FD_SET of a descriptor of 1024 or more.";
+    }
+    "It aborted, as a failed assertion does."
+}
+
 /// `finish` turns it into a failure that says how the server ended.
 pub(super) fn gone() -> Stop {
     Stop::Broken("the server has gone".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::aborted;
+
+    #[test]
+    fn what_the_c_library_says_decides_why_it_aborted() {
+        let why = |line: &str| aborted(&[line.to_owned()]);
+        assert!(why("double free or corruption (!prev)").contains("allocator"));
+        assert!(why("free(): invalid pointer").contains("allocator"));
+        assert!(why("*** buffer overflow detected ***: terminated").contains("FD_SET"));
+        assert!(why("server: a.c:7: main: Assertion `n > 0' failed.").contains("assertion"));
+        assert!(aborted(&[]).contains("FD_SET"));
+    }
 }

@@ -793,6 +793,12 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("wakeup::a_client_whose_thread_is_held_at_any_moment_is_heard", WriteLost, "Arm a connection once")],
     ),
     mutant(
+        Pool,
+        "not_armed_after_the_rest",
+        "does not arm a one-shot connection again once it has sent the rest of what was owed",
+        &[caught("wakeup::reading_goes_on_after_back_pressure", ReadLost, "EPOLLONESHOT disarmed")],
+    ),
+    mutant(
         Uring,
         "not_submitted",
         "waits for completions without handing over what it has put into the submission queue",

@@ -69,6 +69,12 @@ const TESTS: &[Test] = &[
         explored("reserve", "emfile", false, Verdict::Ok)?;
         explored("reserve", "emfile", true, Verdict::Truncated)
     }),
+    ("a_client_that_was_accepted_may_be_turned_away_for_lack_of_another_descriptor", || {
+        if let Err(why) = explorer::possible() {
+            return Ok(Some(why));
+        }
+        passes("opens-each", &["interleaving::a_client_queued_without_descriptors_is_served_once_one_is_free"])
+    }),
     ("a_start_that_fails_under_a_tracer_alone_is_no_failure", under_the_tracer_alone),
     ("a_connection_that_nobody_holds_is_no_slot_of_a_ring", || {
         skips("served-elsewhere", HELD, "nobody was found to hold its connection")

@@ -91,9 +91,15 @@ fn accept(listener: &TcpListener, kind: &str) -> ExitCode {
             Ok((client, _)) => {
                 let thread = std::thread::Builder::new().stack_size(128 * 1024);
                 accepted += 1;
+                // As a splice server opens a pipe for each client: without one, the client is turned away.
+                let for_each = (kind == "opens-each").then(|| File::open("/dev/null"));
+                if matches!(for_each, Some(Err(_))) {
+                    continue;
+                }
                 // As glibc does when a ninth thread allocates, for longer.
                 let for_a_moment = (grows && accepted == 9).then(|| File::open("/dev/null"));
                 let _ = thread.spawn(move || {
+                    let _for_each = for_each;
                     if for_a_moment.is_some() {
                         std::thread::sleep(Duration::from_millis(100));
                         drop(for_a_moment);
