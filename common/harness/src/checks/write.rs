@@ -67,6 +67,47 @@ fn a_client_that_reads_a_little_and_rests_leaves_others_served(trial: &mut Trial
     trial.unless_cut_off(rest)
 }
 
+/// A client is owed a little more than its socket takes, sends FIN and reads nothing: the rest must wait for room, and
+/// others are served meanwhile.
+#[check(clause = 6, quick)]
+fn the_rest_for_a_client_that_has_finished_keeps_nobody_waiting(trial: &mut Trial<'_>) -> Step {
+    // Small, so that the server reads the FIN: where much is owed it has stopped reading before.
+    const PIECE: u64 = 2 * 1024;
+    const MOST: u64 = 2 << 20;
+    trial.needs_proc()?;
+    let mut neighbour = trial.connect()?;
+    neighbour.echo(1)?;
+    trial.small_send_buffers()?;
+    let mut client = trial.connect_with(ConnectOptions::NARROW)?;
+    client.echo(1)?;
+    trial.step(format!(
+        "c{} sends {} at a time and reads nothing, until the server keeps some",
+        client.id,
+        size(PIECE)
+    ));
+    loop {
+        let sent = client.send_quietly(PIECE);
+        trial.unless_cut_off(sent)?;
+        trial.rest()?;
+        match client.at_server() {
+            Some((0, 1..)) => break,
+            Some((0, 0)) if client.sent < MOST => {}
+            Some((0, 0)) => {
+                return Err(Stop::skip(format!("the sockets take {} that nobody reads", size(client.sent))));
+            }
+            Some(_) => return Err(Stop::skip("it stops reading as soon as it cannot write")),
+            None => return Err(Stop::skip("needs Linux's /proc")),
+        }
+    }
+    client.half_close()?;
+    trial.rest()?;
+    neighbour.echo(1)?;
+    trial.probe()?;
+    let rest = client.expect_echo();
+    trial.unless_cut_off(rest)?;
+    client.expect_eof()
+}
+
 /// 20 clients send up to 1 MiB and read nothing, and others are served. Then the 20 read, and every byte is there.
 #[check(clause = 5)]
 fn twenty_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> Step {

@@ -459,6 +459,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "rest_sent_blocking",
+        "leaves O_NONBLOCK off, once the client has finished, to send the rest of what is owed",
+        &[caught("write::the_rest_for_a_client_that_has_finished_keeps_nobody_waiting", Blocked, "lacks O_NONBLOCK")],
+    ),
+    mutant(
+        EpollLt,
         "iov_max",
         "writes all that is owed in one writev, however many pieces it has",
         &[caught("write::more_pieces_than_one_writev_takes_come_back", Truncated, "IOV_MAX")],

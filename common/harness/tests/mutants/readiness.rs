@@ -232,9 +232,16 @@ impl<P: Poller> Server<P> {
                 _ => connection.read(edge, &mut self.buffer),
             }),
         };
-        let owed = !connection.pending.is_empty();
+        let mut owed = !connection.pending.is_empty();
         // "No more will come": but not all that came has been read.
         connection.peer_finished |= bug!("rdhup_after_one_turn") && ready.finished;
+        if bug!("rest_sent_blocking") && owed && connection.peer_finished {
+            // "So that everything is out before the close."
+            let _ = connection.stream.set_nonblocking(false);
+            connection.writable = true;
+            let _ = connection.write(&self.buffer);
+            owed = !connection.pending.is_empty();
+        }
         match served {
             // FIN taken as "the client has gone".
             Ok(()) if connection.peer_finished && (!owed || bug!("half_close_is_close")) => self.close(ready.fd),
