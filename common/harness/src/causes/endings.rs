@@ -39,11 +39,10 @@ pub(super) const FIRST: &[Rule] =
 
 /// The call that ended the connection.
 fn close<'a>(case: &Case<'a>) -> Option<&'a Made> {
-    let moves = |made: &&Made| matches!(made.kind, Kind::Read | Kind::Write);
+    let moved: Vec<i32> =
+        case.backwards().filter(|made| matches!(made.kind, Kind::Read | Kind::Write)).map(|made| made.pid).collect();
     // A process that only passes the connection on closes its own copy, which ends nothing.
-    let passes_on = |pid: i32| {
-        case.backwards().filter(moves).next().is_some() && !case.backwards().filter(moves).any(|made| made.pid == pid)
-    };
+    let passes_on = |pid: i32| !moved.is_empty() && !moved.contains(&pid);
     case.backwards().find(|made| {
         let shut = made.kind == Kind::Shutdown && made.words.iter().any(|how| how != "SHUT_RD");
         made.error().is_none() && (shut || made.kind == Kind::Close && !passes_on(made.pid))
