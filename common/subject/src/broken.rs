@@ -87,6 +87,7 @@ const EDGE: &[Lack] = &[
             "write::small_pieces_sent_while_the_server_cannot_write_stay_in_order",
             "write::more_pieces_than_one_writev_takes_come_back",
             "write::a_reader_that_rests_is_not_thrown_out",
+            "write::the_rest_for_a_client_that_has_finished_keeps_nobody_waiting",
             "faults::a_send_that_a_stop_cuts_short_goes_on",
             "idle::a_drained_connection_costs_nothing_again",
             "idle::a_stuck_client_that_has_finished_costs_nothing",
