@@ -92,7 +92,11 @@ fn accept_failed(case: &Case<'_>) -> Option<String> {
         libc::ENOBUFS | libc::ENOMEM => "there was no memory",
         _ => "the accept failed",
     };
-    let asked = case.record.in_order().into_iter().rfind(|made| made.kind == Kind::EpollCtl && made.fd == last.fd);
+    let asked = case
+        .record
+        .in_order()
+        .into_iter()
+        .rfind(|made| made.kind == Kind::EpollCtl && made.value == Some(0) && made.fd == last.fd);
     let by_edge = asked.and_then(|made| made.asked.first()).is_some_and(|(_, mask)| mask.has(Mask::ET));
     let edge = if by_edge { ", and the edge that told of it is used up" } else { "" };
     Some(format!(
@@ -104,7 +108,11 @@ fn accepts(case: &Case<'_>) -> Option<String> {
     let last = last_accept(case)?;
     // A level is reported again: who stops early comes back.
     let wait = case.before(last).find(|made| made.kind.is_wait());
-    let asked = case.record.in_order().into_iter().rfind(|made| made.kind == Kind::EpollCtl && made.fd == last.fd);
+    let asked = case
+        .record
+        .in_order()
+        .into_iter()
+        .rfind(|made| made.kind == Kind::EpollCtl && made.value == Some(0) && made.fd == last.fd);
     let by_level = asked.and_then(|made| made.asked.first()).is_some_and(|(_, mask)| !mask.has(Mask::ET));
     if by_level || wait.is_some_and(|wait| !last.is_operation() && matches!(wait.kind, Kind::Poll | Kind::Select)) {
         return None;
@@ -177,14 +185,15 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
     if event.is_some_and(|event| matches!(event.kind, Kind::Poll | Kind::Select)) {
         return None;
     }
-    let is_epoll = event.is_some_and(|event| event.kind == Kind::EpollWait);
-    if let Some((asked, mask)) = registered(case).filter(|_| is_epoll) {
-        if !mask.has(Mask::IN) {
-            return Some(format!("the last epoll_ctl of this connection was {asked}, and IN was not asked for again."));
-        }
-        if !mask.has(Mask::ET) {
-            return None;
-        }
+    let asked = asked_of(case);
+    let is_asked_for = asked.iter().any(|(_, mask)| mask.has(Mask::IN));
+    if let Some((last, _)) = asked.last().filter(|_| !is_asked_for)
+        && !event.is_some_and(|event| event.at > last.at && event.events[0].1.has(Mask::IN))
+    {
+        return Some(format!("the last epoll_ctl of this connection was {last}, and IN was not asked for again."));
+    }
+    if is_asked_for && asked.iter().all(|(_, mask)| !mask.has(Mask::ET)) {
+        return None;
     }
     let read = case.last(Kind::Read)?;
     let length = read.length.filter(|length| *length > 0)?;
@@ -202,14 +211,16 @@ fn stops_reading(case: &Case<'_>) -> Option<String> {
     }
 }
 
-/// The call that registered the connection last, and for what. The stand-in for kevent asks by an ADD that fails whether a
-/// connection is registered, and has an epoll instance for each filter: there it is the last call for IN.
-fn registered<'a>(case: &Case<'a>) -> Option<(&'a Made, Mask)> {
-    let asks = || case.backwards().filter(|made| made.kind == Kind::EpollCtl);
-    let is_stand_in = asks().any(|made| made.failed_with(libc::EEXIST));
-    let asked = |made: &'a Made| made.asked.first().map(|(_, mask)| (made, *mask));
-    let mut done = asks().filter(|made| made.error().is_none()).filter_map(asked);
-    done.find(|(_, mask)| !is_stand_in || mask.has(Mask::IN))
+/// Of each epoll instance that the connection is registered with, the last call that worked, and what it asks for. A call
+/// that failed has changed nothing, and a connection may be in one instance for input and in another for output.
+fn asked_of<'a>(case: &Case<'a>) -> Vec<(&'a Made, Mask)> {
+    let mut asked: Vec<(&Made, Mask)> = Vec::new();
+    let worked = |made: &&Made| made.kind == Kind::EpollCtl && made.value == Some(0);
+    for made in case.connection.into_iter().flat_map(|connection| &connection.calls).filter(worked) {
+        asked.retain(|(earlier, _)| earlier.words.first() != made.words.first());
+        asked.extend(made.asked.first().map(|(_, mask)| (made, *mask)));
+    }
+    asked
 }
 
 fn end_of_input(case: &Case<'_>) -> Option<String> {
@@ -253,10 +264,12 @@ fn unwritten(case: &Case<'_>) -> Option<String> {
 
 /// That nobody asks for OUT on this connection after its last write: it was not asked for, or not any more.
 fn out_not_asked(case: &Case<'_>, write: &Made) -> Option<String> {
-    if let Some(asked) = case.last(Kind::EpollCtl) {
-        let (_, mask) = asked.asked.first()?;
-        return (!mask.has(Mask::OUT))
-            .then(|| format!("it did not ask for OUT: the last epoll_ctl of this connection was {asked}"));
+    let asked = asked_of(case);
+    if let Some((last, _)) = asked.last() {
+        let is_asked_for = asked.iter().any(|(_, mask)| mask.has(Mask::OUT));
+        let is_out = |made: &Made| made.at > last.at && made.events.iter().any(|(_, mask)| mask.has(Mask::OUT));
+        return (!is_asked_for && !case.backwards().any(is_out))
+            .then(|| format!("it did not ask for OUT: the last epoll_ctl of this connection was {last}"));
     }
     let fd = write.fd?;
     let thread = case.record.threads.get(&write.tid)?;

@@ -274,6 +274,29 @@ fn an_event_that_ended_it_and_one_after_which_it_read_for_a_turn() {
 }
 
 #[test]
+fn what_epoll_is_asked_counts_by_instance_and_only_where_the_call_worked() {
+    let ctl = |epoll: &str, mask: Mask, value: i64| Made {
+        words: vec![epoll.into(), "ADD".into(), "7".into(), mask.to_string()],
+        asked: vec![(7, mask)],
+        length: None,
+        ..call("epoll_ctl", Kind::EpollCtl, value)
+    };
+    let edge = |mask: Mask| Mask(mask.0 | Mask::ET.0);
+    let full = call("recvfrom", Kind::Read, 100);
+    // As a stand-in of kqueue does it: an instance for each filter, and calls that fail with EEXIST.
+    let (input, output) = (ctl("5", edge(Mask::IN), 0), ctl("6", edge(Mask::OUT), 0));
+    let in_vain = ctl("6", Mask(0), -i64::from(libc::EEXIST));
+    says(
+        ReadLost,
+        [accept(), input, output, in_vain, full.clone()],
+        "which filled the buffer, and no other one followed",
+    );
+    says(ReadLost, [accept(), ctl("4", Mask::OUT, 0), full.clone()], "IN was not asked for again");
+    // It was registered for input before its calls were kept.
+    says(ReadLost, [accept(), ctl("6", edge(Mask::OUT), 0), wait(Mask::IN), full], "which filled the buffer");
+}
+
+#[test]
 fn a_full_pipe_taken_for_an_empty_socket() {
     let full = Made { length: None, unread: 4096, ..call("splice", Kind::Read, -i64::from(libc::EAGAIN)) };
     says(ReadLost, [accept(), full.clone()], "splice(7) = EAGAIN with 4,096 bytes unread: the pipe was full");
