@@ -40,6 +40,7 @@ const BLOCKING: &[Lack] = &[
             "write::a_client_that_reads_a_little_and_rests_leaves_others_served",
             "write::twenty_clients_that_never_read_leave_others_served",
             "write::slow_readers_of_different_speeds_are_all_served",
+            "write::the_rest_for_a_client_that_has_finished_keeps_nobody_waiting",
             "lifetime::bytes_held_for_two_stuck_clients_are_not_mixed",
             "lifetime::bytes_held_while_thousands_of_reads_pass_are_kept",
             "lifetime::resets_in_the_middle_of_sends_leave_a_stream_byte_exact",
