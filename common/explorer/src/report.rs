@@ -3,7 +3,7 @@
 //! Invariant: the same run gives the same text, and no line is longer than the width.
 
 use crate::diagnose::diagnose;
-use crate::explore::{Coverage, Exploration, Finding};
+use crate::explore::Finding;
 use crate::record::{Event, KnoteState, Operation, State};
 use crate::repeats::{Piece, fold};
 use crate::run::{Run, Schedule};
@@ -68,32 +68,6 @@ fn rows_of(event: &Event, threads: bool) -> Vec<Row> {
             vec![server(format!("-- thread {thread} goes first, thread {instead_of} waits --"), true)]
         }
     }
-}
-
-/// The first line of an exploration: `close        62 runs  COMPLETE at 2 placements  no finding`.
-pub fn summary(script: &Script, exploration: &Exploration) -> String {
-    let coverage = match (&exploration.coverage, &exploration.finding) {
-        // A finding ends the search.
-        (_, Some(finding)) => match finding.run.placements() {
-            0 => "with no placement".to_owned(),
-            1 => "with 1 placement".to_owned(),
-            n => format!("with {n} placements"),
-        },
-        (Coverage::Complete(placements), None) => format!("COMPLETE at {placements} placements"),
-        (Coverage::Cut(why), None) => format!("CUT {why}"),
-    };
-    let found = exploration
-        .finding
-        .as_ref()
-        .map_or_else(|| "no finding".to_owned(), |it| it.verdict.to_string().to_uppercase());
-    let diverged = match exploration.diverged {
-        0 => String::new(),
-        n => format!("; {n} did not replay exactly"),
-    };
-    format!(
-        "{:<14}{:>6} runs {:>6.2} s  {coverage:<24}  {found}{diverged}",
-        script.name, exploration.runs, exploration.seconds
-    )
 }
 
 /// The whole story of a finding.

@@ -83,6 +83,13 @@ fn last_accept<'a>(case: &Case<'a>) -> Option<&'a Made> {
     case.record.in_order().into_iter().rfind(|made| made.kind == Kind::Accept && made.value.is_some())
 }
 
+/// What epoll was last asked of the listener that this call accepted from.
+fn listener_asked(case: &Case<'_>, accept: &Made) -> Option<Mask> {
+    let registers = |made: &&Made| made.kind == Kind::EpollCtl && made.value == Some(0) && made.fd == accept.fd;
+    let (_, mask) = case.record.in_order().into_iter().rfind(registers)?.asked.first()?;
+    Some(*mask)
+}
+
 /// The connections wait because of that, and not because the server accepted too few for an event.
 fn accept_failed(case: &Case<'_>) -> Option<String> {
     let last = last_accept(case).filter(|made| !made.is_operation())?;
@@ -92,12 +99,7 @@ fn accept_failed(case: &Case<'_>) -> Option<String> {
         libc::ENOBUFS | libc::ENOMEM => "there was no memory",
         _ => "the accept failed",
     };
-    let asked = case
-        .record
-        .in_order()
-        .into_iter()
-        .rfind(|made| made.kind == Kind::EpollCtl && made.value == Some(0) && made.fd == last.fd);
-    let by_edge = asked.and_then(|made| made.asked.first()).is_some_and(|(_, mask)| mask.has(Mask::ET));
+    let by_edge = listener_asked(case, last).is_some_and(|mask| mask.has(Mask::ET));
     let edge = if by_edge { ", and the edge that told of it is used up" } else { "" };
     Some(format!(
         "{last}: {why}, and no other accept was made since. An accept that fails leaves its connection in the queue{edge}."
@@ -108,12 +110,7 @@ fn accepts(case: &Case<'_>) -> Option<String> {
     let last = last_accept(case)?;
     // A level is reported again: who stops early comes back.
     let wait = case.before(last).find(|made| made.kind.is_wait());
-    let asked = case
-        .record
-        .in_order()
-        .into_iter()
-        .rfind(|made| made.kind == Kind::EpollCtl && made.value == Some(0) && made.fd == last.fd);
-    let by_level = asked.and_then(|made| made.asked.first()).is_some_and(|(_, mask)| !mask.has(Mask::ET));
+    let by_level = listener_asked(case, last).is_some_and(|mask| !mask.has(Mask::ET));
     if by_level || wait.is_some_and(|wait| !last.is_operation() && matches!(wait.kind, Kind::Poll | Kind::Select)) {
         return None;
     }

@@ -155,11 +155,12 @@ fn explore(
             };
             write_record(file, &recording)?;
         }
+        let result = ScriptJson::new(script, &explored);
         if !args.json {
             let part = args.shard.map_or(String::new(), |shard| format!("  part {shard}"));
-            terminal::print(&format!("{}{part}\n", report::summary(script, &explored).trim_end()));
+            terminal::print(&format!("{}{part}\n", result.line()));
         }
-        results.push(ScriptJson::new(script, &explored));
+        results.push(result);
         failing.extend(explored.finding.map(|finding| (script, finding)));
     }
     let failed = !failing.is_empty();

@@ -16,7 +16,7 @@ use crate::course::attempt::{self, AttemptBuild};
 use crate::course::{Course, Exercise};
 use crate::error::LabError;
 use crate::interrupt::Interrupt;
-use crate::parts::fuzzed::FuzzedServer;
+use crate::parts::fuzzed::{self, FuzzedServer, Played};
 use crate::terminal::{self, Palette};
 use crate::workspace::shown;
 
@@ -96,7 +96,8 @@ pub fn run(
         };
         interrupt.check()?;
         if !json {
-            terminal::print(&told(server, &fuzzed, script.is_some()));
+            let played = if script.is_some() { Played::Given } else { Played::ByChance };
+            terminal::print(&fuzzed::told(&server.subject.name, &server.words, &fuzzed, played));
         }
         all.push(fuzzed);
     }
@@ -147,53 +148,6 @@ fn new_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Short enough to be typed.
     (now.as_nanos() as u64 ^ u64::from(std::process::id())) % 1_000_000
-}
-
-/// What a person reads of one server.
-fn told(server: &TestedServer, fuzzed: &Fuzzed, replayed: bool) -> String {
-    let palette = Palette::stdout();
-    let name = &server.subject.name;
-    if let Some(reason) = &fuzzed.skipped {
-        return format!("{} {name}: {reason}\n", palette.left_out("skipped:"));
-    }
-    let (scripts, seconds) = (fuzzed.scripts, fuzzed.seconds);
-    let tried = match replayed {
-        true => format!("the script, {} played", if scripts == 1 { "once".into() } else { format!("{scripts} times") }),
-        false => format!("seed {}, {scripts} scripts, {} steps in {seconds:.0} s", fuzzed.seed, fuzzed.steps),
-    };
-    let mut out = String::new();
-    match (fuzzed.explain(), &fuzzed.finding) {
-        (Some(story), Some(finding)) => {
-            let story = match terminal::stdout_is_terminal() {
-                true => terminal::wrap_lines(&story, terminal::width()),
-                false => story,
-            };
-            let (words, script) = (&server.words, &finding.script);
-            out += &format!("{} {name}: {tried}\n{story}", palette.bad("FAIL"));
-            out += &format!("  again: cargo lab check {words} --fuzz --replay '{script}'\n");
-        }
-        _ => out += &format!("{name}: {tried}, no failure\n"),
-    }
-    out + &undecided(fuzzed, replayed)
-}
-
-/// The scripts that say nothing, by their reasons.
-fn undecided(fuzzed: &Fuzzed, replayed: bool) -> String {
-    let mut reasons: Vec<(&str, Vec<u64>)> = Vec::new();
-    for (number, why) in &fuzzed.undecided {
-        match reasons.iter_mut().find(|(known, _)| known == why) {
-            Some((_, numbers)) => numbers.push(*number),
-            None => reasons.push((why, vec![*number])),
-        }
-    }
-    let line = |(why, numbers): &(&str, Vec<u64>)| {
-        let count = match replayed {
-            true => terminal::count(numbers.len(), "run"),
-            false => format!("{} (number {} is the first)", terminal::count(numbers.len(), "script"), numbers[0]),
-        };
-        format!("  {count} without a verdict: {why}\n")
-    };
-    reasons.iter().map(line).collect()
 }
 
 impl FuzzArgs {

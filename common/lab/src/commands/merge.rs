@@ -112,7 +112,7 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, LabError> {
         }
         Work::Fuzz => {
             let whole: Vec<FuzzedServer> = fuzzed::merge(&typed(parts)?)?;
-            write(args, Work::Fuzz, &whole, |whole, width| fuzzed::told(whole, width))?;
+            write(args, Work::Fuzz, &whole, |whole, _| fuzzed::told_of_all(whole))?;
         }
     }
     Ok(ExitCode::SUCCESS)

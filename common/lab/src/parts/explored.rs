@@ -184,7 +184,7 @@ impl ExplorationJson {
     pub fn told(&self, width: usize) -> String {
         let mut out = format!("{}\n", self.server);
         for script in &self.scripts {
-            out += &format!("{}\n", script.line().trim_end());
+            out += &format!("{}\n", script.line());
         }
         for script in &self.scripts {
             let Some(found) = &script.finding else { continue };
@@ -199,15 +199,24 @@ impl ExplorationJson {
 }
 
 impl ScriptJson {
-    fn line(&self) -> String {
+    /// For people: `close        62 runs  0.50 s  COMPLETE at 2 placements  no finding`.
+    pub fn line(&self) -> String {
         let coverage = match (&self.finding, &self.cut) {
-            (Some(found), _) => format!("with {}", terminal::count(found.placements, "placement")),
+            // A finding ends the search.
+            (Some(found), _) => match found.placements {
+                0 => "with no placement".to_owned(),
+                n => format!("with {}", terminal::count(n, "placement")),
+            },
             (None, Some(why)) => format!("CUT {why}"),
             (None, None) => format!("COMPLETE at {} placements", self.placements.unwrap_or_default()),
         };
         let found =
             self.finding.as_ref().map_or_else(|| "no finding".into(), |it| it.verdict.to_string().to_uppercase());
-        format!("{:<14}{:>6} runs {:>6.2} s  {coverage:<24}  {found}", self.name, self.runs, self.seconds)
+        let diverged = match self.diverged {
+            0 => String::new(),
+            n => format!("; {n} did not replay exactly"),
+        };
+        format!("{:<14}{:>6} runs {:>6.2} s  {coverage:<24}  {found}{diverged}", self.name, self.runs, self.seconds)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{agree, in_order, refuse};
 use crate::error::LabError;
-use crate::terminal;
+use crate::terminal::{self, Palette};
 
 /// One server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -72,27 +72,71 @@ fn merged_server(parts: &[&FuzzedServer]) -> FuzzedServer {
 }
 
 /// For people: a paragraph for each server.
-pub fn told(servers: &[FuzzedServer], width: usize) -> String {
+pub fn told_of_all(servers: &[FuzzedServer]) -> String {
+    let paragraph = |server: &FuzzedServer| {
+        let words = if server.folder.is_some() { server.name.as_str() } else { "--cmd '...'" };
+        told(&server.name, words, &server.fuzzed, Played::ByChance)
+    };
+    servers.iter().map(paragraph).collect()
+}
+
+/// Which scripts were played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Played {
+    /// Those of a seed.
+    ByChance,
+    /// The one that was given.
+    Given,
+}
+
+/// What a person reads of one server. `words` name it on a command line.
+pub fn told(name: &str, words: &str, fuzzed: &Fuzzed, played: Played) -> String {
+    let palette = Palette::stdout();
+    if let Some(reason) = &fuzzed.skipped {
+        return format!("{} {name}: {reason}\n", palette.left_out("skipped:"));
+    }
+    let (scripts, seconds) = (fuzzed.scripts, fuzzed.seconds);
+    let tried = match played {
+        Played::Given if scripts == 1 => "the script, played once".to_owned(),
+        Played::Given => format!("the script, played {scripts} times"),
+        Played::ByChance => {
+            format!("seed {}, {scripts} scripts, {} steps in {seconds:.0} s", fuzzed.seed, fuzzed.steps)
+        }
+    };
     let mut out = String::new();
-    for FuzzedServer { name, fuzzed, .. } in servers {
-        if let Some(reason) = &fuzzed.skipped {
-            out += &format!("skipped: {name}: {reason}\n");
-            continue;
+    match (fuzzed.explain(), &fuzzed.finding) {
+        (Some(story), Some(finding)) => {
+            let story = match terminal::stdout_is_terminal() {
+                true => terminal::wrap_lines(&story, terminal::width()),
+                false => story,
+            };
+            out += &format!("{} {name}: {tried}\n{story}", palette.bad("FAIL"));
+            out += &format!("  again: cargo lab check {words} --fuzz --replay '{}'\n", finding.script);
         }
-        let (seed, scripts, steps) = (fuzzed.seed, fuzzed.scripts, fuzzed.steps);
-        let tried = format!("seed {seed}, {scripts} scripts, {steps} steps in {:.0} s", fuzzed.seconds);
-        match (fuzzed.explain(), &fuzzed.finding) {
-            (Some(story), Some(finding)) => {
-                out += &format!("FAIL {name}: {tried}\n{}", terminal::wrap_lines(&story, width));
-                out += &format!("  again: --fuzz --replay '{}'\n", finding.script);
-            }
-            _ => out += &format!("{name}: {tried}, no failure\n"),
-        }
-        if !fuzzed.undecided.is_empty() {
-            out += &format!("  {} without a verdict\n", terminal::count(fuzzed.undecided.len(), "script"));
+        _ => out += &format!("{name}: {tried}, no failure\n"),
+    }
+    out + &undecided(fuzzed, played)
+}
+
+/// The scripts that say nothing, by their reasons.
+fn undecided(fuzzed: &Fuzzed, played: Played) -> String {
+    let mut reasons: Vec<(&str, Vec<u64>)> = Vec::new();
+    for (number, why) in &fuzzed.undecided {
+        match reasons.iter_mut().find(|(known, _)| known == why) {
+            Some((_, numbers)) => numbers.push(*number),
+            None => reasons.push((why, vec![*number])),
         }
     }
-    out
+    let line = |(why, numbers): &(&str, Vec<u64>)| {
+        let count = match played {
+            Played::Given => terminal::count(numbers.len(), "run"),
+            Played::ByChance => {
+                format!("{} (number {} is the first)", terminal::count(numbers.len(), "script"), numbers[0])
+            }
+        };
+        format!("  {count} without a verdict: {why}\n")
+    };
+    reasons.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -130,7 +174,7 @@ mod tests {
         let Fuzzed { scripts, steps, undecided, finding, .. } = &whole[0].fuzzed;
         assert_eq!((*scripts, *steps, finding.is_none(), whole[0].shard.is_none()), (17, 170, true, true));
         assert_eq!(undecided.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [8, 9]);
-        assert!(told(&whole, 80).contains("poll: seed 7, 17 scripts, 170 steps in 2 s, no failure"));
+        assert!(told_of_all(&whole).contains("poll: seed 7, 17 scripts, 170 steps in 2 s, no failure"));
     }
 
     #[test]
