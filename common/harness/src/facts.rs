@@ -197,7 +197,11 @@ pub fn not_in_the_set(view: &View, holder: Holder) -> Option<String> {
         let name = sets
             .first()
             .map(|_| if select.is_some() { "the sets of its last select" } else { "the list of its last poll" })?;
-        let why = if select.is_some() { "they were not rebuilt before the call, or" } else { "its slot was lost, or" };
+        let why = match (select, sets.len()) {
+            (Some(_), _) => "they were not rebuilt before the call, or",
+            (None, 1) => "its slot was lost, or",
+            (None, _) => "its slot was lost, a hand-over by another thread was not heard, or",
+        };
         return Some(format!(
             "fd {fd} is not in {name}: {why} reading was paused and not resumed. {}",
             self::sets(view).join("; ")
