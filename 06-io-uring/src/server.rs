@@ -20,8 +20,10 @@ pub struct Server {
     flight: Flight,
     listener: TcpListener,
     _shutdown: Shutdown,
-    /// Connections whose receive found no buffer.
+    /// Connections whose receive found no buffer in this turn.
     starved: Vec<TcpStream>,
+    /// Connections whose bytes are sent, and whose buffer is the pool's again: they wait for those above.
+    drained: Vec<TcpStream>,
     retry_accept: Retry,
     out_of_fds: Notice,
 }
@@ -37,6 +39,7 @@ impl Server {
             listener,
             _shutdown: shutdown,
             starved: Vec::new(),
+            drained: Vec::new(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
         })
@@ -88,12 +91,7 @@ impl Server {
                 self.flight.start(Op::Accept(self.listener.as_raw_fd()))?;
             }
             // What one turn starts, the next turn's wait hands over: one syscall for all of it.
-            let timeout = if self.starved.is_empty() { self.retry_accept.timeout_ms() } else { 0 };
-            self.flight.wait(timeout).context("io_uring_enter")?;
-            // Before all that this turn starts: otherwise the connections that had the buffers would have them again.
-            for stream in mem::take(&mut self.starved) {
-                self.flight.start(Op::Recv(stream))?;
-            }
+            self.flight.wait(self.retry_accept.timeout_ms()).context("io_uring_enter")?;
             while let Some(landed) = self.flight.land() {
                 let next = match landed {
                     // Dropping `flight` cancels what is in flight, and waits for its end.
@@ -102,7 +100,7 @@ impl Server {
                         self.accept(accepted)?;
                         continue;
                     }
-                    // This turn's receives had more to bring than the pool has buffers. They go back as it ends.
+                    // More had come than the pool has buffers.
                     Landed::Received(stream, Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                         self.starved.push(stream);
                         continue;
@@ -111,9 +109,15 @@ impl Server {
                     Landed::Sent(stream, rest) => self.sent(stream, rest),
                 };
                 match next {
+                    Some(Op::Recv(stream)) => self.drained.push(stream),
                     Some(op) => self.flight.start(op)?,
                     None => self.retry_accept.now(),
                 }
+            }
+            // Receives start when this turn's buffers are back, and those that found none start first. In another order
+            // the connections that had the buffers would have them again, for as long as they flood.
+            for stream in mem::take(&mut self.starved).into_iter().chain(mem::take(&mut self.drained)) {
+                self.flight.start(Op::Recv(stream))?;
             }
         }
     }
