@@ -81,8 +81,8 @@ mod here {
         }
 
         /// `wake` gives the server something to do, while all its other threads stand still: where several wait for the same,
-        /// this one gets it. Then they go on.
-        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step {
+        /// this one gets it. They go on when what is returned is dropped.
+        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step<Vec<Traced>> {
             /// It was not meant for this thread, if it sleeps on for so long.
             const MEANT_FOR_OTHERS: Duration = Duration::from_millis(50);
             let others = self.process.threads().unwrap_or_default().into_iter().filter(|thread| thread.tid != self.tid);
@@ -97,8 +97,7 @@ mod here {
             } {
                 std::thread::sleep(Duration::from_micros(100));
             }
-            drop(others);
-            Ok(())
+            Ok(others)
         }
 
         /// Waits until something wakes the thread, and lets it go on for `calls` entries and exits of system calls.
@@ -200,8 +199,8 @@ mod here {
             Ok(Held::Over)
         }
 
-        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step {
-            wake()
+        pub fn wake_alone(&self, wake: impl FnOnce() -> Step) -> Step<Vec<std::convert::Infallible>> {
+            wake().map(|()| Vec::new())
         }
 
         pub fn calls_until_asleep(&self) -> Option<u32> {

@@ -372,16 +372,12 @@ fn a_client_whose_thread_is_held_at_any_moment_is_heard(trial: &mut Trial<'_>) -
     trial.rest()?;
     at_each_moment(trial, |trial, moment, calls| {
         trial.step("each sends 1 byte, and one thread alone goes on until it has the first of them");
-        moment.wake_alone(|| send_all(&mut clients, 1))?;
+        drop(moment.wake_alone(|| send_all(&mut clients, 1))?);
         let held = hold(trial, &moment, calls)?;
         if held == Held::Yes {
             trial.step(format!("each sends up to {}, and reads nothing", size(bytes)));
-            for client in &mut clients {
-                client.plan(bytes);
-                while client.write_some(64 * 1024)? > 0 {}
-                // What comes later would be another event.
-                client.planned = client.sent;
-            }
+            // What comes later would be another event.
+            clients.iter_mut().try_for_each(|client| send_up_to(client, bytes))?;
             moment.others_rest();
         }
         drop(moment);
@@ -399,6 +395,65 @@ const HELD_WITH_ITS_CLIENT: (&[Symptom], &str) = (
      a thread decides about a connection (which events to wait for, or to leave one to another thread) holds \
      only until that one has it. Arm a connection once, when all work on it is done, or decide and arm under \
      one lock.",
+);
+
+/// Clients that were owed bytes read them, one of several threads is held at each of its system calls (ptrace), and the
+/// clients send on: all comes back in order, whichever thread serves them then.
+#[check(clause = 2)]
+fn a_client_whose_thread_is_held_as_room_comes_keeps_its_order(trial: &mut Trial<'_>) -> Step {
+    /// Enough for each of a few threads.
+    const CLIENTS: u32 = 4;
+    /// A message whose place in the stream is seen by its bytes.
+    const MESSAGE: u64 = 64;
+    needs_several_threads(trial)?;
+    trial.small_send_buffers()?;
+    let bytes = trial.more_than_fits_by(4 * 1024)?;
+    let mut clients = trial.connect_many_with(CLIENTS, ConnectOptions::NARROW)?;
+    let fill = |trial: &mut Trial<'_>, clients: &mut [Client]| {
+        trial.step(format!("each of the {CLIENTS} sends up to {}, and reads nothing", size(bytes)));
+        clients.iter_mut().try_for_each(|client| send_up_to(client, bytes))?;
+        trial.rest()
+    };
+    fill(trial, &mut clients)?;
+    at_each_moment(trial, |trial, moment, calls| {
+        trial.step("each reads what is there, and one thread alone goes on, which is told of the room");
+        let others = moment.wake_alone(|| {
+            for client in &mut clients {
+                while client.read_some(64 * 1024)? > 0 {}
+            }
+            Ok(())
+        })?;
+        trial.step(format!("each sends {MESSAGE} bytes"));
+        clients.iter_mut().try_for_each(|client| send_up_to(client, MESSAGE))?;
+        let held = hold(trial, &moment, calls)?;
+        drop(others);
+        if held == Held::Yes {
+            trial.step(format!("the other threads go on, and each sends {MESSAGE} bytes more"));
+            clients.iter_mut().try_for_each(|client| send_up_to(client, MESSAGE))?;
+            moment.others_rest();
+        }
+        drop(moment);
+        trial.step("the thread goes on, and all read what is owed to them");
+        echo_all(&mut clients).map_err(|stop| stop.suspecting(HELD_AS_ROOM_CAME))?;
+        trial.rest()?;
+        fill(trial, &mut clients)?;
+        Ok(held)
+    })
+}
+
+/// Sends as much of `bytes` as the sockets take, and plans no more.
+fn send_up_to(client: &mut Client, bytes: u64) -> Step {
+    client.plan(bytes);
+    while client.write_some(64 * 1024)? > 0 {}
+    client.planned = client.sent;
+    Ok(())
+}
+
+const HELD_AS_ROOM_CAME: (&[Symptom], &str) = (
+    &[Symptom::WrongBytes],
+    "A thread that was told of room was held at its work on this connection, and another one got the connection's \
+     next event. From when a connection is armed, another thread may read its next bytes and send them first: arm a \
+     connection once, when all work on it is done, whatever the event was.",
 );
 
 fn needs_several_threads(trial: &mut Trial<'_>) -> Step {

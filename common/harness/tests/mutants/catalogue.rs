@@ -800,6 +800,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         Pool,
+        "armed_at_room",
+        "arms a one-shot connection at once when it is told of room, and reads without the lock",
+        &[caught(
+            "wakeup::a_client_whose_thread_is_held_as_room_comes_keeps_its_order",
+            WrongBytes,
+            "another thread may read its next bytes and send them first",
+        )],
+    ),
+    mutant(
+        Pool,
         "not_armed_after_the_rest",
         "does not arm a one-shot connection again once it has sent the rest of what was owed",
         &[caught("wakeup::reading_goes_on_after_back_pressure", ReadLost, "EPOLLONESHOT disarmed")],

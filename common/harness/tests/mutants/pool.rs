@@ -78,7 +78,7 @@ impl Pool {
             }
             match event.u64 as RawFd {
                 fd if fd == self.listener.as_raw_fd() => self.accept()?,
-                fd => self.serve(fd, &mut buffer),
+                fd => self.serve(fd, event.events as libc::c_int, &mut buffer),
             }
         }
     }
@@ -103,11 +103,12 @@ impl Pool {
         self.control(libc::EPOLL_CTL_MOD, self.listener.as_raw_fd(), libc::EPOLLIN)
     }
 
-    fn serve(&self, fd: RawFd, buffer: &mut [u8]) {
+    fn serve(&self, fd: RawFd, events: libc::c_int, buffer: &mut [u8]) {
         let Some(connection) = lock(&self.connections).get(&fd).cloned() else { return };
         // "So that the other one can have it as soon as I let go of the lock."
-        let early = if bug!("armed_early") { self.control(libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN) } else { Ok(()) };
-        let served = early.and_then(|()| lock(&connection.output).go_on(&connection.stream, buffer));
+        let is_early = bug!("armed_early") || bug!("armed_at_room") && events & libc::EPOLLOUT != 0;
+        let early = if is_early { self.control(libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN) } else { Ok(()) };
+        let served = early.and_then(|()| connection.go_on(buffer));
         // Under the bug, the other one may have armed it meanwhile, for something else.
         let armed = served.and_then(|interest| match interest {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -120,31 +121,47 @@ impl Pool {
     }
 }
 
-impl Output {
+impl Connection {
     /// What to wait for next; 0 if the connection is finished.
-    fn go_on(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<libc::c_int> {
-        let owed = !self.pending.is_empty();
-        self.write(stream)?;
+    fn go_on(&self, buffer: &mut [u8]) -> io::Result<libc::c_int> {
+        let mut output = lock(&self.output);
+        let owed = !output.pending.is_empty();
+        output.write(&self.stream)?;
         // "All is out, so there is nothing to wait for." An armed connection would bring its input.
-        if bug!("not_armed_after_the_rest") && owed && self.pending.is_empty() && !self.finished {
+        if bug!("not_armed_after_the_rest") && owed && output.pending.is_empty() && !output.finished {
             return Ok(libc::EPOLLONESHOT);
         }
         for _ in 0..4 {
-            if !self.may_read() {
+            if !output.may_read() {
                 break;
             }
-            match (&mut &*stream).read(buffer) {
-                Ok(0) => self.finished = true,
-                Ok(n) => self.pending.extend_from_slice(&buffer[..n]),
-                Err(error) => {
-                    again(error)?;
+            // "No other thread has this connection now."
+            if bug!("armed_at_room") {
+                drop(output);
+                let read = (&self.stream).read(buffer);
+                output = lock(&self.output);
+                if !output.take(read, buffer)? {
                     break;
                 }
+            } else if !output.take((&self.stream).read(buffer), buffer)? {
+                break;
             }
-            self.write(stream)?;
+            output.write(&self.stream)?;
         }
-        let input = if self.may_read() { libc::EPOLLIN } else { 0 };
-        Ok(input | if self.pending.is_empty() { 0 } else { libc::EPOLLOUT })
+        let input = if output.may_read() { libc::EPOLLIN } else { 0 };
+        Ok(input | if output.pending.is_empty() { 0 } else { libc::EPOLLOUT })
+    }
+}
+
+impl Output {
+    /// Whether there may be more.
+    fn take(&mut self, read: io::Result<usize>, buffer: &[u8]) -> io::Result<bool> {
+        match read {
+            Ok(0) => self.finished = true,
+            Ok(n) => self.pending.extend_from_slice(&buffer[..n]),
+            Err(error) => return again(error).map(|()| false),
+        }
+        Ok(true)
     }
 
     fn may_read(&self) -> bool {
