@@ -75,6 +75,8 @@ pub struct Subject {
     pub max_clients: Option<u32>,
     /// It has so many workers, threads of the same kind that share the clients.
     pub workers: Option<u32>,
+    /// It says which client came last when it has no descriptor left.
+    pub names_newest: bool,
     /// What one of its turns does at most. Of a server without a declared batch any bounded one is fair.
     pub batch: Option<Batch>,
     /// Where it differs from the contract on purpose: a group or a check (`group::name`), and the reason. Not tried.
@@ -260,6 +262,7 @@ impl Subject {
             fd_limit: chapter.fd_limit,
             max_clients: None,
             workers: None,
+            names_newest: false,
             batch: Some(BATCH),
             differs: &[],
             lacks: &[],
@@ -295,6 +298,7 @@ impl Subject {
             fd_limit: None,
             max_clients: None,
             workers: None,
+            names_newest: false,
             batch: Some(BATCH),
             differs: &[],
             lacks: &[],
@@ -314,6 +318,7 @@ impl Subject {
             fd_limit: variant.fd_limit,
             max_clients: None,
             workers: variant.workers,
+            names_newest: false,
             batch: Some(BATCH),
             differs: variant.differs,
             lacks: variant.lacks,
@@ -337,6 +342,7 @@ impl Subject {
             fd_limit: None,
             max_clients: None,
             workers: None,
+            names_newest: false,
             batch: None,
             differs: &[],
             lacks: &[],

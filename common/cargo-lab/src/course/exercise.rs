@@ -55,6 +55,9 @@ pub struct ExerciseManifest {
     /// Its server has so many workers, which share the clients.
     #[serde(default)]
     pub workers: Option<u32>,
+    /// Its server says which client came last when it has no descriptor left.
+    #[serde(default)]
+    pub names_newest: bool,
     /// Three hints, from a nudge to nearly the answer.
     pub hints: [String; 3],
     /// The public bug that it is modelled on.
@@ -157,6 +160,7 @@ impl Exercise {
             model,
             fd_limit,
             workers,
+            names_newest: self.about.names_newest,
             differs: differs.leak(),
             source: Some(source),
             kqueue: self.about.chapter == "05-kqueue",

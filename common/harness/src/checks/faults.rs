@@ -42,6 +42,38 @@ fn out_of_descriptors_attempts_stay_few(trial: &mut Trial<'_>) -> Step {
     trial.expect_steady_attempts()
 }
 
+/// The newest client is connected, an older one has left, and then there is no descriptor: a declared server names the newest.
+#[check(clause = 9)]
+fn out_of_descriptors_the_newest_client_is_named(trial: &mut Trial<'_>) -> Step {
+    /// The server sleeps, so its line is in a pipe that another thread of the harness empties.
+    const ON_ITS_WAY: Duration = Duration::from_secs(5);
+    if !trial.subject.names_newest {
+        return Err(Stop::skip("it was not declared that this server names its newest client"));
+    }
+    let mut clients = trial.connect_many(3)?;
+    trial.echo_all(&mut clients, 1)?;
+    let newest = clients[2].local;
+    trial.step(format!("c{}, which is not the newest, closes", clients[0].id));
+    drop(clients.remove(0));
+    trial.rest()?;
+    trial.leave_room(0)?;
+    let _outside = trial.queue_up()?;
+    let start = Instant::now();
+    while !trial.server()?.stderr().contains(&newest.to_string()) {
+        if start.elapsed() > ON_ITS_WAY {
+            let said = trial.server()?.said();
+            let what =
+                format!("no line that it wrote has the address of the newest client, {newest}, which is connected");
+            return Err(Stop::fail(Symptom::Contract, what, NEWEST).saying(said));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    trial.echo_all(&mut clients, 1)
+}
+
+const NEWEST: &str = "The line about descriptors names the client that came last. A client that leaves is forgotten only if it \
+                      is that client.";
+
 /// While others wait in the accept queue, 12 clients send 64 KiB each, one of them 2 MiB, and then a byte each in turn for
 /// 0.6 s.
 #[check(clause = 9)]

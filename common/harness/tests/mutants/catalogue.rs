@@ -248,6 +248,16 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "newest_forgotten",
+        "names its newest client when it has no descriptor left, and forgets that client when any client leaves",
+        &[caught(
+            "faults::out_of_descriptors_the_newest_client_is_named",
+            Contract,
+            "forgotten only if it is that client",
+        )],
+    ),
+    mutant(
+        EpollLt,
         "reads_in_16_bits",
         "counts a connection's reads in 16 bits, and takes 0 for the end",
         &[caught("echo::seventy_thousand_messages_on_one_connection_come_back", Truncated, "16 bits")],

@@ -237,6 +237,7 @@ pub fn subject(base: Base, own: bool, name: &str) -> Result<Subject, String> {
         fd_limit,
         max_clients: None,
         workers: if name.ends_with("one_of_four_listens") { Some(4) } else { None },
+        names_newest: name.ends_with("newest_forgotten"),
         batch: Some(harness::BATCH),
         differs: &[],
         lacks: &[],

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -54,6 +54,8 @@ pub struct Server<P> {
     connections: Vec<Option<Connection>>,
     /// Only under `duplicate_kept` and `duplicate_deregistered`: of the newest connection.
     duplicate: Option<TcpStream>,
+    /// Only under `newest_forgotten`.
+    newest: Option<SocketAddr>,
     /// Connections so far, as a number of 16 bits, for a bug that counts so.
     serial: u16,
     unfinished: Vec<RawFd>,
@@ -83,6 +85,7 @@ impl<P: Poller> Server<P> {
             wake,
             connections,
             duplicate,
+            newest: None,
             serial: 0,
             unfinished,
             buffer,
@@ -111,7 +114,10 @@ impl<P: Poller> Server<P> {
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(()),
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) if !bug!("emfile_is_fatal") => {
-                        self.say(&format!("accept: {error}"));
+                        match self.newest {
+                            Some(newest) => self.say(&format!("accept: {error}; the last to come was {newest}")),
+                            None => self.say(&format!("accept: {error}")),
+                        }
                         // "Give it time": and everybody else.
                         if bug!("emfile_naps") {
                             std::thread::sleep(Duration::from_millis(100));
@@ -164,6 +170,9 @@ impl<P: Poller> Server<P> {
             // "Nobody has so many."
             std::mem::forget(stream);
             return;
+        }
+        if bug!("newest_forgotten") {
+            self.newest = stream.peer_addr().ok();
         }
         if bug!("duplicate_kept") || bug!("duplicate_deregistered") {
             self.duplicate = stream.try_clone().ok();
@@ -299,6 +308,8 @@ impl<P: Poller> Server<P> {
             std::mem::forget(vec![1u8; 4096]);
         }
         self.poller.remove(fd);
+        // "It has left": whoever it was.
+        self.newest = None;
         if bug!("duplicate_deregistered")
             && let Some(connection) = &self.connections[fd as usize]
         {
