@@ -107,6 +107,7 @@ pub fn main() -> ExitCode {
     test("memory_does_not_grow_with_the_runs".into(), Box::new(outside::memory_is_flat));
     test("a_recorded_run_has_what_a_player_needs".into(), Box::new(recordings::has_what_a_player_needs));
     test("a_server_that_does_not_start_is_reported_with_its_output".into(), Box::new(no_start));
+    test("a_pause_in_any_wait_ends_by_itself".into(), Box::new(pauses_end));
     if all {
         test("a_server_that_computes_for_ever_is_ended".into(), Box::new(spins));
     }
@@ -181,6 +182,27 @@ fn nothing_found(subject: &Subject, stops: bool, all: bool) -> Result<(), String
             let faults = if script.name == "close" || script.name == "queue" { ALL } else { NONE };
             no_finding(subject, &script, &explore(subject, &script.name, faults, placements, time)?)?;
         }
+    }
+    Ok(())
+}
+
+/// Nothing but a timeout ends the pause after a failed accept, in whichever wait.
+fn pauses_end() -> Result<(), String> {
+    let script = Script::parse("pause", "fds none; c0 connect; c0 send 1; fds free").expect("it is one");
+    for (base, _) in CORRECT {
+        let subject = server(base.name());
+        let plan = Plan {
+            subject: &subject,
+            script: &script,
+            faults: NONE,
+            max_placements: 1,
+            always: 0,
+            max_runs: None,
+            max_time: None,
+        };
+        let exploration =
+            explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())?;
+        no_finding(&subject, &script, &exploration)?;
     }
     Ok(())
 }

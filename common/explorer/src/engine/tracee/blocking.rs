@@ -100,7 +100,7 @@ impl Tracee<'_> {
         match call.kind {
             // A timeout may be in the argument, or among the operations in flight, which nobody can see from outside.
             Kind::UringEnter => true,
-            Kind::EpollWait => matches!(self.patience(tid, &call), Patience::Until(_)),
+            _ if call.is_wait() => matches!(self.patience(tid, &call), Patience::Until(_)),
             Kind::Other => match call.name {
                 "futex" => call.args[3] != 0,
                 "nanosleep" | "clock_nanosleep" => true,
