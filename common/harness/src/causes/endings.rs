@@ -184,6 +184,17 @@ fn finished_first(case: &Case<'_>) -> Option<String> {
     let rdhup = made.kind.is_wait() && made.events.iter().any(|(_, mask)| mask.has(Mask(Mask::RDHUP.0 | Mask::HUP.0)));
     let owed = case.owed();
     ((eof || rdhup) && owed > 0 && close.unread == 0).then(|| {
+        // No send had failed or was short since the last bytes came, so it may not know that it owes any.
+        let since = case.backwards().filter(|made| matches!(made.kind, Kind::Read | Kind::Write) && made.at < close.at);
+        let mut sends = since.skip_while(|made| made.value == Some(0)).take_while(|made| made.kind == Kind::Write);
+        if let Some(send) = sends.next().filter(|send| send.length.is_some_and(|length| send.moved() == length)) {
+            return format!(
+                "It closed at the client's FIN with {} owed, and its last send, {send}, took all that it was given. If it \
+                 was to send more, it took the FIN for the end of everything: first send what is owed. If not, it has \
+                 lost count: count what a read returns (in a usize) and what a send takes (all pieces of a writev).",
+                bytes(owed)
+            );
+        }
         format!(
             "It took the client's FIN for the end of everything: after {made} it closed with {} owed. The client still \
              reads: first send what is owed, then close.",

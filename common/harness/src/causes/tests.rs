@@ -124,6 +124,19 @@ fn owed_bytes_after_a_short_write() {
 }
 
 #[test]
+fn a_count_that_is_too_small_and_a_fin_that_ends_everything() {
+    let (read, fin) = (call("recvfrom", Kind::Read, 100), call("recvfrom", Kind::Read, 0));
+    let send = |given, value| Made { length: Some(given), ..call("sendto", Kind::Write, value) };
+    let owes = |send: Made| [accept(), read.clone(), send, fin.clone(), close()];
+    says(Truncated, owes(send(40, 40)), "it has lost count");
+    says(Truncated, owes(send(100, 40)), "It took the client's FIN for the end of everything");
+    says(Truncated, owes(send(100, -i64::from(libc::EAGAIN))), "It took the client's FIN for the end of everything");
+    // What came after its last send was never given to one.
+    let behind = [accept(), read.clone(), send(100, 100), read, fin, close()];
+    says(Truncated, behind, "It took the client's FIN for the end of everything");
+}
+
+#[test]
 fn a_deadline_that_a_signal_cut_off() {
     let cut = Made { events: Vec::new(), value: Some(-i64::from(libc::EINTR)), timed: true, ..wait(Mask::IN) };
     let asleep = Made { events: Vec::new(), value: None, ..wait(Mask::IN) };
