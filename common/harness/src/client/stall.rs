@@ -187,3 +187,32 @@ fn explain_view(client: &Client, view: &View) -> Stop {
     let failure = Failure::new(diagnosis.symptom, stall_text(client), diagnosis.cause);
     Stop::Fail(Box::new(Failure { kernel: diagnosis.kernel, is_fundamental, ..failure }))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::client::ConnectOptions;
+    use crate::steps::Log;
+
+    #[test]
+    fn what_has_come_for_the_client_is_progress_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let client = Client::connect(0, server, ConnectOptions::default(), None, BACKSTOP, Log::default())
+            .unwrap_or_else(|_| panic!("connect to {server}"));
+        let (mut accepted, _) = listener.accept().unwrap();
+        let mut stall = Stall::new();
+        stall.ticks = Some(7);
+        assert!(!stall.reprieve(&client), "nothing has come");
+
+        accepted.write_all(b"x").unwrap();
+        while queues(client.local, server).is_none_or(|(unread, _)| unread == 0) {}
+        assert!(stall.reprieve(&client));
+        assert!(stall.ticks.is_none(), "the watch begins anew");
+        // The client has left it unread.
+        assert!(!stall.reprieve(&client));
+    }
+}
