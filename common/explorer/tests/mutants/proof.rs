@@ -142,8 +142,17 @@ pub fn explore(
     max_placements: usize,
     max_time: Option<Duration>,
 ) -> Result<Exploration, String> {
-    let script = Script::standard(script).expect("it ships");
-    let plan = Plan { subject, script: &script, faults, max_placements, always: 0, max_runs: None, max_time };
+    explore_script(subject, &Script::standard(script).expect("it ships"), faults, max_placements, max_time)
+}
+
+fn explore_script(
+    subject: &Subject,
+    script: &Script,
+    faults: Faults,
+    max_placements: usize,
+    max_time: Option<Duration>,
+) -> Result<Exploration, String> {
+    let plan = Plan { subject, script, faults, max_placements, always: 0, max_runs: None, max_time };
     explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())
 }
 
@@ -191,18 +200,7 @@ fn pauses_end() -> Result<(), String> {
     let script = Script::parse("pause", "fds none; c0 connect; c0 send 1; fds free").expect("it is one");
     for (base, _) in CORRECT {
         let subject = server(base.name());
-        let plan = Plan {
-            subject: &subject,
-            script: &script,
-            faults: NONE,
-            max_placements: 1,
-            always: 0,
-            max_runs: None,
-            max_time: None,
-        };
-        let exploration =
-            explorer::explore(&plan, &AtomicBool::new(false), &|_| {}).map_err(|error| error.to_string())?;
-        no_finding(&subject, &script, &exploration)?;
+        no_finding(&subject, &script, &explore_script(&subject, &script, NONE, 1, None)?)?;
     }
     Ok(())
 }

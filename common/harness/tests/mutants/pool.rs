@@ -135,15 +135,16 @@ impl Connection {
             if !output.may_read() {
                 break;
             }
-            // "No other thread has this connection now."
-            if bug!("armed_at_room") {
+            let read = if bug!("armed_at_room") {
+                // "No other thread has this connection now."
                 drop(output);
                 let read = (&self.stream).read(buffer);
                 output = lock(&self.output);
-                if !output.take(read, buffer)? {
-                    break;
-                }
-            } else if !output.take((&self.stream).read(buffer), buffer)? {
+                read
+            } else {
+                (&self.stream).read(buffer)
+            };
+            if !output.take(read, buffer)? {
                 break;
             }
             output.write(&self.stream)?;
