@@ -6,7 +6,6 @@
 //! is working on: `start` takes the connection away, and only its completion hands it back.
 
 use std::io;
-use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
@@ -20,10 +19,6 @@ pub struct Server {
     flight: Flight,
     listener: TcpListener,
     _shutdown: Shutdown,
-    /// Connections whose receive found no buffer in this turn.
-    starved: Vec<TcpStream>,
-    /// Connections whose bytes are sent, and whose buffer is the pool's again: they wait for those above.
-    drained: Vec<TcpStream>,
     retry_accept: Retry,
     out_of_fds: Notice,
 }
@@ -38,8 +33,6 @@ impl Server {
             flight,
             listener,
             _shutdown: shutdown,
-            starved: Vec::new(),
-            drained: Vec::new(),
             retry_accept: Retry::default(),
             out_of_fds: Notice::default(),
         })
@@ -86,6 +79,8 @@ impl Server {
     }
 
     pub fn run(mut self) -> Result<()> {
+        // Of one turn: connections whose receive found no buffer, and those that are to receive again.
+        let (mut starved, mut echoed) = (Vec::new(), Vec::new());
         loop {
             if self.retry_accept.take_due() {
                 self.flight.start(Op::Accept(self.listener.as_raw_fd()))?;
@@ -102,21 +97,21 @@ impl Server {
                     }
                     // More had come than the pool has buffers.
                     Landed::Received(stream, Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                        self.starved.push(stream);
+                        starved.push(stream);
                         continue;
                     }
                     Landed::Received(stream, received) => self.received(stream, received),
                     Landed::Sent(stream, rest) => self.sent(stream, rest),
                 };
                 match next {
-                    Some(Op::Recv(stream)) => self.drained.push(stream),
+                    Some(Op::Recv(stream)) => echoed.push(stream),
                     Some(op) => self.flight.start(op)?,
                     None => self.retry_accept.now(),
                 }
             }
             // Receives start when this turn's buffers are back, and those that found none start first. In another order
             // the connections that had the buffers would have them again, for as long as they flood.
-            for stream in mem::take(&mut self.starved).into_iter().chain(mem::take(&mut self.drained)) {
+            for stream in starved.drain(..).chain(echoed.drain(..)) {
                 self.flight.start(Op::Recv(stream))?;
             }
         }
