@@ -17,6 +17,7 @@ use crate::causes::{self, Case};
 use crate::check::{Check, Outcome, Report, once};
 use crate::diagnose::{self, single::OWN_CODE};
 use crate::failure::{Failure, Symptom};
+use crate::server;
 use crate::subject::{Launch, Subject};
 use crate::trial::watch;
 
@@ -267,8 +268,8 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
             false
         }
         Outcome::Fail(other) if other.symptom == failure.symptom => true,
-        // The tracer stops it again and again: that it is stopped says nothing about the server.
-        Outcome::Fail(other) if is_stopped(other) => {
+        // The tracer stops it again and again: that it is stopped, or late, says nothing about the server.
+        Outcome::Fail(other) if is_held(other) => {
             failure.calls.push("run once more under a tracer, the check came to no result".into());
             false
         }
@@ -318,10 +319,13 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
     true
 }
 
-/// Whether all that this failure says is that the server is stopped.
-fn is_stopped(failure: &Failure) -> bool {
-    failure.symptom == Symptom::Blocked
-        && (failure.what.contains(watch::STOPPED) || failure.cause.contains(diagnose::STOPPED))
+/// Whether all that this failure says is that the server is stopped, or did not listen in time.
+fn is_held(failure: &Failure) -> bool {
+    match failure.symptom {
+        Symptom::Blocked => failure.what.contains(watch::STOPPED) || failure.cause.contains(diagnose::STOPPED),
+        Symptom::Slow => failure.what.contains(server::OF_ITS_START),
+        _ => false,
+    }
 }
 
 /// A thread has made nearly as many calls as are kept.
@@ -404,10 +408,12 @@ mod tests {
     #[test]
     fn that_a_tracer_stops_a_server_is_no_evidence() {
         let stopped = Failure::new(Symptom::Blocked, watch::STOPPED, "");
-        assert!(is_stopped(&stopped));
-        assert!(is_stopped(&Failure::new(Symptom::Blocked, "c0: nothing came", format!("{}.", diagnose::STOPPED))));
-        assert!(!is_stopped(&Failure::new(Symptom::Blocked, "c0: nothing came", "It sleeps in read.")));
-        assert!(!is_stopped(&Failure { symptom: Symptom::Slow, ..stopped }));
+        assert!(is_held(&stopped));
+        assert!(is_held(&Failure::new(Symptom::Blocked, "c0: nothing came", format!("{}.", diagnose::STOPPED))));
+        assert!(!is_held(&Failure::new(Symptom::Blocked, "c0: nothing came", "It sleeps in read.")));
+        let late = "the server did not listen on port 7 within 5 s of its start";
+        assert!(is_held(&Failure::new(Symptom::Slow, late, "")));
+        assert!(!is_held(&Failure { symptom: Symptom::Slow, ..stopped }));
     }
 
     #[test]

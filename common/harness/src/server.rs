@@ -53,6 +53,9 @@ pub fn shorten_starts_after_a_hang() {
     SHORTENS.store(true, Ordering::Relaxed);
 }
 
+/// What is said of a server that was too slow to listen, after the seconds.
+pub const OF_ITS_START: &str = "of its start";
+
 fn deadline() -> Duration {
     if HAS_HUNG.load(Ordering::Relaxed) { AFTER_A_HANG } else { start::DEADLINE }
 }
@@ -345,7 +348,7 @@ impl Server {
         elsewhere.retain(|addr| addr.port() != self.addr.port());
         if let Some(addr) = elsewhere.first() {
             let what = format!(
-                "the server did not {awaited} within {} s of its start; it listens on port {} ({addr})",
+                "the server did not {awaited} within {} s {OF_ITS_START}; it listens on port {} ({addr})",
                 elapsed.as_secs(),
                 addr.port()
             );
@@ -359,14 +362,16 @@ impl Server {
             return Err(Stop::fail(Symptom::Slow, what, cause).saying(self.said()));
         }
         let states = process.threads().unwrap_or_default();
-        let stopped = !states.is_empty() && states.iter().all(Thread::is_stopped);
+        // A tracer stops it at each of its calls.
+        let traced = self.follower.is_some();
+        let stopped = !traced && !states.is_empty() && states.iter().all(Thread::is_stopped);
         if over {
             HAS_HUNG.fetch_or(SHORTENS.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         if over || stopped {
             let stopped = if stopped { "; it is stopped: it, or somebody else, has sent it a SIGSTOP" } else { "" };
             let seconds = elapsed.as_secs();
-            let what = format!("the server did not {awaited} within {seconds} s of its start{stopped}");
+            let what = format!("the server did not {awaited} within {seconds} s {OF_ITS_START}{stopped}");
             return Err(self.failed(Symptom::Slow, what));
         }
         Ok(())

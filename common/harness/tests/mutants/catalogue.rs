@@ -189,6 +189,26 @@ pub const MUTANTS: &[Mutant] = &[
         &[caught("fairness::four_clients_that_flood_do_not_keep_a_fifth_waiting", Starved, "turn has to end")],
     ),
     mutant(
+        EpollLt,
+        "serves_at_accept",
+        "accepts until EAGAIN, and serves each new client at once",
+        &[caught(
+            "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
+            Starved,
+            "Accept a bounded number in each turn",
+        )],
+    ),
+    mutant(
+        EpollLt,
+        "serves_at_accept_beside_a_thread",
+        "has a second thread, which does nothing, accepts until EAGAIN, and serves each new client at once",
+        &[caught(
+            "fairness::a_burst_of_connects_does_not_keep_a_connected_client_waiting",
+            Starved,
+            "Accept a bounded number in each turn",
+        )],
+    ),
+    mutant(
         EpollEt,
         "served_twice",
         "serves an old entry and a new event of the same descriptor in one turn",

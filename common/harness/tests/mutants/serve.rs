@@ -140,7 +140,16 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
     match base {
         Base::Select => Server::new(Select::new(), listener, wake)?.run(ready),
         Base::Poll => Server::new(Poll::new(), listener, wake)?.run(ready),
-        Base::EpollLt => Server::new(Epoll::new(false)?, listener, wake)?.run(ready),
+        Base::EpollLt => {
+            if bug!("serves_at_accept_beside_a_thread") {
+                std::thread::spawn(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                });
+            }
+            Server::new(Epoll::new(false)?, listener, wake)?.run(ready)
+        }
         Base::EpollEt => {
             // A worker for each processor, and each waits for the listener.
             for _ in 0..if bug!("herd") || bug!("one_of_four_listens") { 3 } else { 0 } {
