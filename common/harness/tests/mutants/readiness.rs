@@ -68,6 +68,8 @@ pub struct Server<P> {
     naps: u32,
     /// Only under `memory_kept_at_close`.
     kept: Vec<Vec<u8>>,
+    /// Only under `owed_kept_for_the_next`: what the last connection that ended was owed.
+    left: VecDeque<u8>,
 }
 
 /// "It has something to say, or it would not have come": and everybody else waits.
@@ -99,6 +101,7 @@ impl<P: Poller> Server<P> {
             timers,
             naps,
             kept,
+            left: VecDeque::new(),
         })
     }
 
@@ -172,10 +175,15 @@ impl<P: Poller> Server<P> {
             () if bug!("table_of_2048") => fd < 2048,
             // 0 is the number of a place that is free.
             () if bug!("serial_of_16_bits") => self.serial != 0,
+            // A new place for each, and none is given back.
+            () if bug!("places_not_given_back") => self.serial < 4000,
             () => true,
         };
         if let Err(error) = nonblocking.and_then(|()| if in_table { self.poller.add(fd, READ) } else { Ok(()) }) {
             self.say(&format!("fd {fd} refused: {error}"));
+            if bug!("full_is_fatal") {
+                std::process::exit(1);
+            }
             return;
         }
         if !in_table {
@@ -200,7 +208,7 @@ impl<P: Poller> Server<P> {
         self.connections.resize_with(places, || None);
         self.connections[fd as usize] = Some(Connection {
             stream,
-            pending: VecDeque::new(),
+            pending: std::mem::take(&mut self.left),
             interest: READ,
             peer_finished: false,
             paused: false,
@@ -281,7 +289,8 @@ impl<P: Poller> Server<P> {
         if self.poller.edge() {
             connection.paused = bug!("pause_not_resumed") && !may_read && owed;
             let may_go_on = connection.readable && may_read || connection.writable && owed;
-            let forgets = bug!("read_once_per_edge") || bug!("sixteen_reads_per_edge");
+            let forgets =
+                bug!("read_once_per_edge") || bug!("sixteen_reads_per_edge") || bug!("small_read_once_per_edge");
             if may_go_on && !connection.unfinished && !forgets {
                 connection.unfinished = true;
                 self.unfinished.push(ready.fd);
@@ -294,6 +303,8 @@ impl<P: Poller> Server<P> {
                 () if bug!("pause_not_resumed") && !ready.readable => connection.interest.read,
                 // Level-triggered, end of input stays readable for ever.
                 () if bug!("interest_after_eof") => may_read || connection.peer_finished,
+                // Not read while much is owed: but a level is reported until it is.
+                () if bug!("read_interest_left_on") => !connection.peer_finished,
                 () => may_read,
             },
             // Turned on when needed, and never off.
@@ -315,6 +326,12 @@ impl<P: Poller> Server<P> {
         if bug!("memory_kept_at_close") && self.connections[fd as usize].as_ref().is_some_and(|it| it.was_stuck) {
             // "For the next one": but it is never used again. Written to, because untouched memory costs nothing.
             self.kept.push(vec![1; READ_BUFFER]);
+        }
+        if bug!("owed_kept_for_the_next")
+            && let Some(connection) = &mut self.connections[fd as usize]
+        {
+            // The place is used again, as it is.
+            self.left = std::mem::take(&mut connection.pending);
         }
         if bug!("state_never_freed") {
             std::mem::forget(vec![1u8; 4096]);
@@ -429,7 +446,8 @@ impl<P: Poller> Server<P> {
     }
 
     fn accept_again(&mut self) -> io::Result<()> {
-        self.accept_at = None;
+        // "To be sure": a timer that starts itself again.
+        self.accept_at = bug!("retry_never_ends").then(|| Instant::now() + Duration::from_millis(60));
         self.poller.set(self.listener.as_raw_fd(), READ)?;
         self.accept()
     }
@@ -485,7 +503,7 @@ impl Connection {
         let reads = match edge {
             // To the end, however far that is.
             true if bug!("no_budget") => usize::MAX,
-            true if bug!("read_once_per_edge") || bug!("read_batch_pauses") => 1,
+            true if bug!("read_once_per_edge") || bug!("read_batch_pauses") || bug!("small_read_once_per_edge") => 1,
             true if bug!("sixteen_reads_per_edge") => 16,
             true => 4,
             false => 1,
@@ -494,10 +512,16 @@ impl Connection {
             if !self.readable || !self.may_read() {
                 break;
             }
+            // "Nobody sends so much": and nobody says so.
+            if bug!("quota_of_32_mib") && self.totals.0 > 32 << 20 {
+                self.readable = false;
+                break;
+            }
             // As much as there is room for, which may be nothing: and then 0 is not the end.
             let room =
                 if bug!("zero_length_read") { MAX_PENDING - self.pending.len().min(MAX_PENDING) } else { READ_BUFFER };
-            match (&self.stream).read(&mut buffer[..room.min(READ_BUFFER)]) {
+            let most = if bug!("small_read_once_per_edge") { 4096 } else { READ_BUFFER };
+            match (&self.stream).read(&mut buffer[..room.min(most)]) {
                 // "Nothing there": 0 is the end.
                 Ok(0) if bug!("eof_ignored") => self.readable = false,
                 Ok(0) => self.peer_finished = true,

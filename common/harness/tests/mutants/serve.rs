@@ -67,7 +67,11 @@ pub fn serve(base: Base, bug: Option<&str>, args: &[String]) -> ExitCode {
     let addr = match parse(args) {
         Ok(Some(addr)) => addr,
         Ok(None) => {
-            println!("{USAGE}");
+            if bug!("help_on_stderr") {
+                eprintln!("{USAGE}");
+            } else {
+                println!("{USAGE}");
+            }
             return ExitCode::SUCCESS;
         }
         Err(what) => {
@@ -125,6 +129,9 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
         handle(libc::SIGINT, on_signal as *const () as usize);
         handle(libc::SIGTERM, on_signal as *const () as usize);
     }
+    if bug!("resized_is_stopped") {
+        handle(libc::SIGWINCH, on_signal as *const () as usize);
+    }
     if bug!("sigpipe_kills") || bug!("sigpipe_after_a_look") {
         // Every program starts like this, unless its runtime ignores the signal as Rust's does.
         handle(libc::SIGPIPE, libc::SIG_DFL);
@@ -172,8 +179,9 @@ fn run(base: Base, addr: SocketAddr) -> io::Result<()> {
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
+    let domain = if bug!("ipv4_alone") { Domain::IPV4 } else { Domain::for_address(addr) };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.set_reuse_address(!bug!("address_not_reused"))?;
     socket.set_tcp_nodelay(true)?;
     if bug!("second_listener") {
         socket.set_reuse_port(true)?;
