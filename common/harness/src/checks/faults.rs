@@ -388,7 +388,9 @@ fn cut_short(stop: Stop) -> Stop {
 /// 1,000 each of SIGWINCH, SIGURG and SIGCHLD during 1,000 round trips.
 #[check(clause = 10)]
 fn signals_that_are_ignored_by_default_change_nothing(trial: &mut Trial<'_>) -> Step {
-    trial.suspect("A signal made a call return EINTR: that is no error, do the call again.");
+    trial.suspect(
+        "SIGWINCH, SIGURG and SIGCHLD are no request to stop. A call that one of them ends with EINTR is done again.",
+    );
     let mut client = trial.connect()?;
     client.echo(1)?;
     trial.step("1,000 round trips, with a SIGWINCH, a SIGURG and a SIGCHLD during each");
