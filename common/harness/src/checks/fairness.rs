@@ -12,7 +12,7 @@ use harness_macros::check;
 use observe::Thread;
 use observe::view::{Epoll, Holder};
 
-use crate::client::{Client, ConnectOptions, any_ready, echo_all, size};
+use crate::client::{Client, ConnectOptions, all_ready, echo_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::subject::Model;
 use crate::trial::Trial;
@@ -24,6 +24,8 @@ const TURN: usize = 64 * 1024;
 const ROUND_TRIPS: u32 = 32;
 /// How long bytes may be in flight.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a flood may last.
+const LONGEST: Duration = Duration::from_secs(60);
 const UNFAIR: &str = "Each connection's turn has to end while there is more to read: after a few reads go on to the next. A \
                       level is reported again by the next wait; under edge triggering keep a list of those not drained.";
 
@@ -116,6 +118,21 @@ fn hundreds_of_clients_that_flood_do_not_keep_another_waiting(trial: &mut Trial<
 /// before must not wait for all of them.
 #[check(clause = 8)]
 fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Trial<'_>) -> Step {
+    // A machine may let the server run ahead of its clients, once.
+    const ATTEMPTS: u32 = 4;
+    let mut unclear = String::new();
+    for _ in 0..ATTEMPTS {
+        match burst(trial)? {
+            None => return Ok(()),
+            Some(why) => unclear = why,
+        }
+        trial.await_ends()?;
+    }
+    Err(Stop::skip(unclear))
+}
+
+/// One such burst; why nothing can be said, if that is so.
+fn burst(trial: &mut Trial<'_>) -> Step<Option<String>> {
     // Twice the largest batch of our servers.
     const BEFORE: usize = 128;
     let mut connected = trial.connect()?;
@@ -137,8 +154,9 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
     new.push(connected);
     let (mut served, mut unmoved) = (0, None);
     while !is_answered(&mut new[count])? {
-        for client in &mut new[..count] {
-            served += client.read_some(1)?;
+        let ready = all_ready(&new, PATIENCE)?;
+        for i in ready.iter().filter(|i| **i < count) {
+            served += new[*i].read_some(1)?;
         }
         // A second look, in case the harness itself was delayed in between.
         if served > BEFORE && served > BEFORE * threads(trial)? && !is_answered(&mut new[count])? {
@@ -147,22 +165,20 @@ fn a_burst_of_connects_does_not_keep_a_connected_client_waiting(trial: &mut Tria
             let cause = "Accept a bounded number in each turn, and serve those already connected in between.";
             return Err(trial.with_view(Symptom::Starved, what, cause));
         }
-        if new.iter().any(|client| client.eof)
-            || !any_ready(&new, PATIENCE)? && !waits_for_processor(trial, &mut unmoved)?
-        {
+        if new.iter().any(|client| client.eof) || ready.is_empty() && !waits_for_processor(trial, &mut unmoved)? {
             // If a client is not served at all, this step says why.
             echo_all(&mut new)?;
-            return Err(Stop::skip(format!("the server stood still after {served} of {count} new clients")));
+            return Ok(Some(format!("the server stood still after {served} of {count} new clients")));
         }
     }
     echo_all(&mut new)?;
-    match served > BEFORE {
-        true => Err(Stop::skip(format!(
-            "{served} new clients were served first, and {} threads may each have served some of them",
-            threads(trial)?
-        ))),
-        false => Ok(()),
-    }
+    Ok(match (served > BEFORE, threads(trial)?) {
+        (false, _) => None,
+        (true, 1) => Some(format!("{served} new clients had been served when the answer to the other one was seen")),
+        (true, threads) => Some(format!(
+            "{served} new clients were served first, and {threads} threads may each have served some of them"
+        )),
+    })
 }
 
 /// Several hundred clients connect in one wakeup: not one of the declared workers has all of them.
@@ -307,15 +323,27 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
         1 => "all read, and send on as they read, until it has its byte back".into(),
         many => format!("all read, and send on as they read, until it has its byte back, and {} more", many - 1),
     });
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + LONGEST;
     let (mut echoed, mut unmoved, mut answered, mut arrived) = (0, None, 0, true);
+    let (mut ran_dry, mut without_flood) = (false, 0);
     let server = trial.server()?.addr;
     loop {
-        let (quiet, flooders) = clients.split_last_mut().expect("one that waits");
+        let quiet = clients.last_mut().expect("one that waits");
         if is_answered(quiet)? {
-            answered += 1;
+            // An answer proves nothing if the server had nobody else to serve.
+            match std::mem::take(&mut ran_dry) {
+                true => without_flood += 1,
+                false => answered += 1,
+            }
             if answered == round_trips {
                 return Ok(());
+            }
+            if without_flood > 4 * round_trips {
+                return Err(Stop::skip(format!(
+                    "{without_flood} of {} answers came after the flood had run dry: this machine lets the server run \
+                     ahead of its clients",
+                    answered + without_flood
+                )));
             }
             quiet.send_quietly(1)?;
             arrived = false;
@@ -324,13 +352,19 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
             // The flood's bytes count from here on.
             (arrived, echoed) = (has_arrived(quiet, server), 0);
         }
-        let mut moved = 0;
-        for client in flooders {
+        let ready = all_ready(clients, PATIENCE)?;
+        let (quiet, flooders) = clients.split_last_mut().expect("one that waits");
+        let (mut moved, mut dry) = (0, 0);
+        for i in &ready {
+            let Some(client) = flooders.get_mut(*i) else { continue };
             let read = client.read_some(TURN)?;
+            dry += usize::from(client.outstanding() == 0);
             client.planned = client.sent.max(client.received + flood.window);
             echoed += read as u64;
             moved += read + client.write_some(TURN)?;
         }
+        // In lockstep one is seen to run dry, and has sent again before the next one does.
+        ran_dry |= dry > flooders.len() / 10 * 9;
         if echoed > flood.bound && !is_answered(quiet)? {
             let what = format!("c{} sent 1 byte, and {} of the flood came back without it", quiet.id, size(echoed));
             return Err(trial.with_view(Symptom::Starved, what, flood.cause));
@@ -339,16 +373,19 @@ fn until_answered(trial: &mut Trial<'_>, clients: &mut [Client], flood: &Flood, 
         if moved > 0 {
             unmoved = None;
         }
-        let stopped = moved == 0 && !any_ready(clients, PATIENCE)? && !waits_for_processor(trial, &mut unmoved)?;
-        if stopped || clients.iter().any(|client| client.eof) || Instant::now() > end {
+        let stopped = ready.is_empty() && !waits_for_processor(trial, &mut unmoved)?;
+        let late = Instant::now() > end;
+        if stopped || late || clients.iter().any(|client| client.eof) {
             // The failure says why a connection ended or made no progress.
             clients.iter_mut().for_each(|client| client.planned = client.sent);
             // Scheduled as idle work, the server might never finish on a busy machine.
             drop(lockstep);
             echo_all(clients)?;
-            return Err(Stop::skip(format!(
-                "the flood stood still after {answered} of {round_trips} round trips, so not all were made in a flood"
-            )));
+            let after = format!("after {answered} of {round_trips} round trips");
+            return Err(Stop::skip(match late {
+                true => format!("{} s were over {after}, on a machine without time for more", LONGEST.as_secs()),
+                false => format!("the flood stood still {after}, so not all were made in a flood"),
+            }));
         }
     }
 }

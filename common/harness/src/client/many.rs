@@ -124,9 +124,8 @@ fn ready(clients: &[Client], waiting: &[usize], patience: Duration) -> Step<Vec<
     Ok(waiting.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(i, _)| *i).collect())
 }
 
-/// Waits until any of them has something to read, or room for what it plans to send; whether that came before
-/// `patience` was over.
-pub(crate) fn any_ready(clients: &[Client], patience: Duration) -> Step<bool> {
+/// Those that have something to read, or room for what they plan to send, after waiting for at most `patience`.
+pub(crate) fn all_ready(clients: &[Client], patience: Duration) -> Step<Vec<usize>> {
     let all: Vec<usize> = (0..clients.len()).collect();
-    Ok(!ready(clients, &all, patience)?.is_empty())
+    ready(clients, &all, patience)
 }

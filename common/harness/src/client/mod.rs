@@ -24,7 +24,7 @@ mod options;
 mod room;
 mod stall;
 
-pub(crate) use many::any_ready;
+pub(crate) use many::all_ready;
 use many::drive;
 pub use many::{echo_all, expect_eof_all, send_all, send_all_until_stuck};
 pub use options::ConnectOptions;
