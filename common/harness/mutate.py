@@ -52,7 +52,8 @@ CHAPTERS = {
     "06-io-uring": "uring",
 }
 # No two of them have the same lesson.
-EXERCISES = ["12_slots", "35_short_send", "36_multishot", "37_no_buffers"]
+EXERCISES = ["09_fd_1024", "12_slots", "16_slow_reader", "21_short_read", "26_oneshot", "29_the_herd", "32_second_event",
+             "35_short_send", "36_multishot", "37_no_buffers"]
 # Seconds. Each check has deadlines of its own; if none ends for so long, the program hangs one of them.
 SILENCE = 300
 
