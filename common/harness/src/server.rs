@@ -53,7 +53,7 @@ pub fn shorten_starts_after_a_hang() {
     SHORTENS.store(true, Ordering::Relaxed);
 }
 
-/// What is said of a server that was too slow to listen, after the seconds.
+/// The end of the message about a server that did not listen in time. `rerun` looks for these words.
 pub const OF_ITS_START: &str = "of its start";
 
 fn deadline() -> Duration {
@@ -348,7 +348,7 @@ impl Server {
         elsewhere.retain(|addr| addr.port() != self.addr.port());
         if let Some(addr) = elsewhere.first() {
             let what = format!(
-                "the server did not {awaited} within {} s {OF_ITS_START}; it listens on port {} ({addr})",
+                "the server did not {awaited} within {} s of its start; it listens on port {} ({addr})",
                 elapsed.as_secs(),
                 addr.port()
             );

@@ -389,7 +389,7 @@ fn cut_short(stop: Stop) -> Stop {
 #[check(clause = 10)]
 fn signals_that_are_ignored_by_default_change_nothing(trial: &mut Trial<'_>) -> Step {
     trial.suspect(
-        "SIGWINCH, SIGURG and SIGCHLD are no request to stop. A call that one of them ends with EINTR is done again.",
+        "SIGWINCH, SIGURG and SIGCHLD are no request to stop. If a signal ends a call with EINTR, make the call again.",
     );
     let mut client = trial.connect()?;
     client.echo(1)?;

@@ -125,7 +125,7 @@ fn ready(clients: &[Client], waiting: &[usize], patience: Duration) -> Step<Vec<
 }
 
 /// Those that have something to read, or room for what they plan to send, after waiting for at most `patience`.
-pub(crate) fn all_ready(clients: &[Client], patience: Duration) -> Step<Vec<usize>> {
+pub(crate) fn those_ready(clients: &[Client], patience: Duration) -> Step<Vec<usize>> {
     let all: Vec<usize> = (0..clients.len()).collect();
     ready(clients, &all, patience)
 }

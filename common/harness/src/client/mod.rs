@@ -24,8 +24,8 @@ mod options;
 mod room;
 mod stall;
 
-pub(crate) use many::all_ready;
 use many::drive;
+pub(crate) use many::those_ready;
 pub use many::{echo_all, expect_eof_all, send_all, send_all_until_stuck};
 pub use options::ConnectOptions;
 pub use room::make_room;

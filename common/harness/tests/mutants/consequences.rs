@@ -42,11 +42,11 @@ pub fn record(mutant: &Mutant, check: &str) {
 pub fn write() -> io::Result<()> {
     let new = NEW.lock().unwrap_or_else(PoisonError::into_inner);
     // As it is now, and not as it was compiled: another recording may have added to it.
-    let listed: Consequences = toml::from_str(&fs::read_to_string(PATH)?).map_err(io::Error::other)?;
+    let on_disk: Consequences = toml::from_str(&fs::read_to_string(PATH)?).map_err(io::Error::other)?;
     let mut file = String::from(HEAD);
     for mutant in MUTANTS {
         let name = mutant.name();
-        let mut checks = listed.get(&name).cloned().unwrap_or_default();
+        let mut checks = on_disk.get(&name).cloned().unwrap_or_default();
         checks.extend(new.get(&name).into_iter().flatten().cloned());
         let checks = with_whole_groups(mutant, checks);
         if checks.is_empty() {

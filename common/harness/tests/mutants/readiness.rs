@@ -72,7 +72,7 @@ pub struct Server<P> {
     left: VecDeque<u8>,
 }
 
-/// "It has something to say, or it would not have come": and everybody else waits.
+/// Whether the server serves each client as soon as it has accepted the client: "it would not have come for nothing".
 fn serves_at_accept() -> bool {
     bug!("serves_at_accept") || bug!("serves_at_accept_beside_a_thread")
 }
@@ -176,7 +176,7 @@ impl<P: Poller> Server<P> {
             // 0 is the number of a place that is free.
             () if bug!("serial_of_16_bits") => self.serial != 0,
             // A new place for each, and none is given back.
-            () if bug!("places_not_given_back") => self.serial < 4000,
+            () if bug!("places_not_given_back") => self.serial <= 4000,
             () => true,
         };
         if let Err(error) = nonblocking.and_then(|()| if in_table { self.poller.add(fd, READ) } else { Ok(()) }) {
