@@ -174,14 +174,16 @@ fn a_listener_past_fd_1023_serves_or_says_why_it_cannot(trial: &mut Trial<'_>) -
     trial.step(format!("the server starts with {} inherited descriptors", limits.inherit));
     if trial.subject.own && trial.subject.fd_limit.is_some() {
         argv.extend(["--addr".into(), options.addr.clone()]);
-        let ended = server::run_to_end(&argv, &options, Duration::from_secs(30))?;
+        const DUE: &str = "A listener with such a number does not fit into an fd_set. Exit code 1 and one line that names the \
+                           limit are due.";
+        let ended = server::run_to_end(&argv, &options, Duration::from_secs(30)).map_err(|stop| stop.because(DUE))?;
         let said = ended.stderr.trim_end();
         if ended.status.code() == Some(1) && said.lines().count() == 1 && said.contains("1024") {
             return Ok(());
         }
         let status = observe::errno::end_of_process(ended.status);
         let what = format!("its listener got a number past 1023; it ended with {status} and said {said:?}");
-        return Err(Stop::fail(Symptom::Contract, what, "Exit code 1 and one line that names the limit were due."));
+        return Err(Stop::fail(Symptom::Contract, what, DUE));
     }
     trial.suspect(OVERFLOW);
     match trial.start(&options).map(|_: &mut Server| ()) {
