@@ -259,16 +259,19 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
     let spins = failure.symptom == Symptom::Spinning;
     // Its processor time is the tracer's now, so the check may not see the spin, and the calls show it.
     let snapshot_spins = spins && snapshot.as_ref().is_some_and(shows_a_spin);
+    // The tracer stops it again and again: that it is stopped, or late, says nothing about the server.
+    let no_result =
+        matches!(&outcome, Outcome::Fail(other) if is_stopped_or_late(other) && !is_stopped_or_late(failure));
+    let spins_all_the_same = spins && no_result && shows_a_spin(&follower.record());
     let same = match &outcome {
-        _ if snapshot_spins || expired && spins && (last || is_busy(&follower.record())) => true,
+        _ if snapshot_spins || spins_all_the_same || expired && spins && (last || is_busy(&follower.record())) => true,
         _ if expired => {
             failure
                 .calls
                 .push(format!("run once more under a tracer, the check was not through after {} s", limit.as_secs()));
             false
         }
-        // The tracer stops it again and again: that it is stopped, or late, says nothing about the server.
-        Outcome::Fail(other) if is_stopped_or_late(other) && !is_stopped_or_late(failure) => {
+        _ if no_result => {
             failure.calls.push("run once more under a tracer, the check came to no result".into());
             false
         }
@@ -305,7 +308,7 @@ fn again(check: &Check, subject: &Subject, failure: &mut Failure, limit: Duratio
         return false;
     }
     // How it ended comes after what a client noticed of that.
-    let whole = failure.symptom == Symptom::Exited || expired && !snapshot_spins;
+    let whole = failure.symptom == Symptom::Exited || (expired || spins_all_the_same) && !snapshot_spins;
     let record = snapshot.filter(|_| !whole).unwrap_or_else(|| follower.record());
     let case = Case {
         has_others_bytes: culprit.is_some_and(|culprit| culprit.got_others_bytes),

@@ -51,7 +51,7 @@ fn cause(mutant: &Mutant) -> String {
     if check.long && std::env::var_os("LONG").is_none() {
         return "caught by a long check, which runs with LONG=1".into();
     }
-    match run_named(check, &subject).outcome {
+    match run_named(check, &subject, named).outcome {
         Outcome::Fail(failure) => {
             let calls: String = failure.calls.iter().map(|line| format!("\n    {line}")).collect();
             format!("{}: {}\n  cause: {}{calls}", failure.symptom, failure.what, failure.cause)

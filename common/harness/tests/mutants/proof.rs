@@ -143,7 +143,7 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
             continue;
         }
         let report = match named {
-            Some(_) => run_named(check, &subject),
+            Some(named) => run_named(check, &subject, named),
             None => run(check, &subject),
         };
         match (named, listed, &report.outcome) {
@@ -165,12 +165,14 @@ fn caught(mutant: &Mutant, mode: Mode) -> Verdict {
     verdict(wrong)
 }
 
-/// Some bugs need a certain timing, and a busy machine may withhold it: a check that has to fail has three tries. (A check
-/// that has to pass has one.)
-pub fn run_named(check: &Check, subject: &Subject) -> Report {
+/// Some bugs need a certain timing, and a busy machine may withhold it, or the evidence of it: a check that has to fail has
+/// three tries. (A check that has to pass has one.)
+pub fn run_named(check: &Check, subject: &Subject, named: &Caught) -> Report {
+    let caught =
+        |report: &Report| matches!(&report.outcome, Outcome::Fail(failure) if is_for_its_reason(named, failure));
     let mut report = run(check, subject);
     for _ in 1..TRIES {
-        if matches!(report.outcome, Outcome::Pass | Outcome::Skip { .. }) {
+        if !caught(&report) {
             report = run(check, subject);
         }
     }
