@@ -19,7 +19,8 @@ fn one_byte_comes_back(trial: &mut Trial<'_>) -> Step {
     client.echo(1)
 }
 
-/// One byte, five times, each to a server at rest: what the server has written does not wait in its socket.
+/// One byte five times, and then as many bytes as usual buffers have, each to a server at rest: what the server has written
+/// does not wait in its socket.
 #[check(clause = 2, quick)]
 fn an_answer_is_not_held_back(trial: &mut Trial<'_>) -> Step {
     const TIMES: u32 = 5;
@@ -31,7 +32,67 @@ fn an_answer_is_not_held_back(trial: &mut Trial<'_>) -> Step {
         client.plan(1);
         trial.expect_at_once(&mut client)?;
     }
+    // A read that fills its buffer says nothing of what comes next.
+    trial.step("c0 sends 512 bytes to 64 KiB and reads them back, each power of two once");
+    for power in 9..=16 {
+        trial.rest()?;
+        client.plan(1 << power);
+        trial.expect_at_once(&mut client)?;
+    }
     Ok(())
+}
+
+/// Commands of other servers, and what a terminal sends for an interrupt.
+const WORDS: &[&[u8]] = &[
+    b"quit",
+    b"QUIT",
+    b"exit",
+    b"bye",
+    b"close",
+    b"stop",
+    b"shutdown",
+    b"logout",
+    b"end",
+    b"help",
+    b"ping",
+    b".",
+    b"",
+    b" ",
+    b"GET / HTTP/1.0\r\n",
+    b"\x03",
+    b"\x04",
+    b"\x1a",
+    b"\xff\xf4\xff\xfd\x06",
+];
+const ENDS: &[&[u8]] = &[b"", b"\n", b"\r\n", b"\0"];
+
+/// Each byte alone, and words that are commands to other servers, alone and as a line: all come back, and mean nothing.
+#[check(clause = 2)]
+fn no_byte_and_no_word_is_a_command(trial: &mut Trial<'_>) -> Step {
+    let mut client = trial.connect()?;
+    trial.step("c0 sends each of the 256 bytes alone, and reads it back");
+    let result = words(trial, &mut client);
+    let ended = [Symptom::Truncated, Symptom::Reset, Symptom::EofLost, Symptom::ReadLost, Symptom::WriteLost];
+    match result {
+        // It did echo others, so it looks at them.
+        Err(Stop::Fail(failure)) if client.received > 0 && ended.contains(&failure.symptom) => Err(Stop::Fail(failure)
+            .because(
+                "An echo server does not look at what it sends back. A connection ends with FIN, and not with a word.",
+            )),
+        result => result,
+    }
+}
+
+fn words(trial: &Trial<'_>, client: &mut Client) -> Step {
+    (0..=u8::MAX).try_for_each(|byte| client.echo_words(&[byte]))?;
+    for word in WORDS {
+        let shown = word.escape_ascii();
+        trial.step(format!("c0 sends '{shown}' alone and with \\n, \\r\\n and \\0 behind it, and reads each back"));
+        for end in ENDS.iter().filter(|end| !word.is_empty() || !end.is_empty()) {
+            client.echo_words(&[*word, *end].concat())?;
+        }
+    }
+    client.echo(1)
 }
 
 /// 1 to 131,073 bytes on one connection: one less than each usual buffer, as many, and one more.
@@ -125,12 +186,14 @@ fn sixty_four_connections_keep_their_bytes_apart(trial: &mut Trial<'_>) -> Step 
     Ok(())
 }
 
-/// 256 bytes to 128 KiB, each a power of two, on a connection that stays open; a new client after each.
+/// As many bytes as usual buffers have, 256 bytes to 128 KiB, on a connection that stays open; a new client after each.
 #[check(clause = 6)]
 fn a_message_that_just_fills_a_buffer_leaves_others_served(trial: &mut Trial<'_>) -> Step {
     let mut client = trial.connect()?;
-    for power in 8..=17 {
-        client.echo(1 << power)?;
+    // And what people have for a round number, a packet's payload, a frame.
+    let others = [1000, 1460, 1500, 4000, 10_000, 65_535];
+    for bytes in (8..=17).map(|power| 1 << power).chain(others) {
+        client.echo(bytes)?;
         // A loop that reads until a read is short has emptied the socket by now, and reads once more.
         trial.probe()?;
     }

@@ -6,7 +6,7 @@
 use harness_macros::check;
 
 use crate::client::{Client, ConnectOptions, echo_all, send_all, size};
-use crate::failure::{Step, Stop};
+use crate::failure::{Step, Stop, Symptom};
 use crate::subject::Model;
 use crate::trial::{Trial, growth};
 
@@ -250,4 +250,71 @@ fn children_that_have_ended_are_waited_for(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 4)]
 fn threads_that_have_ended_are_joined(trial: &mut Trial<'_>) -> Step {
     trial.expect_threads_joined()
+}
+
+/// Rounds of bytes that are echoed, of stuck clients that are reset, and of a client that is stuck and then reads all: the
+/// memory does not grow from round to round.
+#[check(clause = 13)]
+fn bytes_that_have_gone_leave_no_memory(trial: &mut Trial<'_>) -> Step {
+    const MIB: u64 = 1 << 20;
+    // Of what each connection is owed, which is more than 64 KiB. What collects garbage needs a margin.
+    let least: u64 = if trial.subject.own { 16 << 10 } else { 64 << 10 };
+    const CLIENTS: u32 = 10;
+    let mut client = trial.connect()?;
+    client.echo(1)?;
+    expect_bounded(trial, MIB, "1 MiB or more was echoed on one connection", |_, times| {
+        client.echo(u64::from(times) * MIB)
+    })?;
+    trial.small_send_buffers()?;
+    expect_bounded(
+        trial,
+        u64::from(CLIENTS) * least,
+        "10 clients were reset while bytes were owed to them",
+        |trial, _| {
+            let count = trial.up_to(CLIENTS, 1)?;
+            let mut stuck = trial.connect_many_with(count, ConnectOptions::NARROW)?;
+            trial.fill_up_to(&mut stuck, MIB / 2)?;
+            stuck.into_iter().for_each(Client::reset_quietly);
+            Ok(())
+        },
+    )?;
+    let mut stuck = trial.connect_with(ConnectOptions::NARROW)?;
+    expect_bounded(trial, 2 * least, "a client that was stuck read all that it was owed", |trial, _| {
+        trial.fill_up_to(std::slice::from_mut(&mut stuck), MIB / 2)?;
+        echo_all(std::slice::from_mut(&mut stuck))
+    })
+}
+
+/// The memory after each round does not grow by half of `each` bytes a round to the end. `round` is told how many times as
+/// much as usual is to be done.
+fn expect_bounded(
+    trial: &mut Trial<'_>,
+    each: u64,
+    what: &str,
+    mut round: impl FnMut(&mut Trial<'_>, u32) -> Step,
+) -> Step {
+    const ROUNDS: usize = 9;
+    // What frees late, when its collector gets to it, does so within some dozen megabytes.
+    for (rounds, times) in [(ROUNDS, 1), (3 * ROUNDS, 3)] {
+        let mut memory = Vec::new();
+        for _ in 0..rounds {
+            round(trial, times)?;
+            trial.rest()?;
+            memory.extend(trial.memory()?);
+        }
+        if memory.is_empty() {
+            return Err(Stop::skip("the server's memory cannot be seen here"));
+        }
+        if !growth::goes_on(&memory, times, each) {
+            return Ok(());
+        }
+        if times > 1 || trial.subject.own {
+            let kib: Vec<String> = memory.iter().map(|bytes| (bytes >> 10).to_string()).collect();
+            let what = format!("its memory, in KiB, after rounds in each of which {what}: {}", kib.join(" "));
+            let cause = "It grows without end. Free what held the bytes when the last of them is sent, and when the \
+                         connection ends before that.";
+            return Err(trial.with_view(Symptom::Leak, what, cause));
+        }
+    }
+    Ok(())
 }

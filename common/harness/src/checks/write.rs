@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness_macros::check;
 
-use crate::client::{ConnectOptions, echo_all, size};
+use crate::client::{Client, ConnectOptions, echo_all, size};
 use crate::failure::{Step, Stop, Symptom};
 use crate::trial::Trial;
 
@@ -325,4 +325,32 @@ fn a_reader_that_rests_is_not_thrown_out(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 5, long)]
 fn a_reader_that_rests_for_ten_seconds_is_not_thrown_out(trial: &mut Trial<'_>) -> Step {
     trial.rest_while_owed(true)
+}
+
+/// 200 clients that never read, reset, and again, three times: another client is served meanwhile, and after each time.
+#[check(clause = 5)]
+fn hundreds_of_clients_that_never_read_leave_others_served(trial: &mut Trial<'_>) -> Step {
+    const ENOUGH: u64 = 512 << 10;
+    const BOUND_FOR_ALL: &str = "A bound for all connections together lets those that do not read stop everybody. Bound what \
+                                 each connection may owe. A count of what all of them owe goes down when a connection ends.";
+    let served = |trial: &mut Trial<'_>| match trial.probe() {
+        Err(Stop::Fail(failure)) if [Symptom::ReadLost, Symptom::Spinning].contains(&failure.symptom) => {
+            Err(Stop::Fail(failure).because(BOUND_FOR_ALL))
+        }
+        result => result,
+    };
+    // Without them it serves a client.
+    trial.probe()?;
+    trial.small_send_buffers()?;
+    for _ in 0..3 {
+        let count = trial.up_to(200, 30)?;
+        let mut stuck = trial.connect_many_with(count, ConnectOptions::NARROW)?;
+        trial.fill_up_to(&mut stuck, ENOUGH)?;
+        served(trial)?;
+        trial.step(format!("all {count} are reset"));
+        stuck.into_iter().for_each(Client::reset_quietly);
+        trial.await_ends()?;
+        served(trial)?;
+    }
+    Ok(())
 }

@@ -6,19 +6,43 @@ use std::io;
 
 use observe::pattern;
 
-use super::{Client, size};
+use super::{Client, URGENT, size};
 use crate::causes::{most_likely, usually};
 use crate::diagnose::Stalled;
 use crate::failure::{Step, Stop, Symptom};
 
 impl Client {
+    /// Where these bytes differ from what was sent at this place.
+    fn first_difference(&self, got: &[u8]) -> Option<usize> {
+        if self.words.is_empty() {
+            return pattern::first_difference(self.id, self.received, got);
+        }
+        let mut sent = vec![0; got.len()];
+        self.fill(self.received, &mut sent);
+        got.iter().zip(&sent).position(|(got, sent)| got != sent)
+    }
+
+    /// These bytes without the urgent byte, if a server that reads it in line (SO_OOBINLINE) has sent them.
+    fn without_urgent(&mut self, got: &[u8]) -> Option<Vec<u8>> {
+        let is_here = |at: &u64| {
+            let place = at.checked_sub(self.received).map(|place| place as usize);
+            place.is_some_and(|place| got.get(place) == Some(&URGENT))
+        };
+        let which = self.urgent.iter().position(is_here)?;
+        let place = (self.urgent.remove(which) - self.received) as usize;
+        Some([&got[..place], &got[place + 1..]].concat())
+    }
+
     /// Takes bytes that came back, or says what is wrong with them.
     pub(super) fn compare(&mut self, got: &[u8]) -> Step {
-        let at = pattern::first_difference(self.id, self.received, got);
+        let at = self.first_difference(got);
         let beyond = (self.received + got.len() as u64).saturating_sub(self.sent);
         if at.is_none() && beyond == 0 {
             self.received += got.len() as u64;
             return Ok(());
+        }
+        if let Some(rest) = self.without_urgent(got) {
+            return self.compare(&rest);
         }
         // Never beyond what was sent: a stream begins with a zero, which memory that nobody wrote is too.
         let right = at.unwrap_or(got.len()).min(got.len() - beyond as usize);

@@ -54,6 +54,9 @@ impl Drop for Held {
     }
 }
 
+/// The byte of urgent data.
+const URGENT: u8 = b'!';
+
 /// One connection to the server.
 #[derive(Debug)]
 pub struct Client {
@@ -70,6 +73,10 @@ pub struct Client {
     /// The server has finished: a read returned 0.
     pub eof: bool,
     half_closed: bool,
+    /// Bytes that stand in place of the pattern, and their offsets.
+    words: Vec<(u64, Vec<u8>)>,
+    /// Where a byte of urgent data was sent. A server with SO_OOBINLINE reads the byte there, and echoes it.
+    urgent: Vec<u64>,
     /// What the socket will probably take: filling more with the pattern would be work for nothing.
     stride: usize,
     socket: Held,
@@ -134,6 +141,8 @@ impl Client {
             planned: 0,
             eof: false,
             half_closed: false,
+            words: Vec::new(),
+            urgent: Vec::new(),
             stride: CHUNK,
             socket: Held(Some(socket)),
             server,
@@ -295,9 +304,32 @@ impl Client {
 
     /// As `send_urgent`, without a step in the log, and without the byte if the socket is full.
     pub(crate) fn send_urgent_quietly(&mut self) -> Step {
-        match SockRef::from(&*self.socket).send_out_of_band(b"!") {
+        match SockRef::from(&*self.socket).send_out_of_band(&[URGENT]) {
+            Ok(_) => {
+                self.urgent.push(self.sent);
+                Ok(())
+            }
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(self.ended(&error)),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Sends these bytes in place of the pattern's, and reads them back.
+    pub(crate) fn echo_words(&mut self, words: &[u8]) -> Step {
+        self.words.push((self.sent, words.to_vec()));
+        self.planned = self.sent + words.len() as u64;
+        echo_all(std::slice::from_mut(self))
+    }
+
+    /// What it sends from this offset on.
+    pub(super) fn fill(&self, offset: u64, bytes: &mut [u8]) {
+        pattern::fill(self.id, offset, bytes);
+        for (at, words) in &self.words {
+            for (place, word) in (*at..).zip(words).filter(|(place, _)| *place >= offset) {
+                if let Some(byte) = bytes.get_mut((place - offset) as usize) {
+                    *byte = *word;
+                }
+            }
         }
     }
 
@@ -309,7 +341,7 @@ impl Client {
             return Ok(0);
         }
         let result = with_scratch(len, |bytes| {
-            pattern::fill(self.id, self.sent, bytes);
+            self.fill(self.sent, bytes);
             uninterrupted(|| (&*self.socket).write(bytes))
         });
         match result {

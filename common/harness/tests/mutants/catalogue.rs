@@ -712,6 +712,50 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         EpollLt,
+        "quit_is_a_command",
+        "ends a connection that says quit",
+        &[caught("echo::no_byte_and_no_word_is_a_command", Truncated, "not with a word")],
+    ),
+    mutant(
+        EpollLt,
+        "bytes_never_freed",
+        "keeps a copy of all that it reads",
+        &[caught("lifetime::bytes_that_have_gone_leave_no_memory", Leak, "Free what held the bytes")],
+    ),
+    mutant(
+        EpollLt,
+        "owed_never_freed",
+        "keeps what it owed to a client that has gone",
+        &[caught("lifetime::bytes_that_have_gone_leave_no_memory", Leak, "Free what held the bytes")],
+    ),
+    mutant(
+        EpollLt,
+        "drained_never_freed",
+        "keeps the memory of what it owed, once all is sent",
+        &[caught("lifetime::bytes_that_have_gone_leave_no_memory", Leak, "Free what held the bytes")],
+    ),
+    mutant(
+        EpollEt,
+        "bound_for_all",
+        "reads no more while all connections together are owed 16 MiB",
+        &[caught(
+            "write::hundreds_of_clients_that_never_read_leave_others_served",
+            ReadLost,
+            "Bound what each connection may",
+        )],
+    ),
+    mutant(
+        EpollEt,
+        "count_kept_at_reset",
+        "reads no more while all connections together are owed 64 MiB, and counts those that have gone",
+        &[caught(
+            "write::hundreds_of_clients_that_never_read_leave_others_served",
+            ReadLost,
+            "Bound what each connection may",
+        )],
+    ),
+    mutant(
+        EpollLt,
         "help_on_stderr",
         "prints its help to stderr",
         &[caught("start::help_is_printed_to_stdout", Contract, "on stdout")],

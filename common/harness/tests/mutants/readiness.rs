@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::mutant::bug;
@@ -21,6 +21,8 @@ const READ_BUFFER: usize = 64 * 1024;
 const MAX_PENDING: usize = 256 * 1024;
 const RETRY: Duration = Duration::from_millis(250);
 /// A client that takes nothing for so long is thrown out, under `slow_reader_timeout`.
+/// What all connections owe. Only the mutants with a bound for all of them look at it.
+static OWED: AtomicUsize = AtomicUsize::new(0);
 const SLOW: Duration = Duration::from_secs(3);
 const READ: Interest = Interest { read: true, write: false };
 const NOTHING: Interest = Interest { read: false, write: false };
@@ -327,6 +329,14 @@ impl<P: Poller> Server<P> {
             // "For the next one": but it is never used again. Written to, because untouched memory costs nothing.
             self.kept.push(vec![1; READ_BUFFER]);
         }
+        if let Some(connection) = &mut self.connections[fd as usize] {
+            if !bug!("count_kept_at_reset") {
+                OWED.fetch_sub(connection.pending.len(), Ordering::Relaxed);
+            }
+            if bug!("owed_never_freed") {
+                std::mem::forget(std::mem::take(&mut connection.pending));
+            }
+        }
         if bug!("owed_kept_for_the_next")
             && let Some(connection) = &mut self.connections[fd as usize]
         {
@@ -494,6 +504,10 @@ impl<P: Poller> Server<P> {
 impl Connection {
     fn may_read(&self) -> bool {
         let owed = self.pending.len();
+        let all = OWED.load(Ordering::Relaxed);
+        if bug!("bound_for_all") && all > 16 << 20 || bug!("count_kept_at_reset") && all > 64 << 20 {
+            return false;
+        }
         // A queue that takes everything: memory is what a client that never reads wants.
         let room = owed + READ_BUFFER <= MAX_PENDING || bug!("unbounded_output") || bug!("zero_length_read");
         !self.peer_finished && room
@@ -525,6 +539,8 @@ impl Connection {
                 // "Nothing there": 0 is the end.
                 Ok(0) if bug!("eof_ignored") => self.readable = false,
                 Ok(0) => self.peer_finished = true,
+                // As servers of requests do.
+                Ok(n) if bug!("quit_is_a_command") && buffer[..n].starts_with(b"quit") => self.peer_finished = true,
                 Ok(n) => {
                     self.totals.0 += n as u64;
                     self.reads = self.reads.wrapping_add(1);
@@ -546,6 +562,10 @@ impl Connection {
                     // What write() returned is not looked at.
                     if !bug!("short_write_dropped") {
                         self.pending.extend(&buffer[sent..n]);
+                        OWED.fetch_add(n - sent, Ordering::Relaxed);
+                    }
+                    if bug!("bytes_never_freed") {
+                        std::mem::forget(buffer[..n].to_vec());
                     }
                     self.write(buffer)?;
                     // Less than asked for, so that was all; but a FIN behind it came with the same edge.
@@ -583,11 +603,17 @@ impl Connection {
             self.totals.1 += sent as u64;
             match sent {
                 0 => self.writable = false,
-                _ => drop(self.pending.drain(..sent)),
+                _ => {
+                    self.pending.drain(..sent);
+                    OWED.fetch_sub(sent, Ordering::Relaxed);
+                }
             }
         }
         if self.pending.is_empty() && self.pending.capacity() > 0 {
-            self.pending = VecDeque::new();
+            let empty = std::mem::take(&mut self.pending);
+            if bug!("drained_never_freed") {
+                std::mem::forget(empty);
+            }
         }
         Ok(())
     }
