@@ -140,7 +140,8 @@ fn hang_up_first(case: &Case<'_>) -> Option<String> {
     let close = close(case)?;
     let event = case.last_event().filter(|event| event.at <= close.at)?;
     let mask = event.said_of(event.events[0].0)?;
-    let ended = mask.has(Mask(Mask::RDHUP.0 | Mask::HUP.0));
+    // With ERR the connection is over: a reset, or a timeout of the kernel (TCP_USER_TIMEOUT).
+    let ended = mask.has(Mask(Mask::RDHUP.0 | Mask::HUP.0)) && !mask.has(Mask::ERR);
     let mut since = case.backwards().take_while(|made| made.at > event.at);
     // It may have read for a turn. A read that failed, or returned 0, is another story.
     let read = since.find(|made| made.kind == Kind::Read);

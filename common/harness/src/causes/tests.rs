@@ -118,6 +118,15 @@ fn closed_with_unread_input_or_before_anything_was_read() {
 }
 
 #[test]
+fn a_hang_up_is_taken_for_the_end_of_the_input_only_without_an_error() {
+    let ends = |mask| [accept(), wait(mask), Made { unread: 4096, ..close() }];
+    says(Reset, ends(Mask(Mask::IN.0 | Mask::RDHUP.0)), "the client sends no more");
+    // A timeout of the kernel's, as TCP_USER_TIMEOUT: nobody has finished.
+    let over = cause(Reset, ends(Mask(Mask::ERR.0 | Mask::HUP.0)));
+    assert!(!over.contains("sends no more"), "{over}");
+}
+
+#[test]
 fn owed_bytes_after_a_short_write() {
     let short = [accept(), call("recvfrom", Kind::Read, 100), call("sendto", Kind::Write, 60), close()];
     says(Truncated, short, "it closed with 40 bytes owed. A short write is not the end");
