@@ -257,9 +257,9 @@ fn threads_that_have_ended_are_joined(trial: &mut Trial<'_>) -> Step {
 #[check(clause = 13)]
 fn bytes_that_have_gone_leave_no_memory(trial: &mut Trial<'_>) -> Step {
     const MIB: u64 = 1 << 20;
+    const CLIENTS: u32 = 10;
     // Of what each connection is owed, which is more than 64 KiB. What collects garbage needs a margin.
     let least: u64 = if trial.subject.own { 16 << 10 } else { 64 << 10 };
-    const CLIENTS: u32 = 10;
     let mut client = trial.connect()?;
     client.echo(1)?;
     expect_bounded(trial, MIB, "1 MiB or more was echoed on one connection", |_, times| {

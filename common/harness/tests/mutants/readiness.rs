@@ -21,9 +21,9 @@ const READ_BUFFER: usize = 64 * 1024;
 const MAX_PENDING: usize = 256 * 1024;
 const RETRY: Duration = Duration::from_millis(250);
 /// A client that takes nothing for so long is thrown out, under `slow_reader_timeout`.
-/// What all connections owe. Only the mutants with a bound for all of them look at it.
-static OWED: AtomicUsize = AtomicUsize::new(0);
 const SLOW: Duration = Duration::from_secs(3);
+/// What all connections owe. Only `bound_for_all` and `count_kept_at_reset` look at it.
+static OWED: AtomicUsize = AtomicUsize::new(0);
 const READ: Interest = Interest { read: true, write: false };
 const NOTHING: Interest = Interest { read: false, write: false };
 
@@ -336,12 +336,10 @@ impl<P: Poller> Server<P> {
             if bug!("owed_never_freed") {
                 std::mem::forget(std::mem::take(&mut connection.pending));
             }
-        }
-        if bug!("owed_kept_for_the_next")
-            && let Some(connection) = &mut self.connections[fd as usize]
-        {
             // The place is used again, as it is.
-            self.left = std::mem::take(&mut connection.pending);
+            if bug!("owed_kept_for_the_next") {
+                self.left = std::mem::take(&mut connection.pending);
+            }
         }
         if bug!("state_never_freed") {
             std::mem::forget(vec![1u8; 4096]);
